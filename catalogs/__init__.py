@@ -1,0 +1,1 @@
+"""The outside world, delivered harmonised: scenes, lidar tiles, plots, stands, parameter tables."""

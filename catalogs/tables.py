@@ -1,0 +1,257 @@
+"""Tables that others made: CSV, Excel, Parquet, GeoPackage and shapefiles, with row numbers that a user finds again."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+TEXT, SPREADSHEETS, PARQUET = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm"), (".parquet", ".geoparquet")
+VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".fgb")
+
+
+def read_table(path: str | Path, *, layer: str | None = None, encoding: str | None = None) -> pd.DataFrame:
+    """A table as it stands in the file; a GeoDataFrame where the format has geometry.
+
+    The index holds the row numbers that the user sees: a spreadsheet's or a CSV's first row of data is row 2, a
+    vector file's first feature is row 1. Text that is not UTF-8 is read as GB 18030, and said so.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When the file is absent, of a format not known here, unreadable, or empty.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    suffix = path.suffix.lower()
+    readers = {TEXT: _read_text, SPREADSHEETS: _read_spreadsheet, PARQUET: _read_parquet, VECTORS: _read_vector}
+    reader = next((function for suffixes, function in readers.items() if suffix in suffixes), None)
+    if reader is None:
+        known = ", ".join(suffix for suffixes in readers for suffix in suffixes)
+        raise ValueError(f"{path} ends in {suffix or 'nothing'!r}; tables are read from {known}")
+    frame = reader(path, layer, encoding)
+    first = 1 if suffix in VECTORS else 2
+    frame.index = range(first, first + len(frame))
+    if frame.empty:
+        raise ValueError(f"{path} holds no rows")
+    return frame
+
+
+def _read_text(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+    import pandas as pd
+
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    for tried in [encoding] if encoding else ["utf-8-sig", "gb18030"]:
+        try:
+            frame = pd.read_csv(path, sep=separator, encoding=tried, skipinitialspace=True, skip_blank_lines=False)
+        except UnicodeDecodeError:
+            continue
+        except pd.errors.EmptyDataError:
+            raise ValueError(f"{path} is empty") from None
+        except pd.errors.ParserError as error:
+            reason = str(error).split("C error:")[-1].strip().lower()
+            raise ValueError(f"{path} is not a table with the same number of columns in every row: {reason}") from None
+        if len(frame.columns) == 1 and ";" in str(frame.columns[0]):
+            frame = pd.read_csv(path, sep=";", decimal=",", encoding=tried, skip_blank_lines=False)
+            log.info("%s: columns are separated by semicolons, decimals by commas", path.name)
+        if tried == "gb18030":
+            log.info("%s is not UTF-8; read as GB 18030", path.name)
+        return frame.dropna(how="all")
+    raise ValueError(f"{path} is not text in {encoding or 'UTF-8 or GB 18030'}; save it as UTF-8")
+
+
+def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+    import zipfile
+
+    import pandas as pd
+
+    try:
+        return pd.read_excel(path, sheet_name=layer if layer is not None else 0, engine="openpyxl").dropna(how="all")
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error)[0].lower()}{str(error)[1:]}") from None
+    except (zipfile.BadZipFile, KeyError, OSError):
+        raise ValueError(f"{path} is not a readable Excel workbook (.xlsx)") from None
+
+
+def _read_parquet(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+    except (pyarrow.ArrowInvalid, OSError):
+        raise ValueError(f"{path} is not a readable Parquet file") from None
+    if b"geo" in metadata:
+        import geopandas as gpd
+
+        return gpd.read_parquet(path)
+    return pd.read_parquet(path)
+
+
+def _read_vector(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+    import geopandas as gpd
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        if path.suffix.lower() == ".shp":
+            return _read_shapefile(path, encoding)
+        return gpd.read_file(path, layer=layer) if layer else gpd.read_file(path)
+    except DataLayerError:
+        import pyogrio
+
+        names = ", ".join(pyogrio.list_layers(path)[:, 0])
+        raise ValueError(f"{path} has no layer {layer!r}; it has {names}") from None
+    except DataSourceError as error:
+        missing = [end for end in (".shx", ".dbf") if path.suffix == ".shp" and not path.with_suffix(end).exists()]
+        beside = f"; its companion {path.with_suffix(missing[0]).name} is missing" if missing else ""
+        raise ValueError(f"{path} cannot be read as a vector file{beside or f' ({error})'}") from None
+
+
+def _read_shapefile(path: Path, encoding: str | None) -> pd.DataFrame:
+    """The encoding that the user or the .cpg file declares, then strict UTF-8, then GB 18030, whichever fits first."""
+    import warnings
+
+    import geopandas as gpd
+
+    declared = path.with_suffix(".cpg")
+    names = [encoding] if encoding else []
+    if not encoding and declared.exists():
+        name = declared.read_text(encoding="ascii", errors="replace").strip()
+        names.append(f"cp{name}" if name.isdigit() else name)
+    if not encoding:
+        names += ["UTF-8", "gb18030"]
+    for name in dict.fromkeys(filter(None, names)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)
+                frame = gpd.read_file(path, encoding=name)
+        except (UnicodeDecodeError, LookupError, RuntimeWarning):
+            continue
+        if name.upper().replace("-", "") != "UTF8":
+            log.info("%s: text read as %s", path.name, name)
+        return frame
+    raise ValueError(f"{path}: the text is not in {' or '.join(names)}; name its encoding (stands.encoding)")
+
+
+def named_columns(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    *,
+    known: Iterable[str],
+    required: Iterable[str],
+    file: str | Path,
+    setting: str,
+) -> pd.DataFrame:
+    """The columns that we know, under our names; geometry stays. Columns of other names are left behind.
+
+    Parameters
+    ----------
+    columns : mapping
+        Our name to theirs, as in the configuration; a column that carries our name needs no entry.
+    setting : str
+        The dotted key of `columns` in the configuration, for messages.
+    """
+    known = list(known)
+    for ours in columns:
+        if ours not in known:
+            raise ValueError(
+                f"{setting}.{ours} is not a column we use{nearest(ours, known)}; known: {', '.join(known)}"
+            )
+    present = [str(column) for column in frame.columns]
+    chosen = {}
+    for ours in known:
+        theirs = columns.get(ours, ours)
+        if theirs in present:
+            chosen[ours] = frame[theirs]
+        elif ours in columns:
+            raise ValueError(f"{file} has no column {theirs!r} ({setting}.{ours}){nearest(theirs, present)}")
+    missing = [ours for ours in required if ours not in chosen]
+    if missing:
+        sentences = [f"{ours!r}{nearest(ours, present)}" for ours in missing]
+        raise ValueError(
+            f"{file} lacks the column {' and '.join(sentences)}; it has {', '.join(present)}; "
+            f"name yours in {setting}, such as {missing[0]}: {present[0]}"
+        )
+    geometry = getattr(frame, "_geometry_column_name", None)
+    if geometry in frame.columns:
+        import geopandas as gpd
+
+        return gpd.GeoDataFrame(chosen, geometry=frame.geometry.array, crs=frame.crs, index=frame.index)
+    import pandas as pd
+
+    return pd.DataFrame(chosen, index=frame.index)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean X?)' for the known word nearest to a misspelt one, or ''."""
+    lowered: dict[str, str] = {}
+    for name in known:
+        lowered.setdefault(str(name).lower(), str(name))
+    match = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
+    return f" (did you mean {lowered[match[0]]!r}?)" if match else ""
+
+
+def rows(labels: Iterable[Any], *, most: int = 5, noun: str = "row") -> str:
+    """'row 7', 'rows 3, 9 and 12', or the first few and how many more."""
+    labels = [str(label) for label in labels]
+    if len(labels) == 1:
+        return f"{noun} {labels[0]}"
+    if len(labels) > most:
+        return f"{noun}s {', '.join(labels[:most])} and {len(labels) - most} more"
+    return f"{noun}s {', '.join(labels[:-1])} and {labels[-1]}"
+
+
+def numbers(column: pd.Series, *, file: str | Path) -> pd.Series:
+    """A column as float64, missing as NaN; text that is not a number is named with its rows."""
+    import pandas as pd
+
+    values = pd.to_numeric(column, errors="coerce").astype("float64")
+    text = column.astype("string").str.strip().fillna("")
+    wrong = values.isna() & ~text.str.lower().isin(["", "na", "nan", "null", "none", "-"])
+    if wrong.any():
+        example = text[wrong].iloc[0]
+        hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", example) else ""
+        raise ValueError(
+            f"{file}: {column.name} is not a number in {rows(column.index[wrong])}, such as {example!r}{hint}"
+        )
+    return values
+
+
+def texts(column: pd.Series) -> pd.Series:
+    """A column as stripped text, missing as ''; whole numbers without '.0', so that plot 12.0 is plot '12'."""
+    import pandas as pd
+
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype("string").str.strip().fillna("").astype(object)
+
+
+def dates(column: pd.Series, *, file: str | Path) -> pd.Series:
+    """A column as days; a bare year is its first of July. Missing stays missing, other text is named with its rows."""
+    import pandas as pd
+
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        text = texts(column)
+        year_first = text.str.extract(r"^(\d{4})(?:[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T ].*)?|(\d{2})(\d{2}))?$")
+        month, day = year_first[1].fillna(year_first[3]).fillna("7"), year_first[2].fillna(year_first[4]).fillna("1")
+        parsed = pd.to_datetime(year_first[0] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2), errors="coerce")
+        wrong = parsed.isna() & (text != "")
+        if wrong.any():
+            raise ValueError(
+                f"{file}: {column.name} is not a date in {rows(column.index[wrong])}, such as {text[wrong].iloc[0]!r}; "
+                "write 2019-07-15"
+            )
+        column = parsed
+    if column.dt.tz is not None:
+        column = column.dt.tz_localize(None)
+    return column.dt.normalize().astype("datetime64[us]")

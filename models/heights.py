@@ -1,0 +1,221 @@
+"""Height-diameter models: what an unmeasured height is likely to be, and how wrong that may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+BREAST_HEIGHT_M = 1.3
+MIN_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A height-diameter form: mean (n,), derivatives by parameters (n, p) and by dbh (n,), and where a fit starts.
+
+    `logarithmic` forms give ln H and keep their residual on that scale.
+    """
+
+    parameters: tuple[str, ...]
+    mean: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    by_parameter: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    by_dbh: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    start: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    logarithmic: bool = False
+
+
+def _michailoff_by_parameter(p: np.ndarray, dbh: np.ndarray) -> np.ndarray:
+    share = np.exp(-p[1] / dbh)
+    return np.column_stack([share, -p[0] * share / dbh])
+
+
+def _weibull_by_parameter(p: np.ndarray, dbh: np.ndarray) -> np.ndarray:
+    scaled = (dbh / p[1]) ** p[2]
+    fall = np.exp(-scaled)
+    return np.column_stack([1 - fall, -p[0] * fall * scaled * p[2] / p[1], p[0] * fall * scaled * np.log(dbh / p[1])])
+
+
+def _loglog2_design(dbh: np.ndarray) -> np.ndarray:
+    logarithm = np.log(dbh)
+    return np.column_stack([np.ones_like(logarithm), logarithm, logarithm**2])
+
+
+CURVES: dict[str, Curve] = {
+    # H = 1.3 + a exp(-b / D): Michailoff 1943
+    "michailoff": Curve(
+        parameters=("a", "b"),
+        mean=lambda p, dbh: BREAST_HEIGHT_M + p[0] * np.exp(-p[1] / dbh),
+        by_parameter=_michailoff_by_parameter,
+        by_dbh=lambda p, dbh: p[0] * np.exp(-p[1] / dbh) * p[1] / dbh**2,
+        start=lambda dbh, height: np.array([max(np.quantile(height, 0.95), 2.0), np.median(dbh) / 2]),
+    ),
+    # H = 1.3 + a (1 - exp(-(D / b)^c)): Weibull 1951
+    "weibull": Curve(
+        parameters=("a", "b", "c"),
+        mean=lambda p, dbh: BREAST_HEIGHT_M + p[0] * -np.expm1(-((dbh / p[1]) ** p[2])),
+        by_parameter=_weibull_by_parameter,
+        by_dbh=lambda p, dbh: p[0] * np.exp(-((dbh / p[1]) ** p[2])) * (dbh / p[1]) ** p[2] * p[2] / dbh,
+        start=lambda dbh, height: np.array([max(1.2 * np.quantile(height, 0.95), 2.0), np.median(dbh), 0.9]),
+    ),
+    # ln H = a + b ln D + c (ln D)^2
+    "loglog2": Curve(
+        parameters=("a", "b", "c"),
+        mean=lambda p, dbh: _loglog2_design(dbh) @ p,
+        by_parameter=lambda p, dbh: _loglog2_design(dbh),
+        by_dbh=lambda p, dbh: (p[1] + 2 * p[2] * np.log(dbh)) / dbh,
+        start=lambda dbh, height: np.array([np.log(np.median(height)), 0.0, 0.0]),
+        logarithmic=True,
+    ),
+}
+"""The models by name: one place to add one."""
+
+
+@dataclass(frozen=True)
+class HeightModel:
+    """A fitted height-diameter model.
+
+    residual_sd : spread of trees around their plot's curve, m (of ln H for a logarithmic form)
+    between_sd : spread of plots' curves around the common one, same scale; 0 when plots were not told apart
+    """
+
+    name: str
+    params: np.ndarray
+    covariance: np.ndarray
+    residual_sd: float
+    between_sd: float
+    pairs: int
+    dbh_range_cm: tuple[float, float]
+
+    @property
+    def curve(self) -> Curve:
+        return CURVES[self.name]
+
+    @property
+    def _back(self) -> float:
+        """Back-transformation of a logarithmic form (Baskerville 1972): a mean, not a median, height."""
+        return float(np.exp((self.residual_sd**2 + self.between_sd**2) / 2)) if self.curve.logarithmic else 1.0
+
+    def height(self, dbh_cm: np.ndarray) -> np.ndarray:
+        """Expected height, m, per tree; missing where dbh is."""
+        mean = self.curve.mean(self.params, np.asarray(dbh_cm, dtype="float64"))
+        return np.exp(mean) * self._back if self.curve.logarithmic else mean
+
+    def by_parameter(self, dbh_cm: np.ndarray) -> np.ndarray:
+        """Derivative of the expected height by each parameter (n, p)."""
+        slopes = self.curve.by_parameter(self.params, np.asarray(dbh_cm, dtype="float64"))
+        return slopes * self.height(dbh_cm)[:, None] if self.curve.logarithmic else slopes
+
+    def by_dbh(self, dbh_cm: np.ndarray) -> np.ndarray:
+        """Derivative of the expected height by dbh, m/cm."""
+        slope = self.curve.by_dbh(self.params, np.asarray(dbh_cm, dtype="float64"))
+        return slope * self.height(dbh_cm) if self.curve.logarithmic else slope
+
+    def residual_sd_m(self, dbh_cm: np.ndarray) -> np.ndarray:
+        """Standard deviation of a tree's height around its plot's curve, m."""
+        return self._in_metres(self.residual_sd, dbh_cm)
+
+    def between_sd_m(self, dbh_cm: np.ndarray) -> np.ndarray:
+        """Standard deviation of a plot's curve around the common one, m."""
+        return self._in_metres(self.between_sd, dbh_cm)
+
+    def _in_metres(self, sd: float, dbh_cm: np.ndarray) -> np.ndarray:
+        height = self.height(dbh_cm)
+        return height * np.sqrt(np.expm1(sd**2)) if self.curve.logarithmic else np.full_like(height, sd)
+
+
+def fit_heights(
+    dbh_cm: np.ndarray,
+    height_m: np.ndarray,
+    *,
+    model: str,
+    plots: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> HeightModel:
+    """A height-diameter model fitted by (weighted) least squares.
+
+    Parameters
+    ----------
+    dbh_cm, height_m : array (n,)
+        Measured pairs; pairs with a missing part are left out.
+    model : str
+        One of `CURVES`.
+    plots : array (n,), optional
+        The plot of each pair. The variance between plots is then estimated from their mean residuals (analysis of
+        variance), and the parameters' covariance widened by the design effect 1 + (pairs per plot - 1) x intraclass
+        correlation.
+    weights : array (n,), optional
+        Weights that depend on the height itself (such as D^2 H) favour tall trees of a diameter and raise the curve
+        by about the squared coefficient of variation of height; weights by diameter alone do not.
+
+    Raises
+    ------
+    ValueError
+        For an unknown model, fewer than 10 pairs, or pairs that the model cannot follow.
+    """
+    from scipy.optimize import least_squares
+
+    if model not in CURVES:
+        raise ValueError(f"height model {model!r} is not one of {', '.join(CURVES)}")
+    dbh, height = np.asarray(dbh_cm, dtype="float64"), np.asarray(height_m, dtype="float64")
+    complete = np.isfinite(dbh) & np.isfinite(height)
+    dbh, height = dbh[complete], height[complete]
+    if len(dbh) < MIN_PAIRS:
+        raise ValueError(f"a height model needs at least {MIN_PAIRS} trees with dbh and height, got {len(dbh)}")
+    root = np.ones(len(dbh)) if weights is None else np.sqrt(np.asarray(weights, dtype="float64")[complete])
+    root = root / np.sqrt((root**2).mean())
+    curve = CURVES[model]
+    response = np.log(height) if curve.logarithmic else height
+    lower = -np.inf if curve.logarithmic else 1e-3
+    fit = least_squares(
+        lambda p: (curve.mean(p, dbh) - response) * root,
+        curve.start(dbh, height),
+        jac=lambda p: curve.by_parameter(p, dbh) * root[:, None],
+        bounds=(lower, np.inf),
+        x_scale="jac",
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
+    )
+    slopes = curve.by_parameter(fit.x, dbh)
+    residual = response - curve.mean(fit.x, dbh)
+    if (
+        not fit.success
+        or np.linalg.matrix_rank(slopes) < len(fit.x)
+        or (not curve.logarithmic and (fit.x < 2e-3).any())
+    ):
+        raise ValueError(
+            f"the {model} model does not follow the {len(dbh)} measured heights; look at them, or try another"
+        )
+    total = (residual**2).sum() / (len(dbh) - len(fit.x))
+    within, between, per_plot = _variances(residual, None if plots is None else np.asarray(plots)[complete], total)
+    bread = np.linalg.inv(slopes.T @ (slopes * root[:, None] ** 2))
+    covariance = (within + between) * bread @ (slopes.T @ (slopes * root[:, None] ** 4)) @ bread
+    covariance *= 1 + (per_plot - 1) * between / (within + between) if between > 0 else 1.0
+    return HeightModel(
+        name=model,
+        params=fit.x,
+        covariance=(covariance + covariance.T) / 2,
+        residual_sd=float(np.sqrt(within)),
+        between_sd=float(np.sqrt(between)),
+        pairs=len(dbh),
+        dbh_range_cm=(float(dbh.min()), float(dbh.max())),
+    )
+
+
+def _variances(residual: np.ndarray, plots: np.ndarray | None, total: float) -> tuple[float, float, float]:
+    """Variance within and between plots by one-way analysis of variance, and the mean number of pairs a pair shares."""
+    if plots is None:
+        return total, 0.0, 1.0
+    _, member, count = np.unique(plots.astype(str), return_inverse=True, return_counts=True)
+    groups, n = len(count), len(residual)
+    if groups < 2 or n - groups < MIN_PAIRS:
+        return total, 0.0, 1.0
+    mean = np.bincount(member, residual) / count
+    within = ((residual - mean[member]) ** 2).sum() / (n - groups)
+    typical = (n - (count**2).sum() / n) / (groups - 1)
+    between = ((count * (mean - residual.mean()) ** 2).sum() / (groups - 1) - within) / typical
+    if between <= 0:
+        return total, 0.0, 1.0
+    return float(within), float(between), float((count**2).sum() / n)

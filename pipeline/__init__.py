@@ -1,0 +1,1 @@
+"""forestsink: from scenes, points and plots to per-stand carbon stocks and sinks."""

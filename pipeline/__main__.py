@@ -1,0 +1,136 @@
+"""`python -m pipeline VERB`: what one asks of a study without running it. Prints sentences; exits 0 or 1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verb = verbs.add_parser("check", help="check a configuration and that its files are there")
+    verb.add_argument("config", type=Path)
+    verb = verbs.add_parser("new", help="write a commented configuration into a folder, to fill in")
+    verb.add_argument("folder", type=Path)
+    verb = verbs.add_parser("search", help="ask the catalogues again and freeze what they answer")
+    verb.add_argument("config", type=Path)
+    verb = verbs.add_parser("list", help="list what a configuration can name")
+    verb.add_argument("what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"])
+    chosen = parser.parse_args(arguments)
+    try:
+        run = {"check": _check, "new": _new, "search": _search, "list": _list}[chosen.verb]
+        return run(chosen)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from pipeline.bridge import Plan
+    from pipeline.config import load_study
+
+    plan = Plan(load_study(chosen.config))
+    plan.prepare()
+    study, grid = plan.study, plan.grid
+    print(f"{chosen.config} is a complete study: {study.name}, {grid.rows} x {grid.cols} cells of {grid.resolution_m:g} m")
+    print(f"blocks: {len(plan.blocks)}; years: {', '.join(map(str, study.years))}; targets: {', '.join(study.targets)}")
+    for name, predictors in plan.predictor_sets.items():
+        print(f"predictors, {name}: {', '.join(predictors)}")
+    for note in plan.notes:
+        print(f"note: {note}")
+    return 0
+
+
+def _new(chosen: argparse.Namespace) -> int:
+    from pipeline.template import TEMPLATE
+
+    target = chosen.folder / "study.yaml"
+    if target.exists():
+        raise FileExistsError(f"{target} is there already; it is not overwritten")
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in chosen.folder.resolve().name)
+    target.write_text(TEMPLATE.replace("{name}", name.strip("_-") or "my_study"), encoding="utf-8")
+    print(f"wrote {target}: fill it in, then `python -m pipeline check {target}`")
+    return 0
+
+
+def _search(chosen: argparse.Namespace) -> int:
+    from pipeline.bridge import Plan
+    from pipeline.config import load_study
+    from pipeline.steps.search import search
+
+    plan = Plan(load_study(chosen.config))
+    if not plan.study.sensors:
+        raise ValueError("the study names no sensors, so there is nothing to search for")
+    for sensor in plan.study.sensors:
+        scenes = plan.resources / "scenes" / f"{sensor}.json"
+        search(
+            scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
+            years=plan.sensor_years(sensor),
+        )  # fmt: skip
+        print(f"{sensor}: frozen in {scenes}; the next run of the workflow redoes the blocks that new scenes touch")
+    return 0
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    rows = {
+        "indicators": _indicators, "sensors": _sensors, "regressors": _regressors, "metrics": _metrics,
+        "products": _products, "targets": _targets, "allometry": _allometry,
+    }[chosen.what]()  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _indicators() -> list[tuple[str, ...]]:
+    from pipeline.indicators import INDICATORS
+
+    return [
+        (name, one.units, " ".join(one.bands), one.title, one.reference) for name, one in INDICATORS.items()
+    ]
+
+
+def _sensors() -> list[tuple[str, ...]]:
+    from catalogs.sensors import SENSORS
+
+    return [(name, one.prefix, " ".join(one.bands)) for name, one in SENSORS.items()]
+
+
+def _regressors() -> list[tuple[str, ...]]:
+    from models.regressors import REGRESSORS
+
+    return [(name, (one.__doc__ or "").splitlines()[0]) for name, one in REGRESSORS.items()]
+
+
+def _metrics() -> list[tuple[str, ...]]:
+    from pipeline.lidar.metrics import METRICS
+
+    return [(name, one.units, one.title) for name, one in METRICS.items()]
+
+
+def _products() -> list[tuple[str, ...]]:
+    return [
+        ("<target>_<year>", "stock of each target, its standard error, domain and predictor set"),
+        ("tree_carbon_<year>", "t C/ha in living trees, above and below ground, with standard error"),
+        ("sink_<year>_<year>", "net removal, t CO2/ha/yr, with standard error; positive = sink"),
+        ("forest_<year>_<year>", "no forest, forest remaining, gained, lost"),
+    ]
+
+
+def _targets() -> list[tuple[str, ...]]:
+    from pipeline.config import TARGETS
+
+    return [(name, about["column"], about["units"], about["title"]) for name, about in TARGETS.items()]
+
+
+def _allometry() -> list[tuple[str, ...]]:
+    from catalogs.parameters import shipped_allometry
+
+    return [(str(row["name"]), str(row["taxon"]), str(row["form"]), str(row["status"]), str(row["source"])) for row in shipped_allometry()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

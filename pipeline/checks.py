@@ -1,0 +1,124 @@
+"""Laws that every result keeps, and comparisons with what is known otherwise. Tables and arrays in, verdicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+
+def law(name: str, broken: int, looked_at: int, what: str) -> dict:
+    """One verdict: how many of the things looked at break a law."""
+    return {"name": name, "holds": broken == 0, "detail": f"{looked_at} {what} looked at, {broken} break it"}
+
+
+def interval_laws(estimates: pd.DataFrame) -> list[dict]:
+    """Intervals hold their estimate, errors are not negative, stocks are not negative, parts add up to the variance."""
+    known = estimates[estimates["mean"].notna()]
+    outside = (known["low"] > known["mean"] + 1e-9) | (known["high"] < known["mean"] - 1e-9)
+    stock = known[known["first_year"] == known["last_year"]]
+    parts = known["sampling_variance"] + known["shared_variance"] + known["residual_variance"]
+    uneven = ~np.isclose(parts, known["se"] ** 2, rtol=1e-6, atol=1e-9)
+    return [
+        law("an interval holds its estimate", int(outside.sum()), len(known), "estimates"),
+        law("standard errors are there and not negative", int((~(known["se"] >= 0)).sum()), len(known), "estimates"),
+        law("a stock is never negative", int((stock["mean"] < 0).sum()), len(stock), "stocks"),
+        law("variance parts add up", int(uneven.sum()), len(known), "estimates"),
+    ]
+
+
+def totals_law(estimates: pd.DataFrame, zonal: pd.DataFrame, *, tolerance: float = 1e-4) -> dict:
+    """Stand means equal the means of the published map's pixels, taken anew from the published file.
+
+    Parameters
+    ----------
+    zonal : DataFrame
+        stand, target, first_year, last_year, mean (from the float32 map; hence the tolerance, relative).
+    """
+    keys = ["stand", "target", "first_year", "last_year"]
+    both = estimates[estimates["level"] == "stand"].merge(zonal, on=keys, suffixes=("", "_map"))
+    apart = ~np.isclose(both["mean"], both["mean_map"], rtol=tolerance, atol=tolerance, equal_nan=True)
+    return law("stand means equal the published map's pixels", int(apart.sum()), len(both), "stand means")
+
+
+def map_laws(maps: Mapping[str, dict[str, np.ndarray]], products: list[dict], sink_factor: float) -> list[dict]:
+    """A value has an error wherever it is; a sink is the difference of two stocks, times `sink_factor` per year."""
+    verdicts, unpaired, looked = [], 0, 0
+    for product in products:
+        bands = list(maps[product["name"]].values())
+        if product["kind"] in ("stock", "tree_carbon", "sink"):
+            unpaired += int((np.isfinite(bands[0]) != np.isfinite(bands[1])).sum())
+            looked += bands[0].size
+    verdicts.append(law("every value has its error", unpaired, looked, "pixels"))
+    for product in products:
+        if product["kind"] != "sink":
+            continue
+        first, last = product["years"]
+        value = next(iter(maps[product["name"]].values()))
+        stocks = [next(iter(maps[f"{product['target']}_{year}"].values())) for year in (first, last)]
+        expected = (stocks[1].astype(float) - stocks[0]) * sink_factor / (last - first)
+        apart = ~np.isclose(value, expected, rtol=1e-4, atol=1e-3, equal_nan=True)
+        verdicts.append(law(f"{product['name']} is the difference of its stocks", int(apart.sum()), apart.size, "pixels"))
+    return verdicts
+
+
+def against_truth(estimates: pd.DataFrame, truth: pd.DataFrame, *, target: str) -> dict:
+    """Planted truth beside estimates: per stand, and bias and coverage per estimand.
+
+    Parameters
+    ----------
+    truth : DataFrame
+        stand, area_ha and `agb_mg_ha_<year>` per study year.
+    """
+    stands, summary = [], []
+    ours = estimates[(estimates["target"] == target) & estimates["mean"].notna()]
+    for (first, last), rows in ours.groupby(["first_year", "last_year"], sort=True):
+        known = truth.set_index("stand")
+        true = known[f"agb_mg_ha_{last}"] - (known[f"agb_mg_ha_{first}"] if first != last else 0.0)
+        single = rows[(rows["level"] == "stand") & rows["has_total"].astype(bool) & rows["stand"].isin(true.index)]
+        value = true.loc[single["stand"]].to_numpy()
+        inside = (single["low"].to_numpy() <= value) & (value <= single["high"].to_numpy())
+        estimand = f"{target}_{first}" if first == last else f"{target}_{first}_{last}"
+        for row, known_value, covered in zip(single.itertuples(), value, inside, strict=True):
+            stands.append(
+                {"stand": row.stand, "estimand": estimand, "truth": known_value, "mean": row.mean, "low": row.low,
+                 "high": row.high, "covered": bool(covered)}
+            )  # fmt: skip
+        project = rows[rows["level"] == "project"].iloc[0]
+        weight = known.loc[single["stand"], "area_ha"].to_numpy()
+        project_truth = float((value * weight).sum() / weight.sum())
+        summary.append(
+            {
+                "estimand": estimand,
+                "n": len(single),
+                "bias_percent": 100 * (float(np.average(single["mean"], weights=weight)) / project_truth - 1),
+                "coverage_percent": 100 * float(inside.mean()),
+                "project_truth": project_truth,
+                "project_mean": float(project["mean"]),
+                "project_low": float(project["low"]),
+                "project_high": float(project["high"]),
+            }
+        )
+    return {"stands": stands, "summary": summary}
+
+
+def against_map(ours: np.ndarray, theirs: np.ndarray, lower: np.ndarray | None, upper: np.ndarray | None) -> dict:
+    """Two maps on one grid: correlation, bias (ours minus theirs), RMSE, and the share of our cells in their interval."""
+    both = np.isfinite(ours) & np.isfinite(theirs)
+    if both.sum() < 2:
+        return {"n": int(both.sum())}
+    a, b = ours[both].astype(float), theirs[both].astype(float)
+    inside = None
+    if lower is not None and upper is not None:
+        inside = 100 * float(((a >= lower[both]) & (a <= upper[both])).mean())
+    return {
+        "n": int(both.sum()),
+        "our_mean": float(a.mean()),
+        "their_mean": float(b.mean()),
+        "bias": float((a - b).mean()),
+        "rmse": float(np.sqrt(((a - b) ** 2).mean())),
+        "correlation": float(np.corrcoef(a, b)[0, 1]),
+        "inside_interval_percent": inside,
+        "cells": [[float(x), float(y)] for x, y in zip(a, b, strict=True)][:5000],
+    }

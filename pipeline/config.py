@@ -1,0 +1,411 @@
+"""The configuration of a study: one frozen `Study`, checked as a whole before the first job."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from catalogs.planted.settings import Planting
+
+TARGETS: dict[str, dict[str, str]] = {
+    "agb": {"column": "agb_mg_ha", "units": "Mg/ha", "title": "Aboveground biomass"},
+    "volume": {"column": "volume_m3_ha", "units": "m3/ha", "title": "Stem volume"},
+    "basal_area": {"column": "basal_area_m2_ha", "units": "m2/ha", "title": "Basal area"},
+    "dominant_height": {"column": "dominant_height_m", "units": "m", "title": "Dominant height"},
+    "stems": {"column": "stems_n_ha", "units": "1/ha", "title": "Stem number"},
+}
+"""What a plot can carry and a study can map: plot-table column, unit and title per target."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+def _expand(value: Any) -> Any:
+    """A path with `${VARIABLE}` filled from the environment; an unset variable is a mistake of its own."""
+    if not isinstance(value, str):
+        return value
+    for variable in re.findall(r"\$\{(\w+)\}", value):
+        if not os.environ.get(variable):
+            raise ValueError(
+                f"{value!r} is under the folder named by the environment variable {variable}, which is not set; "
+                f"set it to the folder that holds {value.split('}', 1)[1].strip('/').split('/')[0]!r}"
+            )
+    return os.path.expandvars(value)
+
+
+FilePath = Annotated[str, BeforeValidator(_expand)]
+
+
+def _as_date(value: Any) -> Any:
+    """A bare year means its first of July, the middle of the growing season of most studies."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return dt.date(value, 7, 1)
+    if isinstance(value, str) and re.fullmatch(r"\d{4}", value):
+        return dt.date(int(value), 7, 1)
+    return value
+
+
+Date = Annotated[dt.date, BeforeValidator(_as_date)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Area(Section):
+    """Where: bounds in a projected CRS, or a vector file whose extent is taken."""
+
+    crs: str
+    bounds: tuple[float, float, float, float] | None = None
+    file: FilePath | None = None
+    resolution_m: float = Field(gt=0)
+    chunk_px: int = Field(512, ge=8)
+    block_chunks: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _bounds_or_file(self) -> Area:
+        if (self.bounds is None) == (self.file is None):
+            raise ValueError("give either bounds (west, south, east, north in the CRS) or file, not both or none")
+        if self.bounds is not None and not (self.bounds[0] < self.bounds[2] and self.bounds[1] < self.bounds[3]):
+            raise ValueError(
+                f"bounds must be west, south, east, north with west < east and south < north, got {list(self.bounds)}"
+            )
+        return self
+
+    @field_validator("crs")
+    @classmethod
+    def _projected(cls, value: str) -> str:
+        from pyproj import CRS
+        from pyproj.exceptions import CRSError
+
+        try:
+            crs = CRS.from_user_input(value)
+        except CRSError:
+            raise ValueError(f"{value!r} is not a coordinate reference system that PROJ knows") from None
+        if not crs.is_projected:
+            raise ValueError(
+                f"{value} is geographic (degrees); areas and distances need a projected CRS in metres, such as the UTM zone"
+            )
+        if abs(crs.axis_info[0].unit_conversion_factor - 1.0) > 1e-9:
+            raise ValueError(
+                f"{value} has the unit {crs.axis_info[0].unit_name!r}; a projected CRS in metres is needed"
+            )
+        return value
+
+
+class Sensor(Section):
+    """One satellite sensor of the study: where its scenes come from and how a year becomes one image."""
+
+    catalog: FilePath
+    collection: str | None = None
+    years: tuple[int, ...] | None = None
+    season: tuple[str, str] = ("01-01", "12-31")
+    max_cloud_percent: float = Field(80.0, ge=0, le=100)
+    reducer: Name = "median"
+    min_clear_count: int = Field(1, ge=1)
+    on_scene_error: Literal["drop", "fail"] = "fail"
+
+    @field_validator("season")
+    @classmethod
+    def _month_days(cls, value: tuple[str, str]) -> tuple[str, str]:
+        for day in value:
+            try:
+                dt.date.fromisoformat(f"2020-{day}")
+            except ValueError:
+                raise ValueError(f"{day!r} is not a month and day such as 06-01") from None
+        return value
+
+
+class Campaign(Section):
+    """One airborne campaign: point tiles, or a canopy height raster in their place."""
+
+    points: FilePath | tuple[FilePath, ...] | None = None
+    canopy_height: FilePath | None = None
+    date: Date
+    crs: str | None = None
+    vertical_unit: Literal["m", "ft", "us-ft"] = "m"
+    leaf: Literal["on", "off"] = "on"
+    ground_classes: tuple[int, ...] = (2,)
+    buffer_m: float = Field(30.0, ge=0)
+    max_height_m: float = Field(80.0, gt=0)
+    min_density_pts_m2: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Campaign:
+        if (self.points is None) == (self.canopy_height is None):
+            raise ValueError(
+                "give either points (a folder or files of LAS/LAZ) or canopy_height (a raster), not both or none"
+            )
+        return self
+
+
+class Plots(Section):
+    """Field plots: one table of plots (and dates), with tree lists or with the targets already in it."""
+
+    file: FilePath | None = None
+    layer: str | None = None
+    corners: FilePath | None = None
+    subplot_m: float | None = Field(None, gt=0)
+    trees: FilePath | None = None
+    crs: str | None = None
+    date: Date | None = None
+    columns: dict[str, str] = {}
+    tree_columns: dict[str, str] = {}
+    radius_m: float | None = Field(None, gt=0)
+    area_ha: float | None = Field(None, gt=0)
+    allometry: str | FilePath = "chave2014_with_height"
+    wood_density: FilePath | None = None
+    height_pairs: FilePath | None = None
+    height_columns: dict[str, str] = {}
+    height_model: Literal["michailoff", "loglog2", "weibull"] = "michailoff"
+    min_dbh_cm: float = Field(0.0, ge=0)
+    max_dbh_cm: float = Field(400.0, gt=0)
+    unknown_species: Literal["fail", "default"] = "fail"
+    max_years_apart: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _positions(self) -> Plots:
+        if (self.file is None) == (self.corners is None):
+            raise ValueError(
+                "give either file (a table of plots) or corners (plot corners in the site frame and on the map), not both or none"
+            )
+        if self.corners is not None and self.trees is None:
+            raise ValueError("corners place trees of a tree list: trees is missing")
+        if self.corners is None and self.subplot_m is not None:
+            raise ValueError("subplot_m cuts plots given by corners: corners is missing")
+        return self
+
+
+class Stands(Section):
+    """Management polygons: a vector file, or a square grid that the study lays out itself."""
+
+    file: FilePath | None = None
+    layer: str | None = None
+    id: str = "stand"
+    stratum: str | None = None
+    crs: str | None = None
+    encoding: str | None = None
+    area_column: str | None = None
+    area_unit: Literal["ha", "m2", "mu", "acre"] = "ha"
+    grid_m: float | None = Field(None, gt=0)
+    include_plots: bool = False
+    overlaps: Literal["fail", "first"] = "fail"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Stands:
+        if (self.file is None) == (self.grid_m is None):
+            raise ValueError("give either file (polygons) or grid_m (the side of square stands), not both or none")
+        return self
+
+
+class Forest(Section):
+    """Where the map holds biomass: the study's definition of forest, and what it is read from, per date."""
+
+    source: Literal["everywhere", "raster", "stands", "canopy"] = "everywhere"
+    files: dict[int, FilePath] = {}
+    values: tuple[int, ...] = (10,)
+    min_height_m: float = Field(2.0, ge=0)
+    min_cover_percent: float = Field(20.0, ge=0, le=100)
+    min_area_ha: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _raster_files(self) -> Forest:
+        if (self.source == "raster") != bool(self.files):
+            raise ValueError("files (year: raster) belong to source: raster, and source: raster needs them")
+        return self
+
+
+class Model(Section):
+    """How plots become a map: the regressor, its predictors, and how dates are pooled."""
+
+    regressor: Name = "linear"
+    transform: Literal["none", "sqrt", "log"] = "sqrt"
+    predictors: dict[Name, tuple[str, ...]] | None = None
+    date_effect: Literal["auto", "always", "never"] = "always"
+    confidence_percent: float = Field(90.0, gt=50, lt=100)
+    min_clusters: int = Field(4, ge=3)
+
+
+class Pools(Section):
+    """From aboveground biomass to tree carbon, with the sources of the two factors."""
+
+    root_shoot: float = Field(0.26, ge=0)
+    root_shoot_source: str = "global non-mangrove fallback, wri/carbon-budget"
+    carbon_fraction: float = Field(0.47, gt=0, lt=1)
+    carbon_fraction_source: str = "IPCC 2006, vol. 4, table 4.3"
+    expansion_factor_mg_m3: float | None = Field(None, gt=0)
+    expansion_factor_source: str | None = None
+
+    @model_validator(mode="after")
+    def _sourced(self) -> Pools:
+        if self.expansion_factor_mg_m3 is not None and not self.expansion_factor_source:
+            raise ValueError(
+                "expansion_factor_source is missing: name the table or study that expansion_factor_mg_m3 comes from"
+            )
+        return self
+
+
+class Comparison(Section):
+    """A map made by others that the report sets beside ours."""
+
+    file: FilePath
+    year: int
+    target: str = "agb"
+    crs: str | None = None
+    band: int = Field(1, ge=1)
+    lower_band: int | None = Field(None, ge=1)
+    upper_band: int | None = Field(None, ge=1)
+    about: str = ""
+
+
+class Study(Section):
+    """A whole study, as its configuration file says it."""
+
+    name: Name
+    title: str = ""
+    results: FilePath
+    resources: FilePath
+    area: Area
+    years: Annotated[tuple[int, ...], Field(min_length=1)]
+    sensors: dict[Name, Sensor] = {}
+    lidar: dict[Name, Campaign] = {}
+    plots: Plots
+    stands: Stands
+    forest: Forest = Forest()
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("agb",)
+    model: Model = Model()
+    pools: Pools = Pools()
+    min_cover_percent: float = Field(80.0, ge=0, le=100)
+    comparisons: dict[Name, Comparison] = {}
+    plugins: tuple[str, ...] = ()
+    planted: Planting | None = None
+
+    @field_validator("years")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"years must rise and not repeat, got {list(value)}")
+        return value
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for target in value:
+            if target not in TARGETS:
+                raise ValueError(f"{target!r} is not a target{nearest(target, TARGETS)}; known: {', '.join(TARGETS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_see_with(self) -> Study:
+        problems = []
+        if not self.sensors and not self.lidar:
+            problems.append("a study needs sensors, lidar or both: there is nothing to derive predictors from")
+        if self.forest.source == "canopy" and not self.lidar:
+            problems.append("forest.source: canopy needs lidar, and the study has none")
+        if self.forest.source == "raster" and (missing := [y for y in self.years if y not in self.forest.files]):
+            problems.append(f"forest.files has no raster for {', '.join(map(str, missing))}")
+        if "volume" in self.targets and "agb" not in self.targets and self.pools.expansion_factor_mg_m3 is None:
+            problems.append(
+                "a study of volume needs pools.expansion_factor_mg_m3 to reach biomass and carbon, or agb among its targets"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def stock_target(self) -> str | None:
+        """The target that carbon is computed from: biomass where it is mapped, else volume, else none."""
+        return next((target for target in ("agb", "volume") if target in self.targets), None)
+
+
+class StudyError(ValueError):
+    """Everything that is wrong with a configuration, one sentence per problem."""
+
+    def __init__(self, file: Path, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` for a typo among known words, or nothing."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def load_study(file: str | Path) -> Study:
+    """The study that a YAML file describes.
+
+    Raises
+    ------
+    StudyError
+        With every problem found, one sentence each: dotted key, what is wrong, the nearest key for a typo.
+    """
+    file = Path(file)
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(file, ["the configuration file does not exist"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" near line {place.line + 1}" if place else ""
+        raise StudyError(file, [f"this is not readable YAML{where}: {getattr(error, 'problem', error)!s}"]) from None
+    return study_from(content, file=file)
+
+
+def study_from(content: Any, *, file: str | Path = "configuration") -> Study:
+    """The study that a mapping describes; `file` names it in messages."""
+    if not isinstance(content, dict):
+        raise StudyError(Path(file), ["the configuration must be a mapping of settings, such as name: my_study"])
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(Path(file), sorted({_sentence(entry, content) for entry in error.errors()})) from None
+
+
+def _sentence(entry: dict[str, Any], content: dict) -> str:
+    place = [str(part) for part in entry["loc"]]
+    key = ".".join(place) or "the study"
+    if entry["type"] == "extra_forbidden":
+        return f"{key} is not a setting{_nearest_setting(place)}"
+    if entry["type"] == "missing":
+        return f"{key} is missing"
+    message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "value_error":
+        return f"{key}: {message}"
+    shown = entry.get("input")
+    shown = repr(shown) if isinstance(shown, str | int | float | bool | list | tuple | None) else type(shown).__name__
+    return f"{key}: {message[0].lower()}{message[1:]}, got {shown}"
+
+
+def _nearest_setting(place: list[str]) -> str:
+    """The known key nearest to a misspelt one, among the keys of the section it stands in."""
+    section: Any = Study
+    for part in place[:-1]:
+        field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
+        if field is not None:
+            section = _section_in(field.annotation)
+    fields = getattr(section, "model_fields", {})
+    nearest = difflib.get_close_matches(place[-1], list(fields), n=1, cutoff=0.6)
+    if nearest:
+        return "; did you mean " + ".".join([*place[:-1], nearest[0]]) + "?"
+    return f"; known here: {', '.join(fields)}" if fields else ""
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section class inside an annotation such as `dict[str, Sensor]` or `Plots | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _section_in(part)
+        if found is not None:
+            return found
+    return None

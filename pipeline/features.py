@@ -1,0 +1,157 @@
+"""The feature stack: the one function that makes predictors, for training and for estimation alike."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.indicators import INDICATORS, compute
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Sensors = Mapping[str, Collection[str]]
+"""Band roles that each sensor of the study offers, by its predictor prefix: {"s2": ("red", "nir08", ...)}."""
+
+LIDAR_DEFAULTS = ("zmean", "zq95", "cover_2m")
+"""Mean height, top height and cover: the three dimensions of a canopy that biomass follows."""
+
+SATELLITE_DEFAULTS = ("ndmi", "nbr", "ndre", "swir16", "ndvi")
+"""Water, wood against leaf and chlorophyll first: they saturate later than greenness."""
+
+SATELLITE_COUNT = 4
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What must be read for some predictors: bands by sensor prefix, lidar metrics, and pixels around the window."""
+
+    roles: dict[str, tuple[str, ...]]
+    metrics: tuple[str, ...]
+    halo_px: int
+
+
+def predictors(
+    bands: Mapping[str, Mapping[str, np.ndarray]], lidar: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Predictors by name, from the bands of each sensor and the lidar metrics of a place.
+
+    Parameters
+    ----------
+    bands : mapping of sensor prefix to {role: array}
+        Composite reflectance, missing NaN; any one shape, rows and columns for an indicator with a halo.
+    lidar : mapping of metric name to array
+    names : sequence of str
+        `<prefix>_<indicator or band role>` or a lidar metric.
+
+    Returns
+    -------
+    dict of name to float32 array, in the order of `names`
+
+    Raises
+    ------
+    ValueError
+        For a name that is no predictor, or whose bands or metric are not given.
+    """
+    import numpy as np
+
+    values = {}
+    for name in names:
+        prefix, what = _split(name, bands)
+        if prefix is None:
+            if name not in lidar:
+                raise ValueError(_unknown(name, bands, lidar))
+            values[name] = np.asarray(lidar[name], "float32")
+        elif what in bands[prefix]:
+            values[name] = np.asarray(bands[prefix][what], "float32")
+        elif what in INDICATORS and set(INDICATORS[what].bands) <= set(bands[prefix]):
+            values[name] = compute(what, bands[prefix])
+        else:
+            raise ValueError(_unknown(name, bands, lidar))
+    return values
+
+
+def required(names: Sequence[str], sensors: Sensors, *, metrics: Collection[str] | None = None) -> Needs:
+    """What must be read to make `names`.
+
+    Parameters
+    ----------
+    metrics : collection of str, optional
+        Lidar metrics on offer; None means all we can compute, an empty one that the study has no lidar.
+
+    Raises
+    ------
+    ValueError
+        For a name that the study's sensors and lidar cannot make, with the nearest that they can.
+    """
+    metrics = _all_metrics() if metrics is None else metrics
+    roles: dict[str, list[str]] = {}
+    wanted_metrics, halo_px = [], 0
+    for name in names:
+        prefix, what = _split(name, sensors)
+        if prefix is None:
+            if name not in metrics:
+                raise ValueError(_unknown(name, sensors, metrics))
+            wanted_metrics.append(name)
+            continue
+        if what in sensors[prefix]:
+            needed: tuple[str, ...] = (what,)
+        elif what in INDICATORS:
+            needed, halo_px = INDICATORS[what].bands, max(halo_px, INDICATORS[what].halo_px)
+        else:
+            raise ValueError(_unknown(name, sensors, metrics))
+        for role in needed:
+            if role not in sensors[prefix]:
+                raise ValueError(
+                    f"predictor {name!r} needs band {role!r}; sensor {prefix!r} offers {', '.join(sensors[prefix])}"
+                )
+            if role not in roles.setdefault(prefix, []):
+                roles[prefix].append(role)
+    return Needs({prefix: tuple(sorted(roles[prefix])) for prefix in sorted(roles)}, tuple(wanted_metrics), halo_px)
+
+
+def default_predictors(sensors: Sensors, *, lidar: bool) -> dict[str, tuple[str, ...]]:
+    """Predictor sets for a study that names none, the best first: few, and chosen by what they measure.
+
+    `lidar` where there is any; `satellite` (the first sensor's) elsewhere.
+    """
+    sets = {"lidar": LIDAR_DEFAULTS} if lidar else {}
+    for prefix, roles in sensors.items():
+        possible = [name for name in SATELLITE_DEFAULTS if name in roles or _possible(name, roles)]
+        if possible:
+            return {**sets, "satellite": tuple(f"{prefix}_{name}" for name in possible[:SATELLITE_COUNT])}
+    return sets
+
+
+def offered(sensors: Sensors, metrics: Collection[str]) -> list[str]:
+    """Every predictor that some sensors and lidar metrics can make."""
+    names = list(metrics)
+    for prefix, roles in sensors.items():
+        names += [f"{prefix}_{name}" for name in INDICATORS if _possible(name, roles)]
+        names += [f"{prefix}_{role}" for role in roles]
+    return names
+
+
+def _possible(name: str, roles: Collection[str]) -> bool:
+    return name in INDICATORS and set(INDICATORS[name].bands) <= set(roles)
+
+
+def _split(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
+    """Sensor prefix and the rest of a predictor's name; None for what no sensor of the study makes."""
+    prefix, _, what = name.partition("_")
+    return (prefix, what) if what and prefix in prefixes else (None, name)
+
+
+def _unknown(name: str, sensors: Sensors, metrics: Collection[str]) -> str:
+    known = offered(sensors, metrics)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{name!r} is not a predictor of this study{hint}; on offer: {', '.join(known) or 'nothing'}"
+
+
+def _all_metrics() -> Collection[str]:
+    from pipeline.lidar.metrics import METRICS
+
+    return METRICS

@@ -1,0 +1,109 @@
+"""From predictors to maps on one chunk: stock and change with standard errors, inside forest. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import ndimage
+
+from models.inference.fitted import TargetModel
+
+NO_FOREST, REMAINING, GAINED, LOST = 0, 1, 2, 3
+
+
+def large_patches(forest: np.ndarray, min_px: int) -> np.ndarray:
+    """Forest (rows, cols; 1, 0 or NaN) without patches smaller than `min_px` pixels (neighbours by edge or corner).
+
+    Exact for every pixel at least `min_px` pixels from the edge: a patch that is large enough has `min_px` connected
+    pixels within that distance.
+    """
+    if min_px <= 1:
+        return forest
+    labels, count = ndimage.label(forest == 1, structure=np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    return np.where((forest == 1) & (sizes[labels] < min_px), 0.0, forest)
+
+
+def stock_layers(model: TargetModel, predictors: Mapping[str, np.ndarray], forest: np.ndarray, year: int) -> dict[str, np.ndarray]:
+    """Stock of one year on a chunk.
+
+    Parameters
+    ----------
+    predictors : mapping of name to array (rows, cols)
+    forest : array (rows, cols)
+        1 forest, 0 not (stock 0 without error), NaN unknown (missing).
+
+    Returns
+    -------
+    dict of flat arrays (rows x cols)
+        value, residual_sd, set_number, in_domain, forest, gradient (n, p); value is NaN where missing.
+    """
+    wooded = forest.ravel() == 1
+    bare = forest.ravel() == 0
+    layers = {
+        "value": np.where(bare, 0.0, np.nan),
+        "residual_sd": np.zeros(wooded.size),
+        "set_number": np.full(wooded.size, -1, "int8"),
+        "in_domain": bare.copy(),
+        "forest": wooded,
+        "gradient": np.zeros((wooded.size, model.influence.shape[1])),
+    }
+    pixels = np.flatnonzero(wooded)
+    if pixels.size == 0:
+        return layers
+    found = model.predict({name: array.ravel()[pixels] for name, array in predictors.items()}, year)
+    layers["value"][pixels] = found["mean"]
+    layers["residual_sd"][pixels] = np.nan_to_num(found["residual_sd"])
+    layers["set_number"][pixels] = found["set_number"]
+    layers["in_domain"][pixels] = found["in_domain"]
+    layers["gradient"][pixels] = found["gradient"]
+    return layers
+
+
+def with_no_change(layers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A stock's layers with the columns that only a change fills."""
+    nothing = np.zeros(layers["value"].size, bool)
+    return {**layers, "gained": nothing, "lost": nothing}
+
+
+def change_layers(model: TargetModel, first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Change between two years from their stock layers; missing where either is.
+
+    The residuals of both years at a pixel are correlated as the plots' are; where the two years were served by
+    different predictor sets they count as independent, which is the cautious case.
+    """
+    s1, s2 = first["residual_sd"], second["residual_sd"]
+    n1, n2 = first["set_number"], second["set_number"]
+    rho = np.zeros(s1.size)
+    for number, one in enumerate(model.sets):
+        rho[(n1 == number) & (n2 == number)] = one.residuals.between_dates
+    return {
+        "value": second["value"] - first["value"],
+        "residual_sd": np.sqrt(np.maximum(s1**2 + s2**2 - 2 * rho * s1 * s2, 0.0)),
+        "set_number": np.where(n2 >= 0, n2, n1),
+        "in_domain": first["in_domain"] & second["in_domain"],
+        "forest": first["forest"] | second["forest"],
+        "gained": ~first["forest"] & second["forest"],
+        "lost": first["forest"] & ~second["forest"],
+        "gradient": second["gradient"] - first["gradient"],
+    }
+
+
+def pixel_se(model: TargetModel, layers: dict[str, np.ndarray]) -> np.ndarray:
+    """Standard error (n,) of a pixel's estimate as a prediction of the pixel's own value; missing where it is."""
+    variance = layers["residual_sd"] ** 2
+    for factor in model.factors:
+        variance = variance + (layers["gradient"] @ factor) ** 2
+    return np.where(np.isfinite(layers["value"]), np.sqrt(variance), np.nan)
+
+
+def forest_class(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """0 no forest, 1 remaining, 2 gained, 3 lost (rows, cols) from two forest layers; missing where either is."""
+    classes = np.select(
+        [(first == 1) & (second == 1), (first == 0) & (second == 1), (first == 1) & (second == 0)],
+        [REMAINING, GAINED, LOST],
+        NO_FOREST,
+    ).astype(float)
+    classes[np.isnan(first) | np.isnan(second)] = np.nan
+    return classes

@@ -1,0 +1,1 @@
+"""Optical imagery as arrays: many clear observations to one image."""

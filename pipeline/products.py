@@ -1,0 +1,93 @@
+"""The maps a study makes. One place to add one: `products_of`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pipeline.config import TARGETS
+
+if TYPE_CHECKING:
+    from pipeline.config import Study
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a product: its name, unit and the sentence a GIS user reads."""
+
+    name: str
+    units: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """A map: what it shows (`kind`), of which target, at which years (two for a change)."""
+
+    name: str
+    kind: str
+    target: str
+    years: tuple[int, ...]
+    title: str
+    bands: tuple[Band, ...]
+
+    @property
+    def units(self) -> dict[str, str]:
+        return {band.name: band.units for band in self.bands}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        return {band.name: band.title for band in self.bands}
+
+
+def products_of(study: Study) -> dict[str, Product]:
+    """Name -> product of everything the configuration allows, in the order a reader wants them."""
+    found: list[Product] = []
+    for target in study.targets:
+        found += [_stock(target, year) for year in study.years]
+    if study.stock_target:
+        found += [_tree_carbon(study.stock_target, year) for year in study.years]
+        found += [_sink(study.stock_target, years) for years in pairwise(study.years)]
+    found += [_forest_change(study.targets[0], years) for years in pairwise(study.years)]
+    return {product.name: product for product in found}
+
+
+def _stock(target: str, year: int) -> Product:
+    about = TARGETS[target]
+    column, units, title = about["column"], about["units"], about["title"]
+    bands = (
+        Band(column, units, f"{title}, {year}; 0 outside forest"),
+        Band(f"{column}_se", units, f"Standard error of a pixel's {title.lower()}, {year}"),
+        Band("in_domain", "1", "1 where the predictors lie within what the plots covered"),
+        Band("predictor_set", "1", "Which predictor set served the pixel, counted from 1; 0 outside forest"),
+    )
+    return Product(f"{target}_{year}", "stock", target, (year,), f"{title} {year}", bands)
+
+
+def _tree_carbon(target: str, year: int) -> Product:
+    bands = (
+        Band("tree_carbon_t_ha", "t C/ha", f"Carbon in living trees above and below ground, {year}"),
+        Band("tree_carbon_t_ha_se", "t C/ha", f"Standard error of a pixel's tree carbon, {year}"),
+    )
+    return Product(f"tree_carbon_{year}", "tree_carbon", target, (year,), f"Tree carbon {year}", bands)
+
+
+def _sink(target: str, years: tuple[int, int]) -> Product:
+    span = f"{years[0]} to {years[1]}"
+    bands = (
+        Band("net_removal_t_co2_ha_yr", "t CO2/ha/yr", f"Net removal by living trees, {span}; positive = sink"),
+        Band("net_removal_t_co2_ha_yr_se", "t CO2/ha/yr", f"Standard error of a pixel's net removal, {span}"),
+    )
+    return Product(f"sink_{years[0]}_{years[1]}", "sink", target, years, f"Net removal {span}", bands)
+
+
+def _forest_change(target: str, years: tuple[int, int]) -> Product:
+    bands = (Band("forest_class", "1", "0 no forest, 1 forest remaining, 2 forest gained, 3 forest lost"),)
+    return Product(f"forest_{years[0]}_{years[1]}", "forest", target, years, f"Forest {years[0]} to {years[1]}", bands)
+
+
+def estimands_of(target: str, years: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Name -> years of what is summed per stand: the target at each year and its change between successive years."""
+    stocks = {f"{target}_{year}": (year,) for year in years}
+    return stocks | {f"{target}_{a}_{b}": (a, b) for a, b in pairwise(years)}

@@ -1,0 +1,66 @@
+# What others made, brought onto the grid: scenes, composites, lidar metrics, plots.
+
+
+rule search:
+    input:
+        ancient(plan.local_catalog),
+    output:
+        scenes=f"{resources}/scenes/{{sensor}}.json",
+    params:
+        settings=lambda wildcards: plan.settings("sensors", wildcards.sensor),
+        years=lambda wildcards: plan.sensor_years(wildcards.sensor),
+        grid=plan.area_settings,
+    log:
+        f"{logs}/search/{{sensor}}.log",
+    script:
+        "run_step.py"
+
+
+rule composite:
+    input:
+        scenes=ancient(f"{resources}/scenes/{{sensor}}.json"),
+    output:
+        raster=f"{resources}/composite/{{sensor}}_{{year}}/{{block}}.tif",
+    params:
+        settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
+        roles=lambda wildcards: plan.roles(wildcards.sensor),
+        grid=plan.grid_settings,
+        touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, int(wildcards.year), wildcards.block),
+        code=code("composite", study.plugins),
+    log:
+        f"{logs}/composite/{{sensor}}_{{year}}/{{block}}.log",
+    script:
+        "run_step.py"
+
+
+rule lidar:
+    input:
+        ancient(plan.campaign_files),
+    output:
+        raster=f"{resources}/lidar/{{campaign}}/{{block}}.tif",
+    params:
+        campaign=lambda wildcards: plan.settings("lidar", wildcards.campaign),
+        metrics=plan.metrics,
+        grid=plan.grid_settings,
+        touching=lambda wildcards: plan.tiles_touching(wildcards.campaign, wildcards.block),
+        code=code("lidar", study.plugins),
+    log:
+        f"{logs}/lidar/{{campaign}}/{{block}}.log",
+    script:
+        "run_step.py"
+
+
+rule plots:
+    input:
+        plan.plot_files,
+    output:
+        table=f"{resources}/plots.parquet",
+    params:
+        settings=plan.settings("plots"),
+        grid=plan.area_settings,
+        targets=list(study.targets),
+        code=code("plots"),
+    log:
+        f"{logs}/plots.log",
+    script:
+        "run_step.py"

@@ -1,0 +1,70 @@
+# From models to maps and stands.
+
+
+rule estimate:
+    input:
+        **plan.model_files,
+        rasters=lambda wildcards: plan.predictor_files(plan.near(wildcards.block)),
+        stand_files=ancient(plan.stand_files),
+        forest_files=plan.forest_files,
+        **plan.plots_if_stands,
+    output:
+        **{f"maps__{name}": f"{resources}/maps/{name}/{{block}}.tif" for name in plan.products},
+        partials=f"{resources}/partials/{{block}}.parquet",
+    params:
+        settings=plan.settings("stands"),
+        forest=plan.settings("forest"),
+        sources=plan.sources,
+        products=plan.plain_products,
+        carbon=plan.carbon,
+        years=list(study.years),
+        grid=plan.grid_settings,
+        touching=lambda wildcards: plan.stands_touching(wildcards.block),
+        code=code("estimate", study.plugins),
+    log:
+        f"{logs}/estimate/{{block}}.log",
+    script:
+        "run_step.py"
+
+
+rule stands:
+    input:
+        **plan.model_files,
+        partials=expand(f"{resources}/partials/{{block}}.parquet", block=plan.blocks),
+        stand_files=plan.stand_files,
+        **plan.plots_if_stands,
+    output:
+        layers=f"{results}/stands.gpkg",
+        table=f"{results}/stands.parquet",
+        project=f"{results}/project.csv",
+        estimates=f"{resources}/estimates.parquet",
+    params:
+        settings=plan.settings("stands"),
+        carbon=plan.carbon,
+        stock_target=study.stock_target,
+        targets=plan.targets,
+        years=list(study.years),
+        min_cover_percent=study.min_cover_percent,
+        confidence_percent=study.model.confidence_percent,
+        grid=plan.grid_settings,
+        code=code("stands", study.plugins),
+    log:
+        f"{logs}/stands.log",
+    script:
+        "run_step.py"
+
+
+rule publish:
+    input:
+        blocks=expand(f"{resources}/maps/{{{{product}}}}/{{block}}.tif", block=plan.blocks),
+    output:
+        raster=f"{results}/maps/{{product}}{plan.map_suffix}",
+        style=f"{results}/maps/{{product}}.qml",
+    params:
+        product=lambda wildcards: plan.plain_product(wildcards.product),
+        grid=plan.grid_settings,
+        code=code("publish"),
+    log:
+        f"{logs}/publish/{{product}}.log",
+    script:
+        "run_step.py"

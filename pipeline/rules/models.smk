@@ -1,0 +1,40 @@
+# From plots and predictors to models.
+
+
+rule training:
+    input:
+        plots=f"{resources}/plots.parquet",
+        rasters=plan.all_predictor_files,
+        tiles=ancient(plan.all_campaign_files),
+    output:
+        table=f"{resources}/training/{{target}}.parquet",
+    params:
+        column=lambda wildcards: plan.targets[wildcards.target]["column"],
+        predictor_sets=plan.predictor_sets,
+        sources=plan.sources,
+        campaigns=plan.settings_of_all("lidar"),
+        years=list(study.years),
+        max_years_apart=study.plots.max_years_apart,
+        grid=plan.grid_settings,
+        code=code("training", study.plugins),
+    log:
+        f"{logs}/training/{{target}}.log",
+    script:
+        "run_step.py"
+
+
+rule fit:
+    input:
+        table=f"{resources}/training/{{target}}.parquet",
+    output:
+        model=f"{resources}/model/{{target}}/model.json",
+        left_out=f"{resources}/model/{{target}}/left_out.parquet",
+    params:
+        column=lambda wildcards: plan.targets[wildcards.target]["column"],
+        predictor_sets=plan.predictor_sets,
+        settings=plan.model_settings,
+        code=code("fit", study.plugins),
+    log:
+        f"{logs}/fit/{{target}}.log",
+    script:
+        "run_step.py"

@@ -1,0 +1,67 @@
+# The planted study: a synthetic forest written out in the formats that real data come in.
+planted = plan.resources / "planted"
+
+
+rule plant_field:
+    output:
+        plots=f"{planted}/plots.csv",
+        trees=f"{planted}/trees.csv",
+        stands=f"{planted}/stands.gpkg",
+        allometry=f"{planted}/allometry.csv",
+        wood_density=f"{planted}/wood_density.csv",
+        landcover=expand("{planted}/landcover_{year}.tif", planted=planted, year=study.years),
+    params:
+        folder=planted.as_posix(),
+        area=plan.grid_settings,
+        years=list(study.years),
+        settings=plan.settings("planted"),
+        code=code("planted"),
+    log:
+        f"{logs}/plant_field.log",
+    script:
+        "run_step.py"
+
+
+rule plant_scenes:
+    output:
+        catalog=f"{planted}/catalog.json",
+    params:
+        folder=planted.as_posix(),
+        area=plan.grid_settings,
+        years=list(study.years),
+        settings=plan.settings("planted"),
+        code=code("planted"),
+    log:
+        f"{logs}/plant_scenes.log",
+    script:
+        "run_step.py"
+
+
+rule plant_lidar:
+    output:
+        tiles=directory(f"{planted}/lidar/{{campaign}}"),
+    params:
+        folder=planted.as_posix(),
+        area=plan.grid_settings,
+        years=list(study.years),
+        settings=plan.settings("planted"),
+        code=code("planted"),
+    log:
+        f"{logs}/plant_lidar/{{campaign}}.log",
+    script:
+        "run_step.py"
+
+
+rule plant_truth:
+    output:
+        truth=directory(f"{planted}/truth"),
+    params:
+        folder=planted.as_posix(),
+        area=plan.grid_settings,
+        years=list(study.years),
+        settings=plan.settings("planted"),
+        code=code("planted"),
+    log:
+        f"{logs}/plant_truth.log",
+    script:
+        "run_step.py"

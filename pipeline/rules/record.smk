@@ -1,0 +1,72 @@
+# What a reader and a verifier open: checks, record, report.
+
+
+rule check:
+    input:
+        **plan.published_maps,
+        table=f"{results}/stands.parquet",
+        estimates=f"{resources}/estimates.parquet",
+        project=f"{results}/project.csv",
+        truth=plan.truth_files,
+    output:
+        checks=f"{results}/checks.json",
+    params:
+        products=plan.plain_products,
+        comparisons=plan.settings_of_all("comparisons"),
+        carbon=plan.carbon,
+        stock_target=study.stock_target,
+        targets=plan.targets,
+        grid=plan.grid_settings,
+        code=code("check"),
+    log:
+        f"{logs}/check.log",
+    script:
+        "run_step.py"
+
+
+rule report:
+    input:
+        **plan.published_maps,
+        **plan.model_files,
+        **plan.left_out_files,
+        **plan.training_files,
+        **plan.scene_files,
+        table=f"{results}/stands.parquet",
+        estimates=f"{resources}/estimates.parquet",
+        project=f"{results}/project.csv",
+        checks=f"{results}/checks.json",
+    output:
+        page=f"{results}/report.html",
+    params:
+        study=study.model_dump(mode="json"),
+        products=plan.plain_products,
+        notes=plan.notes,
+        grid=plan.grid_settings,
+        code=code("report"),
+    log:
+        f"{logs}/report.log",
+    script:
+        "run_step.py"
+
+
+rule record:
+    input:
+        **plan.published_maps,
+        **plan.scene_files,
+        table=f"{results}/stands.parquet",
+        layers=f"{results}/stands.gpkg",
+        project=f"{results}/project.csv",
+        checks=f"{results}/checks.json",
+        page=f"{results}/report.html",
+    output:
+        run=f"{results}/run.json",
+        collection=f"{results}/stac/collection.json",
+    params:
+        study=study.model_dump(mode="json"),
+        products=plan.plain_products,
+        grid=plan.grid_settings,
+        code=code("record"),
+    log:
+        f"{logs}/record.log",
+    script:
+        "run_step.py"

@@ -1,0 +1,108 @@
+"""Rule `check`: laws of the results, the planted truth, and maps made by others. A broken law fails the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from catalogs.rasters import grid_of, read_values
+from models import pools
+from pipeline import checks as laws
+from pipeline import store
+from pipeline.grid import Grid
+
+log = logging.getLogger(__name__)
+
+
+def check(
+    *,
+    checks: Path,
+    maps: Mapping[str, Path],
+    table: Path,
+    estimates: Path,
+    truth: Path | None = None,
+    products: Sequence[dict],
+    comparisons: Mapping[str, dict],
+    carbon: dict,
+    stock_target: str | None,
+    targets: Mapping[str, dict],
+    grid: dict,
+    **_inputs: object,
+) -> None:
+    """Write what was checked; raise when a law is broken, with the verdicts already on file."""
+    grid_ = Grid(**grid)
+    estimated = store.read_table(estimates)
+    stands = store.read_table(table)
+    arrays = {name: store.read_raster(path) for name, path in maps.items()}
+    factors = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
+    verdicts = laws.interval_laws(estimated)
+    verdicts += laws.map_laws(arrays, list(products), pools.net_removal_co2(carbon["biomass_per_target"], **factors))
+    verdicts.append(laws.totals_law(estimated, _zonal(stands, arrays, products, grid_)))
+    content = {
+        "laws": verdicts,
+        "truth": _truth(truth, estimated, stock_target) if truth else None,
+        "comparisons": [
+            {"name": name, **_compared(settings, maps, arrays, targets, grid_)} for name, settings in comparisons.items()
+        ],
+    }
+    store.write_json(checks, content)
+    broken = [verdict for verdict in verdicts if not verdict["holds"]]
+    if broken:
+        kept = checks.with_name("checks_failed.json")
+        store.write_json(kept, content)
+        raise RuntimeError(
+            "a law of the results is broken: " + "; ".join(f"{v['name']} ({v['detail']})" for v in broken) + f"; see {kept}"
+        )
+    log.info("%d laws hold", len(verdicts))
+
+
+def _zonal(stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: Grid) -> pd.DataFrame:
+    """Mean of each published stock and change over each stand, by exactextract on the whole map at once."""
+    from exactextract import exact_extract
+    from exactextract.raster import NumPyRasterSource
+
+    west, south, east, north = grid.bounds
+    stocks = {(p["target"], p["years"][0]): next(iter(arrays[p["name"]].values())) for p in products if p["kind"] == "stock"}
+    shown = {(target, year, year): array for (target, year), array in stocks.items()}
+    for target in {target for target, _ in stocks}:
+        years = sorted(year for name, year in stocks if name == target)
+        for a, b in pairwise(years):
+            shown[(target, a, b)] = stocks[(target, b)].astype(float) - stocks[(target, a)]
+    found = []
+    for (target, first, last), array in shown.items():
+        source = NumPyRasterSource(
+            array.astype("float64"), xmin=west, ymin=south, xmax=east, ymax=north, nodata=np.nan, srs_wkt=stands.crs.to_wkt()
+        )
+        means = exact_extract(source, stands[["stand", "geometry"]], ["mean"], include_cols="stand", output="pandas")
+        found.append(means.assign(target=target, first_year=first, last_year=last))
+    return pd.concat(found, ignore_index=True)
+
+
+def _truth(folder: Path, estimated: pd.DataFrame, stock_target: str | None) -> dict | None:
+    if stock_target != "agb":
+        return None
+    known = pd.read_csv(folder / "stands.csv", dtype={"stand": str})
+    return laws.against_truth(estimated, known, target="agb")
+
+
+def _compared(settings: dict, maps: Mapping[str, Path], arrays: Mapping, targets: Mapping, grid: Grid) -> dict:
+    """Our map averaged onto the other map's grid, beside it."""
+    name = f"{settings['target']}_{settings['year']}"
+    if name not in maps:
+        raise ValueError(f"comparisons: there is no map {name} to compare; the study makes {', '.join(maps)}")
+    theirs_grid = grid_of(settings["file"], crs=settings["crs"])
+    ours = read_values(str(maps[name]), theirs_grid)
+    bands = [settings["band"], settings["lower_band"], settings["upper_band"]]
+    theirs, lower, upper = (
+        read_values(settings["file"], theirs_grid, band=band, crs=settings["crs"]) if band else None for band in bands
+    )
+    found = laws.against_map(ours, theirs, lower, upper)
+    if found["n"] < 2:
+        raise ValueError(f"comparisons: {settings['file']} and the map share no cell; is its coordinate reference system right?")
+    units = targets[settings["target"]]["units"]
+    return {"target": settings["target"], "year": settings["year"], "about": settings["about"], "units": units, **found}

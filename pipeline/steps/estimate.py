@@ -1,0 +1,115 @@
+"""Rule `estimate`: one block's maps of every product, and its sums per stand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from catalogs.stands import read_stands
+from models import pools
+from models.inference.fitted import TargetModel
+from pipeline import mapping, store
+from pipeline.grid import Grid
+from pipeline.products import Product
+from pipeline.steps.windows import read_forest, read_predictors
+from pipeline.zonal import coverage, partial_rows
+
+log = logging.getLogger(__name__)
+
+
+def estimate(
+    *,
+    maps: Mapping[str, Path],
+    partials: Path,
+    models: Mapping[str, Path],
+    settings: dict,
+    grid: dict,
+    block: str,
+    years: Sequence[int],
+    sources: dict,
+    forest: dict,
+    products: Sequence[dict],
+    carbon: dict,
+    plots: Path | None = None,
+    **_inputs: object,
+) -> None:
+    """Stock and change with standard errors, chunk by chunk; sums per stand go to `partials`."""
+    grid_ = Grid(**grid)
+    place = grid_.block_window(block)
+    wanted = [Product(**product) for product in products]
+    fitted = {target: TargetModel.from_plain(store.read_json(path)) for target, path in models.items()}
+    polygons = read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
+    canvas = {p.name: {band["name"]: np.full(place.shape, np.nan, "float32") for band in p.bands} for p in wanted}
+    rows: list[dict] = []
+    for chunk, window in grid_.chunks(place):
+        covered = coverage(polygons, grid_, window)
+        wood = {year: read_forest(grid_, window, year, forest, sources, polygons) for year in years}
+        seen = {year: read_predictors(grid_, window, year, sources, _names(fitted)) for year in years}
+        layers = {target: _layers(model, seen, wood, years) for target, model in fitted.items()}
+        for product in wanted:
+            for name, array in _bands(product, fitted, layers, wood, carbon):
+                canvas[product.name][name][window.within(place).slices] = array.reshape(window.shape)
+        for target, model in fitted.items():
+            for estimand, found in layers[target].items():
+                rows += partial_rows(
+                    chunk, estimand, covered, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets)
+                )
+    for product in wanted:
+        units = {band["name"]: band["units"] for band in product.bands}
+        store.write_raster(maps[product.name], canvas[product.name], geobox=grid_.geobox_of(place), units=units)
+    store.write_table(partials, pd.DataFrame(rows, columns=None if rows else PARTIAL_COLUMNS))
+    log.info("block %s: %d products, %d stands", block, len(wanted), len({row["stand"] for row in rows}))
+
+
+PARTIAL_COLUMNS = [
+    "chunk", "stand", "estimand", "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha",
+    "sum_value", "set_ha", "sum_s", "sum_s2", "sum_gradient",
+]  # fmt: skip
+
+
+def _names(fitted: Mapping[str, TargetModel]) -> list[str]:
+    return list(dict.fromkeys(name for model in fitted.values() for one in model.sets for name in one.predictors))
+
+
+def _layers(model: TargetModel, seen: Mapping, wood: Mapping, years: Sequence[int]) -> dict[str, dict[str, np.ndarray]]:
+    """Estimand -> flat layers of one target."""
+    stocks = {year: mapping.stock_layers(model, seen[year], wood[year], year) for year in years}
+    found = {f"{model.target}_{year}": mapping.with_no_change(stock) for year, stock in stocks.items()}
+    for a, b in pairwise(years):
+        found[f"{model.target}_{a}_{b}"] = mapping.change_layers(model, stocks[a], stocks[b])
+    return found
+
+
+def _bands(
+    product: Product, fitted: Mapping, layers: Mapping, wood: Mapping, carbon: Mapping
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and values of each band of a product on one chunk."""
+    names = [band["name"] for band in product.bands]
+    if product.kind == "forest":
+        yield names[0], mapping.forest_class(*(wood[year] for year in product.years))
+        return
+    model = fitted[product.target]
+    found = layers[product.target]["_".join(map(str, [product.target, *product.years]))]
+    value, se = found["value"], mapping.pixel_se(model, found)
+    if product.kind == "stock":
+        yield names[0], value
+        yield names[1], se
+        yield names[2], np.where(np.isfinite(value), found["in_domain"].astype(float), np.nan)
+        yield names[3], np.where(np.isfinite(value), found["set_number"] + 1.0, np.nan)
+        return
+    factor = carbon["biomass_per_target"]
+    if product.kind == "tree_carbon":
+        per_unit = pools.tree_carbon(factor, root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"])
+    else:
+        span = product.years[1] - product.years[0]
+        per_unit = pools.net_removal_co2(
+            factor / span, root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"]
+        )
+    yield names[0], value * per_unit
+    yield names[1], se * per_unit
+

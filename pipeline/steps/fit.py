@@ -1,0 +1,43 @@
+"""Rule `fit`: the models of one target with the covariance they share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from models.inference.fitted import fit_target
+from pipeline import store
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    *,
+    model: Path,
+    left_out: Path,
+    table: Path,
+    target: str,
+    column: str,
+    predictor_sets: Mapping[str, Sequence[str]],
+    settings: dict,
+) -> None:
+    """Fit every predictor set; `left_out` gets each plot as predicted without its cluster."""
+    plots = store.read_table(table)
+    fitted, predictions = fit_target(
+        plots[plots["kept"]].reset_index(drop=True),
+        predictor_sets,
+        target=target,
+        column=column,
+        regressor=settings["regressor"],
+        transform=settings["transform"],
+        date_effect=settings["date_effect"],
+        min_clusters=settings["min_clusters"],
+    )
+    for one in fitted.sets:
+        log.info(
+            "%s from %s: RMSE %.1f %% of the mean, R2 %.2f, %d plot measurements left out by cluster",
+            target, one.name, one.scores["rmse_percent"], one.scores["r2"], one.scores["n"],
+        )  # fmt: skip
+    store.write_json(model, fitted.to_plain())
+    store.write_table(left_out, predictions)

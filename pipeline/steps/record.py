@@ -1,0 +1,77 @@
+"""Rule `record`: what a run was made from (run.json) and its maps as a STAC collection."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from pipeline import store
+from pipeline.grid import Grid
+from pipeline.provenance import collection_of, item_of
+
+PACKAGES = ("numpy", "pandas", "geopandas", "rasterio", "scikit-learn", "scipy", "laspy", "snakemake", "exactextract", "odc-geo")
+
+
+def record(
+    *,
+    run: Path,
+    collection: Path,
+    maps: Mapping[str, Path],
+    study: dict,
+    products: Sequence[dict],
+    grid: dict,
+    **inputs: object,
+) -> None:
+    """Write run.json (versions, configuration, digests of results) and the STAC collection with one item per map."""
+    folder = store.clear_folder(collection.parent)
+    grid_ = Grid(**grid)
+    digests = {path.as_posix(): _sha256(path) for path in [*maps.values(), *_paths(inputs)]}
+    described = {product["name"]: product for product in products}
+    items = [
+        item_of(described[name], path=path, folder=folder, sha256=digests[path.as_posix()], grid=grid_, study=study)
+        for name, path in maps.items()
+    ]
+    for item in items:
+        store.write_json(folder / f"{item['id']}.json", item)
+    store.write_json(collection, collection_of(study, items))
+    store.write_json(run, {
+        "study": study,
+        "results_sha256": digests,
+        "software": {name: metadata.version(name) for name in PACKAGES},
+        "forestsink": _commit(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    })  # fmt: skip
+
+
+def _paths(inputs: Mapping[str, object]) -> list[Path]:
+    found: list[Path] = []
+    for value in inputs.values():
+        if isinstance(value, Path):
+            found.append(value)
+        elif isinstance(value, Mapping):
+            found += [part for part in value.values() if isinstance(part, Path)]
+    return [path for path in found if path.is_file()]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _commit() -> str:
+    """The checkout's commit, with `+changes` when files differ from it; `unknown` outside git."""
+    here = Path(__file__).resolve().parent
+    try:
+        ask = ["git", "-C", str(here)]
+        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*ask, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")

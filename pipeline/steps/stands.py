@@ -1,0 +1,249 @@
+"""Rule `stands`: stock and sink of every stand and of the project, with standard errors and intervals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from catalogs.stands import read_stands
+from models import pools
+from models.inference.fitted import TargetModel
+from models.inference.stands import Estimate, Sums, lattice, project_estimate, stand_estimate
+from pipeline import store
+from pipeline.grid import Grid
+from pipeline.products import estimands_of
+from pipeline.report.styles import stand_style
+from pipeline.zonal import combine
+
+log = logging.getLogger(__name__)
+
+ESTIMATOR = "model-based synthetic"
+
+
+def stands(
+    *,
+    layers: Path,
+    table: Path,
+    estimates: Path,
+    project: Path,
+    partials: Sequence[Path],
+    models: Mapping[str, Path],
+    settings: dict,
+    grid: dict,
+    years: Sequence[int],
+    carbon: dict,
+    stock_target: str | None,
+    min_cover_percent: float,
+    confidence_percent: float,
+    targets: Mapping[str, dict],
+    plots: Path | None = None,
+    **_inputs: object,
+) -> None:
+    """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate."""
+    grid_ = Grid(**grid)
+    polygons = read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
+    polygons = polygons.reset_index(drop=True)
+    parts = [store.read_table(path) for path in partials]
+    totals = combine(pd.concat([part for part in parts if len(part)], ignore_index=True))
+    regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
+    areas = dict(zip(polygons["stand"], polygons["area_ha"], strict=True))
+    long, whole = [], []
+    for target, path in models.items():
+        model = TargetModel.from_plain(store.read_json(path))
+        for estimand, span in estimands_of(target, tuple(years)).items():
+            rows = totals[totals["estimand"] == estimand]
+            found = _stand_rows(rows, model, target, span, regions, areas, confidence_percent, min_cover_percent)
+            long += found
+            whole.append(_project_row(rows, found, model, target, span, regions, areas, confidence_percent))
+    estimated = pd.DataFrame(long)
+    wide = _wide(polygons, estimated, years, carbon, stock_target, targets)
+    summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets)
+    store.write_table(estimates, pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True))
+    store.write_table(table, wide)
+    store.write_table(project, summary)
+    store.write_layers(layers, {"stands": wide}, styles={"stands": stand_style(wide, years, stock_target)})
+    short = estimated.groupby("stand")["cover_percent"].min() < min_cover_percent
+    log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
+
+
+def _sums(row) -> Sums:
+    return Sums(
+        row.covered_ha, row.sum_value, *(np.asarray(getattr(row, name), float) for name in ("set_ha", "sum_s", "sum_s2")),
+        np.asarray(row.sum_gradient, float),
+    )  # fmt: skip
+
+
+def _stand_rows(rows, model, target, span, regions, areas, confidence_percent, min_cover_percent) -> list[dict]:
+    found = []
+    lowest = 0.0 if len(span) == 1 else -np.inf
+    for row in rows.itertuples():
+        area = areas[row.stand]
+        cover = 100 * row.covered_ha / area
+        entry = _entry("stand", row.stand, target, span, area, cover)
+        if row.covered_ha > 0:
+            estimate = stand_estimate(
+                _sums(row), regions[row.stand], model, confidence_percent=confidence_percent, lowest=lowest
+            )
+            entry |= _columns(estimate, model) | {
+                "has_total": cover >= min_cover_percent,
+                "forest_percent": 100 * row.forest_ha / row.covered_ha,
+                "gained_ha": row.gained_ha,
+                "lost_ha": row.lost_ha,
+                "in_domain_percent": 100 * row.in_domain_ha / row.covered_ha,
+            } | _set_shares(row, model)  # fmt: skip
+        found.append(entry)
+    return found
+
+
+def _entry(level: str, stand: str, target: str, span: Sequence[int], area: float, cover: float) -> dict:
+    return {
+        "level": level,
+        "stand": stand,
+        "target": target,
+        "first_year": span[0],
+        "last_year": span[-1],
+        "area_ha": area,
+        "cover_percent": min(cover, 100.0),
+        "estimator": ESTIMATOR,
+        "has_total": False,
+    }
+
+
+def _columns(estimate: Estimate, model: TargetModel) -> dict:
+    return {
+        "mean": estimate.mean,
+        "se": estimate.se,
+        "low": estimate.low,
+        "high": estimate.high,
+        "sampling_variance": estimate.sampling_variance,
+        "shared_variance": estimate.shared_variance,
+        "residual_variance": estimate.residual_variance,
+        "degrees_of_freedom": model.degrees_of_freedom,
+    }
+
+
+def _set_shares(row, model: TargetModel) -> dict:
+    return {
+        f"{one.name}_percent": 100 * hectares / row.covered_ha
+        for one, hectares in zip(model.sets, row.set_ha, strict=True)
+    }
+
+
+def _project_row(rows, found, model, target, span, regions, areas, confidence_percent) -> dict:
+    """All stands that have a total, as one region; the others are counted."""
+    counted = {entry["stand"] for entry in found if entry["has_total"]}
+    used = [row for row in rows.itertuples() if row.stand in counted]
+    area = sum(areas[row.stand] for row in used)
+    entry = _entry("project", "project", target, span, area, 0.0) | {
+        "stands": len(used),
+        "stands_without_total": len(found) - len(used),
+    }
+    if used:
+        estimate = project_estimate(
+            [_sums(row) for row in used], [regions[row.stand] for row in used], model,
+            confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf,
+        )  # fmt: skip
+        covered = sum(row.covered_ha for row in used)
+        entry |= _columns(estimate, model) | {
+            "has_total": True,
+            "cover_percent": min(100 * covered / area, 100.0),
+            "forest_percent": 100 * sum(row.forest_ha for row in used) / covered,
+            "gained_ha": sum(row.gained_ha for row in used),
+            "lost_ha": sum(row.lost_ha for row in used),
+            "in_domain_percent": 100 * sum(row.in_domain_ha for row in used) / covered,
+        }  # fmt: skip
+    return entry
+
+
+def _wide(polygons, estimated: pd.DataFrame, years, carbon, stock_target, targets):
+    """One row per stand: what a forester opens. Columns say estimand, unit and years."""
+    wide = polygons[[name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]].copy()
+    wide["reported_estimator"] = ESTIMATOR
+    for (target, first, last), rows in estimated.groupby(["target", "first_year", "last_year"], sort=False):
+        rows = rows.set_index("stand").reindex(wide["stand"])
+        suffix = f"{first}" if first == last else f"{first}_{last}"
+        if target == stock_target or first == last:
+            wide[f"cover_percent_{suffix}"] = rows["cover_percent"].fillna(0.0).to_numpy()
+        if first == last:
+            _stock_columns(wide, rows, targets[target]["column"], suffix)
+            if target == stock_target:
+                _carbon_columns(wide, rows, carbon, suffix)
+        elif target == stock_target:
+            _sink_columns(wide, rows, carbon, first, last)
+    return wide.assign(geometry=polygons.geometry).set_geometry("geometry", crs=polygons.crs)
+
+
+def _spread(wide, name: str, rows: pd.DataFrame, factor: float, suffix: str) -> None:
+    for ending, column in (("", "mean"), ("_se", "se"), ("_low", "low"), ("_high", "high")):
+        wide[f"{name}{ending}_{suffix}"] = (rows[column] * factor).to_numpy() if column in rows else np.nan
+
+
+def _stock_columns(wide, rows, column: str, suffix: str) -> None:
+    wide[f"map_{column}_{suffix}"] = rows["mean"].to_numpy()
+    _spread(wide, f"reported_{column}", rows, 1.0, suffix)
+    for name in ("forest_percent", "in_domain_percent"):
+        wide[f"{name}_{suffix}"] = rows[name].to_numpy()
+
+
+def _carbon_columns(wide, rows, carbon, suffix: str) -> None:
+    per_unit = pools.tree_carbon(
+        carbon["biomass_per_target"], root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"]
+    )
+    _spread(wide, "reported_tree_carbon_t_ha", rows, per_unit, suffix)
+    total = np.where(rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan)
+    wide[f"reported_tree_carbon_t_{suffix}"] = total
+    wide[f"extrapolated_percent_{suffix}"] = 100 - wide[f"cover_percent_{suffix}"]
+
+
+def _sink_columns(wide, rows, carbon, first: int, last: int) -> None:
+    suffix = f"{first}_{last}"
+    per_unit = pools.net_removal_co2(
+        carbon["biomass_per_target"] / (last - first),
+        root_shoot=carbon["root_shoot"],
+        carbon_fraction=carbon["carbon_fraction"],
+    )
+    name = "reported_net_removal_t_co2_ha_yr"
+    _spread(wide, name, rows, per_unit, suffix)
+    total = np.where(rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan)
+    wide[f"reported_net_removal_t_co2_yr_{suffix}"] = total
+    low, high = wide[f"{name}_low_{suffix}"], wide[f"{name}_high_{suffix}"]
+    wide[f"direction_{suffix}"] = np.select(
+        [low > 0, high < 0, low.notna()], ["sink", "source", "not distinguishable from zero"], "no estimate"
+    )
+    wide[f"forest_gained_ha_{suffix}"] = rows["gained_ha"].to_numpy()
+    wide[f"forest_lost_ha_{suffix}"] = rows["lost_ha"].to_numpy()
+
+
+def _project_table(whole: pd.DataFrame, carbon, stock_target, targets) -> pd.DataFrame:
+    """The project's estimates in the units people quote: per hectare and in total."""
+    rows = []
+    for row in whole.itertuples():
+        if not row.has_total:
+            continue
+        stock = row.first_year == row.last_year
+        quoted = [(targets[row.target]["column"], targets[row.target]["units"], 1.0)] if stock else []
+        if row.target == stock_target:
+            factors = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
+            biomass = carbon["biomass_per_target"]
+            if stock:
+                quoted.append(("tree_carbon_t_ha", "t C/ha", pools.tree_carbon(biomass, **factors)))
+            else:
+                per_year = biomass / (row.last_year - row.first_year)
+                quoted.append(("net_removal_t_co2_ha_yr", "t CO2/ha/yr", pools.net_removal_co2(per_year, **factors)))
+        for name, units, factor in quoted:
+            rows.append(
+                {
+                    "quantity": name, "units": units, "first_year": row.first_year, "last_year": row.last_year,
+                    "mean": row.mean * factor, "se": row.se * factor, "low": row.low * factor, "high": row.high * factor,
+                    "area_ha": row.area_ha, "total": row.mean * factor * row.area_ha,
+                    "total_se": row.se * factor * row.area_ha,
+                    "estimator": row.estimator, "degrees_of_freedom": row.degrees_of_freedom, "stands": row.stands,
+                    "stands_without_total": row.stands_without_total, "cover_percent": row.cover_percent,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+

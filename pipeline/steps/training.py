@@ -1,0 +1,151 @@
+"""Rule `training`: plots meet predictors at plot support."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import store
+from pipeline.grid import Grid
+from pipeline.steps.lidar import plot_metrics
+from pipeline.steps.windows import read_predictors
+
+log = logging.getLogger(__name__)
+
+
+def training(
+    *,
+    table: Path,
+    plots: Path,
+    grid: dict,
+    target: str,
+    column: str,
+    predictor_sets: Mapping[str, Sequence[str]],
+    sources: dict,
+    campaigns: Mapping[str, dict],
+    years: Sequence[int],
+    max_years_apart: float,
+    **_inputs: object,
+) -> None:
+    """Plots with their predictors, one row per plot and date; rows left out stay in the table with the reason."""
+    grid_ = Grid(**grid)
+    frame = store.read_table(plots)
+    if column not in frame:
+        raise ValueError(f"the plots carry no {column}, so {target} cannot be mapped; they carry {', '.join(_targets_in(frame))}")
+    frame = frame.reset_index(drop=True)
+    frame["year"] = _nearest_year(frame["date"], years, max_years_apart)
+    frame.loc[frame["kept"] & frame["year"].isna(), ["kept", "reason"]] = [
+        False,
+        f"no study year within {max_years_apart:g} years of its measurement",
+    ]
+    frame.loc[frame["kept"] & frame[column].isna(), ["kept", "reason"]] = [False, f"no {column}"]
+    _leave_out_disturbed(frame, sources)
+    names = list(dict.fromkeys(name for chosen in predictor_sets.values() for name in chosen))
+    values = _predictors_at(frame, grid_, sources, names, campaigns, max_years_apart)
+    frame = pd.concat([frame, values], axis=1)
+    unseen = frame["kept"] & values.isna().all(axis=1)
+    frame.loc[unseen, ["kept", "reason"]] = [False, "no predictor is there at its place and date"]
+    _report(frame, grid_)
+    if not frame["kept"].any():
+        reasons = Counter(frame["reason"]).most_common(3)
+        raise ValueError(
+            f"none of {len(frame)} plot measurements can be used for {target}: "
+            + "; ".join(f"{count} x {reason}" for reason, count in reasons)
+        )
+    centre = frame.geometry.centroid
+    frame["x"], frame["y"] = centre.x, centre.y
+    store.write_table(table, frame)
+
+
+def _targets_in(frame: pd.DataFrame) -> list[str]:
+    from pipeline.config import TARGETS
+
+    return [about["column"] for about in TARGETS.values() if about["column"] in frame] or ["no target at all"]
+
+
+def _nearest_year(date: pd.Series, years: Sequence[int], max_years_apart: float) -> pd.Series:
+    """The study year whose 1 July is nearest to each date, missing when it is too far."""
+    middles = pd.to_datetime([f"{year}-07-01" for year in years])
+    apart = np.abs((date.to_numpy()[:, None] - middles.to_numpy()[None, :]) / np.timedelta64(1, "D")) / 365.25
+    nearest = apart.argmin(axis=1)
+    chosen = pd.Series(np.asarray(years)[nearest], index=date.index, dtype="Int64")
+    return chosen.where(pd.Series(apart.min(axis=1) <= max_years_apart, index=date.index))
+
+
+def _leave_out_disturbed(frame: pd.DataFrame, sources: Mapping) -> None:
+    """A plot disturbed between its measurement and what the sky saw shows another forest than was measured."""
+    if "disturbance_date" not in frame or frame["disturbance_date"].isna().all():
+        return
+    for row in frame[frame["kept"] & frame["disturbance_date"].notna()].itertuples():
+        seen = [pd.Timestamp(date) for date in sources["seen"].get(str(row.year), [])]
+        first, last = min([row.date, *seen]), max([row.date, *seen])
+        if first < row.disturbance_date <= last:
+            frame.loc[row.Index, ["kept", "reason"]] = [False, "disturbed between measurement and image or campaign"]
+
+
+def _predictors_at(frame, grid: Grid, sources, names, campaigns, max_years_apart) -> pd.DataFrame:
+    """Area-weighted pixels over each footprint; lidar metrics from the points inside it instead."""
+    values = pd.DataFrame(np.nan, index=frame.index, columns=names)
+    for row in frame[frame["kept"]].itertuples():
+        window = grid.window_of(row.geometry.bounds)
+        weight = _coverage(row.geometry, grid, window)
+        read = read_predictors(grid, window, int(row.year), sources, names)
+        values.loc[row.Index] = [_weighted(read[name], weight) for name in names]
+    metrics = [name for name in names if name in sources["metrics"]]
+    if metrics:
+        _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_apart)
+    return values
+
+
+def _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_apart) -> None:
+    values[metrics] = np.nan
+    for year, campaign in sources["campaign_of_year"].items():
+        if campaign is None:
+            continue
+        flown = pd.Timestamp(campaigns[campaign]["date"])
+        near = (frame["date"] - flown).abs() / pd.Timedelta(days=365.25) <= max_years_apart
+        rows = frame.index[frame["kept"] & (frame["year"] == int(year)) & near]
+        if len(rows):
+            found = plot_metrics(campaigns[campaign], list(frame.geometry.loc[rows]), crs=grid.crs, names=metrics)
+            values.loc[rows, metrics] = found[metrics].to_numpy()
+
+
+def _coverage(footprint, grid: Grid, window) -> np.ndarray:
+    """Share of each pixel of a window that lies in a footprint (rows, cols)."""
+    import shapely
+
+    west, _, _, north = grid.bounds_of(window)
+    size = grid.resolution_m
+    left = west + size * np.arange(window.shape[1])
+    top = north - size * np.arange(window.shape[0])
+    left, top = np.meshgrid(left, top)
+    cells = shapely.box(left, top - size, left + size, top)
+    return shapely.area(shapely.intersection(cells, footprint)) / size**2
+
+
+def _weighted(array: np.ndarray, weight: np.ndarray) -> float:
+    """Mean over a footprint; missing when less than half of it is there."""
+    there = np.isfinite(array)
+    if weight[there].sum() < 0.5 * weight.sum() or weight.sum() == 0:
+        return float("nan")
+    return float((array[there] * weight[there]).sum() / weight[there].sum())
+
+
+def _report(frame: pd.DataFrame, grid: Grid) -> None:
+    for reason, count in Counter(frame.loc[~frame["kept"], "reason"]).items():
+        log.info("left out %d plot measurements: %s", count, reason)
+    ratio = grid.pixel_ha / frame["area_ha"]
+    frame["support_ratio"] = ratio
+    wide = (ratio > 2) | (ratio < 0.5)
+    if wide.any():
+        log.warning(
+            "%d of %d plot measurements differ from the grid cell (%.4g ha) in area by more than a factor 2: "
+            "choose a resolution nearer to the plots' size",
+            wide.sum(), len(frame), grid.pixel_ha,
+        )  # fmt: skip
+    log.info("%d of %d plot measurements meet predictors", frame["kept"].sum(), len(frame))

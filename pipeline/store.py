@@ -1,0 +1,365 @@
+"""The only writer and reader of the files a study makes: rasters, tables, layers, JSON. Every write is atomic."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.grid import Grid, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from odc.geo.geobox import GeoBox
+
+INT16_NODATA = -32768
+FIXED_DATE = "2000-01-01T00:00:00.000Z"
+"""Written into formats that insist on a date, so that the same study gives the same bytes."""
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A partial file beside `path` that takes its place when the body ends well and vanishes when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}-partial-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+        partial.with_name(partial.name + ".aux.xml").unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- rasters
+
+
+def write_raster(
+    path: str | Path,
+    bands: Mapping[str, np.ndarray],
+    *,
+    geobox: GeoBox,
+    units: Mapping[str, str] | None = None,
+    scales: Mapping[str, float] | None = None,
+) -> None:
+    """Working raster: tiled GeoTIFF, zstd level 1, one named band per array.
+
+    Parameters
+    ----------
+    bands : mapping of name to array (rows, cols)
+        Missing is NaN. Float32 as it is, unless `scales` is given.
+    scales : mapping of name to float
+        Where given, all bands are stored as int16 = round(value / scale) (scale 1 for bands not named) and read
+        back as value; values beyond int16 become missing, never wrapped.
+    """
+    dtype = "int16" if scales else "float32"
+    with replacing(path) as partial:
+        with _open_to_write(partial, bands, geobox, dtype, driver="GTiff", compress="zstd", zstd_level=1) as raster:
+            for number, (name, array) in enumerate(bands.items(), start=1):
+                if scales:
+                    scale = scales.get(name, 1.0)
+                    raster.write(_packed(array, scale), number)
+                    _set_scale(raster, number, scale)
+                else:
+                    raster.write(np.asarray(array, "float32"), number)
+                _describe(raster, number, name, (units or {}).get(name, ""))
+
+
+def _open_to_write(path: Path, bands: Mapping[str, np.ndarray], geobox: GeoBox, dtype: str, **options: Any):
+    import rasterio
+
+    rows, cols = geobox.shape
+    for name, array in bands.items():
+        if array.shape != (rows, cols):
+            raise ValueError(f"band {name!r} has shape {array.shape}, the grid has {(rows, cols)}")
+    return rasterio.open(
+        path,
+        "w",
+        width=cols,
+        height=rows,
+        count=len(bands),
+        dtype=dtype,
+        crs=str(geobox.crs),
+        transform=geobox.transform,
+        nodata=INT16_NODATA if dtype == "int16" else float("nan"),
+        tiled=True,
+        blockxsize=512,
+        blockysize=512,
+        interleave="band",
+        **options,
+    )
+
+
+def _packed(array: np.ndarray, scale: float) -> np.ndarray:
+    scaled = np.rint(np.asarray(array, "float64") / scale)
+    valid = np.isfinite(scaled) & (np.abs(scaled) <= 32767)
+    return np.where(valid, scaled, INT16_NODATA).astype("int16")
+
+
+def _set_scale(raster: Any, number: int, scale: float) -> None:
+    scales = list(raster.scales)
+    scales[number - 1] = scale
+    raster.scales = scales
+
+
+def _describe(raster: Any, number: int, name: str, unit: str) -> None:
+    raster.set_band_description(number, name)
+    if unit:
+        raster.set_band_unit(number, unit)
+
+
+def raster_bands(path: str | Path) -> tuple[str, ...]:
+    """Names of the bands of one of our rasters."""
+    with _open_to_read(path) as raster:
+        return tuple(raster.descriptions)
+
+
+def read_raster(
+    path: str | Path, *, bands: Sequence[str] | None = None, window: Window | None = None
+) -> dict[str, np.ndarray]:
+    """Bands by name as float32 with scale applied and missing as NaN; `window` counts from the file's corner."""
+    from rasterio.windows import Window as Pixels
+
+    with _open_to_read(path) as raster:
+        names = list(raster.descriptions)
+        part = None
+        if window is not None:
+            part = Pixels(window.col0, window.row0, window.shape[1], window.shape[0])
+        read = {}
+        for name in bands if bands is not None else names:
+            if name not in names:
+                raise ValueError(f"{path} has no band {name!r}; it has {', '.join(map(str, names))}")
+            number = names.index(name) + 1
+            array = raster.read(number, window=part)
+            if array.dtype != np.float32:
+                missing = array == raster.nodata
+                array = (array * raster.scales[number - 1]).astype("float32")
+                array[missing] = np.nan
+            read[name] = array
+        return read
+
+
+def _open_to_read(path: str | Path):
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        return rasterio.open(path)
+    except RasterioIOError:
+        raise ValueError(f"{path} cannot be read as a raster; delete it and run again") from None
+
+
+class Mosaic:
+    """The block files of one raster product as one raster on the study grid."""
+
+    def __init__(self, folder: str | Path, grid: Grid) -> None:
+        self.folder, self.grid = Path(folder), grid
+
+    def read(self, window: Window, bands: Sequence[str]) -> dict[str, np.ndarray]:
+        """Bands over a window of the study grid, missing outside it."""
+        found = {name: np.full(window.shape, np.nan, "float32") for name in bands}
+        for block in self.grid.blocks_touching(window):
+            place = self.grid.block_window(block)
+            part = window.clip(place)
+            if 0 in part.shape:
+                continue
+            arrays = read_raster(self.folder / f"{block}.tif", bands=bands, window=part.within(place))
+            for name, array in arrays.items():
+                found[name][part.within(window).slices] = array
+        return found
+
+
+def write_cog(
+    path: str | Path,
+    bands: Mapping[str, np.ndarray],
+    *,
+    geobox: GeoBox,
+    units: Mapping[str, str],
+    titles: Mapping[str, str],
+) -> None:
+    """Published raster: cloud-optimised GeoTIFF, float32, deflate, overviews by average, nodata NaN, statistics.
+
+    Band descriptions hold the name, units the unit, and a `TITLE` tag the sentence a GIS user sees.
+    """
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+
+    with replacing(path) as partial, rasterio.Env(GDAL_PAM_ENABLED=False), MemoryFile() as memory:
+        with _open_to_write(memory.name, bands, geobox, "float32", driver="GTiff") as raster:
+            for number, (name, array) in enumerate(bands.items(), start=1):
+                raster.write(np.asarray(array, "float32"), number)
+                _describe(raster, number, name, units.get(name, ""))
+                raster.update_tags(number, TITLE=titles.get(name, name), **_statistics(array))
+        copy(
+            memory.name,
+            partial,
+            driver="COG",
+            compress="deflate",
+            blocksize=512,
+            predictor="yes",
+            overview_resampling="average",
+            num_threads=1,
+        )
+
+
+def _statistics(array: np.ndarray) -> dict[str, str]:
+    valid = array[np.isfinite(array)].astype("float64")
+    if valid.size == 0:
+        return {"STATISTICS_VALID_PERCENT": "0"}
+    return {
+        "STATISTICS_MINIMUM": f"{valid.min():.6g}",
+        "STATISTICS_MAXIMUM": f"{valid.max():.6g}",
+        "STATISTICS_MEAN": f"{valid.mean():.6g}",
+        "STATISTICS_STDDEV": f"{valid.std():.6g}",
+        "STATISTICS_VALID_PERCENT": f"{100 * valid.size / array.size:.4g}",
+    }
+
+
+def write_vrt(path: str | Path, files: Sequence[Path], grid: Grid) -> None:
+    """Block COGs as one raster, for areas whose map does not fit one file comfortably."""
+    import rasterio
+
+    with rasterio.open(files[0]) as first:
+        names, units = first.descriptions, first.units
+    rows = [f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">', f"<SRS>{grid.crs}</SRS>"]
+    west, _, _, north = grid.bounds
+    rows.append(f"<GeoTransform>{west}, {grid.resolution_m}, 0, {north}, 0, {-grid.resolution_m}</GeoTransform>")
+    for number, (name, unit) in enumerate(zip(names, units, strict=True), start=1):
+        rows.append(f'<VRTRasterBand dataType="Float32" band="{number}">')
+        rows.append(f"<Description>{name}</Description><UnitType>{unit or ''}</UnitType><NoDataValue>nan</NoDataValue>")
+        for file in files:
+            place = grid.block_window(file.stem)
+            size = f'xSize="{place.shape[1]}" ySize="{place.shape[0]}"'
+            rows.append(
+                f'<SimpleSource><SourceFilename relativeToVRT="1">{file.relative_to(Path(path).parent)}</SourceFilename>'
+                f'<SourceBand>{number}</SourceBand><SrcRect xOff="0" yOff="0" {size}/>'
+                f'<DstRect xOff="{place.col0}" yOff="{place.row0}" {size}/></SimpleSource>'
+            )
+        rows.append("</VRTRasterBand>")
+    rows.append("</VRTDataset>")
+    write_text(path, "\n".join(rows) + "\n")
+
+
+# ---------------------------------------------------------------- tables, layers, documents
+
+
+def write_table(path: str | Path, frame: pd.DataFrame) -> None:
+    """A table as (Geo)Parquet, or as CSV where the path ends so."""
+    with replacing(path) as partial:
+        if Path(path).suffix == ".csv":
+            frame.to_csv(partial, index=False, lineterminator="\n")
+        elif "geometry" in frame.columns:
+            frame.to_parquet(partial, index=False, compression="zstd", write_covering_bbox=False)
+        else:
+            frame.to_parquet(partial, index=False, compression="zstd")
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A table that `write_table` wrote; a GeoDataFrame when it holds geometry."""
+    import pandas as pd
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.suffix == ".csv":
+        return pd.read_csv(path)
+    import pyarrow.parquet as parquet
+
+    if b"geo" in (parquet.read_schema(path).metadata or {}):
+        import geopandas as gpd
+
+        return gpd.read_parquet(path)
+    return pd.read_parquet(path)
+
+
+def write_layers(
+    path: str | Path, layers: Mapping[str, pd.DataFrame], *, styles: Mapping[str, str] | None = None
+) -> None:
+    """A GeoPackage of named layers; `styles` (layer: QML text) are embedded as each layer's default style."""
+    import pyogrio
+
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    with replacing(path) as partial:
+        for number, (name, frame) in enumerate(layers.items()):
+            pyogrio.write_dataframe(frame, partial, layer=name, driver="GPKG", append=number > 0)
+        if styles:
+            _embed_styles(partial, layers, styles)
+
+
+def _embed_styles(file: Path, layers: Mapping[str, pd.DataFrame], styles: Mapping[str, str]) -> None:
+    """QGIS reads its default styles from the table `layer_styles` of a GeoPackage."""
+    import sqlite3
+
+    with sqlite3.connect(file) as database:
+        database.execute(
+            "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), "
+            "f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, "
+            "styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME)"
+        )
+        for name in layers:
+            if name in styles:
+                database.execute(
+                    "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
+                    "styleQML, styleSLD, useAsDefault, description, owner, ui, update_time) "
+                    "VALUES ('', '', ?, 'geom', ?, ?, '', 1, '', '', NULL, ?)",
+                    (name, name, styles[name], FIXED_DATE),
+                )
+        database.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?)",
+            (FIXED_DATE,),
+        )
+    database.close()
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """JSON with sorted keys; NaN is not JSON and becomes null."""
+    write_text(path, json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, np.ndarray | list | tuple):
+        return [_plain(value) for value in content]
+    if isinstance(content, np.bool_):
+        return bool(content)
+    if isinstance(content, float | np.floating):
+        return float(content) if np.isfinite(content) else None
+    if isinstance(content, np.integer):
+        return int(content)
+    if isinstance(content, Path):
+        return content.as_posix()
+    return content
+
+
+def read_json(path: str | Path) -> Any:
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def clear_folder(path: str | Path) -> Path:
+    """An empty folder in place of whatever stood there."""
+    shutil.rmtree(path, ignore_errors=True)
+    Path(path).mkdir(parents=True)
+    return Path(path)

@@ -1,0 +1,122 @@
+"""Stand statistics that add up: what each pixel of a chunk contributes to each stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.grid import Grid, Window
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+
+def coverage(stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Which pixels of a window each stand covers, and how much of them.
+
+    Returns
+    -------
+    list of (stand, pixel, fraction)
+        In the order of `stands`: flat pixel numbers of the window (row-major) and the covered fraction of each,
+        by exact polygon intersection. Stands that miss the window are not listed.
+    """
+    from exactextract import exact_extract
+    from exactextract.raster import NumPyRasterSource
+
+    west, south, east, north = grid.bounds_of(window)
+    touching = stands.iloc[np.sort(stands.sindex.query(_box(west, south, east, north)))]
+    if touching.empty:
+        return []
+    source = NumPyRasterSource(
+        np.zeros(window.shape, "uint8"), xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=stands.crs.to_wkt()
+    )
+    found = exact_extract(
+        source, touching[["stand", "geometry"]], ["cell_id", "coverage"], include_cols="stand", output="pandas"
+    )
+    return [
+        (row.stand, np.asarray(row.cell_id, dtype=np.int64), np.asarray(row.coverage, dtype=np.float64))
+        for row in found.itertuples(index=False)
+        if len(row.cell_id)
+    ]
+
+
+def _box(west: float, south: float, east: float, north: float):
+    import shapely
+
+    return shapely.box(west, south, east, north)
+
+
+def partial_rows(
+    chunk: str,
+    estimand: str,
+    covered: list[tuple[str, np.ndarray, np.ndarray]],
+    layers: Mapping[str, np.ndarray],
+    *,
+    pixel_ha: float,
+    n_sets: int,
+) -> list[dict]:
+    """One row of sums per stand for one estimand of one chunk.
+
+    Parameters
+    ----------
+    layers : mapping of name to flat array over the chunk's pixels
+        value (n,), NaN where there is no estimate; residual_sd (n,); set_number (n,), -1 where none (non-forest counts
+        as covered with value, residual and gradient zero); gradient (n, p); in_domain, forest, gained, lost (n,) bool.
+    pixel_ha : float
+        Area of a whole pixel.
+    """
+    rows = []
+    for stand, pixel, fraction in covered:
+        hectares = fraction * pixel_ha
+        value = layers["value"][pixel]
+        there = np.isfinite(value)
+        used, weight = pixel[there], hectares[there]
+        number, s = layers["set_number"][used], layers["residual_sd"][used]
+        rows.append(
+            {
+                "chunk": chunk,
+                "stand": stand,
+                "estimand": estimand,
+                "n_px": len(pixel),
+                "area_ha": float(hectares.sum()),
+                "covered_ha": float(weight.sum()),
+                "forest_ha": float(weight[layers["forest"][used]].sum()),
+                "gained_ha": float(weight[layers["gained"][used]].sum()),
+                "lost_ha": float(weight[layers["lost"][used]].sum()),
+                "in_domain_ha": float(weight[layers["in_domain"][used]].sum()),
+                "sum_value": float((weight * value[there]).sum()),
+                "set_ha": [float(weight[number == k].sum()) for k in range(n_sets)],
+                "sum_s": [float((weight * s)[number == k].sum()) for k in range(n_sets)],
+                "sum_s2": [float((weight * s**2)[number == k].sum()) for k in range(n_sets)],
+                "sum_gradient": (weight[:, None] * layers["gradient"][used]).sum(axis=0).tolist(),
+            }
+        )
+    return rows
+
+
+def combine(partials: pd.DataFrame) -> pd.DataFrame:
+    """Partial rows of all blocks added up per stand and estimand, in chunk order whatever the blocks were."""
+    ordered = partials.sort_values(["estimand", "stand", "chunk"], kind="stable")
+    totals = []
+    numbers = ["n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value"]
+    for (estimand, stand), rows in ordered.groupby(["estimand", "stand"], sort=True):
+        total: dict = {"estimand": estimand, "stand": stand}
+        for name in numbers:
+            total[name] = _in_order(rows[name].to_numpy())
+        for name in ("set_ha", "sum_s", "sum_s2", "sum_gradient"):
+            total[name] = _in_order(np.array(rows[name].tolist(), dtype=float))
+        totals.append(total)
+    import pandas as pd
+
+    return pd.DataFrame(totals)
+
+
+def _in_order(values: np.ndarray):
+    """Sum along the first axis one after the other: the same bytes whatever numpy's blocking."""
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total

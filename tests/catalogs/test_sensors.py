@@ -1,0 +1,174 @@
+"""Radiometry of real STAC items: the expected outcome of every optical item, and what contradicts is refused."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalogs.sensors import LANDSAT, SENSORS, SENTINEL2, asset_key, offered_roles, radiometry, sensor_named
+
+DATA = Path(os.environ.get("FORESTSINK_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+ITEMS = DATA / "stac-items"
+needs_items = pytest.mark.skipif(not ITEMS.is_dir(), reason="data set stac-items is absent")
+
+SHIFTED, PLAIN, LS = (1e-4, -0.1), (1e-4, 0.0), (2.75e-05, -0.2)
+EXPECTED = [  # files, sensor, how many items, scale and offset, what the evidence says
+    ("cdse/sentinel-2-l2a/*", SENTINEL2, 2, SHIFTED, "the asset declares the same"),
+    ("deafrica/s2_l2a_c1/*", SENTINEL2, 1, SHIFTED, "baseline 05.10"),
+    ("earth-search-v0/*/S2A_17SPR_20221106*", SENTINEL2, 1, PLAIN, "boa_offset_applied"),
+    ("earth-search-v0/*/S2A_28QCH_20200714*", SENTINEL2, 1, PLAIN, "02.14 (product name)"),
+    ("earth-search-v0/*/S2B_42TUM_20220107*", SENTINEL2, 1, PLAIN, "03.01 (product name)"),
+    ("earth-search-v1/sentinel-2-c1-l2a/*", SENTINEL2, 3, SHIFTED, "the asset declares the same"),
+    ("earth-search-v1/sentinel-2-l2a/*20231008*", SENTINEL2, 1, PLAIN, "boa_offset_applied"),
+    ("earth-search-v1/sentinel-2-l2a/*2020*", SENTINEL2, 2, PLAIN, "baseline 02.14"),
+    ("planetary-computer/sentinel-2-l2a/*_2019*_R*", SENTINEL2, 3, PLAIN, "baseline 02.12"),
+    ("planetary-computer/sentinel-2-l2a/*MSIL2A_2020*", SENTINEL2, 21, PLAIN, "baseline 02.12"),
+    ("planetary-computer/sentinel-2-l2a/*MSIL2A_2022*", SENTINEL2, 1, SHIFTED, "baseline 04.00"),
+    ("planetary-computer/sentinel-2-l2a/*MSIL2A_202[45]*", SENTINEL2, 4, SHIFTED, "the asset declares none"),
+    ("planetary-computer-modified/sentinel-2-l2a/*", SENTINEL2, 1, PLAIN, "baseline 02.12"),
+    ("stactools-generated/no-collection/S2?_MSIL2A_2023*", SENTINEL2, 3, SHIFTED, "baseline 05.09"),
+    ("stactools-generated/no-collection/*_20200914T*", SENTINEL2, 1, SHIFTED, "baseline 05.00"),  # sensed in 2020
+    ("stactools-generated/no-collection/*_20191228T*", SENTINEL2, 1, PLAIN, "baseline 02.12"),
+    ("stactools-generated/no-collection/*_L2A_TL_SGS*", SENTINEL2, 1, PLAIN, "baseline 02.11"),
+    ("stactools-generated/no-collection/S2A_T60CWS*", SENTINEL2, 1, SHIFTED, "baseline 05.10"),
+    ("stactools-generated/no-collection/*_20220413T*", SENTINEL2, 1, SHIFTED, "baseline 04.00"),
+    ("*/landsat-c2-l2/*", LANDSAT, 13, LS, "declared by the asset as well"),
+    ("usgs-landsatlook/landsat-c2l2-sr/*_SR.json", LANDSAT, 5, LS, "Landsat Collection 2"),
+]
+REFUSED = [
+    ("cdse/sentinel-2-global-mosaics/*", SENTINEL2, "no processing baseline"),
+    ("digital-earth-pacific/dep_ls_geomad/*", LANDSAT, "nothing in its id"),
+    ("dea/ga_ls5t_nbart_gm_cyear_3/*", LANDSAT, "nothing in its id"),
+    ("dea/ga_s2am_ard_3/*", SENTINEL2, "no asset for red"),
+    ("dea/no-collection/*", LANDSAT, "no asset for red"),
+    ("stactools-generated/no-collection/*_L1C_*", SENTINEL2, "Level 1C"),
+    ("stactools-generated/no-collection/*_L1C_*", LANDSAT, "scale 0.0001 is declared"),
+]
+
+
+def items(pattern):
+    return [json.loads(file.read_text()) for file in sorted(ITEMS.glob(pattern + ("" if "json" in pattern else ".json")))]
+
+
+def make_item(baseline="05.10", offset=None, scale=1e-4, flag=None, href="https://data.example/B04.tif", **properties):
+    asset = {"href": href}
+    if offset is not None:
+        asset["raster:bands"] = [{"scale": scale, "offset": offset, "nodata": 0}]
+    if baseline:
+        properties["s2:processing_baseline"] = baseline
+    if flag is not None:
+        properties["earthsearch:boa_offset_applied"] = flag
+    return {"id": "scene", "properties": properties, "assets": {"red": asset}}
+
+
+@needs_items
+@pytest.mark.parametrize(("pattern", "sensor", "count", "expected", "evidence"), EXPECTED, ids=[e[0] for e in EXPECTED])
+def test_real_items_have_the_radiometry_of_their_product(pattern, sensor, count, expected, evidence):
+    found = items(pattern)
+    assert len(found) == count
+    for item in found:
+        for role in sensor.roles:
+            settled = radiometry(item, sensor, role)
+            assert (settled.scale, settled.offset) == expected, (item["id"], role)
+            assert evidence in settled.evidence
+        assert asset_key(item, sensor.quality.keys)
+
+
+@needs_items
+@pytest.mark.parametrize(("pattern", "sensor", "reason"), REFUSED, ids=[f"{e[0]}_{e[1].prefix}" for e in REFUSED])
+def test_real_items_of_other_products_are_refused_with_the_reason(pattern, sensor, reason):
+    assert items(pattern)
+    for item in items(pattern):
+        with pytest.raises(ValueError, match=reason):
+            radiometry(item, sensor, "red")
+
+
+@needs_items
+def test_every_real_item_with_a_clear_mask_is_in_the_table():
+    listed = {item["id"] for pattern, *_ in EXPECTED for item in items(pattern)}
+    for file in ITEMS.glob("*/*/*.json"):
+        item = json.loads(file.read_text())
+        for sensor in SENSORS.values():
+            if asset_key(item, sensor.quality.keys) and asset_key(item, sensor.bands["red"].keys):
+                assert item["id"] in listed, file
+
+
+@pytest.mark.parametrize(
+    ("item", "offset"),
+    [
+        (make_item("03.99"), 0.0),
+        (make_item("04.00"), -0.1),
+        (make_item("05.10", offset=-0.1, flag=True), 0.0),
+        (make_item("05.10", offset=-0.1, flag=False), -0.1),
+        (make_item(None, offset=-0.1), -0.1),
+        (make_item(None, **{"s2:product_uri": "S2B_MSIL2A_20190601T024549_N0500_R132_T50RKQ_2023.SAFE"}), -0.1),
+    ],
+    ids=["before_04", "from_04", "shifted_already", "not_shifted", "declared_alone", "reprocessed_2019"],
+)
+def test_the_offset_follows_the_baseline_and_never_the_date(item, offset):
+    assert radiometry(item, SENTINEL2, "red").offset == offset
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (make_item(None), "no processing baseline"),
+        (make_item("05.10", offset=0), "contradict"),
+        (make_item("02.12", offset=-0.1), "contradict"),
+        (make_item("02.12", flag=True), "contradict"),
+        (make_item("05.10", offset=-0.1, scale=2.75e-05), "scale 2.75e-05 is declared"),
+        (make_item("05.10", offset=-0.1, flag=False, href="https://sentinel-cogs.s3.example/B04.tif"), "uncertain"),
+        (make_item("five"), "not a processing baseline"),
+    ],
+    ids=["silent", "zero_after_04", "offset_before_04", "flag_before_04", "landsat_scale", "unreliable_flag", "garbled"],
+)
+def test_silent_or_contradicting_evidence_refuses_the_scene(item, reason):
+    with pytest.raises(ValueError, match=reason):
+        radiometry(item, SENTINEL2, "red")
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "reason"),
+    [
+        ("LC08_232066_20190727_SR", None, "nothing in its id"),
+        ("LC08_232066_20190727_SR", {"scale": 1e-4, "offset": 0}, "scale 0.0001 is declared"),
+        ("LC08_L2SP_008059_20191201_20200825_01_T1", None, "collection 01"),
+        ("LC08_L1TP_008059_20191201_20200825_02_T1", None, "level L1TP"),
+    ],
+    ids=["silent", "other_scale", "collection_1", "level_1"],
+)
+def test_landsat_scenes_of_other_products_do_not_pass_as_collection_2(name, bands, reason):
+    asset = {"href": "red.tif"} | ({"raster:bands": [bands]} if bands else {})
+    with pytest.raises(ValueError, match=reason):
+        radiometry({"id": name, "properties": {}, "assets": {"red": asset}}, LANDSAT, "red")
+
+
+def test_stac_1_1_declarations_are_read_where_they_stand():
+    item = make_item("05.10")
+    item["assets"]["red"] |= {"raster:scale": 0.0001, "raster:offset": -0.1, "nodata": 0}
+    assert "the asset declares the same" in radiometry(item, SENTINEL2, "red").evidence
+    item["assets"]["red"]["raster:offset"] = -0.2
+    with pytest.raises(ValueError, match="contradict"):
+        radiometry(item, SENTINEL2, "red")
+
+
+def test_qa_pixel_is_clear_by_its_bits_and_not_by_bit_6():
+    # values of the Colombia scene (its README): clear land, cloud, shadow with bit 6, water with bit 6, fill
+    layer = np.array([21824, 22280, 23888, 21952, 1], "uint16")
+    assert LANDSAT.quality.clear(layer).tolist() == [True, False, False, True, False]
+
+
+def test_scl_is_clear_on_land_and_water_only():
+    clear = SENTINEL2.quality.clear(np.arange(12, dtype="uint8"))
+    assert np.flatnonzero(clear).tolist() == [4, 5, 6, 7]
+
+
+def test_an_unknown_sensor_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean sentinel-2-l2a"):
+        sensor_named("sentinel-2-l2")
+
+
+def test_predictor_prefixes_differ_between_sensors():
+    assert list(offered_roles(SENSORS)) == ["s2", "ls"]
