@@ -370,15 +370,17 @@ class PointReader:
                 f"{self.tiles[0].path} says its heights are in {stated.pop()}, the campaign says {self.vertical_unit}; "
                 "set vertical_unit of the campaign, or crs if the file is wrong"
             )
-        for tile in self.tiles[:1]:
-            if self._movers[tile.path] is not None:
-                log.info("points are reprojected from %s to %s", _crs_name(tile.crs), _crs_name(self.crs))
-            unit = _horizontal(tile.crs).axis_info[0]
-            if not stated and self.vertical_unit == "m" and abs(unit.unit_conversion_factor - 1) > 1e-9:
-                log.warning(
-                    "%s counts %s across and says nothing of heights, which are read as metres; set vertical_unit if "
-                    "they are feet too", tile.path, unit.unit_name,
-                )
+        example = self.tiles[0]
+        if self._movers[example.path] is not None:
+            log.info(
+                "points are reprojected across, heights kept: %s to %s", _crs_name(example.crs), _crs_name(self.crs)
+            )
+        across = _horizontal(example.crs).axis_info[0]
+        if not stated and self.vertical_unit == "m" and abs(across.unit_conversion_factor - 1) > 1e-9:
+            log.warning(
+                "%s counts %s across and says nothing of heights, which are read as metres; set vertical_unit if they "
+                "are feet too", example.path, across.unit_name,
+            )  # fmt: skip
 
     @cached_property
     def _movers(self) -> dict[str, Transformer | None]:

@@ -30,7 +30,8 @@ HEIGHT_COLUMNS = ("plot", "dbh_cm", "height_m", "species", "genus")
 STATUS = {"live": "live", "alive": "live", "l": "live", "dead": "dead", "d": "dead", "": "live"}
 UNIDENTIFIED = ("indet", "unknown", "unidentified")
 CIRCLE_CORNERS = 64
-MAX_OUTSIDE_M = 10.0  # a tree farther outside its plot's corners stands in another frame, not on the edge
+MAX_OUTSIDE_M = 10.0  # a tree farther outside its plot's corners is a mistake, not a tree on the edge
+MAX_FAR_SHARE = 0.05  # and more such trees are no slip of the pen, but coordinates of another frame
 MAX_CORNER_RESIDUAL_M = 5.0
 MAX_HEIGHT_M = 130.0  # above the tallest tree known
 
@@ -48,9 +49,9 @@ def read_plots(settings: dict[str, Any], *, crs: str) -> gpd.GeoDataFrame:
     Returns
     -------
     GeoDataFrame
-        plot, date, cluster, stratum (None where unknown), disturbance_date, area_ha, the target columns of the table,
-        geometry (footprint: polygons as given, circles as polygons of 64 corners and the circle's area, sub-plots
-        as quadrilaterals). Ordered by plot and date.
+        plot, date, visited (the table itself gives the date: someone was there), cluster, stratum (missing where
+        unknown), disturbance_date, area_ha, the target columns of the table, geometry (footprint: polygons as given,
+        circles as polygons of 64 corners and the circle's area, sub-plots as quadrilaterals). Ordered by plot and date.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def read_plots(settings: dict[str, Any], *, crs: str) -> gpd.GeoDataFrame:
         frame["disturbance_date"] = pd.NaT
     frame["disturbance_date"] = frame["disturbance_date"].astype("datetime64[us]")
     targets = [column for column in MEASURED_COLUMNS if column in frame]
-    kept = ["plot", "date", "cluster", "stratum", "disturbance_date", "area_ha", *targets, "geometry"]
+    kept = ["plot", "date", "visited", "cluster", "stratum", "disturbance_date", "area_ha", *targets, "geometry"]
     log.info("read %d plots, %d rows of plot and date", frame["plot"].nunique(), len(frame))
     return frame.sort_values(["plot", "date"], kind="stable", ignore_index=True)[kept]
 
@@ -94,8 +95,8 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame) -> pd.DataF
     DataFrame
         plot, date, cluster, tree, species (genus and epithet, '' where unknown), genus, family, dbh_cm, height_m
         (NaN where not measured), status (live; dead, small and none do not count), trees_per_ha (one over the plot's
-        area unless given), and wood_density_g_cm3, volume_m3 where given. A row with neither dbh nor species has
-        status `none`: it says that the plot was visited on that date and held no tree.
+        area unless given), and wood_density_g_cm3, volume_m3 where given. Status `none` marks visits that found no
+        tree: rows with neither dbh nor species, and one row for each visited plot and date that the list lacks.
 
     Raises
     ------
@@ -115,9 +116,11 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame) -> pd.DataF
     if settings.get("corners"):
         trees["plot"] = _placed(trees, settings)
     trees = _joined(trees, plots, settings)
+    trees = _with_empty_visits(trees, plots)
     dead = int((trees["status"] == "dead").sum())
     measured = int(trees["height_m"].notna().sum())
-    log.info("read %d trees, %d of them dead, %d with a measured height", len(trees), dead, measured)
+    count = int((trees["status"] != "none").sum())
+    log.info("read %d trees, %d of them dead, %d with a measured height", count, dead, measured)
     return trees.sort_values(["plot", "date"], kind="stable", ignore_index=True)
 
 
@@ -387,18 +390,29 @@ def _placed(trees: pd.DataFrame, settings: dict[str, Any]) -> pd.Series:
         last = np.round((box[high] - box[low]) / settings["subplot_m"]).astype(int) - 1
         index = np.floor((at - box[low]) / settings["subplot_m"]).clip(0, last).astype(int)
         names = names + "_" + index.astype(str)
-    far = outside_m > MAX_OUTSIDE_M
-    if far.any():
-        raise ValueError(
-            f"{file}: {tables.rows(trees.index[far])} lie up to {outside_m.max():.0f} m outside their plot's corners; "
-            "are x_site_m and y_site_m in the frame of the corners?"
-        )
-    if (outside_m > 0).any():
-        log.info(
-            "%d of %d trees stand up to %.1f m outside their plot's corners and count in the nearest sub-plot",
-            (outside_m > 0).sum(), len(trees), outside_m.max(),
-        )  # fmt: skip
+    _report_outside(trees, outside_m, file)
     return names
+
+
+def _report_outside(trees: pd.DataFrame, outside_m: np.ndarray, file: str) -> None:
+    """Say how many trees stand outside; refuse a list that is in another frame than the corners."""
+    far = outside_m > MAX_OUTSIDE_M
+    if far.mean() > MAX_FAR_SHARE:
+        raise ValueError(
+            f"{file}: {far.sum()} of {len(trees)} trees stand more than {MAX_OUTSIDE_M:g} m outside their plot's "
+            f"corners ({tables.rows(trees.index[far])}); are x_site_m and y_site_m in the frame of the corners?"
+        )
+    near = (outside_m > 0) & ~far
+    if near.any():
+        log.info(
+            "%d trees stand up to %.1f m outside their plot's corners: counted in the nearest sub-plot",
+            near.sum(), outside_m[near].max(),
+        )  # fmt: skip
+    if far.any():
+        log.warning(
+            "%s: the trees of %s stand up to %.0f m outside their plot's corners: counted in the nearest sub-plot",
+            file, tables.rows(trees.index[far]), outside_m.max(),
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------- dates
@@ -410,8 +424,10 @@ def _dated(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFram
 
     file = settings.get("corners") or settings["file"]
     default = pd.Timestamp(settings["date"]) if settings.get("date") else pd.NaT
+    frame["visited"] = False
     if "date" in frame:
         frame["date"] = tables.dates(frame["date"], file=file)
+        frame["visited"] = frame["date"].notna()
     elif settings.get("trees"):
         trees = _tree_table(settings, required=["plot"])
         if "date" in trees:
@@ -559,3 +575,19 @@ def _joined(trees: pd.DataFrame, plots: gpd.GeoDataFrame, settings: dict[str, An
     whole = 1 / merged["area_ha"]
     merged["trees_per_ha"] = merged["trees_per_ha"].fillna(whole) if "trees_per_ha" in merged else whole
     return merged.drop(columns=["row", "area_ha", "x_site_m", "y_site_m"], errors="ignore")
+
+
+def _with_empty_visits(trees: pd.DataFrame, plots: gpd.GeoDataFrame) -> pd.DataFrame:
+    """The trees, and a row of status `none` for each visit that the plot table dates and that lists no tree."""
+    import pandas as pd
+
+    visits = pd.DataFrame(plots.loc[plots["visited"], ["plot", "date", "cluster", "area_ha"]])
+    listed = pd.MultiIndex.from_frame(trees[["plot", "date"]])
+    empty = visits[~pd.MultiIndex.from_frame(visits[["plot", "date"]]).isin(listed)]
+    if empty.empty:
+        return trees
+    names = tables.rows(dict.fromkeys(empty["plot"]), noun="plot")
+    log.warning("%d dated rows of the plot table have no tree in the list and count as empty: %s", len(empty), names)
+    blank = dict.fromkeys(["tree", "species", "genus", "family"], "")
+    rows = empty.assign(**blank, status="none", dbh_cm=np.nan, height_m=np.nan, trees_per_ha=1 / empty["area_ha"])
+    return pd.concat([trees, rows.drop(columns="area_ha")], ignore_index=True)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from catalogs.sensors import Sensor, asset_key, declared, radiometry
 
@@ -61,33 +61,14 @@ def find_scenes(
         leaves a year without a scene; each says what there is instead.
     """
     address, wanted = _where(catalog, collection, sensor)
-    area = _area(bounds, crs)
-    items, left_out, touching, seen = [], [], [], set()
-    extent = _Extent()
-    for item in _items(address, wanted, area, years, season, sensor):
-        extent.add(item)
-        year = season_year(_moment(item), years, season)
-        if not _touches(item, area) or year is None:
-            continue
-        if item["id"] in seen:
-            left_out.append({"id": item["id"], "reason": "listed more than once: the first is used"})
-            continue
-        seen.add(item["id"])
-        touching.append((year, item))
-        reason = _too_cloudy(item, max_cloud_percent)
-        if reason is None:
-            try:
-                items.append(_frozen(item, sensor, year, area, relative_to))
-                continue
-            except ValueError as error:
-                reason = str(error)
-        left_out.append({"id": item["id"], "reason": reason})
-    items.sort(key=lambda item: (item["datetime"], item["id"]))
-    left_out.sort(key=lambda entry: (entry["id"], entry["reason"]))
+    asked = _Asked(_area(bounds, crs), tuple(years), season, max_cloud_percent)
+    found = _Found()
+    for item in _items(address, wanted, asked, sensor):
+        found.sort_in(item, sensor, asked, relative_to)
     place = f"{sensor.name} in {catalog}" + (f", collection {collection}" if collection else "")
-    _check_found(place, items, left_out, touching, extent, area, years, season, max_cloud_percent)
-    unknown = sum(item["cloud_percent"] is None for item in items)
-    log.info("%s: kept %d of %d scenes of the area and season", place, len(items), len(touching))
+    found.check(place, asked)
+    unknown = sum(item["cloud_percent"] is None for item in found.items)
+    log.info("%s: kept %d of %d scenes of the area and season", place, len(found.items), len(found.in_season))
     if unknown:
         log.warning("%s: %d scenes state no cloud cover and are kept", place, unknown)
     query = {
@@ -99,7 +80,12 @@ def find_scenes(
         "season": list(season),
         "max_cloud_percent": float(max_cloud_percent),
     }
-    return {"sensor": sensor.name, "query": query, "items": items, "left_out": left_out}
+    return {
+        "sensor": sensor.name,
+        "query": query,
+        "items": sorted(found.items, key=lambda item: (item["datetime"], item["id"])),
+        "left_out": sorted(found.left_out, key=lambda entry: (entry["id"], entry["reason"])),
+    }
 
 
 def items_touching(frozen: Mapping[str, Any], year: int, bounds: Bounds) -> list[dict[str, Any]]:
@@ -164,7 +150,7 @@ def _day(year: int, month_day: str) -> dt.date:
 
 def _where(catalog: str, collection: str | None, sensor: Sensor) -> tuple[str, list[str]]:
     """Address of a catalogue and the collections to look in; an endpoint's own choice comes first."""
-    known = endpoints().get(catalog)
+    known = endpoints().get(catalog) or next((e for e in endpoints().values() if e["url"] == catalog.rstrip("/")), None)
     if known is None:
         return catalog, [collection] if collection else list(sensor.collections)
     if sensor.name not in known["collections"]:
@@ -190,11 +176,9 @@ def _relative(href: str, folder: str | Path | None) -> str:
 # ---------------------------------------------------------------- catalogues
 
 
-def _items(
-    address: str, wanted: list[str], area: _Area, years: Sequence[int], season: tuple[str, str], sensor: Sensor
-) -> Iterator[dict[str, Any]]:
+def _items(address: str, wanted: list[str], asked: _Asked, sensor: Sensor) -> Iterator[dict[str, Any]]:
     if address.startswith(("http://", "https://")) and not address.endswith(".json"):
-        yield from _api_items(address, wanted, area, years, season)
+        yield from _api_items(address, wanted, asked)
     else:
         yield from _static_items(address, wanted, sensor)
 
@@ -237,37 +221,35 @@ def _catalog_file(address: str) -> str:
     return str(path.resolve())
 
 
-def _api_items(
-    address: str, wanted: list[str], area: _Area, years: Sequence[int], season: tuple[str, str]
-) -> Iterator[dict[str, Any]]:
+def _api_items(address: str, wanted: list[str], asked: _Asked) -> Iterator[dict[str, Any]]:
     """Items of a STAC API in the area and the seasons, asked for year by year."""
     import requests
     from pystac_client import Client
     from pystac_client.exceptions import APIError
 
+    found = 0
     try:
         client = Client.open(address)
         offered = {collection.id: collection for collection in client.get_collections()}
         chosen = [name for name in wanted if name in offered]
-        if not chosen:
-            raise ValueError(f"{address} has no collection {' or '.join(wanted)}; it has {', '.join(sorted(offered))}")
-        found = 0
-        for year in years:
-            days = f"{_first_day(year, season)}T00:00:00Z/{_last_day(year, season)}T23:59:59Z"
-            search = client.search(collections=chosen, bbox=list(area.lonlat.bounds), datetime=days, limit=100)
+        for year in asked.years if chosen else ():
+            days = f"{_first_day(year, asked.season)}T00:00:00Z/{_last_day(year, asked.season)}T23:59:59Z"
+            search = client.search(collections=chosen, bbox=list(asked.area.lonlat.bounds), datetime=days, limit=100)
             for item in search.items_as_dicts():
                 found += 1
                 yield item
-        if not found:
-            west, south, east, north = offered[chosen[0]].extent.spatial.bboxes[0][:4]
-            raise ValueError(
-                f"{address} has no scene of {chosen[0]} for {area} from {season[0]} to {season[1]} of "
-                f"{', '.join(map(str, years))}; the collection spans {_degrees(west, south, east, north)}"
-            )
     except (APIError, requests.RequestException) as error:
         raise ValueError(f"the catalogue {address} cannot be reached or refuses: {_first_line(error)}") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # what answers may be anything, a web page for one
         raise ValueError(f"{address} does not answer as a STAC API: {_first_line(error)}") from None
+    if not chosen:
+        raise ValueError(f"{address} has no collection {' or '.join(wanted)}; it has {', '.join(sorted(offered))}")
+    if not found:
+        box = offered[chosen[0]].extent.spatial.bboxes[0]
+        raise ValueError(
+            f"{address} has no scene of {chosen[0]} for {asked.area} from {asked.season[0]} to {asked.season[1]} of "
+            f"{', '.join(map(str, asked.years))}; the collection spans {_degrees(*_flat(box))}"
+        )
 
 
 def _first_line(error: Exception) -> str:
@@ -301,24 +283,6 @@ def _degrees(west: float, south: float, east: float, north: float) -> str:
     return f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
 
 
-class _Extent:
-    """What a catalogue's items cover, for the sentence that says an area lies outside."""
-
-    def __init__(self) -> None:
-        self.boxes: list[Bounds] = []
-
-    def add(self, item: Mapping[str, Any]) -> None:
-        footprint = _footprint(item)
-        if footprint is not None:
-            self.boxes.append(footprint.bounds)
-
-    def __str__(self) -> str:
-        if not self.boxes:
-            return "no footprint at all"
-        west, south, east, north = zip(*self.boxes, strict=True)
-        return _degrees(min(west), min(south), max(east), max(north))
-
-
 def _footprint(item: Mapping[str, Any]) -> Any | None:
     """An item's footprint in degrees: its geometry, else its bbox."""
     import shapely
@@ -331,12 +295,13 @@ def _footprint(item: Mapping[str, Any]) -> Any | None:
     if footprint is not None and not footprint.is_empty:
         return footprint if footprint.is_valid else footprint.buffer(0)
     box = item.get("bbox") or ()
-    return shapely.box(box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1]) if len(box) in (4, 6) else None
+    return shapely.box(*_flat(box)) if len(box) in (4, 6) else None
 
 
-def _touches(item: Mapping[str, Any], area: _Area) -> bool:
-    footprint = _footprint(item)
-    return footprint is not None and footprint.intersects(area.lonlat)
+def _flat(box: Sequence[float]) -> Bounds:
+    """West, south, east, north of a bbox that may hold heights as well."""
+    half = len(box) // 2
+    return box[0], box[1], box[half], box[half + 1]
 
 
 def _bounds_in(item: Mapping[str, Any], crs: str) -> list[float]:
@@ -371,11 +336,10 @@ def _cloud_percent(item: Mapping[str, Any]) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _too_cloudy(item: Mapping[str, Any], max_cloud_percent: float) -> str | None:
+def _clear_enough(item: Mapping[str, Any], max_cloud_percent: float) -> None:
     cloud = _cloud_percent(item)
-    if cloud is None or cloud <= max_cloud_percent:
-        return None
-    return f"cloud cover {cloud:g} % is above max_cloud_percent {max_cloud_percent:g}"
+    if cloud is not None and cloud > max_cloud_percent:
+        raise ValueError(f"cloud cover {cloud:g} % is above max_cloud_percent {max_cloud_percent:g}")
 
 
 def _frozen(
@@ -420,43 +384,73 @@ def _frozen(
 # ---------------------------------------------------------------- what was found
 
 
-def _check_found(
-    place: str,
-    items: list[dict],
-    left_out: list[dict],
-    touching: list[tuple[int, dict]],
-    extent: _Extent,
-    area: _Area,
-    years: Sequence[int],
-    season: tuple[str, str],
-    max_cloud_percent: float,
-) -> None:
-    """A year without a usable scene is one sentence that says what there was instead."""
-    empty = [year for year in years if not any(item["year"] == year for item in items)]
-    if not empty:
-        return
-    if not touching and not any(box for box in extent.boxes if _meets(box, area)):
-        raise ValueError(f"{place}: no scene touches the study area, {area}; the catalogue's scenes span {extent}")
-    problems = []
-    for year in empty:
-        mine = [item for item_year, item in touching if item_year == year]
-        days = f"{_first_day(year, season)} to {_last_day(year, season)}"
+class _Asked(NamedTuple):
+    area: _Area
+    years: tuple[int, ...]
+    season: tuple[str, str]
+    max_cloud_percent: float
+
+
+class _Found:
+    """Items kept and left out, and what a sentence about a failed search needs."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.left_out: list[dict[str, str]] = []
+        self.in_season: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.boxes: list[Bounds] = []
+        self.days: list[dt.date] = []
+
+    def sort_in(self, item: dict[str, Any], sensor: Sensor, asked: _Asked, relative_to: str | Path | None) -> None:
+        """Keep an item, or note why not; what lies elsewhere or in another season is passed over."""
+        footprint, moment = _footprint(item), _moment(item)
+        if footprint is None or moment is None:
+            lacks = "footprint" if footprint is None else "datetime"
+            self.left_out.append({"id": item["id"], "reason": f"no {lacks}"})
+            return
+        self.boxes.append(footprint.bounds)
+        if not footprint.intersects(asked.area.lonlat):
+            return
+        self.days.append(moment.date())
+        year = season_year(moment, asked.years, asked.season)
+        if year is None:
+            return
+        if item["id"] in self.in_season:
+            self.left_out.append({"id": item["id"], "reason": "listed more than once: the first is used"})
+            return
+        self.in_season[item["id"]] = year, item
+        try:
+            _clear_enough(item, asked.max_cloud_percent)
+            self.items.append(_frozen(item, sensor, year, asked.area, relative_to))
+        except ValueError as error:
+            self.left_out.append({"id": item["id"], "reason": str(error)})
+
+    def check(self, place: str, asked: _Asked) -> None:
+        """ValueError for a year without a usable scene: one sentence that says what there is instead."""
+        empty = [year for year in asked.years if not any(item["year"] == year for item in self.items)]
+        if empty and not self.days:
+            raise ValueError(f"{place}: no scene touches the study area, {asked.area}; {self._extent()}")
+        if empty:
+            raise ValueError(f"{place}: " + "; ".join(self._why_empty(year, asked) for year in empty))
+
+    def _extent(self) -> str:
+        if not self.boxes:
+            return "the catalogue's scenes have no footprints"
+        west, south, east, north = zip(*self.boxes, strict=True)
+        return f"the catalogue's scenes span {_degrees(min(west), min(south), max(east), max(north))}"
+
+    def _why_empty(self, year: int, asked: _Asked) -> str:
+        mine = [item for item_year, item in self.in_season.values() if item_year == year]
+        days = f"{_first_day(year, asked.season)} to {_last_day(year, asked.season)}"
         if not mine:
-            problems.append(f"{year} has no scene from {days}")
-            continue
-        clear = [item for item in mine if _too_cloudy(item, max_cloud_percent) is None]
-        if not clear:
+            return f"{year} has no scene from {days} (those of the area date from {min(self.days)} to {max(self.days)})"
+        cloudy = [item for item in mine if (_cloud_percent(item) or 0) > asked.max_cloud_percent]
+        if len(cloudy) == len(mine):
             best = min(mine, key=lambda item: (_cloud_percent(item), item["id"]))
-            problems.append(
-                f"{year} has {len(mine)} scenes from {days}, all above max_cloud_percent {max_cloud_percent:g}; "
+            return (
+                f"{year} has {len(mine)} scenes from {days}, all above max_cloud_percent {asked.max_cloud_percent:g}; "
                 f"the clearest, {best['id']}, has {_cloud_percent(best):g} %"
             )
-            continue
-        reason = next(entry["reason"] for entry in left_out if entry["id"] == clear[0]["id"])
-        problems.append(f"{year} has {len(clear)} scenes from {days}, none usable; {clear[0]['id']}: {reason}")
-    raise ValueError(f"{place}: " + "; ".join(problems))
-
-
-def _meets(box: Bounds, area: _Area) -> bool:
-    west, south, east, north = area.lonlat.bounds
-    return box[0] <= east and box[2] >= west and box[1] <= north and box[3] >= south
+        first = next(item["id"] for item in mine if item not in cloudy)
+        reason = next(entry["reason"] for entry in self.left_out if entry["id"] == first)
+        return f"{year} has {len(mine)} scenes from {days}, none usable; {first}: {reason}"

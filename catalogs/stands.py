@@ -48,7 +48,7 @@ def read_stands(
     Returns
     -------
     GeoDataFrame
-        stand (text, unique), stratum (None where unknown), layer (stands, grid or plots; stands of one layer do not
+        stand (text, unique), stratum (missing where unknown), layer (stands, grid or plots; stands of one layer do not
         overlap, plots lie on top of the others), area_ha (of the geometry), declared_area_ha (NaN where not declared),
         geometry (valid polygons).
 
@@ -88,8 +88,11 @@ def index_stands(
 ) -> list[dict[str, Any]]:
     """Per stand its id, bounds in the study's CRS and a digest of outline and stratum: what an edit changes.
 
-    Plain values in the order of the file, the same for the same stands; parameters as in `read_stands`.
+    Plain values in the order of the file, the same for the same stands; parameters as in `read_stands`. Plots as
+    stands are in the index only where `plots` are given.
     """
+    if plots is None:
+        settings = {**settings, "include_plots": False}
     stands = read_stands(settings, crs=crs, plots=plots, bounds=bounds)
     index = []
     for stand, stratum, geometry in zip(stands["stand"], stands["stratum"], stands.geometry, strict=True):

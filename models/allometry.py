@@ -190,7 +190,7 @@ def match_wood_density(trees: pd.DataFrame, table: pd.DataFrame | None, *, group
     known_trees = out.loc[~unknown, "wood_density_g_cm3"]
     spread = float(known_trees.std()) if len(known_trees) > 1 else np.nan
     around = known_trees.groupby(groups[~unknown]).mean()
-    out.loc[unknown, "wood_density_g_cm3"] = groups[unknown].map(around).fillna(known_trees.mean())
+    out.loc[unknown, "wood_density_g_cm3"] = groups[unknown].map(around).astype("float64").fillna(known_trees.mean())
     out.loc[unknown, "wood_density_se"] = spread
     out.loc[unknown, "wood_density_sd"] = 0.0
     out.loc[unknown, "wood_density_level"] = "group"
@@ -284,7 +284,8 @@ def plot_totals(
     equations : DataFrame
         Rows of an allometry table.
     height_model : HeightModel, optional
-        Gives heights that were not measured; measured heights are used as they are and count as exact.
+        Gives heights that were not measured, from the curve of the plot's visit (`visits`) where the model was fitted
+        to trees of it; measured heights are used as they are and count as exact.
     dbh_sd : function
         Standard deviation of a measured dbh, cm.
 
@@ -308,7 +309,9 @@ def plot_totals(
     live = trees[trees["status"] == "live"].reset_index(drop=True)
     modelled = live["height_m"].isna().to_numpy() & (height_model is not None)
     if modelled.any():
-        live.loc[modelled, "height_m"] = height_model.height(live.loc[modelled, "dbh_cm"].to_numpy())
+        live.loc[modelled, "height_m"] = height_model.height(
+            live.loc[modelled, "dbh_cm"].to_numpy(), visits(live[modelled])
+        )
     served = match_equations(live, equations)
     agb = tree_agb(live, equations, served)
     member = pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(live[["plot", "date"]]))
@@ -349,16 +352,17 @@ def _error_parts(
     dbh = live["dbh_cm"].to_numpy()
     by_dbh, by_height = agb["by_dbh"].to_numpy().copy(), agb["by_height"].to_numpy()
     if modelled.any():
-        by_dbh[modelled] += by_height[modelled] * height_model.by_dbh(dbh[modelled])
+        where = dbh[modelled], visits(live[modelled])
+        by_dbh[modelled] += by_height[modelled] * height_model.by_dbh(*where)
     yield total((weight * agb["residual_sd_kg"]) ** 2), {}
     yield total((weight * by_dbh * dbh_sd(dbh)) ** 2), {}
     if modelled.any():
         effect = np.where(modelled, weight * by_height, 0.0)
         around, between = np.zeros(len(live)), np.zeros(len(live))
-        around[modelled] = height_model.residual_sd_m(dbh[modelled])
-        between[modelled] = height_model.between_sd_m(dbh[modelled])
+        around[modelled] = height_model.residual_sd_m(*where)
+        between[modelled] = height_model.between_sd_m(*where)
         slopes = np.zeros((len(live), len(height_model.params)))
-        slopes[modelled] = height_model.by_parameter(dbh[modelled])
+        slopes[modelled] = height_model.by_parameter(*where)
         columns = np.column_stack([total(effect * column) for column in slopes.T])
         shared = columns @ _root(height_model.covariance)
         yield total((effect * around) ** 2), {}
@@ -397,6 +401,11 @@ def _species_parts(
         else:
             own = own + column**2
     return own, factors
+
+
+def visits(trees: pd.DataFrame) -> np.ndarray:
+    """A name for each tree's plot at its date: what a height model tells apart, since stands grow."""
+    return (trees["plot"].astype(str) + " " + trees["date"].astype(str)).to_numpy(dtype=str)
 
 
 def dominant_height(live: pd.DataFrame, member: np.ndarray, plots: int) -> np.ndarray:

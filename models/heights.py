@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,11 +73,28 @@ CURVES: dict[str, Curve] = {
 
 
 @dataclass(frozen=True)
+class Departure:
+    """How far a plot's curve lies above the common one, on the model's scale, from the trees measured in it.
+
+    shift : best linear unbiased prediction, the mean residual shrunken towards zero
+    sd : standard deviation of what remains unknown of it
+    by_parameter : derivative of the shift by each parameter of the common curve (p,)
+    """
+
+    shift: float
+    sd: float
+    by_parameter: np.ndarray
+
+
+@dataclass(frozen=True)
 class HeightModel:
-    """A fitted height-diameter model.
+    """A fitted height-diameter model: a common curve, and where plots were told apart, each plot's departure from it.
 
     residual_sd : spread of trees around their plot's curve, m (of ln H for a logarithmic form)
     between_sd : spread of plots' curves around the common one, same scale; 0 when plots were not told apart
+    departures : by plot; a plot without measured heights has none and takes the common curve
+
+    Methods take dbh, cm (n,), and the plot of each tree (n,) where known; missing dbh gives missing.
     """
 
     name: str
@@ -87,42 +104,48 @@ class HeightModel:
     between_sd: float
     pairs: int
     dbh_range_cm: tuple[float, float]
+    departures: Mapping[str, Departure] = field(default_factory=dict)
 
     @property
     def curve(self) -> Curve:
         return CURVES[self.name]
 
-    @property
-    def _back(self) -> float:
-        """Back-transformation of a logarithmic form (Baskerville 1972): a mean, not a median, height."""
-        return float(np.exp((self.residual_sd**2 + self.between_sd**2) / 2)) if self.curve.logarithmic else 1.0
+    def height(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
+        """Expected height, m (of a logarithmic form the mean, not the median: Baskerville 1972)."""
+        shift, between, _ = self._departures(dbh_cm, plots)
+        mean = self.curve.mean(self.params, np.asarray(dbh_cm, dtype="float64")) + shift
+        return np.exp(mean + (self.residual_sd**2 + between**2) / 2) if self.curve.logarithmic else mean
 
-    def height(self, dbh_cm: np.ndarray) -> np.ndarray:
-        """Expected height, m, per tree; missing where dbh is."""
-        mean = self.curve.mean(self.params, np.asarray(dbh_cm, dtype="float64"))
-        return np.exp(mean) * self._back if self.curve.logarithmic else mean
-
-    def by_parameter(self, dbh_cm: np.ndarray) -> np.ndarray:
+    def by_parameter(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
         """Derivative of the expected height by each parameter (n, p)."""
-        slopes = self.curve.by_parameter(self.params, np.asarray(dbh_cm, dtype="float64"))
-        return slopes * self.height(dbh_cm)[:, None] if self.curve.logarithmic else slopes
+        _, _, shifts = self._departures(dbh_cm, plots)
+        slopes = self.curve.by_parameter(self.params, np.asarray(dbh_cm, dtype="float64")) + shifts
+        return slopes * self.height(dbh_cm, plots)[:, None] if self.curve.logarithmic else slopes
 
-    def by_dbh(self, dbh_cm: np.ndarray) -> np.ndarray:
+    def by_dbh(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
         """Derivative of the expected height by dbh, m/cm."""
         slope = self.curve.by_dbh(self.params, np.asarray(dbh_cm, dtype="float64"))
-        return slope * self.height(dbh_cm) if self.curve.logarithmic else slope
+        return slope * self.height(dbh_cm, plots) if self.curve.logarithmic else slope
 
-    def residual_sd_m(self, dbh_cm: np.ndarray) -> np.ndarray:
+    def residual_sd_m(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
         """Standard deviation of a tree's height around its plot's curve, m."""
-        return self._in_metres(self.residual_sd, dbh_cm)
+        return self._in_metres(np.full(len(dbh_cm), self.residual_sd), dbh_cm, plots)
 
-    def between_sd_m(self, dbh_cm: np.ndarray) -> np.ndarray:
-        """Standard deviation of a plot's curve around the common one, m."""
-        return self._in_metres(self.between_sd, dbh_cm)
+    def between_sd_m(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
+        """Standard deviation of what is unknown of a plot's departure from the common curve, m."""
+        return self._in_metres(self._departures(dbh_cm, plots)[1], dbh_cm, plots)
 
-    def _in_metres(self, sd: float, dbh_cm: np.ndarray) -> np.ndarray:
-        height = self.height(dbh_cm)
-        return height * np.sqrt(np.expm1(sd**2)) if self.curve.logarithmic else np.full_like(height, sd)
+    def _in_metres(self, sd: np.ndarray, dbh_cm: np.ndarray, plots: np.ndarray | None) -> np.ndarray:
+        return self.height(dbh_cm, plots) * np.sqrt(np.expm1(sd**2)) if self.curve.logarithmic else sd
+
+    def _departures(self, dbh_cm: np.ndarray, plots: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shift (n,), its standard deviation (n,) and its derivatives by the parameters (n, p) of each tree's plot."""
+        none = Departure(0.0, self.between_sd, np.zeros(len(self.params)))
+        names = np.full(len(dbh_cm), "") if plots is None else np.asarray(plots).astype(str)
+        unique, member = np.unique(names, return_inverse=True)
+        found = [self.departures.get(name, none) for name in unique.tolist()] or [none]
+        shift, sd = np.array([one.shift for one in found]), np.array([one.sd for one in found])
+        return shift[member], sd[member], np.array([one.by_parameter for one in found])[member]
 
 
 def fit_heights(
@@ -142,9 +165,9 @@ def fit_heights(
     model : str
         One of `CURVES`.
     plots : array (n,), optional
-        The plot of each pair. The variance between plots is then estimated from their mean residuals (analysis of
-        variance), and the parameters' covariance widened by the design effect 1 + (pairs per plot - 1) x intraclass
-        correlation.
+        The plot (or visit) of each pair. The variance between plots is then estimated from their mean residuals
+        (analysis of variance), the parameters' covariance widened by the design effect 1 + (pairs per plot - 1) x
+        intraclass correlation, and each plot's own departure predicted from its trees.
     weights : array (n,), optional
         Weights that depend on the height itself (such as D^2 H) favour tall trees of a diameter and raise the curve
         by about the squared coefficient of variation of height; weights by diameter alone do not.
@@ -189,10 +212,12 @@ def fit_heights(
             f"the {model} model does not follow the {len(dbh)} measured heights; look at them, or try another"
         )
     total = (residual**2).sum() / (len(dbh) - len(fit.x))
-    within, between, per_plot = _variances(residual, None if plots is None else np.asarray(plots)[complete], total)
+    labels = None if plots is None else np.asarray(plots)[complete].astype(str)
+    within, between, per_plot = _variances(residual, labels, total)
     bread = np.linalg.inv(slopes.T @ (slopes * root[:, None] ** 2))
     covariance = (within + between) * bread @ (slopes.T @ (slopes * root[:, None] ** 4)) @ bread
-    covariance *= 1 + (per_plot - 1) * between / (within + between) if between > 0 else 1.0
+    if between > 0:
+        covariance *= 1 + (per_plot - 1) * between / (within + between)
     return HeightModel(
         name=model,
         params=fit.x,
@@ -201,14 +226,26 @@ def fit_heights(
         between_sd=float(np.sqrt(between)),
         pairs=len(dbh),
         dbh_range_cm=(float(dbh.min()), float(dbh.max())),
+        departures={} if between == 0 else _predicted_departures(residual, slopes, labels, within, between),
     )
+
+
+def _predicted_departures(
+    residual: np.ndarray, slopes: np.ndarray, labels: np.ndarray, within: float, between: float
+) -> dict[str, Departure]:
+    names, member, count = np.unique(labels, return_inverse=True, return_counts=True)
+    trust = count * between / (count * between + within)
+    shift = trust * np.bincount(member, residual) / count
+    turn = -np.column_stack([trust * np.bincount(member, column) / count for column in slopes.T])
+    sd = np.sqrt(between * (1 - trust))
+    return {name: Departure(float(shift[k]), float(sd[k]), turn[k]) for k, name in enumerate(names.tolist())}
 
 
 def _variances(residual: np.ndarray, plots: np.ndarray | None, total: float) -> tuple[float, float, float]:
     """Variance within and between plots by one-way analysis of variance, and the mean number of pairs a pair shares."""
     if plots is None:
         return total, 0.0, 1.0
-    _, member, count = np.unique(plots.astype(str), return_inverse=True, return_counts=True)
+    _, member, count = np.unique(plots, return_inverse=True, return_counts=True)
     groups, n = len(count), len(residual)
     if groups < 2 or n - groups < MIN_PAIRS:
         return total, 0.0, 1.0

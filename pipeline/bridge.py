@@ -19,7 +19,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import TARGETS, Study, nearest
+from pipeline.config import TARGETS, Study
 from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
 from pipeline.products import Product, products_of
@@ -75,12 +75,9 @@ class Plan:
     @cached_property
     def offered_roles(self) -> dict[str, tuple[str, ...]]:
         """Band roles by predictor prefix of the study's sensors."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import offered_roles
 
-        for name in self.study.sensors:
-            if name not in SENSORS:
-                raise ValueError(f"sensors.{name} is not a sensor{nearest(name, SENSORS)}; known: {', '.join(SENSORS)}")
-        return {SENSORS[name].prefix: tuple(SENSORS[name].bands) for name in self.study.sensors}
+        return offered_roles(self.study.sensors)
 
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
@@ -316,9 +313,13 @@ class Plan:
     def published_maps(self) -> dict[str, str]:
         return {f"maps__{name}": f"{self.results}/maps/{name}{self.map_suffix}" for name in self.products}
 
+    def made(self, *parts: str) -> list[str]:
+        """The notes of what was planted, where the study is planted: see rules/planted.smk."""
+        return [f"{self.resources}/planted/made/{part}.json" for part in parts] if self.study.planted else []
+
     @property
-    def truth_files(self) -> list[str]:
-        return [f"{self.resources}/planted/truth"] if self.study.planted else []
+    def truth_files(self) -> dict[str, str]:
+        return {"truth": f"{self.resources}/planted/truth"} if self.study.planted else {}
 
     # ------------------------------------------------------------ what touches a block
 
@@ -371,7 +372,7 @@ class Plan:
             if settings.points:
                 tiles = index_tiles(_plain_source(source), crs=settings.crs)
             else:
-                tiles = [index_canopy(str(source))]
+                tiles = [index_canopy(str(source), crs=settings.crs)]
             return [
                 {"id": tile.path, "bounds": _bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs), "digest": tile.fingerprint}
                 for tile in tiles

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 
-def plant_field(folder: str | Path, *, area: Mapping[str, Any], years: Sequence[int], settings: Mapping[str, Any]) -> None:
+def plant_field(
+    folder: str | Path, *, area: Mapping[str, Any], years: Sequence[int], settings: Mapping[str, Any]
+) -> None:
     """Write plots.csv, trees.csv, plots.gpkg, stands.gpkg, allometry.csv, wood_density.csv and landcover_{year}.tif.
 
     Parameters
@@ -37,8 +39,10 @@ def plant_field(folder: str | Path, *, area: Mapping[str, Any], years: Sequence[
     write_field(Path(folder), _forest(area, years, settings), tuple(years))
 
 
-def plant_scenes(folder: str | Path, *, area: Mapping[str, Any], years: Sequence[int], settings: Mapping[str, Any]) -> None:
-    """Write a static STAC catalogue (catalog.json) of Sentinel-2 L2A and Landsat C2 L2 scenes as COGs; see `plant_field`."""
+def plant_scenes(
+    folder: str | Path, *, area: Mapping[str, Any], years: Sequence[int], settings: Mapping[str, Any]
+) -> None:
+    """Write a static STAC catalogue (catalog.json) of Sentinel-2 and Landsat scenes as COGs; see `plant_field`."""
     from catalogs.planted.scenes import write_scenes
 
     write_scenes(Path(folder), _forest(area, years, settings), tuple(years))
@@ -57,8 +61,10 @@ def plant_lidar(
     write_campaign(Path(folder) / "lidar" / campaign, forest, campaign=campaign, campaigns=campaigns)
 
 
-def plant_truth(folder: str | Path, *, area: Mapping[str, Any], years: Sequence[int], settings: Mapping[str, Any]) -> None:
-    """Write truth/agb_{year}.tif (Mg/ha), truth/forest_{year}.tif, truth/stands.csv, truth/parameters.json; see `plant_field`."""
+def plant_truth(
+    folder: str | Path, *, area: Mapping[str, Any], years: Sequence[int], settings: Mapping[str, Any]
+) -> None:
+    """Write agb_{year}.tif (Mg/ha), forest_{year}.tif, stands.csv and parameters.json to truth/; see `plant_field`."""
     from catalogs.planted.truth import write_truth
 
     write_truth(Path(folder) / "truth", _forest(area, years, settings), tuple(years))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalogs.planted.forest import SPECIES_ORDER, Forest, Trees, _per_species
+from catalogs.planted.forest import SPECIES_ORDER, Forest, Trees, by_species
 from catalogs.planted.site import CELL_M
 from catalogs.planted.species import SPECIES
 
@@ -18,17 +18,19 @@ PAIRS_AT_ONCE = 2_000_000  # stem-cell pairs held in memory at a time
 
 @dataclass(frozen=True)
 class CrownTops:
-    """The outer crown surface over a rectangle, heights above ground in metres (rows, cols); zero where the sky is open."""
+    """The outer crown surface over a rectangle, metres above ground (rows, cols); zero where the sky is open."""
 
     top_m: np.ndarray
     owner: np.ndarray
     """Position of the stem in the trees given, whose crown is outermost; -1 where the sky is open."""
 
 
-def crown_tops(trees: Trees, *, west_m: float, north_m: float, shape: tuple[int, int], cell_m: float, owners: bool) -> CrownTops:
+def crown_tops(
+    trees: Trees, *, west_m: float, north_m: float, shape: tuple[int, int], cell_m: float, owners: bool
+) -> CrownTops:
     """Rasterise crowns (paraboloids and cones) and keep the highest surface in each cell.
 
-    A crown covers the cells whose centres lie inside its radius; crowns thinner than a cell cover the cell of their stem.
+    A crown covers the cells whose centres lie inside its radius; a crown thinner than a cell covers its stem's cell.
     """
     top = np.zeros(shape[0] * shape[1], np.float32)
     owner = np.full(len(top) if owners else 0, -1, np.int32)
@@ -40,8 +42,8 @@ def crown_tops(trees: Trees, *, west_m: float, north_m: float, shape: tuple[int,
     if owners:
         for position, offsets in batches:
             cell, height = _surface(trees, position, offsets, west_m, north_m, shape, cell_m)
-            rows, _ = np.nonzero((height > 0) & (height == top[cell]))
-            owner[cell[(height > 0) & (height == top[cell])]] = position[rows]
+            outermost = (height > 0) & (height == top[cell])
+            owner[cell[outermost]] = position[np.nonzero(outermost)[0]]
     return CrownTops(top.reshape(shape), owner.reshape(shape) if owners else owner)
 
 
@@ -60,31 +62,38 @@ def _batches(trees: Trees, cell_m: float) -> list[tuple[np.ndarray, np.ndarray]]
 
 
 def _surface(
-    trees: Trees, position: np.ndarray, offsets: np.ndarray, west_m: float, north_m: float, shape: tuple[int, int], cell_m: float
+    trees: Trees,
+    position: np.ndarray,
+    offsets: np.ndarray,
+    west_m: float,
+    north_m: float,
+    shape: tuple[int, int],
+    cell_m: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cell and crown height of each stem (rows) at each offset (columns); height 0 beside the crown or the raster."""
     x = ((trees.x[position] - west_m) / cell_m).astype(np.float32)
     y = ((north_m - trees.y[position]) / cell_m).astype(np.float32)
     row0, col0 = np.floor(y).astype(np.int32), np.floor(x).astype(np.int32)
+    to_centre_y, to_centre_x = np.floor(y) + np.float32(0.5) - y, np.floor(x) + np.float32(0.5) - x
     row, col = row0[:, None] + offsets[None, :, 0], col0[:, None] + offsets[None, :, 1]
-    off_y = (row0 + 0.5 - y)[:, None] + offsets[None, :, 0].astype(np.float32)
-    off_x = (col0 + 0.5 - x)[:, None] + offsets[None, :, 1].astype(np.float32)
+    off_y = to_centre_y[:, None] + offsets[None, :, 0].astype(np.float32)
+    off_x = to_centre_x[:, None] + offsets[None, :, 1].astype(np.float32)
     radius = (trees.crown_radius_m[position] / cell_m).astype(np.float32)[:, None]
     share = (off_y * off_y + off_x * off_x) / (radius * radius)
     at_stem = (offsets == 0).all(1)[None, :]
     inside = (share <= 1) | at_stem
     inside &= (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
     species = trees.species[position]
-    length = (trees.height_m[position] * _per_species(lambda s: s.crown_length_share)[species]).astype(np.float32)
-    power = (_per_species(lambda s: s.crown_power)[species] / 2).astype(np.float32)
-    fall = 0.8 * length[:, None] * np.minimum(share, 1) ** power[:, None]
-    height = np.where(inside, trees.height_m[position].astype(np.float32)[:, None] - fall, 0)
-    return np.where(inside, row * shape[1] + col, 0), height
+    length = (trees.height_m[position] * by_species(lambda s: s.crown_length_share)[species]).astype(np.float32)
+    power = (by_species(lambda s: s.crown_power)[species] / 2).astype(np.float32)
+    fall = np.float32(0.8) * length[:, None] * np.minimum(share, 1) ** power[:, None]
+    height = trees.height_m[position].astype(np.float32)[:, None] - fall
+    return np.where(inside, row * shape[1] + col, 0), np.where(inside, height, np.float32(0))
 
 
 def crown_base_m(trees: Trees) -> np.ndarray:
     """Height at which each stem's crown begins, metres."""
-    return trees.height_m * (1 - _per_species(lambda s: s.crown_length_share)[trees.species])
+    return trees.height_m * (1 - by_species(lambda s: s.crown_length_share)[trees.species])
 
 
 def canopy_height(forest: Forest, year: int) -> np.ndarray:
@@ -148,7 +157,7 @@ def see_canopy(forest: Forest, year: int) -> Canopy:
     square = block_mean(surface * surface, n)
     wide, wide_square = uniform_filter(height, 3), uniform_filter(square, 3)
     shape = site.canvas_shape()
-    leaf_m2 = np.pi * trees.crown_radius_m**2 * _per_species(lambda s: s.leaf_layers)[trees.species]
+    leaf_m2 = np.pi * trees.crown_radius_m**2 * by_species(lambda s: s.leaf_layers)[trees.species]
     cells = site.canvas_cells(trees.x, trees.y)
     leaves = {}
     for look in LOOKS:

@@ -1,9 +1,10 @@
 """What the field crews and the forest office of the planted study know: plots, trees, stands, tables, a land cover map.
 
-Plots are an equal-probability sample of the stands' land (afforested and young stands included): anchors of clusters fall
-anywhere in the site and keep those corners of a square that lie in stands; single plots fall anywhere in stands. Circles
-that would leave the site are drawn again. The centre's recorded position is off by the GNSS error; the trees are those of
-the true circle. Measured at the first and the last study year.
+Plots are an equal-probability sample of the stands' land (afforested and young stands included): anchors of clusters
+fall anywhere in the site and keep those corners of a square that lie in stands; single plots fall anywhere in stands.
+Anchors keep so far from the site's edge that no circle leaves it, so the outermost strip is sampled a little thinner.
+The centre's recorded position is off by the GNSS error; the trees are those of the true circle. Measured at the first
+and the last study year.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def write_field(folder: Path, forest: Forest, years: tuple[int, ...]) -> None:
 
 
 def draw_plots(forest: Forest) -> pd.DataFrame:
-    """True plot centres with their cluster and stand, in the order of their names; `gap` marks plots felled in the last spring."""
+    """True plot centres with cluster and stand (index); `gap` marks plots on land that is felled in the last spring."""
     import pandas as pd
     import shapely
 
@@ -71,16 +72,17 @@ def draw_plots(forest: Forest) -> pd.DataFrame:
         made = 0
         for anchor in anchors:
             if made == wanted:
-                return
+                break
             points = anchor + corners
             points = points[shapely.contains_xy(land, points[:, 0], points[:, 1])]
             made += len(points) > 0
             names = "ABCD" if len(corners) > 1 else ("",)
             rows.extend(
-                {"plot": f"{prefix}{made:03d}{names[i]}", "cluster": f"{prefix}{made:03d}", "x": x, "y": y, "gap": False}
-                for i, (x, y) in enumerate(points)
+                {"plot": f"{prefix}{made:03d}{name}", "cluster": f"{prefix}{made:03d}", "x": x, "y": y, "gap": False}
+                for name, (x, y) in zip(names, points, strict=False)
             )
-        raise ValueError(f"the planted area has too little forest land for {wanted} plots; enlarge the area or ask for fewer")
+        if made < wanted:
+            raise ValueError(f"{wanted} plots do not find forest land in the planted area, only {made}; enlarge it")
 
     def anywhere(n: int, margin_m: float) -> np.ndarray:
         return rng.uniform((west + margin_m, south + margin_m), (east - margin_m, north - margin_m), (n, 2))
@@ -133,7 +135,7 @@ def measure(forest: Forest, circles: pd.DataFrame, years: tuple[int, int]) -> tu
 
 
 def _disturbance_dates(forest: Forest, circles: pd.DataFrame) -> list[str | None]:
-    """Date of the event that touched each plot's circle between the two dates, if any; the forest office keeps such a list."""
+    """Date of the event that touched each plot's circle between the dates, if any: the forest office keeps a list."""
     import shapely
 
     discs = shapely.buffer(shapely.points(circles["x"], circles["y"]), forest.settings.plot_radius_m)
@@ -151,8 +153,8 @@ def _tally(forest: Forest, circles: pd.DataFrame, year: int, order: int, dates: 
 
     settings = forest.settings
     rng = stream(settings.seed, "tally", order)
-    # the plots of the last spring were visited before they were felled, when the stems had yet to grow a few weeks
-    visits = {False: forest.trees(year), True: forest.trees(year - 42 / 365.25)}
+    # plots on land felled in the last spring had their second visit before, when stems had yet to grow a few weeks
+    visits = {False: forest.trees(year), True: forest.trees(year - 42 / 365.25 if order else year)}
     frames = []
     for gap, trees in visits.items():
         index = cKDTree(np.column_stack([trees.x, trees.y]))
@@ -205,7 +207,8 @@ def allometry_table() -> pd.DataFrame:
     import pandas as pd
 
     row = {
-        "name": "planted", "taxon": "", "level": "default", "form": "rho_d2h", "a": ALLOMETRY_A, "b": ALLOMETRY_B, "c": np.nan,
+        "name": "planted", "taxon": "", "level": "default", "form": "rho_d2h",
+        "a": ALLOMETRY_A, "b": ALLOMETRY_B, "c": np.nan,
         "var_a": ALLOMETRY_VAR_A, "var_b": ALLOMETRY_VAR_B, "cov_ab": ALLOMETRY_COV_AB, "rse": ALLOMETRY_RSE,
         "dbh_min_cm": MIN_DBH_CM, "dbh_max_cm": 150.0, "bias_corrected": "no", "source": "planted", "status": "user",
     }  # fmt: skip
@@ -245,7 +248,8 @@ def land_cover(forest: Forest, year: int) -> np.ndarray:
     # the mapper sees cover with an error, which matters only near the limit and so along borders
     seen = cover + 0.03 * rng.standard_normal(cover.shape)
     classes[seen >= FOREST_COVER_PERCENT / 100] = TREE_COVER
-    neighbour = np.roll(classes, rng.choice((-1, 1)), axis=int(rng.integers(2)))
+    step = int(rng.integers(3)), int(rng.integers(3))
+    neighbour = np.pad(classes, 1, mode="edge")[step[0] :, step[1] :][: site.rows, : site.cols]
     swapped = (neighbour != classes) & (rng.uniform(size=classes.shape) < 0.04)
     return np.where(swapped, neighbour, classes)
 

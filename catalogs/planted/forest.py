@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from catalogs.planted.species import (
     FOREST_TYPES,
     MIN_DBH_CM,
     SPECIES,
+    Species,
 )
 from catalogs.planted.stands import Layout, lay_out
 
@@ -91,8 +93,8 @@ class Forest:
         stem = {name: values[here] for name, values in stems.items()}
         dbh_cm = diameter_cm(stem["species"], age[here]) * stem["vigour"]
         height_m = height_of(stem["species"], dbh_cm) * stem["height_factor"]
-        reach = _per_species(lambda s: s.crown_radius_m[0])[stem["species"]]
-        per_cm = _per_species(lambda s: s.crown_radius_m[1])[stem["species"]]
+        reach = by_species(lambda s: s.crown_radius_m[0])[stem["species"]]
+        per_cm = by_species(lambda s: s.crown_radius_m[1])[stem["species"]]
         radius = (reach * np.minimum(1, dbh_cm / 5) + per_cm * dbh_cm) * stem["crown_factor"]
         snag = dead[here]
         return Trees(
@@ -110,13 +112,16 @@ class Forest:
         return np.where(counted, np.exp(log_agb + self.stems["allometry_error"][trees.tree]), 0.0)
 
 
-def _per_species(value) -> np.ndarray:
+def by_species(value: Callable[[Species], float]) -> np.ndarray:
+    """One value per species, in the order of `SPECIES_ORDER`, so that a stem's species (index) picks its own."""
     return np.array([value(SPECIES[name]) for name in SPECIES_ORDER], dtype=float)
 
 
 def diameter_cm(species: np.ndarray, age_years: np.ndarray) -> np.ndarray:
-    """Diameter of an average stem of each species (index) at an age; zero before it began. Chapman-Richards (Richards 1959)."""
-    largest, rate, shape = (_per_species(lambda s, n=n: getattr(s, n)) for n in ("dbh_max_cm", "rate_per_year", "shape"))
+    """Diameter of an average stem of each species (index) at an age, zero before it began; Richards (1959)."""
+    largest, rate, shape = (
+        by_species(lambda s, n=n: getattr(s, n)) for n in ("dbh_max_cm", "rate_per_year", "shape")
+    )
     age_years = np.maximum(age_years, 0)
     return largest[species] * (-np.expm1(-rate[species] * age_years)) ** shape[species]
 
@@ -124,7 +129,7 @@ def diameter_cm(species: np.ndarray, age_years: np.ndarray) -> np.ndarray:
 def height_of(species: np.ndarray, dbh_cm: np.ndarray) -> np.ndarray:
     """Height of an average stem of each species (index) and diameter, metres; Richards' form in diameter."""
     tallest, rate, shape = (
-        _per_species(lambda s, n=n: getattr(s, n)) for n in ("height_max_m", "height_rate_per_cm", "height_shape")
+        by_species(lambda s, n=n: getattr(s, n)) for n in ("height_max_m", "height_rate_per_cm", "height_shape")
     )
     return 1.3 + tallest[species] * (-np.expm1(-rate[species] * dbh_cm)) ** shape[species]
 
@@ -166,8 +171,8 @@ def _plant_stems(layout: Layout, settings: Planting) -> dict[str, np.ndarray]:
         kind = FOREST_TYPES[kind]
         per_ha = kind.stems_per_ha * settings.stems_multiplier * rng.lognormal(0, 0.12)
         x, y = _rows(polygon, per_ha, rng) if kind.even_aged else _scattered(polygon, per_ha, rng)
-        survival = np.exp(-0.021 * max(age, 0)) if kind.even_aged else 0.95
-        keep = rng.uniform(size=len(x)) < survival * np.clip(0.92 + 0.13 * gaps.at(x, y), 0.2, 1)
+        thinned = 0.021 * max(age, 0) if kind.even_aged else 0.05 + 0.006 * max(age - 35, 0)
+        keep = rng.uniform(size=len(x)) < np.exp(-thinned) * np.clip(0.92 + 0.13 * gaps.at(x, y), 0.2, 1)
         keep &= shapely.contains_xy(polygon, x, y)
         x, y = x[keep], y[keep]
         shares = list(kind.species.values())
@@ -175,7 +180,7 @@ def _plant_stems(layout: Layout, settings: Planting) -> dict[str, np.ndarray]:
         if kind.even_aged:
             ages = age + 0.3 * rng.standard_normal(len(x)) * (age > 2)
         else:
-            ages = age * rng.uniform(0.03, 1, len(x)) ** 0.95
+            ages = age * rng.uniform(0.05, 1, len(x)) ** 0.8
         values = (x, y, np.full(len(x), number), species, ages)
         for name, column in zip(parts, values, strict=True):
             parts[name].append(column)
@@ -206,8 +211,8 @@ def _scattered(polygon, per_ha: float, rng: np.random.Generator) -> tuple[np.nda
 def _individuality(stems: dict[str, np.ndarray], layout: Layout, settings: Planting) -> dict[str, np.ndarray]:
     """How each stem departs from its species' average: site quality by stand and place, then the stem's own luck.
 
-    Height for diameter departs by stand, by place and by stem too: no sensor tells a slender stem from a stout one, so this
-    part of a map's error is correlated in space.
+    Height for diameter departs by stand, by place and by stem too: no sensor tells a slender stem from a stout one,
+    so this part of a map's error is correlated in space.
     """
     rng = stream(settings.seed, "individuality")
     n, x, y, stand = len(stems["x"]), stems["x"], stems["y"], stems["stand"]
@@ -215,9 +220,9 @@ def _individuality(stems: dict[str, np.ndarray], layout: Layout, settings: Plant
     site_quality = 0.08 * rng.standard_normal(len(layout.ids))[stand]
     site_quality += 0.04 * SmoothField.draw(layout.site, rng, range_m=160).at(x, y)
     weibull = (-np.log(rng.uniform(size=n))) ** (1 / 4.2) / 0.909  # shape 4.2 has mean 0.909 of its scale
-    own = np.where(even, weibull, rng.lognormal(-0.02, 0.2, n))
-    slender = 0.05 * rng.standard_normal(len(layout.ids))[stand]
-    slender += 0.03 * SmoothField.draw(layout.site, rng, range_m=120).at(x, y)
+    own = np.where(even, weibull, rng.lognormal(-0.03, 0.25, n))
+    slender = 0.07 * rng.standard_normal(len(layout.ids))[stand]
+    slender += 0.05 * SmoothField.draw(layout.site, rng, range_m=120).at(x, y)
     return {
         "luck": own,
         "vigour": np.exp(site_quality) * own,
@@ -233,7 +238,8 @@ def _deaths(stems: dict[str, np.ndarray], layout: Layout, first: int, settings: 
     rng = stream(settings.seed, "deaths")
     n = len(stems["x"])
     even = np.array([FOREST_TYPES[kind].even_aged for kind in layout.forest_types])[stems["stand"]]
-    hazard_per_year = 0.005 + np.where(even, 0.035, 0.012) * np.clip(1.15 - stems["luck"], 0, 1) ** 1.5
+    suppressed = np.clip(1.15 - stems["luck"], 0, 1) ** 1.5
+    hazard_per_year = np.where(even, 0.005 + 0.035 * suppressed, 0.012 * (1 + suppressed))
     start = np.maximum(first - SNAG_YEARS, first - stems["age"])
     death = start + rng.exponential(1 / hazard_per_year, n)
     removed = np.zeros(n, bool)
@@ -253,6 +259,6 @@ def _wood(stems: dict[str, np.ndarray], parameters: Parameters, settings: Planti
     rng = stream(settings.seed, "wood")
     n = len(stems["x"])
     mean = np.array([parameters.wood_density_g_cm3[name] for name in SPECIES_ORDER])[stems["species"]]
-    sd = _per_species(lambda s: s.wood_density_sd_tree)[stems["species"]]
+    sd = by_species(lambda s: s.wood_density_sd_tree)[stems["species"]]
     density = np.clip(mean + sd * rng.standard_normal(n), 0.1, 1.3)
     return {"wood_density": density, "allometry_error": parameters.rse * rng.standard_normal(n)}

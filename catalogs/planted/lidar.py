@@ -1,8 +1,8 @@
 """An airborne laser scanner over the planted forest: LAZ tiles as a flight company delivers them.
 
-Pulses fall straight down along scan lines of overlapping flight lines; each meets the outermost crown at its place, may pass
-through it, and goes on until it has spent itself or reached the ground. Returns from plants of a later campaign stand a
-little higher than those of the first: a denser beam with a smaller footprint finds more tree tops. The ground does not move.
+Pulses fall straight down along scan lines of overlapping flight lines; each meets the outermost crown at its place, may
+pass through it, and goes on until it has spent itself or reached the ground. Returns from plants of a later campaign
+stand a little higher than those of the first: a narrower beam finds more of the tree tops. The ground does not move.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from catalogs.planted.canopy import crown_base_m, crown_tops
-from catalogs.planted.forest import Forest, Trees, _per_species
+from catalogs.planted.forest import Forest, Trees, by_species
 from catalogs.planted.site import stream
 from catalogs.planted.stands import WATER
 
@@ -49,7 +49,7 @@ class Returns:
 
 
 def strip_of(forest: Forest, order: int) -> tuple[float, float, float, float]:
-    """West, south, east, north of what a campaign flew: one strip from north to south, a later one 30 m further east."""
+    """West, south, east, north of what a campaign flew: a strip from north to south, the next one 30 m further east."""
     west, south, east, north = forest.site.bounds
     width = forest.settings.lidar_cover_share * (east - west)
     start = west + stream(forest.settings.seed, "strip").uniform(0.2, 0.8) * (east - west - width)
@@ -69,9 +69,8 @@ def write_campaign(folder: Path, forest: Forest, *, campaign: str, campaigns: Ma
     for name, bounds in tiles_of(strip, settings.lidar_tile_m):
         rng = stream(settings.seed, "lidar", year, *(int(value) for value in name.split("_")))
         returns = scan(forest, bounds, strip, year=year, density=density, offset_m=offset_m, rng=rng)
-        if len(returns.x):
-            _write_laz(folder / f"{campaign}_{name}.laz", returns, crs=forest.site.crs, year=year)
-            points += len(returns.x)
+        _write_laz(folder / f"{campaign}_{name}.laz", returns, crs=forest.site.crs, year=year)
+        points += len(returns.x)
     log.info("campaign %s: %d points", campaign, points)
 
 
@@ -109,7 +108,8 @@ def scan(
     shape = int(np.ceil((north - south) / cell_m)), int(np.ceil((east - west) / cell_m))
     tops = crown_tops(trees, west_m=west, north_m=north, shape=shape, cell_m=cell_m, owners=True)
     parts = []
-    for line, middle in enumerate(np.arange(strip[0] + LINE_SPACING_M / 2, strip[2] + LINE_SPACING_M / 2, LINE_SPACING_M)):
+    half = LINE_SPACING_M / 2
+    for line, middle in enumerate(np.arange(strip[0] + half, strip[2] + half, LINE_SPACING_M)):
         x, y, time_s = _pulses(bounds, middle, line, density, rng)
         if len(x):
             row = np.minimum(((north - y) / cell_m).astype(np.int64), shape[0] - 1)
@@ -117,16 +117,14 @@ def scan(
             top, owner = tops.top_m[row, col], tops.owner[row, col]
             number, height, kind = _travel(top, owner, trees, _on_water(forest, x, y), rng)
             parts.append(_returns(forest, x, y, time_s, middle, line, number, height, kind, offset_m, rng))
-    if not parts:
-        parts = [Returns(*(np.zeros(0) for _ in Returns.__dataclass_fields__))]
-    parts.append(_noise(forest, bounds, sum(len(part.x) for part in parts), parts, rng))
+    parts.append(_noise(forest, bounds, parts, rng))
     return Returns(*(np.concatenate([getattr(p, name) for p in parts]) for name in Returns.__dataclass_fields__))
 
 
 def _pulses(
     bounds: tuple[float, float, float, float], middle_m: float, line: int, density: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where and when the pulses of one flight line strike: scan lines to and fro across the swath, flown to the north."""
+    """Where and when the pulses of one flight line strike: scan lines to and fro over the swath, flown northward."""
     west, south, east, north = bounds
     west, east = max(west, middle_m - SWATH_M / 2), min(east, middle_m + SWATH_M / 2)
     if east <= west:
@@ -152,16 +150,15 @@ def _travel(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far pulses come: pulse, height above ground and class of every return, in the order of pulse and return.
 
-    Inside a crown the depth to the next return is exponential with the species' free path (Beer-Lambert); below it stand
-    shrubs and small trees, then the ground. After each return a pulse has strength for another with probability 0.55.
+    Inside a crown the depth to the next return is exponential with the species' free path (Beer-Lambert); below
+    it stand shrubs and small trees, then the ground. After each return a pulse is strong enough for another with
+    probability 0.55.
     """
     covered = owner >= 0
-    stem = np.maximum(owner, 0)
-    if len(trees.x):
-        base = np.where(covered, crown_base_m(trees)[stem], 0)
-        path = _per_species(lambda s: s.free_path_m)[trees.species][stem] * np.where(trees.snag[stem], 4.0, 1.0)
-    else:
-        base, path = np.zeros(len(top)), np.ones(len(top))
+    base, path = np.zeros(len(top)), np.ones(len(top))
+    stem = owner[covered]
+    base[covered] = crown_base_m(trees)[stem]
+    path[covered] = by_species(lambda s: s.free_path_m)[trees.species[stem]] * np.where(trees.snag[stem], 4.0, 1.0)
     height = top.astype(float)
     active = np.flatnonzero(~(water & (rng.uniform(size=len(top)) < 0.7)))  # still water throws most light away
     pulses, heights, kinds = [], [], []
@@ -227,20 +224,18 @@ def _returns(
 
 
 def _noise(
-    forest: Forest, bounds: tuple[float, float, float, float], points: int, parts: list[Returns], rng: np.random.Generator
+    forest: Forest, bounds: tuple[float, float, float, float], parts: list[Returns], rng: np.random.Generator
 ) -> Returns:
     """Birds and multipath: single returns far above (class 18) and below (class 7) what is there."""
-    if points == 0:
-        return parts[0]
-    n = max(4, round(points * 1.5e-4))
+    n = max(4, round(sum(len(part.x) for part in parts) * 1.5e-4))
     x, y = rng.uniform(bounds[0], bounds[2], n), rng.uniform(bounds[1], bounds[3], n)
     low = np.arange(n) % 2 == 0
     z = forest.terrain.elevation_m(x, y) + np.where(low, -rng.uniform(3, 30, n), rng.uniform(60, 220, n))
     one = np.ones(n, np.int64)
-    first = parts[0]
+    flown = next(part for part in parts if len(part.x))
     return Returns(
         x=x, y=y, z=z, number=one, of=one, kind=np.where(low, LOW_NOISE, HIGH_NOISE), intensity=np.full(n, 800.0),
-        line=one * int(first.line[0]), angle_deg=np.zeros(n), time_s=np.full(n, first.time_s[0]),
+        line=one * int(flown.line[0]), angle_deg=np.zeros(n), time_s=np.full(n, flown.time_s[0]),
         overlap=np.zeros(n, bool), withheld=np.zeros(n, bool),
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What a satellite sees of the planted land: spectra of crowns and ground, slope, season, haze, clouds and noise.
 
-Reflectance follows leaves, crowns, shade and ground, never biomass: it saturates as leaves close over the ground
-(an exponential in leaf area index with one extinction per spectral region) and darkens with the shade of a rough canopy.
+Reflectance follows leaves, crowns, shade and ground, never biomass: it saturates as leaves close over the ground (an
+exponential in leaf area index, one extinction per spectral region) and darkens with the shade of a rough canopy.
 Spectra are typical values of surface reflectance for such surfaces, by common band name.
 """
 
@@ -20,8 +20,8 @@ BANDS = ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir
 REGION = dict(zip(BANDS, ("vis",) * 3 + ("edge",) + ("nir",) * 4 + ("swir",) * 2, strict=True))
 EXTINCTION = {"vis": 0.95, "edge": 0.8, "nir": 0.5, "swir": 0.65}  # per unit of leaf area index
 SHADE = {"vis": 0.55, "edge": 0.5, "nir": 0.33, "swir": 0.5}  # share of light lost in full mutual shade
-TERRAIN_C = {"vis": 1.6, "edge": 1.2, "nir": 0.9, "swir": 0.7}  # diffuse light of the C-correction (Teillet et al. 1982)
-HAZE = {"blue": 0.030, "green": 0.020, "red": 0.014, "rededge1": 0.010}  # added at haze 1; other bands see through it
+TERRAIN_C = {"vis": 1.6, "edge": 1.2, "nir": 0.9, "swir": 0.7}  # diffuse light, the C of Teillet et al. 1982
+HAZE = {"blue": 0.030, "green": 0.020, "red": 0.014, "rededge1": 0.010}  # added at haze 1; 0.003 elsewhere
 
 # fmt: off
 LEAVES = {  # closed canopy without shade, by BANDS
@@ -123,7 +123,9 @@ def _colour(forest: Forest, year: int) -> dict[str, np.ndarray]:
     return factors
 
 
-def sky_of(forest: Forest, land: Land, *, rng: np.random.Generator, day_of_year: int, cloud_share: float, hour: float) -> Sky:
+def sky_of(
+    forest: Forest, land: Land, *, rng: np.random.Generator, day_of_year: int, cloud_share: float, hour: float
+) -> Sky:
     """The sky of one scene: sun by date and latitude, haze, and clouds whose shadows fall away from the sun."""
     elevation, azimuth = sun_position(latitude_of(forest), day_of_year, hour)
     shape = land.ground.shape
@@ -135,20 +137,25 @@ def sky_of(forest: Forest, land: Land, *, rng: np.random.Generator, day_of_year:
     density = SmoothField.draw(forest.site, rng, range_m=420, margin_m=margin_m)
     ripple = SmoothField.draw(forest.site, rng, range_m=120, margin_m=margin_m)
 
-    def opacity(x: np.ndarray, y: np.ndarray, edge: float) -> np.ndarray:
-        return np.clip((density.at(x, y) + 0.35 * ripple.at(x, y) - edge) / 0.35, 0, 1).astype(np.float32)
+    def thickness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return density.at(x, y) + 0.35 * ripple.at(x, y)
 
-    field = density.at(x, y) + 0.35 * ripple.at(x, y)
-    edge = np.quantile(field, 1 - cloud_share) if cloud_share > 0 else np.inf
+    above = thickness(x, y)
+    edge = np.quantile(above, 1 - cloud_share) if cloud_share > 0 else np.inf
+
+    def opacity(depth: np.ndarray) -> np.ndarray:
+        return np.clip(depth / 0.35, 0, 1).astype(np.float32)
+
     towards = np.radians(azimuth)
-    haze = abs(0.5 * rng.standard_normal()) * (1 + 0.3 * SmoothField.draw(forest.site, rng, range_m=900, margin_m=margin_m).at(x, y))
+    haze = abs(0.5 * rng.standard_normal())
+    haze = haze * (1 + 0.3 * SmoothField.draw(forest.site, rng, range_m=900, margin_m=margin_m).at(x, y))
     return Sky(
         sun_elevation_deg=elevation,
         sun_azimuth_deg=azimuth,
         season=float(np.clip(1 - abs(day_of_year - 215) / 90, 0, 1)),
         haze=np.maximum(haze, 0).astype(np.float32),
-        cloud=opacity(x, y, edge),
-        shadow=opacity(x + throw_m * np.sin(towards), y + throw_m * np.cos(towards), edge),
+        cloud=opacity(above - edge),
+        shadow=opacity(thickness(x + throw_m * np.sin(towards), y + throw_m * np.cos(towards)) - edge),
         gain=float(np.exp(0.015 * rng.standard_normal())),
     )
 
@@ -163,7 +170,7 @@ def latitude_of(forest: Forest) -> float:
 
 
 def sun_position(latitude_deg: float, day_of_year: int, hour: float) -> tuple[float, float]:
-    """Elevation and azimuth (from north, clockwise) of the sun, degrees, at a local solar hour (Cooper's declination, 1969)."""
+    """Elevation and azimuth (from north, clockwise) of the sun, degrees, at a local solar hour (Cooper 1969)."""
     latitude = np.radians(latitude_deg)
     declination = np.radians(23.45 * np.sin(2 * np.pi * (284 + day_of_year) / 365))
     angle = np.radians(15 * (hour - 12))
@@ -184,7 +191,8 @@ def ground_reflectance(land: Land, band: str, season: float) -> np.ndarray:
     value = {name: values[BANDS.index(band)] for name, values in GROUND.items()}
     crop = value["crop"] * (0.25 + 0.75 * season) + value["soil"] * 0.75 * (1 - season)
     of_code = np.empty(5, np.float32)
-    of_code[[GRASS, FOREST_LAND, CROPLAND, WATER, ROAD]] = value["grass"], value["understorey"], crop, value["water"], value["road"]
+    of_code[[GRASS, FOREST_LAND, WATER, ROAD]] = [value[n] for n in ("grass", "understorey", "water", "road")]
+    of_code[CROPLAND] = crop
     ground = of_code[land.ground]
     ground = ground + land.bare * (value["soil"] - ground)
     return ground + land.char * (value["char"] - ground)

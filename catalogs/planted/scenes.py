@@ -1,8 +1,8 @@
 """Satellite scenes of the planted land: Cloud Optimized GeoTIFFs and a static STAC catalogue that describes them.
 
-Keys, encodings and quality classes are those of Earth Search's `sentinel-2-l2a` and `landsat-c2-l2` collections. Sentinel-2
-scenes of processing baseline 04.00 and later carry the offset of -1000 in their numbers; one scene of an old year was
-processed anew, so that its date tells nothing about its offset.
+Keys, encodings and quality classes are those of Earth Search's `sentinel-2-l2a` and `landsat-c2-l2` collections.
+Sentinel-2 scenes of processing baseline 04.00 and later carry the offset of -1000 in their numbers; one scene of an old
+year was processed anew, so that its date tells nothing about its offset.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def write_scenes(folder: Path, forest: Forest, years: tuple[int, ...]) -> None:
 
 
 def plan_passes(forest: Forest, collection: str, year: int) -> list[Pass]:
-    """Dates, platforms, processing and cloud of one sensor's year: several in the growing season, two of them partial."""
+    """Dates, platforms, processing and cloud of a sensor's growing season; of four or more scenes, two are partial."""
     settings = forest.settings
     rng = stream(settings.seed, "passes", list(COLLECTIONS).index(collection), year)
     n = settings.scenes_per_year
@@ -156,9 +156,8 @@ def _write_scene(folder: Path, forest: Forest, land: Land, one: Pass) -> dict[st
 
     landsat = one.collection == "landsat-c2-l2"
     rng = stream(forest.settings.seed, "scene", list(COLLECTIONS).index(one.collection), one.date.year, one.number)
-    sky = sky_of(
-        forest, land, rng=rng, day_of_year=one.date.timetuple().tm_yday, cloud_share=one.cloud_share, hour=10.2 if landsat else 10.8
-    )
+    day, hour = one.date.timetuple().tm_yday, 10.2 if landsat else 10.8
+    sky = sky_of(forest, land, rng=rng, day_of_year=day, cloud_share=one.cloud_share, hour=hour)
     place = folder / one.collection / one.id
     place.mkdir(parents=True, exist_ok=True)
     bands = tuple(LANDSAT_FILES) if landsat else tuple(S2_FILES)
@@ -202,8 +201,9 @@ def _write_sentinel(
     classes = scene_classes(frame, land, sky, seen, edge, rng)
     _write_pixels(place / "SCL.tif", classes, forest, frame)
     assets["scl"] = {
-        "href": "./SCL.tif", "type": COG, "title": "Scene classification map (SCL)", "roles": ["data", "reflectance"],
-        "gsd": 20, **_projection(frame), "raster:bands": [{"nodata": 0, "data_type": "uint8", "spatial_resolution": 20}],
+        "href": "./SCL.tif", "type": COG, "title": "Scene classification map (SCL)", "gsd": 20, **_projection(frame),
+        "roles": ["data", "reflectance"],
+        "raster:bands": [{"nodata": 0, "data_type": "uint8", "spatial_resolution": 20}],
     }  # fmt: skip
     valid = classes > 0
     return assets, 100 * float(np.isin(classes[valid], (8, 9, 10)).mean())
@@ -287,8 +287,9 @@ def pixel_quality(frame: Frame, land: Land, sky: Sky, edge: np.ndarray, rng: np.
 
 def _write_pixels(file: Path, values: np.ndarray, forest: Forest, frame: Frame, nodata: int = 0) -> None:
     write_cog(
-        file, values, crs=forest.site.crs, west_m=frame.west_m, north_m=frame.north_m, resolution_m=frame.resolution_m, nodata=nodata
-    )
+        file, values, crs=forest.site.crs, west_m=frame.west_m, north_m=frame.north_m,
+        resolution_m=frame.resolution_m, nodata=nodata,
+    )  # fmt: skip
 
 
 def _projection(frame: Frame) -> dict[str, Any]:
@@ -327,7 +328,13 @@ def _footprint(forest: Forest, land: Land, frame: Frame, edge: np.ndarray) -> li
 
 
 def _item(
-    forest: Forest, one: Pass, sky: Sky, frame: Frame, ring: list[list[float]], assets: dict[str, Any], cloud_percent: float
+    forest: Forest,
+    one: Pass,
+    sky: Sky,
+    frame: Frame,
+    ring: list[list[float]],
+    assets: dict[str, Any],
+    cloud_percent: float,
 ) -> dict[str, Any]:
     """The STAC item of a scene (STAC 1.0.0)."""
     from pyproj import CRS
@@ -349,8 +356,8 @@ def _item(
         properties["proj:wkt2"] = crs.to_wkt()
     if one.collection == "landsat-c2-l2":
         properties |= {
-            "landsat:collection_number": one.baseline, "landsat:collection_category": "T1", "landsat:correction": "L2SP",
-            "landsat:wrs_type": "2", "landsat:wrs_path": "120", "landsat:wrs_row": "041",
+            "landsat:collection_number": one.baseline, "landsat:collection_category": "T1",
+            "landsat:correction": "L2SP", "landsat:wrs_type": "2", "landsat:wrs_path": "120", "landsat:wrs_row": "041",
         }  # fmt: skip
     else:
         properties |= {
@@ -388,7 +395,8 @@ def _write_catalogue(folder: Path, items: dict[str, list[dict[str, Any]]]) -> No
             {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
         ]
         own_links += [
-            {"rel": "item", "href": f"./{item['id']}/{item['id']}.json", "type": "application/geo+json"} for item in members
+            {"rel": "item", "href": f"./{item['id']}/{item['id']}.json", "type": "application/geo+json"}
+            for item in members
         ]
         content = {
             "type": "Collection",

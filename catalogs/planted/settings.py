@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 PlantedSensor = Literal["sentinel-2-l2a", "landsat-c2-l2"]
 
 DEMO_AREA = {
@@ -32,9 +33,9 @@ class Planting(BaseModel):
 
     mean_stand_ha: float = Field(6.0, ge=2, le=20)
     stems_multiplier: float = Field(1.0, gt=0, le=2)
-    growth_multiplier: float = Field(1.0, ge=0, le=3)
+    growth_multiplier: float = Field(1.0, ge=0, le=3)  # years grown per year gone, from the first date on
 
-    plot_clusters_n: int = Field(24, ge=0)
+    plot_clusters_n: int = Field(24, ge=0)  # of up to four plots each
     single_plots_n: int = Field(30, ge=0)
     cluster_side_m: float = Field(90.0, gt=30)
     plot_radius_m: float = Field(11.28, gt=2)
@@ -42,17 +43,17 @@ class Planting(BaseModel):
     dbh_error_percent: float = Field(1.0, ge=0)
     height_error_percent: float = Field(4.0, ge=0)
     gnss_sd_m: float = Field(1.5, ge=0)
-    disturbed_plots_n: int = Field(2, ge=0)
+    disturbed_plots_n: int = Field(2, ge=0)  # their land is felled just after the last visit
 
-    lidar_years: tuple[int, ...] | None = None
-    lidar_pulses_m2: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.2, 2.5)
+    lidar_years: tuple[int, ...] | None = None  # the first and last study year unless set
+    lidar_pulses_m2: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.2, 2.5)  # of one line, by campaign
     lidar_cover_share: float = Field(0.45, gt=0, le=1)
-    lidar_height_offset_m: float = Field(0.15, ge=-2, le=2)
+    lidar_height_offset_m: float = Field(0.15, ge=-2, le=2)  # of plant returns, in every campaign but the first
     lidar_tile_m: float = Field(500.0, ge=100)
 
     sensors: tuple[PlantedSensor, ...] = ("sentinel-2-l2a", "landsat-c2-l2")
     scenes_per_year: int = Field(5, ge=1, le=20)
-    cloud_share: Share = 0.25
+    cloud_share: Share = 0.25  # mean over a season's scenes, of which one is always clear
 
     @classmethod
     def small(cls, seed: int = 1, **changes) -> Planting:

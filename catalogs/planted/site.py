@@ -122,7 +122,7 @@ class Terrain:
 
 @dataclass(frozen=True)
 class SmoothField:
-    """A Gaussian random field of mean 0 and standard deviation 1 over the site, known between its cells by interpolation."""
+    """A Gaussian random field of mean 0 and standard deviation 1 over the site, interpolated between its cells."""
 
     values: np.ndarray
     west_m: float
@@ -138,10 +138,10 @@ class SmoothField:
         rows, cols = (n + 2 * pad for n in site.canvas_shape(FIELD_CELL_M))
         border = int(np.ceil(3 * sigma))
         noise = rng.standard_normal((rows + 2 * border, cols + 2 * border))
-        smooth = gaussian_filter(noise, sigma, truncate=3.0, mode="wrap")[border : border + rows, border : border + cols]
+        smooth = gaussian_filter(noise, sigma, truncate=3.0, mode="wrap")[border:-border, border:-border]
         # the standard deviation of Gaussian-smoothed white noise is 1 / (2 sigma sqrt(pi))
-        smooth = smooth * (2 * sigma * np.sqrt(np.pi))
-        return cls(smooth, site.west_m - pad * FIELD_CELL_M, site.north_m + pad * FIELD_CELL_M)
+        scaled = smooth * (2 * sigma * np.sqrt(np.pi))
+        return cls(scaled, site.west_m - pad * FIELD_CELL_M, site.north_m + pad * FIELD_CELL_M)
 
     def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The field at each position (broadcast), by bilinear interpolation."""

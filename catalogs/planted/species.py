@@ -1,17 +1,17 @@
 """The species of the planted forest: how they grow, what they look like, and what the analyst is told about their wood.
 
 Growth in diameter follows Chapman-Richards, D(t) = D_max (1 - exp(-k t))^p (Richards 1959, J. Exp. Bot. 10:290-301);
-heights follow the same form in diameter. The parameters are chosen so that plantations and natural stands reach the sizes
-known from south China (fir at 25 years: about 17 cm and 15 m), they are not fitted to a data set.
+heights follow the same form in diameter. The parameters are chosen so that plantations and natural stands reach the
+sizes known from south China (fir at 25 years: about 18 cm and 15 m); they are not fitted to a data set.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# ln AGB = a + b ln(rho D^2 H): Chave et al. 2014 (Glob. Change Biol. 20:3177), intercept without the back-transformation factor
+# ln AGB = a + b ln(rho D^2 H): Chave et al. 2014 (Glob. Change Biol. 20:3177), without the back-transformation factor
 ALLOMETRY_A, ALLOMETRY_B, ALLOMETRY_RSE = -2.7616, 0.976, 0.30
-# Uncertainty as of a model fitted to a few hundred trees: 3 % at ln(rho D^2 H) = 8.5 (a tree of 24 cm), 1.2 % per unit of it
+# Uncertainty as of a model fitted to a few hundred trees: 3 % at ln(rho D^2 H) = 8.5, a tree of 24 cm, more elsewhere
 ALLOMETRY_VAR_B = 0.012**2
 ALLOMETRY_VAR_A = 0.03**2 + 8.5**2 * ALLOMETRY_VAR_B
 ALLOMETRY_COV_AB = -8.5 * ALLOMETRY_VAR_B
@@ -42,17 +42,40 @@ class Species:
     free_path_m: float  # mean depth at which a laser pulse meets something inside the crown
 
 
+# Rows: name, family, look, wood density, its SE, SD between trees; then D_max, rate and shape of diameter growth,
+# H_max, rate and shape of height over diameter, crown radius, length share and power, leaf layers, free path
 # fmt: off
 SPECIES: dict[str, Species] = {
     s.name: s
     for s in (
-        Species("Cunninghamia lanceolata", "Cupressaceae", "fir", 0.323, 0.015, 0.042, 25, 0.065, 1.30, 22, 0.060, 1.10, (0.50, 0.065), 0.50, 1.1, 3.4, 1.8),
-        Species("Pinus massoniana", "Pinaceae", "pine", 0.485, 0.015, 0.053, 28, 0.050, 1.20, 22, 0.055, 1.10, (0.60, 0.080), 0.38, 1.6, 2.4, 2.4),
-        Species("Schima superba", "Theaceae", "broadleaf", 0.574, 0.015, 0.062, 40, 0.021, 1.05, 23, 0.052, 1.00, (0.70, 0.095), 0.55, 2.0, 3.2, 1.5),
-        Species("Castanopsis carlesii", "Fagaceae", "broadleaf", 0.528, 0.015, 0.070, 43, 0.021, 1.05, 25, 0.050, 1.00, (0.70, 0.100), 0.55, 2.0, 3.4, 1.5),
-        Species("Quercus glauca", "Fagaceae", "broadleaf", 0.706, 0.015, 0.057, 33, 0.022, 1.05, 20, 0.055, 1.00, (0.70, 0.100), 0.55, 2.0, 3.2, 1.6),
-        Species("Liquidambar formosana", "Altingiaceae", "broadleaf", 0.505, 0.015, 0.052, 41, 0.024, 1.05, 27, 0.048, 1.00, (0.70, 0.090), 0.50, 1.8, 2.8, 1.9),
-        Species("Eucalyptus grandis", "Myrtaceae", "eucalypt", 0.569, 0.015, 0.060, 17, 0.220, 1.10, 31, 0.060, 1.05, (0.55, 0.080), 0.40, 1.6, 2.2, 2.8),
+        Species(
+            "Cunninghamia lanceolata", "Cupressaceae", "fir", 0.323, 0.015, 0.042,
+            25, 0.065, 1.30, 22, 0.060, 1.10, (0.50, 0.065), 0.50, 1.1, 3.4, 1.8,
+        ),
+        Species(
+            "Pinus massoniana", "Pinaceae", "pine", 0.485, 0.015, 0.053,
+            28, 0.050, 1.20, 22, 0.055, 1.10, (0.60, 0.080), 0.38, 1.6, 2.4, 2.4,
+        ),
+        Species(
+            "Schima superba", "Theaceae", "broadleaf", 0.574, 0.015, 0.062,
+            31, 0.033, 1.05, 23, 0.052, 1.00, (0.70, 0.095), 0.55, 2.0, 3.2, 1.5,
+        ),
+        Species(
+            "Castanopsis carlesii", "Fagaceae", "broadleaf", 0.528, 0.015, 0.070,
+            33, 0.033, 1.05, 25, 0.050, 1.00, (0.70, 0.100), 0.55, 2.0, 3.4, 1.5,
+        ),
+        Species(
+            "Quercus glauca", "Fagaceae", "broadleaf", 0.706, 0.015, 0.057,
+            26, 0.034, 1.05, 20, 0.055, 1.00, (0.70, 0.100), 0.55, 2.0, 3.2, 1.6,
+        ),
+        Species(
+            "Liquidambar formosana", "Altingiaceae", "broadleaf", 0.505, 0.015, 0.052,
+            32, 0.036, 1.05, 27, 0.048, 1.00, (0.70, 0.090), 0.50, 1.8, 2.8, 1.9,
+        ),
+        Species(
+            "Eucalyptus grandis", "Myrtaceae", "eucalypt", 0.569, 0.015, 0.060,
+            17, 0.220, 1.10, 31, 0.060, 1.05, (0.55, 0.080), 0.40, 1.6, 2.2, 2.8,
+        ),
     )
 }
 # fmt: on
@@ -85,7 +108,7 @@ FOREST_TYPES: dict[str, ForestType] = {
                 "Castanopsis carlesii": 0.20,
             },
             (25, 60),
-            1500,
+            1350,
             False,
         ),
         ForestType(
@@ -98,7 +121,7 @@ FOREST_TYPES: dict[str, ForestType] = {
                 "Liquidambar formosana": 0.15,
             },
             (30, 85),
-            1500,
+            1350,
             False,
         ),
         ForestType("eucalypt", 0.0, {"Eucalyptus grandis": 1.0}, (1, 6), 1350, True),

@@ -25,7 +25,7 @@ GRASS, FOREST_LAND, CROPLAND, WATER, ROAD = 0, 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Event:
-    """A disturbance: where, when (a year such as 2021.25, where 2021.0 is the 1st of July 2021) and how many stems die."""
+    """A disturbance: where, when (in years, 2021.0 being the 1st of July 2021) and what share of the stems dies."""
 
     kind: str
     polygon: Geometry
@@ -55,7 +55,7 @@ class Layout:
     polygons: tuple[Geometry, ...]
     forest_types: tuple[str, ...]
     ages: np.ndarray
-    """Years since planting or since the oldest trees began, at the first date; negative where planting is still to come."""
+    """Years since planting or since the oldest trees began, at the first date; negative where not planted yet."""
     fields: tuple[Geometry, ...]
     river: Geometry
     road: Geometry
@@ -108,7 +108,8 @@ def lay_out(site: Site, first: int, last: int, settings: Planting) -> Layout:
     pieces, fields = [], []
     for cell, field in zip(cells, is_field, strict=True):
         parts = shapely.get_parts(cell.difference(cut))
-        (fields if field else pieces).extend(part for part in parts if part.area >= MIN_STAND_HA * 1e4 or field)
+        smallest_m2 = 1.0 if field else MIN_STAND_HA * 1e4
+        (fields if field else pieces).extend(part for part in parts if part.area >= smallest_m2)
     polygons = [part for piece in pieces for part in _split_large(piece)]
     order = np.lexsort(([p.centroid.x for p in polygons], [-p.centroid.y for p in polygons]))
     polygons = [shapely.normalize(polygons[i]) for i in order]
@@ -206,7 +207,7 @@ def _types_and_ages(
 def _events(
     polygons: list[Geometry], types: list[str], ages: np.ndarray, site: Site, first: int, last: int, settings: Planting
 ) -> tuple[Event, ...]:
-    """One stand and half of another felled, a burnt patch across stand borders, and small fellings of the last spring."""
+    """One stand and half of another felled, a burnt patch across borders, and small fellings of the last spring."""
     import shapely
 
     rng = stream(settings.seed, "events")
@@ -215,18 +216,17 @@ def _events(
     ripe = np.flatnonzero(planted & (ages >= 18))
     ripe = ripe if len(ripe) >= 2 else np.argsort(ages)[-4:]
     whole, half = rng.permutation(ripe)[:2]
-    x, y = polygons[half].centroid.x, polygons[half].centroid.y
-    cut_half = polygons[half].intersection(shapely.box(site.west_m, y, site.east_m, site.north_m))
+    upper = shapely.box(site.west_m, polygons[half].centroid.y, site.east_m, site.north_m)
     felled_at = first + 0.45 * span
     events = [
         Event("harvest", polygons[whole], felled_at, 1.0, True),
-        Event("harvest", cut_half, felled_at, 1.0, True),
+        Event("harvest", polygons[half].intersection(upper), felled_at, 1.0, True),
     ]
     quiet = [i for i in range(len(polygons)) if i not in (whole, half) and ages[i] > 10]
     burnt = polygons[quiet[int(rng.integers(len(quiet)))]]
     radius = np.sqrt(0.012 * site.area_ha * 1e4 / np.pi)
     patch = shapely.affinity.scale(burnt.centroid.buffer(radius), 1.3, 1 / 1.3)
-    events.append(Event("fire", patch.intersection(shapely.box(*site.bounds)), first + 0.55 * span, 0.85, False))
+    events.append(Event("fire", patch.intersection(shapely.box(*site.bounds)), first + 0.55 * span, 0.93, False))
 
     disturbed = shapely.union_all([event.polygon for event in events]).buffer(60.0)
     inner = shapely.box(*site.bounds).buffer(-40.0)

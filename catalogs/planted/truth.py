@@ -44,7 +44,8 @@ def write_truth(folder: Path, forest: Forest, years: tuple[int, ...]) -> None:
         stands[f"agb_mg_ha_{year}"] = stand_agb(forest, year)
     pd.DataFrame(stands).to_csv(folder / "stands.csv", index=False, lineterminator="\n")
     events = [
-        {"kind": e.kind, "date": e.date, "area_ha": e.polygon.area / 1e4, "kill_share": e.kill_share} for e in layout.events
+        {"kind": e.kind, "date": e.date, "area_ha": e.polygon.area / 1e4, "kill_share": e.kill_share}
+        for e in layout.events
     ]
     content = {**asdict(forest.parameters), "events": events}
     (folder / "parameters.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

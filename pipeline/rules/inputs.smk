@@ -4,6 +4,7 @@
 rule search:
     input:
         ancient(plan.local_catalog),
+        made=plan.made("scenes"),
     output:
         scenes=f"{resources}/scenes/{{sensor}}.json",
     params:
@@ -19,6 +20,7 @@ rule search:
 rule composite:
     input:
         scenes=ancient(f"{resources}/scenes/{{sensor}}.json"),
+        made=plan.made("scenes"),
     output:
         raster=f"{resources}/composite/{{sensor}}_{{year}}/{{block}}.tif",
     params:
@@ -36,6 +38,7 @@ rule composite:
 rule lidar:
     input:
         ancient(plan.campaign_files),
+        made=lambda wildcards: plan.made(wildcards.campaign),
     output:
         raster=f"{resources}/lidar/{{campaign}}/{{block}}.tif",
     params:

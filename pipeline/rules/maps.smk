@@ -6,6 +6,7 @@ rule estimate:
         **plan.model_files,
         rasters=lambda wildcards: plan.predictor_files(plan.near(wildcards.block)),
         stand_files=ancient(plan.stand_files),
+        made=plan.made("field"),
         forest_files=plan.forest_files,
         **plan.plots_if_stands,
     output:

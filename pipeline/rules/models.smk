@@ -6,6 +6,7 @@ rule training:
         plots=f"{resources}/plots.parquet",
         rasters=plan.all_predictor_files,
         tiles=ancient(plan.all_campaign_files),
+        made=plan.made(*study.lidar),
     output:
         table=f"{resources}/training/{{target}}.parquet",
     params:

@@ -1,9 +1,12 @@
 # The planted study: a synthetic forest written out in the formats that real data come in.
+# `made/*.json` holds digests of what was written: what depends on a planted part depends on that file, so that planting
+# again reruns it in the same run, while an edit of one stand reruns only the blocks that the stand touches.
 planted = plan.resources / "planted"
 
 
 rule plant_field:
     output:
+        made=f"{planted}/made/field.json",
         plots=f"{planted}/plots.csv",
         trees=f"{planted}/trees.csv",
         stands=f"{planted}/stands.gpkg",
@@ -24,6 +27,7 @@ rule plant_field:
 
 rule plant_scenes:
     output:
+        made=f"{planted}/made/scenes.json",
         catalog=f"{planted}/catalog.json",
     params:
         folder=planted.as_posix(),
@@ -39,6 +43,7 @@ rule plant_scenes:
 
 rule plant_lidar:
     output:
+        made=f"{planted}/made/{{campaign}}.json",
         tiles=directory(f"{planted}/lidar/{{campaign}}"),
     params:
         folder=planted.as_posix(),
@@ -54,6 +59,7 @@ rule plant_lidar:
 
 rule plant_truth:
     output:
+        made=f"{planted}/made/truth.json",
         truth=directory(f"{planted}/truth"),
     params:
         folder=planted.as_posix(),

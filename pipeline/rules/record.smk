@@ -7,7 +7,7 @@ rule check:
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",
-        truth=plan.truth_files,
+        **plan.truth_files,
     output:
         checks=f"{results}/checks.json",
     params:

@@ -48,7 +48,8 @@ def composite(
     Raises
     ------
     ValueError
-        When the frozen scenes are of other years, or a scene cannot be read and `on_scene_error` is `fail`; it names scene and file.
+        When the frozen scenes are of other years, or a scene cannot be read and `on_scene_error` is `fail` (it names
+        scene and file).
     """
     study = Grid(**grid)
     window = study.block_window(block)

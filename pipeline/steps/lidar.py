@@ -27,9 +27,7 @@ WINDOW_M = 1000.0  # what is held in memory at a time: some ten million points a
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
 
 
-def lidar(
-    *, raster: Path, grid: dict, block: str, campaign: dict, metrics: list[str] | None = None, name: str = "lidar"
-) -> None:
+def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list[str] | None = None) -> None:
     """Metrics and quality bands per pixel of a block; all missing where no tile touches the block.
 
     Points are read with the campaign's buffer and metrics computed from those inside a pixel alone, in windows counted
@@ -38,15 +36,13 @@ def lidar(
     Parameters
     ----------
     raster : Path
-        The file to write: float32 bands by metric name, missing NaN.
+        The file to write: float32 bands by metric name, missing NaN. Its folder bears the campaign's name.
     grid : dict
         `Grid.settings()`.
     campaign : dict
         `config.Campaign` as plain values.
     metrics : list of str, optional
         Which metrics; all by default. Quality bands are always written.
-    name : str
-        The campaign's name, for the log.
     """
     whole = Grid(**grid)
     block_window = whole.block_window(block)
@@ -55,7 +51,7 @@ def lidar(
     bands = {metric: np.full(block_window.shape, np.nan, np.float32) for metric in names}
     counts: Counter = Counter()
     if not reader.touching(whole.bounds_of(block_window)):
-        log.warning("no lidar of campaign %s in block %s", name, block)
+        log.warning("no lidar of campaign %s in block %s", raster.parent.name, block)
     for window in _windows(whole, block_window):
         bounds = whole.bounds_of(window)
         heights = _cropped(window_heights(campaign, bounds, crs=whole.crs, reader=reader, counts=counts), bounds)
@@ -72,7 +68,8 @@ def lidar(
         raster, bands, geobox=whole.geobox_of(block_window), units={metric: METRICS[metric].units for metric in names}
     )
     filled = int(np.isfinite(bands["density_pts_m2"]).sum())
-    _log_counts(f"campaign {name}, block {block}", counts, f"{filled} of {bands['density_pts_m2'].size} cells filled")
+    ending = f"{filled} of {bands['density_pts_m2'].size} cells filled"
+    _log_counts(f"campaign {raster.parent.name}, block {block}", counts, ending)
 
 
 def _with_quality(metrics: Sequence[str] | None) -> list[str]:

@@ -47,7 +47,7 @@ def plots(*, table: Path, settings: dict[str, Any], grid: dict[str, Any], target
     frame = read_plots(settings, crs=study_grid.crs)
     if settings.get("trees"):
         frame = _with_trees(frame, read_trees(settings, plots=frame), settings)
-    frame = _kept(frame, study_grid, targets, settings)
+    frame = _kept(frame.drop(columns="visited"), study_grid, targets, settings)
     store.write_table(table, frame)
     log.info("plots: kept %d of %d rows of plot and date for %s", frame["kept"].sum(), len(frame), ", ".join(targets))
 
@@ -121,7 +121,12 @@ def _height_model(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[s
     missing = int(live["height_m"].isna().sum())
     if missing == 0:
         return None
-    pairs = read_height_pairs(settings) if settings.get("height_pairs") else live[live["height_m"].notna()]
+    if settings.get("height_pairs"):
+        pairs = read_height_pairs(settings)
+        labels = pairs["plot"].to_numpy() if "plot" in pairs else None
+    else:
+        pairs = live[live["height_m"].notna()]
+        labels = allometry.visits(pairs)
     needed = allometry.needs(equations, "height")
     if not needed and len(pairs) < heights.MIN_PAIRS:
         return None
@@ -130,7 +135,7 @@ def _height_model(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[s
             pairs["dbh_cm"].to_numpy(),
             pairs["height_m"].to_numpy(),
             model=settings["height_model"],
-            plots=pairs["plot"].to_numpy() if "plot" in pairs else None,
+            plots=labels,
         )
     except ValueError as error:
         if not needed:

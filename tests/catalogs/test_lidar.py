@@ -43,7 +43,7 @@ def write_tile(
     points.return_number = np.broadcast_to(return_number, len(x))
     points.number_of_returns = np.broadcast_to(5, len(x))
     points.withheld = np.broadcast_to(withheld, len(x))
-    with laspy.open(path, mode="w", header=header, laz_backend=laspy.LazBackend.Lazrs if path.suffix == ".laz" else None) as file:
+    with laspy.open(path, mode="w", header=header, laz_backend=laspy.LazBackend.Lazrs) as file:
         file.write_points(points)
     return str(path)
 
@@ -191,9 +191,8 @@ def test_withheld_and_noise_are_left_out_and_counted(tmp_path):
 
 def test_a_window_is_half_open_as_a_pixel_is(tmp_path):
     """Western and northern edges belong to a window, eastern and southern ones to its neighbours."""
-    path = write_tile(
-        tmp_path / "a.laz", [500_000.0, 500_010.0, 500_005.0, 500_005.0], [5_000_005.0, 5_000_005.0, 5_000_000.0, 5_000_010.0]
-    )
+    x, y = [500_000.0, 500_010.0, 500_005.0, 500_005.0], [5_000_005.0, 5_000_005.0, 5_000_000.0, 5_000_010.0]
+    path = write_tile(tmp_path / "a.laz", x, y)
     points = read_points(index_tiles(path), (500_000, 5_000_000, 500_010, 5_000_010), crs=UTM)
     assert list(zip(points.x, points.y, strict=True)) == [(500_000.0, 5_000_005.0), (500_005.0, 5_000_010.0)]
 
@@ -227,6 +226,13 @@ def test_a_tile_in_feet_lands_in_the_metric_study(tmp_path):
     assert points.z[0] == pytest.approx(3.048)
 
 
+def test_feet_across_with_silent_heights_are_read_as_metres_with_a_warning(tmp_path, caplog):
+    path = write_tile(tmp_path / "a.laz", [8_202_099.74], [500_000.0], [10.0], crs="EPSG:2269")
+    points = read_points(index_tiles(path), EVERYWHERE, crs="EPSG:32126")
+    assert points.z[0] == pytest.approx(10.0)
+    assert "counts foot across and says nothing of heights, which are read as metres" in caplog.text
+
+
 def test_a_file_that_names_feet_is_not_read_as_metres(tmp_path):
     path = write_tile(tmp_path / "a.laz", [500_000.0], [5_000_000.0], crs="EPSG:32633+6360")  # NAVD88 height (ftUS)
     with pytest.raises(ValueError, match=r"a\.laz says its heights are in us-ft, the campaign says m"):
@@ -238,8 +244,9 @@ def test_a_file_that_names_feet_is_not_read_as_metres(tmp_path):
 def test_tiles_in_another_projection_are_moved_to_the_study(tmp_path):
     from pyproj import Transformer
 
-    path = write_tile(tmp_path / "a.laz", [500_000.0, 500_100.0], [5_000_000.0, 5_000_100.0], [1.0, 2.0])
-    expected = Transformer.from_crs(UTM, "EPSG:32634", always_xy=True).transform([500_000.0, 500_100.0], [5e6, 5_000_100.0])
+    x, y = [500_000.0, 500_100.0], [5_000_000.0, 5_000_100.0]
+    path = write_tile(tmp_path / "a.laz", x, y, [1.0, 2.0])
+    expected = Transformer.from_crs(UTM, "EPSG:32634", always_xy=True).transform(x, y)
     points = read_points(index_tiles(path), EVERYWHERE, crs="EPSG:32634")
     np.testing.assert_allclose([points.x, points.y], expected, atol=1e-4)
     np.testing.assert_allclose(points.z, [1.0, 2.0])
@@ -270,11 +277,11 @@ def test_points_join_with_their_counts():
     assert (both.withheld, both.noise, both.z.dtype) == (0, 0, np.float64)
 
 
-def write_canopy(path: Path, heights, *, crs: str | None = UTM, size_m: float = 1.0, nodata: float | None = -9999) -> str:
+def write_canopy(path: Path, heights, *, crs: str | None = UTM) -> str:
     heights = np.asarray(heights, "float32")
     with rasterio.open(
         path, "w", driver="GTiff", width=heights.shape[1], height=heights.shape[0], count=1, dtype="float32",
-        crs=crs, transform=from_origin(500_000, 5_000_100, size_m, size_m), nodata=nodata,
+        crs=crs, transform=from_origin(500_000, 5_000_100, 1, 1), nodata=-9999,
     ) as raster:  # fmt: skip
         raster.write(heights, 1)
     return str(path)

@@ -143,6 +143,12 @@ def test_what_is_left_out_says_why(tmp_path):
     assert "no processing baseline" in reasons["silent"]
 
 
+def test_a_scene_of_a_period_is_dated_by_its_start(tmp_path):
+    period = {"start_datetime": "2019-07-05T00:00:00Z", "end_datetime": "2019-07-06T00:00:00Z"}
+    catalog = make_catalog(tmp_path, [make_item("a"), make_item("period", date=None, **period)])
+    assert ids(find(catalog)) == ["a", "period"]
+
+
 def test_a_scene_without_cloud_cover_is_kept_and_said(tmp_path, caplog):
     catalog = make_catalog(tmp_path, [make_item("a", cloud_percent=None)])
     assert find(catalog)["items"][0]["cloud_percent"] is None
@@ -170,7 +176,10 @@ def test_the_last_day_of_february_counts_in_every_year():
 def test_items_touching_a_place_are_those_whose_footprint_overlaps_it(tmp_path):
     west_half = make_item("west", box=(116.9, 27.0, 117.05, 27.3))  # its east edge is near easting 504 950
     frozen = find(make_catalog(tmp_path, [make_item("all", "2019-06-15"), west_half]))
-    names = lambda bounds, year=2019: [item["id"] for item in items_touching(frozen, year, bounds)]  # noqa: E731
+
+    def names(bounds, year=2019):
+        return [item["id"] for item in items_touching(frozen, year, bounds)]
+
     assert names((500_000, 3_000_000, 501_000, 3_001_000)) == ["all", "west"]
     assert names((507_000, 3_000_000, 508_000, 3_001_000)) == ["all"]
     assert names((507_000, 3_000_000, 508_000, 3_001_000), year=2020) == []
@@ -180,11 +189,11 @@ def test_items_touching_a_place_are_those_whose_footprint_overlaps_it(tmp_path):
 
 
 def test_a_missing_catalogue_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist"):
         find(str(tmp_path / "catalog.json"))
-    with pytest.raises(FileNotFoundError, match="neither catalog.json nor collection.json"):
+    with pytest.raises(FileNotFoundError, match=r"neither catalog.json nor collection.json"):
         find(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="catalogues known by name: earth-search"):
+    with pytest.raises(FileNotFoundError, match=r"catalogues known by name: earth-search"):
         find("earth-serch")
 
 
@@ -200,7 +209,7 @@ def test_an_unreadable_catalogue_is_named(tmp_path):
 
 def test_a_collection_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     catalog = make_catalog(tmp_path, [make_item("a")])
-    with pytest.raises(ValueError, match="looked for sentinel-2-l3.*it holds sentinel-2-l2a"):
+    with pytest.raises(ValueError, match=r"looked for sentinel-2-l3.*it holds sentinel-2-l2a"):
         find(catalog, collection="sentinel-2-l3")
     with pytest.raises(ValueError, match=r"no scenes of landsat-c2-l2 \(looked for landsat-c2-l2 or landsat-c2l2-sr\)"):
         find(catalog, LANDSAT)
@@ -208,26 +217,26 @@ def test_a_collection_that_is_not_there_is_answered_with_those_that_are(tmp_path
 
 def test_an_area_outside_the_catalogue_is_told_both_extents(tmp_path):
     catalog = make_catalog(tmp_path, [make_item("a", box=ELSEWHERE)])
-    with pytest.raises(ValueError, match="longitude 117.00 to 117.10.*scenes span longitude 100.00 to 101.00"):
+    with pytest.raises(ValueError, match=r"longitude 117.00 to 117.10.*scenes span longitude 100.00 to 101.00"):
         find(catalog)
 
 
 def test_years_without_a_scene_in_the_season_are_named(tmp_path):
     catalog = make_catalog(tmp_path, [make_item("a", "2019-07-01"), make_item("b", "2020-01-01")])
-    with pytest.raises(ValueError, match="2020 has no scene from 2020-06-01 to 2020-09-30; 2021 has no scene"):
+    with pytest.raises(ValueError, match=r"2020 has no scene from 2020-06-01 to 2020-09-30 \(.*; 2021 has no scene"):
         find(catalog, years=(2019, 2020, 2021))
 
 
 def test_a_year_of_clouds_only_is_told_its_clearest_scene(tmp_path):
     items = [make_item("a", "2019-07-01"), make_item("b", "2020-07-01", 91.5), make_item("c", "2020-07-11", 97)]
-    sentence = "2020 has 2 scenes .* all above max_cloud_percent 80; the clearest, b, has 91.5 %"
+    sentence = r"2020 has 2 scenes .* all above max_cloud_percent 80; the clearest, b, has 91.5 %"
     with pytest.raises(ValueError, match=sentence):
         find(make_catalog(tmp_path, items), years=(2019, 2020))
 
 
 def test_a_year_of_refused_scenes_only_is_told_the_reason(tmp_path):
     catalog = make_catalog(tmp_path, [make_item("a", **{"s2:processing_baseline": None})])
-    with pytest.raises(ValueError, match="1 scenes .* none usable; a: no processing baseline"):
+    with pytest.raises(ValueError, match=r"1 scenes .* none usable; a: no processing baseline"):
         find(catalog)
 
 
@@ -255,6 +264,7 @@ def stac_api(items, page=2):
             names = sorted({item["collection"] for item in items})
             if urlparse(self.path).path == "/collections":
                 return self.answer({"collections": [make_collection(name) for name in names], "links": []})
+            geojson = "application/geo+json"
             core = "https://api.stacspec.org/v1.0.0/"
             self.answer(
                 {
@@ -267,7 +277,7 @@ def stac_api(items, page=2):
                         {"rel": "self", "href": address},
                         {"rel": "root", "href": address},
                         {"rel": "data", "href": address + "/collections"},
-                        {"rel": "search", "href": address + "/search", "method": "POST", "type": "application/geo+json"},
+                        {"rel": "search", "href": address + "/search", "method": "POST", "type": geojson},
                     ],
                 }
             )
@@ -334,6 +344,23 @@ def test_an_api_out_of_reach_is_one_sentence():
         pass
     with pytest.raises(ValueError, match="cannot be reached"):
         find(address)
+
+
+def test_a_web_page_in_place_of_an_api_is_one_sentence():
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>welcome</html>")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ValueError, match=r"does not answer as a STAC API|cannot be reached"):
+            find(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
 
 
 def test_known_endpoints_name_known_sensors():

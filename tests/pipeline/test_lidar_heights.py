@@ -65,7 +65,7 @@ def test_ground_points_at_one_place_count_once_and_the_lowest_holds():
 
 
 def test_beyond_the_ground_the_nearest_three_points_serve_and_the_point_is_flagged():
-    """From (20, 0): 10 m to ground 2, sqrt(500) to ground 4 and 20 m to ground 1, weighted by inverse distance."""
+    """From (20, 0) it is 10 m to ground 2 m, 20 m to ground 1 m and sqrt(800) m to ground 40 m."""
     points = make_points([10, 0, 0, 20], [0, 0, 20, 0], [2, 1, 40, 30], [GROUND] * 3 + [TREE])
     distance = np.array([10, 20, np.sqrt(800)])
     ground = (np.array([2, 1, 40]) / distance).sum() / (1 / distance).sum()
@@ -99,9 +99,8 @@ def test_water_is_ground_when_the_campaign_says_so():
 
 def test_no_ground_is_refused_with_the_place():
     points = make_points([500_000, 500_100, 500_050], [5_000_000, 5_000_080, 5_000_010], [1, 2, 3])
-    with pytest.raises(
-        ValueError, match=r"no ground .* x 500000 and 500100, y 5000000 and 5000080: 3 points, 0 of them ground .*class 2"
-    ):
+    place = r"between x 500000 and 500100, y 5000000 and 5000080: 3 points, 0 of them ground"
+    with pytest.raises(ValueError, match=rf"no ground to measure heights from {place} .*class 2"):
         heights_above_ground(points, max_height_m=80)
 
 

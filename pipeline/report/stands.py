@@ -1,0 +1,324 @@
+"""The section of stands: a map to point at, and a table to sort and filter. Both work as plain HTML without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.config import TARGETS
+from pipeline.report import words
+from pipeline.report.figures import Series, interval_bar, ranked
+from pipeline.report.look import render, trusted
+from pipeline.report.maps import LEGEND, scale_of, ticks_of
+from pipeline.report.material import Material
+from pipeline.report.styles import ramp_colour
+
+MOST_ROWS = 500
+DIRECTION_COLOURS = {"sink": "#35938a", "source": "#a8691f"}
+NEUTRAL_COLOUR = "#8b9691"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something the stands table reports per hectare. kind: stock or sink; total: the column of totals, if any."""
+
+    name: str
+    title: str
+    units: str
+    suffix: str
+    kind: str
+    total: tuple[str, str] | None = None
+
+    def columns(self) -> list[str]:
+        """Names of estimate, standard error, low and high."""
+        return [f"reported_{self.name}{ending}_{self.suffix}" for ending in ("", "_se", "_low", "_high")]
+
+
+def quantities_of(material: Material) -> list[Quantity]:
+    """What map and table show: carbon of the first and last year, other targets of the last, the latest sink."""
+    first, last = material.years[0], material.years[-1]
+    found = []
+    if material.stock_target:
+        for year in dict.fromkeys((first, last)):
+            total = (f"reported_tree_carbon_t_{year}", "t C") if year == last else None
+            found.append(Quantity("tree_carbon_t_ha", f"Tree carbon {year}", "t C/ha", f"{year}", "stock", total))
+    for target in material.study["targets"]:
+        if target != material.stock_target:
+            about = TARGETS[target]
+            found.append(Quantity(about["column"], f"{about['title']} {last}", about["units"], f"{last}", "stock"))
+    if material.stock_target and material.spans:
+        a, b = material.spans[-1]
+        total = (f"reported_net_removal_t_co2_yr_{a}_{b}", "t CO2/yr")
+        found.append(
+            Quantity("net_removal_t_co2_ha_yr", f"Net removal {a} to {b}", "t CO2/ha/yr", f"{a}_{b}", "sink", total)
+        )
+    return [quantity for quantity in found if quantity.columns()[0] in material.stands.columns]
+
+
+def section(material: Material) -> str:
+    """Directions in words, the map of stands and their table."""
+    quantities = quantities_of(material)
+    rows = material.by_area.iloc[:MOST_ROWS]
+    views = views_of(quantities, material)
+    return render(
+        TEMPLATE,
+        found=len(material.stands),
+        shown=len(rows),
+        confidence=material.confidence,
+        directions=[direction_sentence(material.stands, *years, material.study) for years in _directed(material)],
+        views=[_view(one, rows, letter) for one, letter in zip(views, "ab", strict=False)],
+        frame=material.frame,
+        ranks=_ranks(rows, views[-1], quantities) if views else "",
+        ranked=views[-1] if views else None,
+        shapes=_shapes(rows, quantities, views, material),
+        heads=_heads(rows, quantities, material),
+        rows=_rows(rows, quantities, material),
+        strata=_has_strata(rows),
+        sinks=any(one.kind == "sink" for one in quantities),
+        without=_without_total(material),
+        least=material.study["min_cover_percent"],
+        scale=material.frame.scale_bar(),
+    )
+
+
+def views_of(quantities: Sequence[Quantity], material: Material) -> list[Quantity]:
+    """What the map can be coloured by: a stock of the last year, and the sink."""
+    stocks = [one for one in quantities if one.kind == "stock" and one.suffix == f"{material.years[-1]}"]
+    return [*stocks[:1], *[one for one in quantities if one.kind == "sink"]]
+
+
+def _directed(material: Material) -> list[tuple[int, int]]:
+    return [(a, b) for a, b in material.spans if f"direction_{a}_{b}" in material.stands.columns]
+
+
+def direction_sentence(stands: pd.DataFrame, first: int, last: int, study: dict) -> str:
+    """How many stands are distinguishable from zero, and how many chance alone would flag."""
+    counts = stands[f"direction_{first}_{last}"].value_counts()
+    sinks, sources = int(counts.get("sink", 0)), int(counts.get("source", 0))
+    neither = int(counts.get("not distinguishable from zero", 0))
+    judged = sinks + sources + neither
+    if judged == 0:
+        return f"{first} to {last}: no stand has an estimate of its net removal."
+    side = (100 - study["model"]["confidence_percent"]) / 2
+    by_chance = words.number(judged * side / 100, digits=2)
+    return (
+        f"{first} to {last}: of {judged} stands with an estimate, {sinks} are flagged as sinks, {sources} as sources, and "
+        f"{neither} cannot be told from zero. Had no stand changed, chance alone would still flag about {by_chance} of "
+        f"{judged} as sinks and about {by_chance} as sources ({side:g} % on each side)."
+    )
+
+
+def _without_total(material: Material) -> int:
+    last = material.years[-1]
+    column = f"cover_percent_{last}"
+    if column not in material.stands:
+        return 0
+    return int((~(material.stands[column] >= material.study["min_cover_percent"])).sum())
+
+
+def _has_strata(rows: pd.DataFrame) -> bool:
+    return "stratum" in rows and bool(rows["stratum"].notna().any())
+
+
+# ---------------------------------------------------------------- the map
+
+
+def _view(quantity: Quantity, rows: pd.DataFrame, letter: str) -> dict:
+    values = _values(quantity, rows)
+    ramp, breaks = scale_of(values[np.isfinite(values)], quantity.kind)
+    ticks = ticks_of(values[np.isfinite(values)], breaks, quantity.kind)
+    missing = bool(np.isnan(values).any())
+    legend = render(LEGEND, view=letter, ramp=ramp, ticks=ticks, units=quantity.units, swatches=(), missing=missing)
+    return {"letter": letter, "title": quantity.title, "legend": legend}
+
+
+def _values(quantity: Quantity, rows: pd.DataFrame) -> np.ndarray:
+    return rows[quantity.columns()[0]].to_numpy(float)
+
+
+def _shapes(
+    rows: pd.DataFrame, quantities: Sequence[Quantity], views: Sequence[Quantity], material: Material
+) -> list[dict]:
+    fills = []
+    for one in views:
+        values = _values(one, rows)
+        ramp, breaks = scale_of(values[np.isfinite(values)], one.kind)
+        fills.append([_fill(value, ramp, breaks) for value in values])
+    return [
+        {
+            "row": number,
+            "path": material.frame.path(row.geometry),
+            "style": ";".join(f"--{letter}:{fill[number]}" for letter, fill in zip("ab", fills, strict=False)),
+            "title": _said(row, quantities),
+        }
+        for number, row in enumerate(rows.itertuples(index=False))
+    ]
+
+
+def _ranks(rows: pd.DataFrame, quantity: Quantity, quantities: Sequence[Quantity]) -> str:
+    """All stands of the table with their intervals, in rising order."""
+    mean, _, low, high = (rows[name].to_numpy(float) for name in quantity.columns())
+    directions = rows.get(f"direction_{quantity.suffix}", pd.Series("", index=rows.index))
+    labels = [_said(row, quantities) for row in rows.itertuples(index=False)]
+    series = Series("stands in rising order", "", mean, mean, low, high, labels)
+    colours = [DIRECTION_COLOURS.get(str(direction), NEUTRAL_COLOUR) for direction in directions]
+    return trusted(
+        ranked(series, colours, x_title=f"{quantity.title} ({quantity.units})", limits=_limits(quantity, rows))
+    )
+
+
+def _fill(value: float, ramp: Sequence[str], breaks: Sequence[float]) -> str:
+    if not np.isfinite(value):
+        return "url(#missing)"
+    return ramp_colour(ramp, (value - breaks[0]) / (breaks[-1] - breaks[0]))
+
+
+def _said(row: tuple, quantities: Sequence[Quantity]) -> str:
+    """What the map says of a stand, one line per quantity."""
+    stratum = getattr(row, "stratum", None)
+    lines = [f"Stand {row.stand}{f' ({stratum})' if isinstance(stratum, str) else ''}, {words.number(row.area_ha)} ha"]
+    for one in quantities:
+        mean, se, low, high = (getattr(row, name, np.nan) for name in one.columns())
+        lines.append(f"{one.title}: {estimate(mean, se, low, high, one)} {one.units}")
+        if one.kind == "sink":
+            lines.append(f"Direction: {getattr(row, f'direction_{one.suffix}', 'no estimate')}")
+    return "\n".join(lines)
+
+
+def estimate(mean: float, se: float, low: float, high: float, quantity: Quantity) -> str:
+    """An estimate with its interval, rounded by its standard error."""
+    if not np.isfinite(mean):
+        return "no estimate"
+    signed = quantity.kind == "sink"
+    parts = [words.number(value, error=se, signed=signed) for value in (mean, low, high)]
+    return f"{parts[0]} ({parts[1]} to {parts[2]})"
+
+
+# ---------------------------------------------------------------- the table
+
+
+def _heads(rows: pd.DataFrame, quantities: Sequence[Quantity], material: Material) -> list[tuple[str, str, bool]]:
+    """Title, unit and whether it is a number, per column."""
+    heads = [("Stand", "", False)]
+    heads += [("Stratum", "", False)] if _has_strata(rows) else []
+    heads.append(("Area", "ha", True))
+    for one in quantities:
+        heads.append((one.title, f"{one.units} ({material.confidence} interval)", True))
+        if one.total:
+            heads.append(("In total", one.total[1], True))
+        if one.kind == "sink":
+            heads.append(("Direction", "", False))
+    last = material.years[-1]
+    shares = (
+        (f"forest_percent_{last}", "Forest"),
+        (f"cover_percent_{last}", "Covered"),
+        (f"in_domain_percent_{last}", "Within plots' reach"),
+    )
+    return heads + [(title, "%", True) for column, title in shares if column in rows]
+
+
+def _rows(rows: pd.DataFrame, quantities: Sequence[Quantity], material: Material) -> list[dict]:
+    limits = {one.title: _limits(one, rows) for one in quantities}
+    strata, last = _has_strata(rows), material.years[-1]
+    shares = [f"{name}_{last}" for name in ("forest_percent", "cover_percent", "in_domain_percent")]
+    found = []
+    for number, row in enumerate(rows.to_dict("records")):
+        cells = [{"text": row["stand"], "key": None}]
+        if strata:
+            cells.append({"text": row["stratum"] if isinstance(row["stratum"], str) else words.MISSING, "key": None})
+        cells.append(_number_cell(row["area_ha"], words.number(row["area_ha"])))
+        direction = "no estimate"
+        for one in quantities:
+            cells += _quantity_cells(one, row, limits[one.title])
+            if one.kind == "sink":
+                direction = row.get(f"direction_{one.suffix}", direction)
+                shown = direction.removesuffix(" from zero")
+                cells.append({"text": shown, "key": None, "kind": f"w is-{direction.split()[0]}"})
+        cells += [_number_cell(row[name], words.count(row[name])) for name in shares if name in row]
+        about = f"{row['stand']} {row['stratum'] if strata else ''} {direction}".lower()
+        found.append({"number": number, "cells": cells, "words": about, "direction": direction})
+    return found
+
+
+def _number_cell(value: float, text: str, bar: str = "") -> dict:
+    key = f"{value:.6g}" if words.known(float(value)) else ""
+    return {"text": text, "key": key, "bar": trusted(bar)}
+
+
+def _quantity_cells(one: Quantity, row: dict, limits: tuple[float, float]) -> list[dict]:
+    mean, se, low, high = (float(row.get(name, np.nan)) for name in one.columns())
+    cells = [_number_cell(mean, estimate(mean, se, low, high, one), interval_bar(mean, low, high, limits))]
+    if one.total:
+        total = row.get(one.total[0], np.nan)
+        text = words.number(total, error=se * row["area_ha"], signed=one.kind == "sink")
+        cells.append(_number_cell(total, text if words.known(float(total)) else "no total"))
+    return cells
+
+
+def _limits(one: Quantity, rows: pd.DataFrame) -> tuple[float, float]:
+    """Common limits of a column's bars: nearly all intervals fit, zero lies inside."""
+    _, _, low, high = (
+        rows[name].to_numpy(float) if name in rows else np.full(len(rows), np.nan) for name in one.columns()
+    )
+    low, high = low[np.isfinite(low)], high[np.isfinite(high)]
+    if not len(low):
+        return 0.0, 1.0
+    least, most = min(float(np.percentile(low, 2)), 0.0), max(float(np.percentile(high, 98)), 0.0)
+    return (least, most) if most > least else (0.0, 1.0)
+
+
+TEMPLATE = """
+{% for sentence in directions %}<p>{{ sentence }}</p>{% endfor %}
+{% if without %}<p class="warning">{{ without }} of {{ found }} stands are covered by estimates to less than
+{{ "%g"|format(least) }} % and have no total.</p>{% endif %}
+{% if shown < found %}<p>Map and table show the {{ shown }} largest of {{ found }} stands; all are in stands.gpkg and
+stands.parquet.</p>{% endif %}
+{% if views %}
+<div class="standmap">
+{% for view in views %}
+<input type="radio" name="view" id="view-{{ view.letter }}"{% if loop.first %} checked{% endif %}>
+{% endfor %}
+{% if views|length > 1 %}<div class="switch">
+{% for view in views %}<label class="{{ view.letter }}"
+for="view-{{ view.letter }}">{{ view.title }}</label>{% endfor %}
+</div>{% endif %}
+{% for view in views %}{{ view.legend }}{% endfor %}
+<div class="map"><svg viewBox="{{ frame.view }}" role="img" aria-label="Map of stands; their values are in the table">
+<g>{% for shape in shapes %}
+<path class="stand" data-row="{{ shape.row }}" style="{{ shape.style }}"
+d="{{ shape.path }}"><title>{{ shape.title }}</title></path>
+{% endfor %}</g></svg>
+<span class="bar" style="width:{{ "%.2f"|format(scale[1]) }}%">{{ scale[0] }}</span></div>
+<div class="beside"><div class="said" id="said">Point at a stand or tap it: its values appear here, and its row is
+marked in the table.</div>
+<figure class="ranks"><figcaption>Every stand with its {{ confidence }} interval, in rising order</figcaption>
+{% if ranked.kind == "sink" %}<div class="legend"><span class="swatch"><i class="dot"
+style="background:#35938a"></i>sink</span>
+<span class="swatch"><i class="dot" style="background:#a8691f"></i>source</span>
+<span class="swatch"><i class="dot" style="background:#8b9691"></i>not distinguishable from
+zero</span></div>{% endif %}
+{{ ranks }}</figure></div>
+</div>
+{% endif %}
+<div class="filters"><label>Find <input id="filter-words" type="search"
+placeholder="stand{% if strata %} or stratum{% endif %}"></label>
+{% if sinks %}<label>Direction <select id="filter-direction"><option value="">all</option><option>sink</option>
+<option>source</option><option>not distinguishable from zero</option><option>no
+estimate</option></select></label>{% endif %}
+<span id="rows-shown"></span></div>
+<div class="scroll tall"><table id="stands-table"><thead><tr>
+{% for title, units, is_number in heads %}<th{% if is_number %} class="n"{% endif %}>{{ title }}
+{% if units %}<br><span class="unit">{{ units }}</span>{% endif %}</th>{% endfor %}
+</tr></thead><tbody>
+{% for row in rows %}
+<tr data-row="{{ row.number }}" data-words="{{ row.words }}" data-direction="{{ row.direction }}">
+{% for cell in row.cells %}
+{% if cell.key is none %}<td{% if cell.kind is defined %} class="{{ cell.kind }}"{% endif %}>{{ cell.text }}</td>
+{% else %}<td class="n" data-v="{{ cell.key }}">{{ cell.text }}{{ cell.bar }}</td>{% endif %}
+{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+"""

@@ -1,0 +1,134 @@
+"""Rule `report`: one page with everything a reader and a verifier look at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catalogs.search import endpoints
+from catalogs.sensors import SENSORS
+from pipeline import store
+from pipeline.grid import Grid, Window
+from pipeline.report.figures import Layer, shrunk
+from pipeline.report.maps import Group, Panel, groups_of
+from pipeline.report.material import Material
+from pipeline.report.page import build_page
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def report(
+    *,
+    page: Path,
+    study: dict,
+    grid: dict,
+    products: Sequence[dict],
+    maps: Mapping[str, Path],
+    table: Path,
+    estimates: Path,
+    project: Path,
+    models: Mapping[str, Path],
+    left_out: Mapping[str, Path],
+    training: Mapping[str, Path],
+    checks: Path,
+    scenes: Mapping[str, Path] | None = None,
+    notes: Sequence[str] = (),
+    **_inputs: object,
+) -> None:
+    """Write the report, a single HTML file that fetches nothing.
+
+    Parameters
+    ----------
+    study : dict
+        The whole configuration as plain values.
+    maps : mapping of product name to published raster
+    models, left_out, training : mappings of target to file
+    scenes : mapping of sensor to its frozen scenes; none in a study without satellites
+    notes : sentences on what this study does not make, and why
+    """
+    frozen = {name: store.read_json(path) for name, path in (scenes or {}).items()}
+    material = Material(
+        study=study,
+        grid=grid,
+        products=products,
+        layers=_layers(groups_of(products, study["years"]), maps, Grid(**grid)),
+        stands=store.read_table(table),
+        estimates=store.read_table(estimates),
+        project=_project(project),
+        models={target: store.read_json(path) for target, path in models.items()},
+        left_out={target: store.read_table(path) for target, path in left_out.items()},
+        training={target: store.read_table(path) for target, path in training.items()},
+        checks=store.read_json(checks),
+        scenes=frozen,
+        notes=notes,
+        sources=_sources(study),
+    )
+    text = build_page(material)
+    store.write_text(page, text)
+    log.info("report of %d stands and %d maps: %.2f MB", len(material.stands), len(material.layers), len(text) / 1e6)
+
+
+def _project(path: Path) -> pd.DataFrame:
+    """The project's numbers; an empty table where no stand has a total."""
+    import pandas as pd
+
+    try:
+        return store.read_table(path)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+
+
+def _layers(groups: Sequence[Group], maps: Mapping[str, Path], grid: Grid) -> dict[tuple[str, str], Layer]:
+    return {
+        (panel.product, panel.band): _layer(panel, maps, grid, classes=group.classes)
+        for group in groups
+        for panel in group.panels
+    }
+
+
+def _layer(panel: Panel, maps: Mapping[str, Path], grid: Grid, *, classes: bool) -> Layer:
+    if panel.product not in maps:
+        raise FileNotFoundError(f"the map {panel.product} is missing; there are {', '.join(maps)}")
+
+    def read(row0: int, row1: int):
+        rows = Window(row0, row1, 0, grid.cols)
+        return store.read_raster(maps[panel.product], bands=[panel.band], window=rows)[panel.band]
+
+    return shrunk(read, (grid.rows, grid.cols), classes=classes)
+
+
+def _sources(study: Mapping) -> list[dict]:
+    """Where scenes, points, plots and stands come from, under which licence, and how to cite them."""
+    planted = bool(study.get("planted"))
+    found = []
+    for name, sensor in study["sensors"].items():
+        row = {"sensor": name, "what": SENSORS[name].title if name in SENSORS else name}
+        known = endpoints().get(sensor["catalog"])
+        if known:
+            found.append(row | {"origin": known["title"], "licence": known["licence"], "citation": known["citation"]})
+        else:
+            found.append(row | _owned(sensor["catalog"], planted))
+    for name, campaign in study["lidar"].items():
+        source = campaign["points"] or campaign["canopy_height"]
+        what = {"sensor": None, "what": f"Airborne lidar {name}"}
+        found.append(what | _owned(source if isinstance(source, str) else source[0], planted))
+    for what, file in (
+        ("Field plots", study["plots"]["file"] or study["plots"]["corners"]),
+        ("Stands", study["stands"]["file"]),
+    ):
+        if file:
+            found.append({"sensor": None, "what": what} | _owned(file, planted))
+    return found
+
+
+def _owned(place: str, planted: bool) -> dict:
+    """Origin and licence of the user's own files: by their names, since a page that moves should not name folders."""
+    if planted:
+        return {"origin": "planted by this study", "licence": "Apache-2.0", "citation": "none needed"}
+    origin = place if "://" in place else Path(place).name
+    return {"origin": origin, "licence": "as its owner says", "citation": "as its owner says"}

@@ -1,0 +1,314 @@
+"""Plots and trees come in as foresters keep them, and what is wrong is said with its rows."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from pyproj import Transformer
+
+from catalogs.plots import read_height_pairs, read_plots, read_trees
+from pipeline.config import Plots
+
+UTM = "EPSG:32650"
+DATA = Path(os.environ.get("FORESTSINK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+NOURAGUES = DATA / "nouragues-agb-chm"
+
+needs_nouragues = pytest.mark.skipif(not NOURAGUES.exists(), reason="data set nouragues-agb-chm is absent")
+
+
+def plot_table(n: int = 2, **columns) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "plot": [f"P{i + 1}" for i in range(n)],
+            "date": "2019-07-15",
+            "x": 500_000.0 + 100 * np.arange(n),
+            "y": 3_000_000.0,
+            "radius_m": 10.0,
+        }
+    )
+    return frame.assign(**columns)
+
+
+def tree_table(**columns) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "plot": ["P1", "P1", "P2"],
+            "date": "2019-07-15",
+            "tree": [1, 2, 1],
+            "species": ["Schima superba", "Pinus massoniana", "Schima superba"],
+            "dbh_cm": [12.0, 25.5, 30.0],
+            "height_m": [9.0, np.nan, 21.0],
+        }
+    )
+    return frame.assign(**columns)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Writes tables and gives the settings that read them: study(plots, trees, crs=..., ...)."""
+
+    def write(plots: pd.DataFrame, trees: pd.DataFrame | None = None, **settings) -> dict:
+        plots.to_csv(tmp_path / "plots.csv", index=False)
+        settings = {"file": str(tmp_path / "plots.csv"), "crs": UTM, **settings}
+        if trees is not None:
+            trees.to_csv(tmp_path / "trees.csv", index=False)
+            settings["trees"] = str(tmp_path / "trees.csv")
+        return Plots(**settings).model_dump(mode="json")
+
+    return write
+
+
+def corner_table(**columns) -> pd.DataFrame:
+    """One plot of 100 m, turned by 30 degrees; its site frame begins at (0, 300)."""
+    site = np.array([[0, 300], [100, 300], [100, 400], [0, 400]], dtype=float)
+    cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    x = 500_000 + cos * site[:, 0] - sin * (site[:, 1] - 300)
+    y = 3_000_000 + sin * site[:, 0] + cos * (site[:, 1] - 300)
+    return pd.DataFrame({"plot": "A", "x_site_m": site[:, 0], "y_site_m": site[:, 1], "x": x, "y": y}).assign(**columns)
+
+
+@pytest.fixture
+def corner_study(tmp_path):
+    def write(corners: pd.DataFrame, trees: pd.DataFrame, **settings) -> dict:
+        corners.to_csv(tmp_path / "corners.csv", index=False)
+        trees.to_csv(tmp_path / "trees.csv", index=False)
+        given = {
+            "corners": str(tmp_path / "corners.csv"),
+            "trees": str(tmp_path / "trees.csv"),
+            "crs": UTM,
+            "date": 2019,
+        }
+        return Plots(**{**given, **settings}).model_dump(mode="json")
+
+    return write
+
+
+# ---------------------------------------------------------------- plots
+
+
+def test_a_round_plot_has_the_area_of_its_circle(study):
+    plots = read_plots(study(plot_table(n=1)), crs=UTM)
+    assert plots.area.iloc[0] == pytest.approx(np.pi * 100, rel=1e-9)
+    assert plots["area_ha"].iloc[0] == pytest.approx(np.pi / 100)
+    assert plots.geometry.iloc[0].centroid.x == pytest.approx(500_000)
+
+
+def test_columns_of_other_names_are_read_by_the_map(study):
+    theirs = {"plot": "Parcelle", "date": "Jour", "x": "Est", "y": "Nord", "radius_m": "Rayon"}
+    settings = study(plot_table().rename(columns=theirs), columns=theirs)
+    assert list(read_plots(settings, crs=UTM)["plot"]) == ["P1", "P2"]
+
+
+def test_longitudes_and_latitudes_are_reprojected(study):
+    longitude, latitude = Transformer.from_crs(UTM, 4326, always_xy=True).transform(500_000.0, 3_000_000.0)
+    plots = read_plots(study(plot_table(n=1, x=longitude, y=latitude), crs="EPSG:4326"), crs=UTM)
+    assert plots.geometry.iloc[0].centroid.y == pytest.approx(3_000_000, abs=0.01)
+
+
+def test_a_plot_without_cluster_is_its_own(study):
+    plots = read_plots(study(plot_table(cluster=["K", None])), crs=UTM)
+    assert list(plots["cluster"]) == ["K", "P2"]
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".parquet", ".gpkg"])
+def test_other_formats_give_the_same_plots(study, tmp_path, suffix):
+    frame = plot_table()
+    expected = read_plots(study(frame), crs=UTM)
+    file = tmp_path / f"plots{suffix}"
+    if suffix == ".gpkg":
+        shapes = gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(frame["x"], frame["y"]))
+        with pytest.warns(UserWarning, match="crs"):
+            shapes.drop(columns=["x", "y"]).to_file(file)
+    else:
+        getattr(frame, {".xlsx": "to_excel", ".parquet": "to_parquet"}[suffix])(file, index=False)
+    found = read_plots(Plots(file=str(file), crs=UTM).model_dump(mode="json"), crs=UTM)
+    assert list(found["plot"]) == list(expected["plot"])
+    assert found["area_ha"].to_numpy() == pytest.approx(expected["area_ha"].to_numpy())
+    assert found.geometry.iloc[1].centroid.x == pytest.approx(500_100)
+
+
+@pytest.mark.parametrize(
+    ("plots", "settings", "sentence"),
+    [
+        (plot_table(n=0), {}, "holds no rows"),
+        (plot_table(y=[np.nan, 3e6]), {}, "plot P1 without position"),
+        (plot_table(plot="P1", x=500_000), {}, "plot P1 is listed more than once for 2019-07-15"),
+        (plot_table(date=["2019-07-15", "15.7.19"]), {}, "date is not a date in row 3, such as '15.7.19'"),
+        (plot_table(date=[None, "2019-07-15"]), {}, "no date of measurement for plot P1"),
+        (plot_table(radius_m=[np.nan, 10]), {}, "no size for plot P1"),
+        (plot_table().rename(columns={"plot": "plotID"}), {}, "lacks the column 'plot' (did you mean 'plotID'?)"),
+        (plot_table(), {"columns": {"date": "Date"}}, "no column 'Date' (plots.columns.date) (did you mean 'date'?)"),
+        (plot_table(), {"crs": None}, "name their CRS in plots.crs"),
+        (plot_table(x=117.1, y=26.5), {}, "x and y look like degrees, but plots.crs EPSG:32650 is projected"),
+        (plot_table(agb_mg_ha=[100, -1]), {}, "agb_mg_ha is negative in row 3"),
+        (plot_table(x=["500000,5", "500100"]), {}, "such as '500000,5'; write decimals with a point"),
+    ],
+    ids=[
+        "no_plots", "no_position", "repeated", "unreadable_date", "no_date", "no_size", "misspelt_column",
+        "misspelt_map", "no_crs", "degrees", "negative", "decimal_comma",
+    ],
+)  # fmt: skip
+def test_plots_that_cannot_be_used_are_named(study, plots, settings, sentence):
+    with pytest.raises(ValueError) as mistake:
+        read_plots(study(plots, **settings), crs=UTM)
+    assert sentence in str(mistake.value)
+
+
+def test_an_absent_file_is_named(tmp_path):
+    settings = Plots(file=str(tmp_path / "none.csv"), crs=UTM).model_dump(mode="json")
+    with pytest.raises(FileNotFoundError, match=r"none\.csv does not exist"):
+        read_plots(settings, crs=UTM)
+
+
+# ---------------------------------------------------------------- trees
+
+
+def test_trees_belong_to_their_plot_and_date(study):
+    settings = study(plot_table(), tree_table())
+    trees = read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert list(trees["plot"]) == ["P1", "P1", "P2"]
+    assert trees["trees_per_ha"].to_numpy() == pytest.approx(100 / np.pi)
+    assert trees["height_m"].isna().tolist() == [False, True, False]
+    assert set(trees["status"]) == {"live"}
+
+
+def test_plots_without_dates_take_those_of_their_trees(study):
+    trees = pd.concat([tree_table(), tree_table(date="2024-07-15")])
+    settings = study(plot_table().drop(columns="date"), trees)
+    plots = read_plots(settings, crs=UTM)
+    assert len(plots) == 4
+    assert len(read_trees(settings, plots=plots)) == 6
+
+
+def test_a_dated_visit_that_found_no_tree_is_empty_not_missing(study, caplog):
+    settings = study(plot_table(n=3), tree_table())
+    with caplog.at_level(logging.WARNING):
+        trees = read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert trees.loc[trees["plot"] == "P3", "status"].tolist() == ["none"]
+    assert "count as empty: plot P3" in caplog.text
+
+
+def test_small_and_dead_trees_stay_listed_and_do_not_count(study):
+    settings = study(plot_table(), tree_table(status=["live", "dead", "live"]), min_dbh_cm=15)
+    trees = read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert trees["status"].tolist() == ["small", "dead", "live"]
+
+
+def test_genus_and_epithet_in_two_columns_make_a_species(study):
+    trees = tree_table(genus=["Schima", "Pinus", "Indet.Theaceae"], species=["superba", "Pinus massoniana", "Indet."])
+    settings = study(plot_table(), trees)
+    found = read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert found["species"].tolist() == ["Schima superba", "Pinus massoniana", "Indet.Theaceae Indet."]
+    assert found["genus"].tolist() == ["Schima", "Pinus", ""]
+
+
+@pytest.mark.parametrize(
+    ("trees", "sentence"),
+    [
+        (tree_table(dbh_cm=[0, 25.5, -3]), "dbh is zero or below in rows 2 and 4"),
+        (
+            tree_table(dbh_cm=[120, 255, 1300]),
+            "dbh is above max_dbh_cm 400 in row 4, up to 1300; the values look like millim",
+        ),
+        (tree_table(dbh_cm=[12, np.nan, 30]), "dbh is missing in row 3"),
+        (tree_table(height_m=[9, 210, 21]), "height is not within 0 to 130 m in row 3, such as 210"),
+        (tree_table(plot=["P1", "P1", "P9"]), "plot P9 of row 4 is not in the plot table"),
+        (tree_table(date=["2019-07-15", "2019-07-15", "2020-07-15"]), "the trees of row 4 have a date that their plot"),
+        (tree_table(status=["live", "stump", "live"]), "status 'stump' in row 3 is neither live nor dead"),
+        (tree_table(dbh_cm=["12", "25.5 cm", "30"]), "dbh_cm is not a number in row 3, such as '25.5 cm'"),
+        (tree_table().rename(columns={"dbh_cm": "DBH"}), "lacks the column 'dbh_cm' (did you mean 'DBH'?)"),
+    ],
+    ids=["zero", "millimetres", "missing", "height", "plot", "date", "status", "text", "column"],
+)
+def test_trees_that_cannot_be_used_are_named_with_their_rows(study, trees, sentence):
+    settings = study(plot_table(), trees)
+    with pytest.raises(ValueError) as mistake:
+        read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert sentence in str(mistake.value)
+
+
+# ---------------------------------------------------------------- plots by corners
+
+
+def corner_trees(x, y) -> pd.DataFrame:
+    return pd.DataFrame({"plot": "A", "x_site_m": x, "y_site_m": y, "dbh_cm": 20.0, "species": "Schima superba"})
+
+
+def test_corners_lay_square_subplots_on_the_map(corner_study):
+    plots = read_plots(corner_study(corner_table(), corner_trees([1], [301]), subplot_m=25), crs=UTM)
+    assert len(plots) == 16
+    assert set(plots["cluster"]) == {"A"}
+    assert plots["area_ha"].to_numpy() == pytest.approx(0.0625)
+    assert plots.area.to_numpy() == pytest.approx(625)
+    # the middle of sub-plot (0, 0) lies 12.5 m along both axes, which are turned by 30 degrees
+    middle = plots.set_index("plot").geometry["A_0_0"].centroid
+    assert middle.x - 500_000 == pytest.approx(12.5 * (np.cos(np.pi / 6) - np.sin(np.pi / 6)))
+    assert middle.y - 3_000_000 == pytest.approx(12.5 * (np.cos(np.pi / 6) + np.sin(np.pi / 6)))
+
+
+def test_trees_outside_the_corners_count_in_the_nearest_subplot(corner_study, caplog):
+    settings = corner_study(corner_table(), corner_trees([-4.5, 25, 100], [310, 301, 404]), subplot_m=25)
+    with caplog.at_level(logging.INFO):
+        trees = read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert sorted(trees["plot"]) == ["A_0_0", "A_1_0", "A_3_3"]
+    assert "2 trees stand up to 4.5 m outside their plot's corners" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("corners", "trees", "settings", "sentence"),
+    [
+        (
+            corner_table(),
+            corner_trees([5], [5]),
+            {"subplot_m": 25},
+            "are x_site_m and y_site_m in the frame of the corn",
+        ),
+        (
+            corner_table(),
+            corner_trees([5], [305]),
+            {"subplot_m": 30},
+            "subplot_m 30 does not divide the 100 m side of plo",
+        ),
+        (corner_table(x_site_m=[100, 0, 100, 0]), corner_trees([5], [305]), {}, "look for exchanged corners"),
+        (corner_table().iloc[:2], corner_trees([5], [305]), {}, "at least three corners are needed"),
+        (corner_table(plot="B"), corner_trees([5], [305]), {"subplot_m": 25}, "plot A of row 2 is not in"),
+    ],
+    ids=["frame", "division", "exchanged", "two_corners", "unknown"],
+)
+def test_corners_that_cannot_be_used_are_named(corner_study, corners, trees, settings, sentence):
+    settings = corner_study(corners, trees, **settings)
+    with pytest.raises(ValueError) as mistake:
+        read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert sentence in str(mistake.value)
+
+
+@needs_nouragues
+def test_the_plots_of_nouragues_share_one_site_frame(caplog):
+    settings = Plots(
+        corners=str(NOURAGUES / "NouraguesCoords.csv"),
+        columns={"plot": "Plot", "x_site_m": "Xfield", "y_site_m": "Yfield", "x": "Xutm", "y": "Yutm"},
+        trees=str(NOURAGUES / "NouraguesTrees.csv"),
+        tree_columns={
+            "plot": "Plot", "x_site_m": "Xfield", "y_site_m": "Yfield", "genus": "Genus", "species": "Species",
+            "dbh_cm": "D",
+        },
+        height_pairs=str(NOURAGUES / "NouraguesHD.csv"),
+        height_columns={"plot": "plotId", "dbh_cm": "D", "height_m": "H"},
+        crs="EPSG:32622", subplot_m=25, date=2012,
+    ).model_dump(mode="json")  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        plots = read_plots(settings, crs="EPSG:32622")
+        trees = read_trees(settings, plots=plots)
+    assert len(plots) == 64
+    assert plots.area.to_numpy() == pytest.approx(625, rel=0.001)
+    assert len(trees) == 2050
+    assert "13 trees stand up to 4.5 m outside" in caplog.text
+    # one tree of plot 213 is listed at (16.2, 20.0), which no reading of the frame puts inside the plot
+    assert "the trees of row 1062 stand up to 180 m outside" in caplog.text
+    assert len(read_height_pairs(settings)) == 1051 - 163

@@ -1,0 +1,156 @@
+"""The workflow's steps called one after the other in this process, with the same plan that the rules use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.bridge import Plan
+from pipeline.config import Study, study_from
+from pipeline.steps import planted
+from pipeline.steps.check import check
+from pipeline.steps.composite import composite
+from pipeline.steps.estimate import estimate
+from pipeline.steps.fit import fit
+from pipeline.steps.lidar import lidar
+from pipeline.steps.plots import plots
+from pipeline.steps.publish import publish
+from pipeline.steps.search import search
+from pipeline.steps.stands import stands
+from pipeline.steps.training import training
+
+
+def small_study(folder: Path, *, seed: int = 1, **changes) -> Study:
+    """The planted study's small variant under `folder`; keyword arguments replace whole sections."""
+    from catalogs.planted.settings import SMALL_AREA, Planting
+
+    resources, area = folder / "resources", SMALL_AREA
+    made = resources / "planted"
+    side = area["rows"] * area["resolution_m"]
+    content = {
+        "name": "small",
+        "results": str(folder / "results"),
+        "resources": str(resources),
+        "area": {
+            "crs": area["crs"],
+            "bounds": [area["west_m"], area["north_m"] - side, area["west_m"] + side, area["north_m"]],
+            "resolution_m": area["resolution_m"],
+            "chunk_px": 32,
+            "block_chunks": 2,
+        },
+        "years": [2019, 2024],
+        "sensors": {"sentinel-2-l2a": {"catalog": str(made / "catalog.json"), "season": ["06-01", "09-30"]}},
+        "lidar": {
+            "als2019": {"points": str(made / "lidar/als2019"), "date": 2019},
+            "als2024": {"points": str(made / "lidar/als2024"), "date": 2024},
+        },
+        "plots": {
+            "file": str(made / "plots.csv"),
+            "trees": str(made / "trees.csv"),
+            "crs": area["crs"],
+            "allometry": str(made / "allometry.csv"),
+            "wood_density": str(made / "wood_density.csv"),
+        },
+        "stands": {"file": str(made / "stands.gpkg"), "stratum": "species"},
+        "forest": {
+            "source": "raster",
+            "files": {2019: str(made / "landcover_2019.tif"), 2024: str(made / "landcover_2024.tif")},
+        },
+        "model": {
+            "predictors": {
+                "lidar": ["zmean", "zq95", "cover_2m"],
+                "satellite": ["s2_ndmi", "s2_ndre", "s2_swir16", "s2_nbr"],
+            }
+        },
+        "planted": Planting.small(seed).model_dump(mode="json"),
+    }
+    return study_from(content | changes)
+
+
+def plant(plan: Plan, *, truth: bool = True) -> None:
+    """Write the planted study's parts."""
+    about = {
+        "folder": str(plan.resources / "planted"),
+        "area": plan.grid_settings,
+        "years": list(plan.study.years),
+        "settings": plan.settings("planted"),
+    }
+    made = plan.resources / "planted" / "made"
+    planted.plant_field(made=made / "field.json", **about)
+    if plan.study.sensors:
+        planted.plant_scenes(made=made / "scenes.json", **about)
+    for campaign in plan.study.lidar:
+        tiles = plan.resources / "planted/lidar" / campaign
+        planted.plant_lidar(made=made / f"{campaign}.json", tiles=tiles, campaign=campaign, **about)
+    if truth:
+        planted.plant_truth(made=made / "truth.json", truth=plan.resources / "planted/truth", **about)
+
+
+def map_and_estimate(plan: Plan) -> None:
+    """Everything from frozen scenes to stand estimates and checks."""
+    see(plan)
+    learn(plan)
+    report_numbers(plan)
+
+
+def see(plan: Plan) -> None:
+    """Scenes, composites, lidar metrics."""
+    study, res, grid = plan.study, plan.resources, plan.grid_settings
+    for sensor in plan.sources["sensors"]:
+        scenes = res / "scenes" / f"{sensor}.json"
+        search(scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
+               years=plan.sensor_years(sensor))  # fmt: skip
+        for year in study.years:
+            for block in plan.blocks:
+                composite(scenes=scenes, raster=res / f"composite/{sensor}_{year}/{block}.tif", sensor=sensor, year=year,
+                          block=block, grid=grid, settings=plan.composite_settings(sensor), roles=plan.roles(sensor))  # fmt: skip
+    for campaign in study.lidar:
+        for block in plan.blocks:
+            lidar(raster=res / f"lidar/{campaign}/{block}.tif", grid=grid, block=block,
+                  campaign=plan.settings("lidar", campaign), metrics=plan.metrics)  # fmt: skip
+
+
+def learn(plan: Plan) -> None:
+    """Plots, training tables, models."""
+    study, res = plan.study, plan.resources
+    plots(table=res / "plots.parquet", settings=plan.settings("plots"), grid=plan.area_settings, targets=list(study.targets))
+    for target, about in plan.targets.items():
+        table = res / f"training/{target}.parquet"
+        training(table=table, plots=res / "plots.parquet", grid=plan.grid_settings, target=target, column=about["column"],
+                 predictor_sets=plan.predictor_sets, sources=plan.sources, campaigns=plan.settings_of_all("lidar"),
+                 years=list(study.years), max_years_apart=study.plots.max_years_apart)  # fmt: skip
+        fit(model=res / f"model/{target}/model.json", left_out=res / f"model/{target}/left_out.parquet", table=table,
+            target=target, column=about["column"], predictor_sets=plan.predictor_sets, settings=plan.model_settings)  # fmt: skip
+
+
+def report_numbers(plan: Plan) -> None:
+    """Maps, partials, stands, published maps, checks."""
+    study, res, out, grid = plan.study, plan.resources, plan.results, plan.grid_settings
+    models = {target: res / f"model/{target}/model.json" for target in study.targets}
+    placed = res / "plots.parquet" if study.stands.include_plots else None
+    for block in plan.blocks:
+        estimate(maps={name: res / f"maps/{name}/{block}.tif" for name in plan.products},
+                 partials=res / f"partials/{block}.parquet", models=models, settings=plan.settings("stands"), grid=grid,
+                 block=block, years=list(study.years), sources=plan.sources, forest=plan.settings("forest"),
+                 products=plan.plain_products, carbon=plan.carbon, plots=placed)  # fmt: skip
+    stands(layers=out / "stands.gpkg", table=out / "stands.parquet", project=out / "project.csv",
+           estimates=res / "estimates.parquet", partials=[res / f"partials/{block}.parquet" for block in plan.blocks],
+           models=models, settings=plan.settings("stands"), grid=grid, years=list(study.years), carbon=plan.carbon,
+           stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
+           confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed)  # fmt: skip
+    maps = {}
+    for name in plan.products:
+        maps[name] = out / f"maps/{name}{plan.map_suffix}"
+        publish(raster=maps[name], style=out / f"maps/{name}.qml", grid=grid, product=plan.plain_product(name),
+                blocks=[res / f"maps/{name}/{block}.tif" for block in plan.blocks])  # fmt: skip
+    truth = res / "planted/truth"
+    check(checks=out / "checks.json", maps=maps, table=out / "stands.parquet", estimates=res / "estimates.parquet",
+          truth=truth if truth.exists() else None, products=plan.plain_products,
+          comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
+          targets=plan.targets, grid=grid)  # fmt: skip
+
+
+def one_thread() -> None:
+    """What a job's environment says about threads."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = "1"

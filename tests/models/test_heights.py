@@ -1,0 +1,155 @@
+"""Height-diameter models find planted curves, and their errors are those of the data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.heights import CURVES, fit_heights
+
+DATA = Path(os.environ.get("FORESTSINK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+NOURAGUES = DATA / "nouragues-agb-chm"
+
+TRUTH = {"michailoff": [28.0, 9.0], "weibull": [35.0, 30.0, 0.9], "loglog2": [0.3, 1.1, -0.08]}
+
+
+def make_pairs(model: str, *, n: int = 4000, noise: float = 0.0, between: float = 0.0, plots: int = 40, seed: int = 1):
+    """Pairs along the true curve of `TRUTH`; noise and plot effects on the scale of the model."""
+    rng = np.random.default_rng(seed)
+    dbh, plot = rng.uniform(5, 70, n), rng.integers(0, plots, n)
+    curve = CURVES[model]
+    height = curve.mean(np.array(TRUTH[model]), dbh) + noise * rng.standard_normal(n)
+    height = height + between * rng.standard_normal(plots)[plot]
+    return dbh, np.exp(height) if curve.logarithmic else height, plot
+
+
+@pytest.mark.parametrize("model", TRUTH)
+def test_a_fit_without_noise_finds_the_planted_curve(model):
+    dbh, height, _ = make_pairs(model, n=200)
+    fitted = fit_heights(dbh, height, model=model)
+    assert fitted.params == pytest.approx(TRUTH[model], rel=1e-4)
+    assert fitted.height(dbh) == pytest.approx(height, rel=1e-5)
+
+
+@pytest.mark.parametrize("model", TRUTH)
+def test_derivatives_agree_with_differences(model):
+    dbh, height, _ = make_pairs(model, noise=0.1)
+    fitted = fit_heights(dbh, height, model=model)
+    at, step = np.array([8.0, 20.0, 45.0]), 1e-5
+    assert fitted.by_dbh(at) == pytest.approx(
+        (fitted.height(at + step) - fitted.height(at - step)) / (2 * step), rel=1e-6
+    )
+    for k in range(len(fitted.params)):
+        moved = []
+        for sign in (1, -1):
+            params = fitted.params.copy()
+            params[k] += sign * step
+            moved.append(type(fitted)(**{**fitted.__dict__, "params": params}).height(at))
+        assert fitted.by_parameter(at)[:, k] == pytest.approx((moved[0] - moved[1]) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.parametrize(("model", "noise", "between"), [("michailoff", 3.0, 2.0), ("loglog2", 0.15, 0.10)])
+def test_the_spread_splits_into_trees_and_plots(model, noise, between):
+    dbh, height, plot = make_pairs(model, noise=noise, between=between)
+    fitted = fit_heights(dbh, height, model=model, plots=plot)
+    assert fitted.residual_sd == pytest.approx(noise, rel=0.03)
+    # 40 plots: the standard error of their spread is 1 / sqrt(2 x 39) = 11 %
+    assert fitted.between_sd == pytest.approx(between, rel=0.3)
+
+
+def test_a_plots_own_trees_move_its_curve_as_far_as_they_can_be_trusted():
+    """Between SD 2 m, within 3 m, 3 trees: trust 3 x 4 / (3 x 4 + 9) = 0.57, remaining SD 2 x sqrt(0.43) = 1.31 m."""
+    missed, stated, common = [], [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        plot, dbh = np.repeat(np.arange(60), 3), rng.uniform(8, 50, 180)
+        effect = 2.0 * rng.standard_normal(60)
+        truth = CURVES["michailoff"].mean(np.array(TRUTH["michailoff"]), dbh) + effect[plot]
+        fitted = fit_heights(dbh, truth + 3.0 * rng.standard_normal(180), model="michailoff", plots=plot)
+        missed.extend(fitted.height(dbh, plot) - truth)
+        common.extend(fitted.height(dbh) - truth)
+        stated.append(fitted.between_sd_m(dbh, plot).mean())
+    assert np.mean(stated) == pytest.approx(1.31, rel=0.1)
+    assert np.std(missed) == pytest.approx(np.mean(stated), rel=0.1)
+    assert np.std(common) == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_plot_without_measured_heights_takes_the_common_curve():
+    dbh, height, plot = make_pairs("michailoff", n=400, noise=1.0, between=2.0)
+    fitted = fit_heights(dbh, height, model="michailoff", plots=plot)
+    at = np.array([10.0, 40.0])
+    assert fitted.height(at, np.array(["elsewhere", "elsewhere"])) == pytest.approx(fitted.height(at))
+    assert fitted.between_sd_m(at, np.array(["elsewhere"] * 2)) == pytest.approx(fitted.between_sd)
+
+
+def test_parameter_errors_cover_what_plots_share():
+    """Over seeds, the fitted height at 30 cm scatters as the covariance says (100 seeds: SD known to 7 %)."""
+    at, fitted_heights, said = np.array([30.0]), [], []
+    for seed in range(100):
+        dbh, height, plot = make_pairs("michailoff", n=600, noise=3.0, between=2.0, plots=20, seed=seed)
+        fitted = fit_heights(dbh, height, model="michailoff", plots=plot)
+        slope = fitted.by_parameter(at)[0]
+        fitted_heights.append(fitted.height(at)[0])
+        said.append(slope @ fitted.covariance @ slope)
+    assert np.sqrt(np.mean(said)) == pytest.approx(np.std(fitted_heights), rel=0.25)
+
+
+def test_a_logarithmic_fit_gives_mean_heights_not_medians():
+    dbh, height, _ = make_pairs("loglog2", n=50_000, noise=0.25)
+    fitted = fit_heights(dbh, height, model="loglog2")
+    assert fitted.height(dbh).mean() == pytest.approx(height.mean(), rel=0.005)
+
+
+def test_weights_by_height_raise_the_curve_and_weights_by_diameter_do_not():
+    """With weights D^2 H the log of height is too high by its variance, 0.0625, at every diameter."""
+    dbh, height, _ = make_pairs("loglog2", n=50_000, noise=0.25)
+    at = np.array([10.0, 30.0, 60.0])
+    plain = fit_heights(dbh, height, model="loglog2").height(at)
+    by_diameter = fit_heights(dbh, height, model="loglog2", weights=dbh**2).height(at)
+    by_height = fit_heights(dbh, height, model="loglog2", weights=dbh**2 * height).height(at)
+    assert by_diameter == pytest.approx(plain, rel=0.01)
+    assert by_height / plain == pytest.approx(np.exp(0.0625), rel=0.015)
+
+
+def test_pairs_with_a_missing_part_do_not_count():
+    dbh, height, _ = make_pairs("michailoff", n=200, noise=1.0)
+    height[::2] = np.nan
+    assert fit_heights(dbh, height, model="michailoff").pairs == 100
+
+
+@pytest.mark.parametrize(
+    ("dbh", "height", "model", "sentence"),
+    [
+        (np.arange(5.0, 11), np.arange(5.0, 11), "michailoff", "at least 10 trees with dbh and height, got 6"),
+        (np.full(20, 10.0), np.full(20, 9.0), "michailoff", "does not follow the 20 measured heights"),
+        (np.arange(5.0, 30), np.arange(5.0, 30), "naslund", "height model 'naslund' is not one of michailoff"),
+    ],
+    ids=["few", "one_diameter", "unknown"],
+)
+def test_pairs_that_no_model_can_follow_are_refused(dbh, height, model, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit_heights(dbh, height, model=model)
+
+
+@pytest.mark.skipif(not NOURAGUES.exists(), reason="data set nouragues-agb-chm is absent")
+def test_weibull_predicts_the_heights_of_nouragues_best():
+    """Ten random folds and the two plots in turn: the order is that of config/nouragues.yaml's choice."""
+    pairs = pd.read_csv(NOURAGUES / "NouraguesHD.csv").dropna(subset=["H"])
+    dbh, height = pairs["D"].to_numpy(), pairs["H"].to_numpy()
+    folds = {
+        "tenths": np.random.default_rng(0).integers(0, 10, len(pairs)),
+        "plots": pairs["plotId"].to_numpy(),
+    }
+    for fold in folds.values():
+        error = {}
+        for model in CURVES:
+            missed = [
+                fit_heights(dbh[fold != k], height[fold != k], model=model).height(dbh[fold == k]) - height[fold == k]
+                for k in np.unique(fold)
+            ]
+            error[model] = np.sqrt(np.mean(np.concatenate(missed) ** 2))
+        assert min(error, key=error.get) == "weibull"

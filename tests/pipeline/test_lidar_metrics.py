@@ -1,0 +1,226 @@
+"""Metrics have lidR's values, known ones by hand and published ones by file."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipeline.lidar.heights import Heights, heights_above_ground
+from pipeline.lidar.metrics import METRICS, metric, metrics_by_cell
+
+DATA = Path(os.environ.get("FORESTSINK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+QUALITY = {"density_pts_m2", "pulse_density_pts_m2", "ground_pts_m2", "outside_hull_percent", "clipped_percent"}
+
+
+def make_heights(z, *, first=True, ground=False, outside=False, clipped=False, x=0.0, y=0.0) -> Heights:
+    z = np.asarray(z, float)
+    x, y = (np.broadcast_to(np.asarray(place, float), z.shape) for place in (x, y))
+    flags = (np.broadcast_to(np.asarray(flag, bool), z.shape) for flag in (first, ground, outside, clipped))
+    return Heights(x, y, z, *flags)
+
+
+def of_one_cell(z, *, names=None, **flags) -> dict[str, float]:
+    found = metrics_by_cell(make_heights(z, **flags), np.zeros(len(z), int), 1, cell_area_m2=4.0, names=names)
+    return {name: float(values[0]) for name, values in found.items()}
+
+
+def test_the_metrics_of_five_heights_are_those_of_hand_arithmetic():
+    """0, 1, 2, 3, 9: mean 3; squares of departures 9 + 4 + 1 + 0 + 36 = 50; cubes -27 - 8 - 1 + 216 = 180."""
+    found = of_one_cell([9, 2, 0, 3, 1])
+    assert found["zmax"] == 9 and found["zmean"] == 3
+    assert found["zsd"] == pytest.approx(math.sqrt(50 / 4))
+    assert found["zskew"] == pytest.approx((180 / 5) / (50 / 5) ** 1.5)
+    assert found["zkurt"] == pytest.approx(((81 + 16 + 1 + 1296) / 5) / (50 / 5) ** 2)
+    assert found["pzabovezmean"] == 20 and found["pzabove2"] == 40
+    assert found["canopy_ratio"] == pytest.approx(1 / 3)
+
+
+def test_quantiles_lie_between_order_statistics():
+    """Type 7 of 0, 10, 20, 30, 40: position 4p, so 5 % is 0.2 of the first step up and 95 % 0.8 of the last."""
+    found = of_one_cell([30, 0, 40, 10, 20])
+    assert found["zq5"] == pytest.approx(2) and found["zq50"] == 20 and found["zq95"] == pytest.approx(38)
+    assert of_one_cell([7])["zq35"] == 7
+
+
+def test_layers_count_the_returns_between_the_ground_and_the_top():
+    """Of 0, 1, 2, 5, 9, 10 the ground and the top are in no layer; 1, 2, 5, 9 fill layers 2, 3, 6, 10 of ten."""
+    found = of_one_cell([0, 1, 2, 5, 9, 10])
+    assert [found[f"zpcum{layer}"] for layer in range(1, 10)] == [0, 25, 50, 50, 50, 75, 75, 75, 75]
+    assert [of_one_cell([0, 0])[f"zpcum{layer}"] for layer in range(1, 10)] == [0] * 9
+
+
+def test_entropy_is_one_for_an_even_canopy_and_missing_for_a_low_one():
+    assert of_one_cell([0.5, 1.5, 2.5, 3.5])["zentropy"] == pytest.approx(1)
+    even_in_two_of_four = math.log(2) / math.log(4)
+    assert of_one_cell([0.5, 0.6, 3.5, 3.6])["zentropy"] == pytest.approx(even_in_two_of_four)
+    assert math.isnan(of_one_cell([0.5, 1.9])["zentropy"])
+    assert of_one_cell([3.5, 3.6])["zentropy"] == 0
+
+
+def test_cover_counts_first_returns_alone():
+    """First returns 1, 3, 4, 0 m: two of four above 2 m; the second returns at 9 m say nothing of cover."""
+    first = [True, True, True, True, False, False]
+    found = of_one_cell([1, 3, 4, 0, 9, 9], first=first)
+    assert found["cover_2m"] == 50 and found["pzabove2"] == pytest.approx(100 * 4 / 6)
+    assert math.isnan(of_one_cell([5, 6], first=False)["cover_2m"])
+
+
+def test_the_limit_of_two_metres_itself_is_not_above():
+    found = of_one_cell([2.0, 2.0, 2.1, 1.9])
+    assert found["pzabove2"] == 25 and found["cover_2m"] == 25
+
+
+def test_quality_bands_count_points_by_area_and_flag():
+    """Eight points on 4 m2: six first returns, three of ground, two outside the hull, one clipped."""
+    numbers = np.arange(8)
+    found = of_one_cell(
+        np.ones(8), first=numbers < 6, ground=numbers < 3, outside=numbers < 2, clipped=numbers < 1
+    )
+    assert found["density_pts_m2"] == 2 and found["pulse_density_pts_m2"] == 1.5 and found["ground_pts_m2"] == 0.75
+    assert found["outside_hull_percent"] == 25 and found["clipped_percent"] == 12.5
+    assert {name for name, about in METRICS.items() if about.quality} == QUALITY
+
+
+def test_the_same_height_everywhere_has_no_spread_and_no_shape():
+    found = of_one_cell([0.1] * 7)
+    assert found["zsd"] == 0
+    assert all(math.isnan(found[name]) for name in ("zskew", "zkurt", "canopy_ratio"))
+    assert math.isnan(of_one_cell([4.0])["zsd"])
+
+
+def test_cells_without_points_are_missing_in_every_band():
+    found = metrics_by_cell(make_heights([1, 2, 3]), np.array([3, 1, 3]), 5, cell_area_m2=1.0)
+    for name, values in found.items():
+        assert values.dtype == np.float32
+        assert np.isnan(values[[0, 2, 4]]).all(), name
+    assert found["zmax"][[1, 3]].tolist() == [2, 3]
+    nothing = metrics_by_cell(make_heights([]), np.array([], int), 3, cell_area_m2=1.0)
+    assert all(np.isnan(values).all() for values in nothing.values())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_the_same_in_any_company_and_order(name):
+    """Cells computed together, alone, and from points in another order: the same bytes."""
+    rng = np.random.default_rng(7)
+    cell = rng.integers(0, 20, 3000)
+    z = rng.gamma(2, 4, 3000)
+    first = rng.random(3000) < 0.7
+    together = metrics_by_cell(make_heights(z, first=first), cell, 20, cell_area_m2=25.0, names=[name])[name]
+    order = rng.permutation(3000)
+    other = make_heights(z[order], first=first[order])
+    mixed = metrics_by_cell(other, cell[order], 20, cell_area_m2=25.0, names=[name])
+    assert mixed[name].tobytes() == together.tobytes()
+    for number in (0, 13):
+        own = cell == number
+        alone = metrics_by_cell(
+            make_heights(z[own], first=first[own]), np.zeros(own.sum(), int), 1, cell_area_m2=25.0, names=[name]
+        )
+        assert alone[name].tobytes() == together[number].tobytes()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_its_unit_and_source(name):
+    about = METRICS[name]
+    assert about.name == name and about.units and about.title and about.reference
+
+
+def test_listing_metrics_compiles_nothing():
+    code = "import sys, pipeline.lidar.metrics; print('numba' in sys.modules, 'scipy' in sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert listed.stdout.split() == ["False", "False"]
+
+
+def test_an_unknown_metric_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"zq96 is not a lidar metric; known: zmax, zmean"):
+        metrics_by_cell(make_heights([1.0]), np.array([0]), 1, cell_area_m2=1.0, names=["zmax", "zq96"])
+
+
+def test_a_metric_is_declared_in_one_place_and_once():
+    @metric(units="m", title="Lowest return", reference="a test")
+    def zmin_of_test(cells):
+        return cells.minimum
+
+    try:
+        assert of_one_cell([3, 5], names=["zmin_of_test"]) == {"zmin_of_test": 3}
+        with pytest.raises(ValueError, match="'zmin_of_test' is declared twice"):
+            metric(units="m", title="again", reference="a test")(zmin_of_test)
+    finally:
+        del METRICS["zmin_of_test"]
+
+
+def read_expected(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Columns of one of lidR's tables by name, and the cells' centres."""
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    columns = {name: table[name].to_numpy() for name in METRICS if name in table}
+    return columns, table["x"].to_numpy(), table["y"].to_numpy()
+
+
+def metrics_at(heights: Heights, x: np.ndarray, y: np.ndarray, *, size_m: float = 20.0) -> dict[str, np.ndarray]:
+    """Metrics of the cells with these centres, of all cells of a grid around the points."""
+    west, north = np.floor(heights.x.min() / size_m) * size_m, np.ceil(heights.y.max() / size_m) * size_m + size_m
+    cols, rows = (int(np.ptp(values) // size_m) + 3 for values in (heights.x, heights.y))
+
+    def number(at_x, at_y):
+        return np.floor((north - at_y) / size_m).astype(int) * cols + np.floor((at_x - west) / size_m).astype(int)
+
+    found = metrics_by_cell(heights, number(heights.x, heights.y), rows * cols, cell_area_m2=size_m**2)
+    return {name: values[number(x, y)] for name, values in found.items()}
+
+
+def read_tile(data_set: str, name: str):
+    from catalogs.lidar import index_tiles, read_points
+
+    if not (DATA / data_set).is_dir():
+        pytest.skip(f"data set {data_set} is absent")
+    (tile,) = index_tiles(str(DATA / data_set / name))
+    return tile, read_points([tile], (-1e9, -1e9, 1e9, 1e9), crs=tile.crs)
+
+
+@pytest.mark.parametrize(("name", "table"), [("Megaplot.laz", "megaplot"), ("MixedConifer.laz", "mixedconifer")])
+def test_metrics_of_normalised_clouds_are_lidrs(name, table):
+    _, points = read_tile("lidr-extdata", name)
+    expected, x, y = read_expected(DATA / "lidr-extdata" / "expected" / f"{table}_stdmetrics_20m.csv")
+    found = metrics_at(make_heights(points.z, x=points.x, y=points.y), x, y)
+    assert len(expected) == 36
+    for metric_name, values in expected.items():
+        np.testing.assert_allclose(found[metric_name], values, rtol=0, atol=1e-4, err_msg=metric_name)
+
+
+def test_lidrs_table_tells_the_sample_from_the_population_deviation():
+    """The parity above is not blind: the other standard deviation, or another quantile type, would fail it."""
+    _, points = read_tile("lidr-extdata", "Megaplot.laz")
+    expected, x, y = read_expected(DATA / "lidr-extdata" / "expected" / "megaplot_stdmetrics_20m.csv")
+    heights = make_heights(points.z, x=points.x, y=points.y)
+    found = metrics_at(heights, x, y)
+    n = found["density_pts_m2"] * 400.0
+    assert np.nanmax(np.abs(found["zsd"] * np.sqrt((n - 1) / n) - expected["zsd"])) > 1e-2
+    inside = (np.abs(heights.x - x[0]) < 10) & (np.abs(heights.y - y[0]) < 10)
+    assert abs(np.quantile(heights.z[inside], 0.95, method="weibull") - expected["zq95"][0]) > 1e-2
+
+
+def test_metrics_of_a_raw_tile_are_lidrs_once_heights_are_rounded_to_its_scale():
+    """bcts_1: lidR rounds normalised heights to the tile's 1 cm and here drops those below 0; cells 20 m inside."""
+    tile, points = read_tile("bcts-als-tiles", "bcts_1.laz")
+    expected, x, y = read_expected(DATA / "bcts-als-tiles" / "expected" / "bcts_norm_zge0_stdz_20m.csv")
+    lifted = SimpleNamespace(**vars(points))
+    lifted.z = points.z + np.where(points.classification == 2, 0.0, 100.0)  # so that none is clipped
+    heights = heights_above_ground(lifted, max_height_m=200)
+    z = np.rint((heights.z - np.where(heights.ground, 0.0, 100.0)) * 100) * 0.01
+    heights = make_heights(z, x=heights.x, y=heights.y).select(z >= 0)
+    west, south, east, north = tile.bounds
+    inner = (x - 30 > west) & (x + 30 < east) & (y - 30 > south) & (y + 30 < north)
+    assert inner.sum() > 50
+    found = metrics_at(heights, x[inner], y[inner])
+    for name, values in expected.items():
+        close = np.isclose(found[name], values[inner], rtol=0, atol=1e-4, equal_nan=True)
+        assert (~close).sum() <= 1, name  # one cell: a height on the border between two centimetres
+        np.testing.assert_allclose(found[name], values[inner], rtol=0, atol=0.01, err_msg=name)

@@ -1,0 +1,204 @@
+"""Blocks and plots get the same metrics however the cloud is cut into tiles and the grid into blocks."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import laspy
+import numpy as np
+import pytest
+import shapely
+from pyproj import CRS
+
+from pipeline import store
+from pipeline.config import Campaign
+from pipeline.grid import Grid
+from pipeline.steps.lidar import lidar, plot_metrics, window_heights
+
+UTM = "EPSG:32633"
+WEST, SOUTH, SIZE_M = 500_000.0, 5_000_000.0, 240.0
+METRICS = ["zmax", "zmean", "zq50", "zq95", "cover_2m", "pzabove2", "zentropy"]
+
+
+def make_cloud(n: int = 60_000, *, seed: int = 11) -> dict[str, np.ndarray]:
+    """One point per m2 on a slope, a third of it ground, crowns of 20 m in the western half; whole centimetres."""
+    rng = np.random.default_rng(seed)
+    x, y = np.round(rng.random((2, n)) * SIZE_M, 2)
+    ground = rng.random(n) < 1 / 3
+    canopy = np.where(x < SIZE_M / 2, 20.0, 1.0) * rng.beta(5, 2, n)
+    z = np.round(300 + 0.1 * x + 2 * np.sin(y / 15) + np.where(ground, 0.0, canopy), 2)
+    kind = {"classification": np.where(ground, 2, 5), "return_number": np.where(ground, 2, 1)}
+    return {"x": WEST + x, "y": SOUTH + y, "z": z, **kind}
+
+
+def write_tiles(folder: Path, cloud: dict[str, np.ndarray], per_side: int, *, seed: int = 0) -> str:
+    """The cloud cut into squares, points and file names in a random order, each tile with its own offset."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(per_side**2)
+    step = SIZE_M / per_side + 1e-6
+    owner = ((cloud["x"] - WEST) // step * per_side + (cloud["y"] - SOUTH) // step).astype(int)
+    for number in range(per_side**2):
+        own = rng.permutation(np.flatnonzero(owner == number))
+        header = laspy.LasHeader(version="1.4", point_format=6)
+        header.scales, header.offsets = np.full(3, 0.01), np.array([cloud[axis][own].min() for axis in "xyz"])
+        header.add_crs(CRS.from_user_input(UTM))
+        points = laspy.ScaleAwarePointRecord.zeros(len(own), header=header)
+        for column, values in cloud.items():
+            points[column] = values[own]
+        with laspy.open(folder / f"{names[number]:03d}.laz", mode="w", header=header) as file:
+            file.write_points(points)
+    return str(folder)
+
+
+def make_campaign(points: str, **settings) -> dict:
+    return Campaign(points=points, date="2020-07-01", **settings).model_dump(mode="json")
+
+
+def make_grid(**settings) -> Grid:
+    bounds = (WEST, SOUTH, WEST + SIZE_M, SOUTH + SIZE_M)
+    return Grid.covering(bounds, crs=UTM, resolution_m=20, **{"chunk_px": 8, "block_chunks": 8, **settings})
+
+
+def metrics_of(grid: Grid, campaign: dict, folder: Path, metrics=METRICS) -> dict[str, np.ndarray]:
+    """All blocks of a grid, computed and put side by side."""
+    for block in grid.blocks():
+        lidar(raster=folder / f"{block}.tif", grid=grid.settings(), block=block, campaign=campaign, metrics=metrics)
+    return store.Mosaic(folder, grid).read(grid.window, store.raster_bands(folder / f"{grid.blocks()[0]}.tif"))
+
+
+@pytest.fixture(scope="module")
+def cloud() -> dict[str, np.ndarray]:
+    return make_cloud()
+
+
+@pytest.fixture(scope="module")
+def whole(cloud, tmp_path_factory) -> tuple[dict, dict[str, np.ndarray]]:
+    folder = tmp_path_factory.mktemp("whole")
+    campaign = make_campaign(write_tiles(folder / "tiles", cloud, 1))
+    return campaign, metrics_of(make_grid(), campaign, folder / "raster")
+
+
+@pytest.mark.parametrize("per_side", [2, 3])
+def test_cutting_the_cloud_into_tiles_changes_no_byte(cloud, whole, tmp_path, per_side):
+    campaign = make_campaign(write_tiles(tmp_path / "tiles", cloud, per_side, seed=per_side))
+    cut = metrics_of(make_grid(), campaign, tmp_path / "raster")
+    for name, values in whole[1].items():
+        assert cut[name].tobytes() == values.tobytes(), name
+
+
+def test_the_block_size_changes_no_byte(whole, tmp_path):
+    campaign, expected = whole
+    halved = metrics_of(make_grid(block_chunks=1), campaign, tmp_path)
+    for name, values in expected.items():
+        assert halved[name].tobytes() == values.tobytes(), name
+
+
+def test_metrics_do_not_feel_where_windows_end(whole, tmp_path):
+    """One window or four: with ground far denser than the buffer is wide, only the cloud's own edge may differ."""
+    campaign, expected = whole
+    other = metrics_of(make_grid(chunk_px=12), campaign, tmp_path)
+    for name in METRICS:
+        np.testing.assert_array_equal(other[name][1:-1, 1:-1], expected[name][1:-1, 1:-1])
+
+
+def test_the_planted_canopy_is_found(whole):
+    _, found = whole
+    west, east = found["zmax"][1:-1, 1:5], found["zmax"][1:-1, 7:-1]
+    assert (west > 15).all() and (west < 21).all() and (east < 1.5).all()
+    assert np.nanmean(found["density_pts_m2"]) == pytest.approx(60_000 / SIZE_M**2, rel=1e-3)
+    assert set(METRICS) < set(found) and "ground_pts_m2" in found and "zq5" not in found
+
+
+def test_a_block_without_lidar_is_missing_and_said_so(whole, tmp_path, caplog):
+    far = Grid.covering((600_000, SOUTH, 600_200, SOUTH + 200), crs=UTM, resolution_m=20, chunk_px=8)
+    with caplog.at_level(logging.INFO):
+        lidar(raster=tmp_path / "als20" / "a.tif", grid=far.settings(), block="r000c000", campaign=whole[0])
+    assert all(np.isnan(band).all() for band in store.read_raster(tmp_path / "als20" / "a.tif").values())
+    assert "no lidar of campaign als20 in block r000c000" in caplog.text
+
+
+def test_what_was_read_and_left_out_is_logged(cloud, tmp_path, caplog):
+    noisy = {name: values.copy() for name, values in cloud.items()}
+    noisy["classification"][:50] = 7
+    noisy["classification"][50:80], noisy["z"][50:80] = 5, 900.0
+    campaign = make_campaign(write_tiles(tmp_path / "tiles", noisy, 1))
+    with caplog.at_level(logging.INFO):
+        found = metrics_of(make_grid(chunk_px=12), campaign, tmp_path / "raster")
+    assert "read 60000 points with buffers, left out 0 withheld, 50 noise and 30 above the ceiling" in caplog.text
+    assert "144 of 144 cells filled" in caplog.text
+    on_grid = (noisy["x"] < WEST + SIZE_M) & (noisy["y"] > SOUTH)
+    assert np.nansum(found["density_pts_m2"]) * 400 == pytest.approx(on_grid[80:].sum())
+
+
+def test_a_window_without_ground_is_refused_unless_it_is_a_fringe(cloud, tmp_path, caplog):
+    bare = {**cloud, "classification": np.full(60_000, 1)}
+    campaign = make_campaign(write_tiles(tmp_path / "bare", bare, 1))
+    with pytest.raises(ValueError, match="there is no ground to measure heights from between x 500000"):
+        metrics_of(make_grid(), campaign, tmp_path / "raster")
+    fringe = {name: values[:40] for name, values in bare.items()}
+    campaign = make_campaign(write_tiles(tmp_path / "fringe", fringe, 1))
+    found = metrics_of(make_grid(chunk_px=12), campaign, tmp_path / "raster")
+    assert np.isnan(found["zmax"]).all()
+    assert "1 windows hold fewer than 0.1 points/m2 and no ground; they stay missing" in caplog.text
+
+
+def test_heights_of_a_window_reach_into_its_buffer(whole):
+    bounds = (WEST + 100, SOUTH + 100, WEST + 140, SOUTH + 140)
+    heights = window_heights(whole[0], bounds, crs=UTM)
+    assert WEST + 69.9 < heights.x.min() < WEST + 71 and SOUTH + 169 < heights.y.max() < SOUTH + 170.1
+
+
+def test_a_plot_that_is_a_pixel_has_the_pixels_metrics(whole):
+    campaign, expected = whole
+    grid = make_grid()
+    squares = [(2, 3), (9, 9), (5, 6)]
+    plots = [
+        shapely.box(*grid.bounds_of(grid.window._replace(row0=row, row1=row + 1, col0=col, col1=col + 1)))
+        for row, col in squares
+    ]
+    table = plot_metrics(campaign, plots, crs=UTM, names=METRICS)
+    assert list(table.columns) == METRICS and len(table) == 3
+    for name in METRICS:
+        # A point exactly on an edge belongs to a pixel, but to no open footprint: at most a few in 400.
+        np.testing.assert_allclose(table[name], [expected[name][cell] for cell in squares], rtol=0.01, atol=0.02)
+
+
+def test_a_plot_keeps_its_metrics_in_any_company(whole):
+    campaign, _ = whole
+    plots = [shapely.Point(WEST + x, SOUTH + y).buffer(12) for x, y in [(60, 60), (70, 75), (180, 170)]]
+    together = plot_metrics(campaign, plots, crs=UTM)
+    for number, plot in enumerate(plots):
+        alone = plot_metrics(campaign, [plot], crs=UTM)
+        assert alone.loc[0].to_numpy().tobytes() == together.loc[number].to_numpy().tobytes()
+
+
+def test_a_plot_without_points_is_missing_and_counted(whole, caplog):
+    plots = [shapely.Point(WEST + 60, SOUTH + 60).buffer(10), shapely.Point(0, 0).buffer(10)]
+    with caplog.at_level(logging.INFO):
+        table = plot_metrics(whole[0], plots, crs=UTM, names=["zq95"])
+    assert table["zq95"].isna().tolist() == [False, True]
+    assert "1 of 2 footprints hold points" in caplog.text
+
+
+def test_a_canopy_height_raster_serves_in_place_of_points(tmp_path):
+    """Four pixels of 20 m over cells of 10 m: the metrics are those of four heights each."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    heights = np.array([[1, 3, 10, 10], [5, 7, 10, 10], [-1, 0, -9999, -9999], [0, 0, -9999, 90]], "float32")
+    path = tmp_path / "chm.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=4, height=4, count=1, dtype="float32", crs=UTM, nodata=-9999,
+        transform=from_origin(WEST, SOUTH + 40, 10, 10),
+    ) as raster:  # fmt: skip
+        raster.write(heights, 1)
+    campaign = Campaign(canopy_height=str(path), date=2012).model_dump(mode="json")
+    grid = Grid.covering((WEST, SOUTH, WEST + 40, SOUTH + 40), crs=UTM, resolution_m=20, chunk_px=8)
+    found = metrics_of(grid, campaign, tmp_path / "raster", ["zmean", "cover_2m"])
+    np.testing.assert_allclose(found["zmean"], [[4, 10], [0, np.nan]])
+    np.testing.assert_allclose(found["cover_2m"], [[75, 100], [0, np.nan]])
+    np.testing.assert_allclose(found["clipped_percent"], [[0, 0], [25, np.nan]])
+    plots = plot_metrics(campaign, [shapely.box(WEST, SOUTH + 20, WEST + 20, SOUTH + 40)], crs=UTM, names=["zmax"])
+    assert plots["zmax"].tolist() == [7]
