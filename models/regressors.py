@@ -25,6 +25,13 @@ class Regressor(Protocol):
     def gradient(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
         """Derivative of `mean` with respect to each parameter (n, len(params))."""
 
+    def moved(self, y: np.ndarray, mean: np.ndarray, amount: np.ndarray) -> np.ndarray:
+        """Targets (n,) moved along the scale that the fit works in, by what `amount` is at the expected target `mean`.
+
+        On a square-root scale the same amount moves a bare plot as far as a full one, where the slope of the root at the
+        bare plot's own target would let it rule the fit.
+        """
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -71,6 +78,11 @@ class Linear:
         if self.transform == "none":
             gradient[:, 0] = 0.0
         return gradient
+
+    def moved(self, y: np.ndarray, mean: np.ndarray, amount: np.ndarray) -> np.ndarray:
+        if self.transform == "sqrt":
+            return (np.sqrt(np.maximum(y, 0.0)) + amount / (2 * np.sqrt(mean))) ** 2
+        return y * np.exp(amount / mean) if self.transform == "log" else y + amount
 
     def _forward(self, y: np.ndarray) -> np.ndarray:
         if self.transform == "sqrt":

@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb = verbs.add_parser("search", help="ask the catalogues again and freeze what they answer")
     verb.add_argument("config", type=Path)
     verb = verbs.add_parser("list", help="list what a configuration can name")
-    verb.add_argument("what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"])
+    verb.add_argument(
+        "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"]
+    )
     chosen = parser.parse_args(arguments)
     try:
         run = {"check": _check, "new": _new, "search": _search, "list": _list}[chosen.verb]
@@ -34,7 +36,9 @@ def _check(chosen: argparse.Namespace) -> int:
     plan = Plan(load_study(chosen.config))
     plan.prepare()
     study, grid = plan.study, plan.grid
-    print(f"{chosen.config} is a complete study: {study.name}, {grid.rows} x {grid.cols} cells of {grid.resolution_m:g} m")
+    print(
+        f"{chosen.config} is a complete study: {study.name}, {grid.rows} x {grid.cols} cells of {grid.resolution_m:g} m"
+    )
     print(f"blocks: {len(plan.blocks)}; years: {', '.join(map(str, study.years))}; targets: {', '.join(study.targets)}")
     for name, predictors in plan.predictor_sets.items():
         print(f"predictors, {name}: {', '.join(predictors)}")
@@ -88,9 +92,7 @@ def _list(chosen: argparse.Namespace) -> int:
 def _indicators() -> list[tuple[str, ...]]:
     from pipeline.indicators import INDICATORS
 
-    return [
-        (name, one.units, " ".join(one.bands), one.title, one.reference) for name, one in INDICATORS.items()
-    ]
+    return [(name, one.units, " ".join(one.bands), one.title, one.reference) for name, one in INDICATORS.items()]
 
 
 def _sensors() -> list[tuple[str, ...]]:
@@ -129,7 +131,10 @@ def _targets() -> list[tuple[str, ...]]:
 def _allometry() -> list[tuple[str, ...]]:
     from catalogs.parameters import shipped_allometry
 
-    return [(str(row["name"]), str(row["taxon"]), str(row["form"]), str(row["status"]), str(row["source"])) for row in shipped_allometry()]
+    return [
+        (str(row["name"]), str(row["taxon"]), str(row["form"]), str(row["status"]), str(row["source"]))
+        for row in shipped_allometry()
+    ]
 
 
 if __name__ == "__main__":

@@ -106,7 +106,11 @@ class Plan:
         used = {name: self.roles(name) for name in self.study.sensors}
         return {
             "sensors": {
-                name: {"folder": (self.resources / "composite").as_posix(), "prefix": SENSORS[name].prefix, "roles": roles}
+                name: {
+                    "folder": (self.resources / "composite").as_posix(),
+                    "prefix": SENSORS[name].prefix,
+                    "roles": roles,
+                }
                 for name, roles in used.items()
                 if roles
             },
@@ -174,7 +178,9 @@ class Plan:
         if "lidar" in self.predictor_sets and any(c.leaf == "off" for c in study.lidar.values()):
             leaf = {campaign.leaf for campaign in study.lidar.values()}
             if len(leaf) > 1:
-                notes.append("Campaigns differ in leaf condition: dates are kept apart by a date effect, never pooled untested.")
+                notes.append(
+                    "Campaigns differ in leaf condition: dates are kept apart by a date effect, never pooled untested."
+                )
         return notes
 
     @property
@@ -225,7 +231,9 @@ class Plan:
     def composite_settings(self, sensor: str) -> dict:
         """What makes a composite of frozen scenes; where they were found does not matter any more."""
         return {
-            name: value for name, value in self.settings("sensors", sensor).items() if name not in ("catalog", "collection")
+            name: value
+            for name, value in self.settings("sensors", sensor).items()
+            if name not in ("catalog", "collection")
         }
 
     @cached_property
@@ -374,7 +382,11 @@ class Plan:
             else:
                 tiles = [index_canopy(str(source), crs=settings.crs)]
             return [
-                {"id": tile.path, "bounds": _bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs), "digest": tile.fingerprint}
+                {
+                    "id": tile.path,
+                    "bounds": _bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs),
+                    "digest": tile.fingerprint,
+                }
                 for tile in tiles
             ]
 
@@ -397,7 +409,9 @@ class Plan:
 
     def _cached(self, name: str, files: list[Path], settings: dict, index: Callable[[], list[dict]]) -> list[dict]:
         """An index of foreign files, made again only when size or time of one of them changed."""
-        key = _digest([settings, self.study.area.crs, [(f.as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
+        key = _digest(
+            [settings, self.study.area.crs, [(f.as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]]
+        )
         cache_file = self.resources / "index" / f"{name}.json"
         if cache_file.exists():
             kept = json.loads(cache_file.read_text())
@@ -449,7 +463,10 @@ def _touching(entries: Iterable[dict], bounds: tuple[float, float, float, float]
     return sorted(
         [entry["id"], entry["digest"]]
         for entry in entries
-        if entry["bounds"][0] < east and entry["bounds"][2] > west and entry["bounds"][1] < north and entry["bounds"][3] > south
+        if entry["bounds"][0] < east
+        and entry["bounds"][2] > west
+        and entry["bounds"][1] < north
+        and entry["bounds"][3] > south
     )
 
 
@@ -607,7 +624,18 @@ def _log_to(path: Path | None) -> None:
     """One line per event on the terminal, all detail in the job's log file."""
     root = logging.getLogger()
     root.setLevel(logging.DEBUG if path else logging.INFO)
-    for name in ("rasterio", "fiona", "matplotlib", "numba", "urllib3", "pyogrio", "botocore", "PIL", "asyncio", "fsspec"):
+    for name in (
+        "rasterio",
+        "fiona",
+        "matplotlib",
+        "numba",
+        "urllib3",
+        "pyogrio",
+        "botocore",
+        "PIL",
+        "asyncio",
+        "fsspec",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.INFO)

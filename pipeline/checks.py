@@ -59,7 +59,9 @@ def map_laws(maps: Mapping[str, dict[str, np.ndarray]], products: list[dict], si
         stocks = [next(iter(maps[f"{product['target']}_{year}"].values())) for year in (first, last)]
         expected = (stocks[1].astype(float) - stocks[0]) * sink_factor / (last - first)
         apart = ~np.isclose(value, expected, rtol=1e-4, atol=1e-3, equal_nan=True)
-        verdicts.append(law(f"{product['name']} is the difference of its stocks", int(apart.sum()), apart.size, "pixels"))
+        verdicts.append(
+            law(f"{product['name']} is the difference of its stocks", int(apart.sum()), apart.size, "pixels")
+        )
     return verdicts
 
 

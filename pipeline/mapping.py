@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from models.inference.fitted import TargetModel
+from models.inference.residuals import difference_sd
 
 NO_FOREST, REMAINING, GAINED, LOST = 0, 1, 2, 3
 
@@ -25,7 +26,9 @@ def large_patches(forest: np.ndarray, min_px: int) -> np.ndarray:
     return np.where((forest == 1) & (sizes[labels] < min_px), 0.0, forest)
 
 
-def stock_layers(model: TargetModel, predictors: Mapping[str, np.ndarray], forest: np.ndarray, year: int) -> dict[str, np.ndarray]:
+def stock_layers(
+    model: TargetModel, predictors: Mapping[str, np.ndarray], forest: np.ndarray, year: int
+) -> dict[str, np.ndarray]:
     """Stock of one year on a chunk.
 
     Parameters
@@ -67,7 +70,9 @@ def with_no_change(layers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**layers, "gained": nothing, "lost": nothing}
 
 
-def change_layers(model: TargetModel, first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def change_layers(
+    model: TargetModel, first: dict[str, np.ndarray], second: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Change between two years from their stock layers; missing where either is.
 
     The residuals of both years at a pixel are correlated as the plots' are; where the two years were served by
@@ -75,12 +80,13 @@ def change_layers(model: TargetModel, first: dict[str, np.ndarray], second: dict
     """
     s1, s2 = first["residual_sd"], second["residual_sd"]
     n1, n2 = first["set_number"], second["set_number"]
-    rho = np.zeros(s1.size)
+    sd = difference_sd(s1, s2, 0.0)
     for number, one in enumerate(model.sets):
-        rho[(n1 == number) & (n2 == number)] = one.residuals.between_dates
+        same = (n1 == number) & (n2 == number)
+        sd[same] = one.residuals.change_sd(s1[same], s2[same])
     return {
         "value": second["value"] - first["value"],
-        "residual_sd": np.sqrt(np.maximum(s1**2 + s2**2 - 2 * rho * s1 * s2, 0.0)),
+        "residual_sd": sd,
         "set_number": np.where(n2 >= 0, n2, n1),
         "in_domain": first["in_domain"] & second["in_domain"],
         "forest": first["forest"] | second["forest"],

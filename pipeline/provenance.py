@@ -45,7 +45,13 @@ def item_of(product: dict, *, path: Path, folder: Path, sha256: str, grid: Grid,
                 "file:checksum": "1220" + sha256,
                 "file:size": path.stat().st_size,
                 "bands": [
-                    {"name": band["name"], "description": band["title"], "unit": band["units"], "data_type": "float32", "nodata": "nan"}
+                    {
+                        "name": band["name"],
+                        "description": band["title"],
+                        "unit": band["units"],
+                        "data_type": "float32",
+                        "nodata": "nan",
+                    }
                     for band in product["bands"]
                 ],
             }

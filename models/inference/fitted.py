@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.applicability import domain_of, in_domain
-from models.inference.residuals import Residuals, between_dates, spatial_structure, spread_of
+from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
 from models.regressors import Regressor, regressor_named
 from models.validation import scores
 
@@ -18,6 +18,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The plots a predictor set was fitted to, one row per plot and date (n), and what each does to the parameters.
+
+    patch : (n,) plots of one cluster and stratum, which a stand's own departure is likely to move together
+    influence : (n, p) change of the set's parameters per standard deviation `sd` (n,) of the row's residual
+    """
+
+    plot: np.ndarray
+    patch: np.ndarray
+    year: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    sd: np.ndarray
+    influence: np.ndarray
+
+    @property
+    def xy(self) -> np.ndarray:
+        return np.column_stack([self.x, self.y])
+
+    def pairs(self, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the plots measured at both years: at the first, at the second, in the same order."""
+        early, late = np.flatnonzero(self.year == first), np.flatnonzero(self.year == second)
+        both, a, b = np.intersect1d(self.plot[early], self.plot[late], return_indices=True)
+        del both
+        return early[a], late[b]
+
+    @classmethod
+    def from_plain(cls, plain: Mapping) -> Sample:
+        return cls(**{name: np.array(value) for name, value in plain.items()})
 
 
 @dataclass(frozen=True)
@@ -34,13 +66,12 @@ class SetModel:
     domain: tuple[np.ndarray, np.ndarray]
     residuals: Residuals
     plot_ha: float
+    sample: Sample
     scores: dict[str, float] = field(default_factory=dict)
 
     def design(self, X: np.ndarray, date: np.ndarray | int) -> np.ndarray:
         """Columns of the regression from raw predictors (n, p) and their date (n,)."""
-        standard = (X - self.centre) / self.spread
-        effects = [np.broadcast_to(np.asarray(date) == later, len(X)).astype(float) for later in self.dates[1:]]
-        return np.column_stack([standard, *effects]) if effects else standard
+        return design_of(X, date, self.centre, self.spread, self.dates)
 
     def covered(self, X: np.ndarray) -> np.ndarray:
         """True (n,) where every predictor of the set is there."""
@@ -50,6 +81,14 @@ class SetModel:
         return in_domain(X, self.domain)
 
 
+def design_of(
+    X: np.ndarray, date: np.ndarray | int, centre: np.ndarray, spread: np.ndarray, dates: tuple[int, ...]
+) -> np.ndarray:
+    """Standardised predictors (n, p), then a column per date after the first that is 1 at that date."""
+    effects = [np.broadcast_to(np.asarray(date) == later, len(X)).astype(float) for later in dates[1:]]
+    return np.column_stack([(X - centre) / spread, *effects])
+
+
 @dataclass(frozen=True)
 class TargetModel:
     """Every predictor set's model of a target, with what their parameters share.
@@ -57,6 +96,7 @@ class TargetModel:
     influence : (clusters, parameters of all sets), scaled so that covariance = influence.T @ influence
     shared : (factors, parameters of all sets): shift of the parameters per standard deviation of each error that plots
         share (allometry, height model, wood density)
+    between_sets : (sets, sets): correlation of their residuals at the plots they have in common
     """
 
     target: str
@@ -65,6 +105,7 @@ class TargetModel:
     sets: tuple[SetModel, ...]
     influence: np.ndarray
     shared: np.ndarray
+    between_sets: np.ndarray
     clusters: int
     counts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -82,7 +123,8 @@ class TargetModel:
                     "predictors": tuple(one["predictors"]),
                     "dates": tuple(one["dates"]),
                     "domain": tuple(np.array(side) for side in one["domain"]),
-                    "residuals": Residuals(**one["residuals"]),
+                    "residuals": Residuals.from_plain(one["residuals"]),
+                    "sample": Sample.from_plain(one["sample"]),
                     **{name: np.array(one[name]) for name in ("centre", "spread", "params")},
                 }
             )
@@ -90,6 +132,7 @@ class TargetModel:
         )
         columns = sum(len(one.params) for one in sets)
         matrices = {name: np.array(plain[name], float).reshape(-1, columns) for name in ("influence", "shared")}
+        matrices["between_sets"] = np.array(plain["between_sets"], float)
         return cls(**{**plain, **matrices, "sets": sets, "warnings": tuple(plain["warnings"])})
 
     @property
@@ -211,6 +254,9 @@ def fit_target(
     shared = np.hstack([fit["shared"] for fit in fits]) if factors else np.zeros((0, influence.shape[1]))
     for note in notes:
         log.warning(note)
+    import pandas as pd
+
+    left_out = pd.concat([fit["left_out"] for fit in fits], ignore_index=True)
     model = TargetModel(
         target,
         regressor,
@@ -218,128 +264,163 @@ def fit_target(
         tuple(fit["model"] for fit in fits),
         influence,
         shared,
+        _between_sets(left_out, [fit["model"].name for fit in fits]),
         min(len(fit["clusters"]) for fit in fits),
         {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(names)},
         tuple(notes),
     )
-    import pandas as pd
+    return model, left_out
 
-    return model, pd.concat([fit["left_out"] for fit in fits], ignore_index=True)
+
+def _between_sets(left_out: pd.DataFrame, names: list[str]) -> np.ndarray:
+    """Correlation of the sets' residuals at plots they share; 1, the cautious case, where fewer than eight are shared."""
+    residual = left_out.assign(residual=left_out["observed"] - left_out["predicted"])
+    by_set = residual.pivot_table(index=["plot", "year"], columns="set_name", values="residual").reindex(columns=names)
+    found = by_set.corr(min_periods=8).fillna(1.0).clip(0.0, 1.0).to_numpy().copy()
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """What one predictor set is fitted to: design (n, q), target (n,), cluster (n,), columns that may be shrunk (q,)."""
+
+    machine: Regressor
+    design: np.ndarray
+    y: np.ndarray
+    cluster: np.ndarray
+    penalised: np.ndarray
+
+    def params(self, *, y: np.ndarray | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Parameters, for another target or without some rows where asked."""
+        return self.machine.fit(self.design[rows], (self.y if y is None else y)[rows], self.penalised)
+
+    def without_each_cluster(self) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters refitted without each cluster in turn, and each plot predicted by the fit that has not seen it."""
+        refits, left_out = [], np.empty(len(self.y))
+        for group in np.unique(self.cluster):
+            rest = self.cluster != group
+            refits.append(self.params(rows=rest))
+            left_out[~rest] = self.machine.mean(refits[-1], self.design[~rest])
+        return np.array(refits), left_out
+
+    def pulled(self, params: np.ndarray, mean: np.ndarray, sd: np.ndarray, step: float = 0.1) -> np.ndarray:
+        """Change of the parameters (n, p) per residual standard deviation (n,) of each row."""
+        moved = self.machine.moved(self.y, mean, step * sd)
+        changes = []
+        for row in range(len(self.y)):
+            y = self.y.copy()
+            y[row] = moved[row]
+            changes.append((self.params(y=y) - params) / step)
+        return np.array(changes)
+
+    def shifted(self, factor: np.ndarray, step: float = 0.1) -> np.ndarray:
+        """Change of the parameters when all targets move together by a factor (n,)."""
+        up, down = (np.maximum(self.y + sign * step * factor, 0.0) for sign in (1, -1))
+        return (self.params(y=up) - self.params(y=down)) / (2 * step)
 
 
 def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters, factors, notes) -> dict:
     X_all = plots[list(predictors)].to_numpy(float)
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
-    rows = plots[used]
-    X, y = X_all[used], rows[column].to_numpy(float)
-    cluster, year = rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
-    groups = np.unique(cluster)
-    if len(groups) < max(min_clusters, 3):
-        raise ValueError(
-            f"{len(groups)} clusters of plots have all of {', '.join(predictors)}, at least {max(min_clusters, 3)} are needed"
-        )
-    if len(predictors) >= len(groups) - 1:
-        raise ValueError(
-            f"{len(predictors)} predictors need more than {len(predictors) + 1} clusters of plots, there are {len(groups)}"
-        )
-    spread = X.std(axis=0)
-    if (spread < 1e-12).any():
-        flat = [predictors[i] for i in np.flatnonzero(spread < 1e-12)]
-        raise ValueError(f"the predictor {flat[0]} is constant over the plots")
+    rows, X = plots[used], X_all[used]
+    _check_enough(X, rows["cluster"].nunique(), predictors, max(min_clusters, 3))
+    y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
+    centre, spread = X.mean(axis=0), X.std(axis=0)
     dates = tuple(sorted(set(year.tolist())))
-    keeps_effect = date_effect != "never" and len(dates) > 1
-    blank = SetModel(
-        name,
-        predictors,
-        dates if keeps_effect else dates[:1],
-        X.mean(axis=0),
-        spread,
-        np.zeros(0),
-        domain_of(X),
-        None,
-        0.0,
-    )
-    design = blank.design(X, year)
-    penalised = np.arange(design.shape[1]) < len(predictors)
-    if (
-        keeps_effect
-        and date_effect == "auto"
-        and not _dates_differ(machine, design, y, cluster, penalised, len(predictors))
-    ):
-        blank = SetModel(name, predictors, dates[:1], blank.centre, spread, np.zeros(0), blank.domain, None, 0.0)
-        design, penalised = blank.design(X, year), penalised[: len(predictors)]
+    if date_effect == "never":
+        dates = dates[:1]
+    design = design_of(X, year, centre, spread, dates)
+    work = _Regression(machine, design, y, cluster, np.arange(design.shape[1]) < len(predictors))
+    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(work, len(predictors)):
+        dates = dates[:1]
+        work = _Regression(machine, design[:, : len(predictors)], y, cluster, work.penalised[: len(predictors)])
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
-    params = machine.fit(design, y, penalised)
-    refits, left_out = _without_each_cluster(machine, design, y, cluster, groups, penalised)
-    influence = np.sqrt((len(groups) - 1) / len(groups)) * (refits - params)
-    shared = _shift_by_shared_errors(machine, design, y, penalised, params, rows[factors].to_numpy(float))
-    residuals = _residuals(y - left_out, left_out, rows, year)
+    params = work.params()
+    refits, left_out = work.without_each_cluster()
+    fitted = machine.mean(params, work.design)
+    scale, power, floor = spread_of(y - left_out, left_out)
+    sd = scale * np.maximum(fitted, floor) ** power
+    sample = Sample(
+        plot=rows["plot"].to_numpy(str), patch=_patches(rows), year=year, x=rows["x"].to_numpy(float), y=rows["y"].to_numpy(float), sd=sd,
+        influence=work.pulled(params, np.maximum(fitted, floor), sd),
+    )  # fmt: skip
+    structure = _structure(y - fitted, machine.gradient(params, work.design), sample)
     model = SetModel(
-        name,
-        predictors,
-        blank.dates,
-        blank.centre,
-        spread,
-        params,
-        blank.domain,
-        residuals,
-        float(rows["area_ha"].median()),
-        scores(y, left_out),
-    )
-    seen = rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out)
-    return {"model": model, "influence": influence, "clusters": groups, "shared": shared, "left_out": seen}
+        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, params=params, domain=domain_of(X),
+        residuals=Residuals(scale, power, floor, **structure), plot_ha=float(rows["area_ha"].median()), sample=sample,
+        scores=scores(y, left_out),
+    )  # fmt: skip
+    clusters = np.unique(cluster)
+    return {
+        "model": model,
+        "influence": np.sqrt((len(clusters) - 1) / len(clusters)) * (refits - params),
+        "clusters": clusters,
+        "shared": np.array([work.shifted(factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]).reshape(
+            len(factors), len(params)
+        ),
+        "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
+    }
 
 
-def _without_each_cluster(machine, design, y, cluster, groups, penalised) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters refitted without each cluster in turn, and each plot predicted by the fit that has not seen it."""
-    refits, left_out = [], np.empty(len(y))
-    for group in groups:
-        rest = cluster != group
-        refits.append(machine.fit(design[rest], y[rest], penalised))
-        left_out[~rest] = machine.mean(refits[-1], design[~rest])
-    return np.array(refits), left_out
+def _patches(rows: pd.DataFrame) -> np.ndarray:
+    """Name of cluster and stratum of each row; the cluster alone where the plots carry no stratum."""
+    cluster = rows["cluster"].astype(str)
+    if "stratum" not in rows:
+        return cluster.to_numpy(str)
+    return (cluster + " " + rows["stratum"].astype(str)).to_numpy(str)
 
 
-def _dates_differ(machine, design, y, cluster, penalised, n_predictors: int, level: float = 0.2) -> bool:
+def _check_enough(X: np.ndarray, clusters: int, predictors: tuple[str, ...], least: int) -> None:
+    if clusters < least:
+        raise ValueError(
+            f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed"
+        )
+    if len(predictors) >= clusters - 1:
+        raise ValueError(
+            f"{len(predictors)} predictors need more than {len(predictors) + 1} clusters of plots, there are {clusters}"
+        )
+    flat = [name for name, spread in zip(predictors, X.std(axis=0), strict=True) if spread < 1e-12]
+    if flat:
+        raise ValueError(f"the predictor {flat[0]} is constant over the plots")
+
+
+def _dates_differ(work: _Regression, n_predictors: int, level: float = 0.2) -> bool:
     """Wald test of the date effects with the cluster covariance; a lenient level, because pooling wrongly costs more."""
     from scipy.stats import f
 
-    groups = np.unique(cluster)
-    params = machine.fit(design, y, penalised)
-    refits, _ = _without_each_cluster(machine, design, y, cluster, groups, penalised)
+    params = work.params()
+    refits, _ = work.without_each_cluster()
     change = (refits - params)[:, 2 + n_predictors :]
-    covariance = (len(groups) - 1) / len(groups) * change.T @ change
+    covariance = (len(refits) - 1) / len(refits) * change.T @ change
     effect = params[2 + n_predictors :]
-    q = len(effect)
-    statistic = float(effect @ np.linalg.pinv(covariance) @ effect) / q
-    return bool(f.sf(statistic, q, max(len(groups) - 1, 1)) < level)
+    statistic = float(effect @ np.linalg.pinv(covariance) @ effect) / len(effect)
+    return bool(f.sf(statistic, len(effect), max(len(refits) - 1, 1)) < level)
 
 
-def _shift_by_shared_errors(machine, design, y, penalised, params, factors: np.ndarray) -> np.ndarray:
-    """Change of the parameters when all plots' targets move together by one standard deviation of a shared error."""
-    step = 0.1
-    shifts = [
-        (
-            machine.fit(design, np.maximum(y + step * column, 0.0), penalised)
-            - machine.fit(design, np.maximum(y - step * column, 0.0), penalised)
-        )
-        / (2 * step)
-        for column in np.nan_to_num(factors).T
-    ]
-    return np.array(shifts).reshape(len(shifts), len(params))
+def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample) -> dict:
+    """How the residuals of fitted plots hang together in space and time, and how their change does.
 
-
-def _residuals(residual: np.ndarray, mean: np.ndarray, rows: pd.DataFrame, year: np.ndarray) -> Residuals:
-    scale, power, floor = spread_of(residual, mean)
-    standard = residual / (scale * np.maximum(mean, floor) ** power)
-    xy = rows[["x", "y"]].to_numpy(float)
-    dates = np.unique(year)
-    range_m, nugget, identified = spatial_structure(
-        [standard[year == d] for d in dates], [xy[year == d] for d in dates]
-    )
-    return Residuals(
-        scale, power, floor, range_m, nugget, between_dates(standard, rows["plot"].to_numpy(str), year), identified
-    )
+    Size comes from plots left out; structure from plots fitted, because left-out residuals carry the parameters' error,
+    which all plots share and which is counted elsewhere.
+    """
+    standard = residual / sample.sd
+    rho = between_dates(standard, sample.plot, sample.year)
+    together = np.where(sample.year[:, None] == sample.year[None, :], 1.0, rho)
+    level = spatial_structure(standard, sample.xy, gradient / sample.sd[:, None], sample.patch, together=together)
+    found = {"between_dates": rho, "change_scale": 1.0, "level": level, "change": level}
+    years = np.unique(sample.year)
+    if len(years) < 2:
+        return found
+    early, late = sample.pairs(int(years[0]), int(years[-1]))
+    if len(early) >= 8:
+        sd = np.maximum(difference_sd(sample.sd[early], sample.sd[late], rho), 1e-6 * sample.sd[late])
+        change = (residual[late] - residual[early]) / sd
+        columns = (gradient[late] - gradient[early]) / sd[:, None]
+        free = max(len(change) - np.linalg.matrix_rank(columns), 1)
+        found["change_scale"] = float(np.sqrt((change**2).sum() / free))
+        found["change"] = spatial_structure(change, sample.xy[late], columns, sample.patch[late])
+    return found
 
 
 def _aligned(influence: np.ndarray, groups: np.ndarray, names: np.ndarray) -> np.ndarray:

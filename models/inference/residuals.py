@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How residuals of unit variance hang together, told in two ways that an estimate is held against.
+
+    As a field: two places d metres apart correlate with (1 - nugget) exp(-3 d / range_m), and 1 at the same plot;
+    `identified` is False where a structure without spatial correlation fits the plots as well.
+    As patches: a whole stand has the share `patch` of its residual in common (its species mix, soil, history), stands are
+    independent. Plots of one cluster and stratum tell the share.
+    """
+
+    range_m: float
+    nugget: float
+    identified: bool
+    patch: float
 
 
 @dataclass(frozen=True)
 class Residuals:
     """A model of the residuals at plot support.
 
-    sd = scale x max(mean, floor) ** power; correlation of two places d metres apart = (1 - nugget) exp(-3 d / range_m),
-    1 at distance zero; correlation of two dates at one place = between_dates.
+    sd = scale x max(mean, floor) ** power; two dates at one place correlate with `between_dates`. The change of the
+    residual between two dates has an SD of change_scale x sqrt(s1^2 + s2^2 - 2 between_dates s1 s2) and a spatial
+    structure of its own: noise of the sensors does not persist as the forest's own departures do.
     """
 
     scale: float
     power: float
     floor: float
-    range_m: float
-    nugget: float
     between_dates: float
-    identified: bool
+    change_scale: float
+    level: Structure
+    change: Structure
 
     def sd(self, mean: np.ndarray) -> np.ndarray:
         """Residual standard deviation (same shape as `mean`, same unit)."""
         return self.scale * np.maximum(mean, self.floor) ** self.power
+
+    def change_sd(self, first_sd: np.ndarray, second_sd: np.ndarray) -> np.ndarray:
+        """Standard deviation of the change of the residual, from the standard deviations at two dates."""
+        return self.change_scale * difference_sd(first_sd, second_sd, self.between_dates)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping) -> Residuals:
+        return cls(**{**plain, "level": Structure(**plain["level"]), "change": Structure(**plain["change"])})
+
+
+def difference_sd(first_sd: np.ndarray, second_sd: np.ndarray, rho: float | np.ndarray) -> np.ndarray:
+    """Standard deviation of a difference of two correlated quantities."""
+    return np.sqrt(np.maximum(first_sd**2 + second_sd**2 - 2 * rho * first_sd * second_sd, 0.0))
 
 
 def correlation(distance_m: np.ndarray, range_m: float) -> np.ndarray:
@@ -52,62 +84,80 @@ def spread_of(residual: np.ndarray, mean: np.ndarray) -> tuple[float, float, flo
 
 
 def spatial_structure(
-    standardised: list[np.ndarray], places: list[np.ndarray], *, allowance: float = 0.5
-) -> tuple[float, float, bool]:
-    """Range (m) and nugget share of standardised residuals, towards the upper end of what the plots allow.
+    standardised: np.ndarray,
+    xy: np.ndarray,
+    columns: np.ndarray,
+    patch: np.ndarray,
+    *,
+    together: np.ndarray | None = None,
+    allowance: float = 0.5,
+) -> Structure:
+    """Range and nugget of standardised residuals, towards the upper end of what the plots allow.
 
-    Restricted likelihood of a constant mean with exponential correlation and nugget, on a grid; among the pairs whose
-    log-likelihood lies within `allowance` of the best, the one with the largest correlation at typical plot spacing
-    is taken, because too short a range makes intervals too narrow (the range is poorly identified from plots).
+    Restricted likelihood with the regression's own columns, on a grid; among the pairs whose log-likelihood lies within
+    `allowance` of the best, the one with the largest correlation at 200 m is taken, because too short a range makes
+    intervals too narrow and plots identify it poorly.
 
     Parameters
     ----------
-    standardised, places : per date, residuals (n,) of unit variance and coordinates (n, 2) in metres.
-
-    Returns
-    -------
-    range_m, nugget, identified
-        `identified` is False when a model without spatial correlation fits as well.
+    standardised : (n,) residuals divided by their standard deviation
+    xy : (n, 2) coordinates, metres
+    columns : (n, p) gradient of the mean with respect to the parameters, divided by the same standard deviation
+    patch : (n,) patch that each row is in
+    together : (n, n), optional
+        Correlation of the rows' dates (1 for the same date).
     """
-    usable = [(z, xy) for z, xy in zip(standardised, places, strict=True) if len(z) >= 5]
-    if not usable:
-        return 1.0, 1.0, False
-    spacing = [_nearest_distance(xy) for _, xy in usable]
-    shortest = max(min(float(np.median(d)) for d in spacing), 10.0)
-    extent = max(float(np.ptp(xy, axis=0).max()) for _, xy in usable)
-    ranges = np.geomspace(shortest, max(extent, 2 * shortest), 12)
+    n = len(standardised)
+    distance = cdist(xy, xy)
+    apart = distance[distance > 1.0]
+    if n < columns.shape[1] + 4 or apart.size == 0:
+        return Structure(1.0, 1.0, False, 0.0)
+    together = np.ones((n, n)) if together is None else together
+    nearest = np.where(distance > 1.0, distance, np.inf).min(axis=1)
+    shortest = max(float(np.median(nearest)), 10.0)
+    ranges = np.geomspace(shortest, max(float(apart.max()), 2 * shortest), 10)
     nuggets = np.linspace(0.0, 1.0, 11)
-    likelihood = np.array([[_restricted(usable, r, v) for v in nuggets] for r in ranges])
+    columns = columns[:, np.abs(columns).max(axis=0) > 1e-12]
+    same_place = (distance <= 1.0).astype(float)
+    likelihood = np.full((len(ranges), len(nuggets)), -np.inf)
+    for row, range_m in enumerate(ranges):
+        smooth = correlation(distance, range_m)
+        for col, nugget in enumerate(nuggets):
+            if nugget == 1.0 and row:
+                likelihood[row, col] = likelihood[0, col]
+                continue
+            matrix = together * ((1 - nugget) * smooth + nugget * same_place)
+            likelihood[row, col] = _restricted(standardised, columns, matrix)
     best = likelihood.max()
-    pure_nugget = likelihood[:, -1].max()
     reach = correlation(np.array(200.0), ranges)[:, None] * (1 - nuggets)[None, :]
     candidates = np.where(likelihood >= best - allowance, reach, -1.0)
     row, col = np.unravel_index(int(candidates.argmax()), candidates.shape)
-    return float(ranges[row]), float(nuggets[col]), bool(best - pure_nugget > 1.0)
+    field = float(ranges[row]), float(nuggets[col])
+    near = (patch[:, None] == patch[None, :]) & (distance > 1.0) & (together == 1.0)
+    return Structure(*field, bool(best - likelihood[0, -1] > 1.0), _shared_in(near, standardised, field))
 
 
-def _nearest_distance(xy: np.ndarray) -> np.ndarray:
-    distance = cdist(xy, xy)
-    np.fill_diagonal(distance, np.inf)
-    return distance.min(axis=1)
+def _shared_in(near: np.ndarray, z: np.ndarray, field: tuple[float, float]) -> float:
+    """Correlation of plots of one patch; what the field says of 100 m where fewer than eight pairs tell."""
+    first, second = np.nonzero(np.triu(near))
+    if len(first) < 8:
+        return float((1 - field[1]) * correlation(np.array(100.0), field[0]))
+    return float(np.clip(2 * (z[first] * z[second]).sum() / (z[first] ** 2 + z[second] ** 2).sum(), 0.0, 1.0))
 
 
-def _restricted(usable: list[tuple[np.ndarray, np.ndarray]], range_m: float, nugget: float) -> float:
-    """Mean over dates of the restricted log-likelihood with the variance profiled out."""
-    total = 0.0
-    for z, xy in usable:
-        n = len(z)
-        matrix = (1 - nugget) * correlation(cdist(xy, xy), range_m)
-        np.fill_diagonal(matrix, 1.0 + 1e-6)
-        lower = np.linalg.cholesky(matrix)
-        ones = np.linalg.solve(lower, np.ones(n))
-        white = np.linalg.solve(lower, z)
-        information = ones @ ones
-        white = white - ones * (ones @ white) / information
-        total += -0.5 * (
-            (n - 1) * np.log(white @ white / (n - 1)) + 2 * np.log(np.diag(lower)).sum() + np.log(information)
-        )
-    return total / len(usable)
+def _restricted(z: np.ndarray, columns: np.ndarray, matrix: np.ndarray) -> float:
+    """Restricted log-likelihood with the variance profiled out; -inf where the correlations cannot be."""
+    n, p = len(z), columns.shape[1]
+    try:
+        lower = np.linalg.cholesky(matrix + 1e-6 * np.eye(n))
+        white = solve_triangular(lower, np.column_stack([columns, z]), lower=True)
+        inner = np.linalg.cholesky(white[:, :p].T @ white[:, :p] + 1e-9 * np.eye(p))
+    except np.linalg.LinAlgError:
+        return -np.inf
+    half = solve_triangular(inner, white[:, :p].T @ white[:, p], lower=True)
+    squares = float(white[:, p] @ white[:, p] - half @ half)
+    logs = 2 * np.log(np.diag(lower)).sum() + 2 * np.log(np.diag(inner)).sum()
+    return -0.5 * ((n - p) * np.log(max(squares, 1e-12) / (n - p)) + logs)
 
 
 def between_dates(standardised: np.ndarray, plot: np.ndarray, date: np.ndarray) -> float:

@@ -1,8 +1,10 @@
 """Stands and projects: mean, total, standard error and interval from sums over pixels.
 
-The variance of a mean has three parts here: what the sample of plots leaves open about the parameters, what all plots
-share (allometry, height model, wood density), and the residual, which is correlated in space. Residuals belong to the
-plot's area: the nugget part of a stand's mean is s^2 x nugget x plot area / stand area, never divided by pixels.
+The error of a region's mean is what the plots' residuals do to the parameters, minus the region's own mean residual.
+Both come from one correlated field, so they are taken together: plots near a stand pull the model towards it, and over a
+whole region residuals that reach far are partly in the intercept already. The cluster jackknife, which assumes no
+structure, is a floor under the result. Errors that all plots share (allometry, height model, wood density) come on top.
+Residuals belong to the plot's area: the nugget part is s^2 x nugget x plot area / area, never divided by pixels.
 
 References
 ----------
@@ -19,8 +21,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import t as student
 
-from models.inference.fitted import TargetModel
-from models.inference.residuals import correlation
+from models.inference.fitted import Sample, SetModel, TargetModel
+from models.inference.residuals import Structure, correlation
 
 SELF_DISTANCE = 0.5214
 """Mean distance of two random points of a unit square: stands for the pairs inside one lattice cell."""
@@ -54,8 +56,26 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Field:
+    """Where a region's residuals are: points (m, 2), weights (m,) in target units that add up to the mean residual SD,
+    the distance (m,) that stands for a point's pair with itself, and the sum of weights of each stand (k,)."""
+
+    points: np.ndarray
+    weight: np.ndarray
+    self_distance: np.ndarray
+    stands: np.ndarray
+
+
+NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0))
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """A mean per hectare with the parts of its variance and a two-sided interval."""
+    """A mean per hectare with the parts of its variance and a two-sided interval.
+
+    sampling_variance : parameters, by the cluster jackknife; residual_variance : what the residuals add to it;
+    shared_variance : errors that all plots share.
+    """
 
     mean: float
     se: float
@@ -83,75 +103,116 @@ def lattice(geometry, *, points: int = 80) -> Region:
     return Region(np.array([[centre.x, centre.y]]), float(np.sqrt(max(geometry.area, 1e-6))))
 
 
-def mean_correlation(region: Region, range_m: float) -> float:
-    """Mean correlation of two random points of a region, without nugget."""
-    distance = cdist(region.points, region.points)
-    np.fill_diagonal(distance, SELF_DISTANCE * region.spacing_m)
-    return float(correlation(distance, range_m).mean())
-
-
-def stand_estimate(
-    sums: Sums, region: Region, model: TargetModel, *, confidence_percent: float, lowest: float = -np.inf
-) -> Estimate:
-    """Mean per hectare of a stand over its covered part; `lowest` bounds the interval (0 for a stock)."""
-    return _estimate(sums, model, _stand_residual(sums, region, model), confidence_percent, lowest)
-
-
-def project_estimate(
+def region_estimate(
     sums: Sequence[Sums],
     regions: Sequence[Region],
     model: TargetModel,
     *,
+    years: Sequence[int],
     confidence_percent: float,
     lowest: float = -np.inf,
+    points: int = 2500,
 ) -> Estimate:
-    """Mean per hectare of several stands together, with the correlation between them."""
+    """Mean per hectare of one stand, or of several together, over what is covered of them.
+
+    Parameters
+    ----------
+    years : one year for a stock, two for a change between them
+    lowest : bound of the interval (0 for a stock)
+    points : lattice points over all regions together, at most about
+    """
     whole = sums[0]
     for part in sums[1:]:
         whole = whole + part
-    return _estimate(whole, model, _project_residual(sums, regions, model), confidence_percent, lowest)
-
-
-def _estimate(sums: Sums, model: TargetModel, residual: float, confidence_percent: float, lowest: float) -> Estimate:
-    mean = sums.value / sums.covered_ha
-    gradient = sums.gradient / sums.covered_ha
+    gradient = whole.gradient / whole.covered_ha
     sampling = float(((model.influence @ gradient) ** 2).sum())
     shared = float(((model.shared @ gradient) ** 2).sum())
-    se = float(np.sqrt(sampling + shared + residual))
+    errors = []
+    for number, (one, place) in enumerate(zip(model.sets, model.slices(), strict=True)):
+        field = _field(sums, regions, number, whole.covered_ha, points)
+        nugget = whole.s2[number] * one.plot_ha / whole.covered_ha**2
+        errors.append(max(_set_variance(one, gradient[place], field, nugget, years), 0.0))
+    sizes = np.sqrt(errors)
+    residual = max(float(sizes @ model.between_sets @ sizes) - sampling, 0.0)
+    mean, se = whole.value / whole.covered_ha, float(np.sqrt(sampling + shared + residual))
     reach = float(student.ppf(0.5 + confidence_percent / 200, model.degrees_of_freedom)) * se
     return Estimate(mean, se, max(mean - reach, lowest), max(mean + reach, lowest), sampling, shared, residual)
 
 
-def _stand_residual(sums: Sums, region: Region, model: TargetModel) -> float:
-    """Residual variance of a stand mean; the fields of two predictor sets count as one (the cautious case)."""
-    correlated = nugget = 0.0
-    for one, s, s2 in zip(model.sets, sums.s, sums.s2, strict=True):
-        structure = one.residuals
-        correlated += s * np.sqrt((1 - structure.nugget) * mean_correlation(region, structure.range_m))
-        nugget += s2 * structure.nugget * one.plot_ha
-    return float((correlated**2 + nugget) / sums.covered_ha**2)
-
-
-def _project_residual(
-    sums: Sequence[Sums], regions: Sequence[Region], model: TargetModel, *, points: int = 2500
-) -> float:
-    """Residual variance of the mean of many stands: a double sum over a few lattice points per stand."""
+def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:
     share = max(points // max(len(regions), 1), 1)
-    places, weights, own, nugget = [], [], [], 0.0
-    range_m = max(one.residuals.range_m for one in model.sets)
+    places, weights, own, stands = [], [], [], []
     for part, region in zip(sums, regions, strict=True):
-        picked = region.points[:: max(len(region.points) // share, 1)]
-        size = sum(s * np.sqrt(1 - one.residuals.nugget) for one, s in zip(model.sets, part.s, strict=True))
+        if part.s[number] <= 0:
+            continue
+        picked = region.points[:: max(-(-len(region.points) // share), 1)]
         places.append(picked)
-        weights.append(np.full(len(picked), size / len(picked)))
+        stands.append(part.s[number] / covered_ha)
+        weights.append(np.full(len(picked), part.s[number] / covered_ha / len(picked)))
         own.append(np.full(len(picked), SELF_DISTANCE * region.spacing_m * np.sqrt(len(region.points) / len(picked))))
-        nugget += sum(s2 * one.residuals.nugget * one.plot_ha for one, s2 in zip(model.sets, part.s2, strict=True))
-    xy, weight, self_distance = np.vstack(places), np.concatenate(weights), np.concatenate(own)
+    if not places:
+        return NOWHERE
+    return Field(np.vstack(places), np.concatenate(weights), np.concatenate(own), np.array(stands))
+
+
+def _set_variance(one: SetModel, gradient: np.ndarray, field: Field, nugget: float, years: Sequence[int]) -> float:
+    """Variance of (effect of the plots' residuals on the mean) minus (mean residual of the region), for one set."""
+    sample, residuals = one.sample, one.residuals
+    pull = sample.influence @ gradient
+    dates = np.where(sample.year[:, None] == sample.year[None, :], 1.0, residuals.between_dates)
+    if len(years) == 1:
+        seen = np.where(sample.year == years[0], 1.0, residuals.between_dates)
+        rows = np.arange(len(pull))
+        return _larger_variance(pull, sample, rows, dates, field, nugget, residuals.level, seen)
+    early, late = sample.pairs(*years)
+    sd = residuals.change_sd(sample.sd[early], sample.sd[late])
+    change = (pull[late] / sample.sd[late] - pull[early] / sample.sd[early]) / 2
+    rest = pull.copy()
+    rest[late] -= change * sample.sd[late]
+    rest[early] += change * sample.sd[early]
+    same, ones = np.ones((len(early), len(early))), np.ones(len(pull))
+    moving = _larger_variance(change * sd, sample, late, same, field, nugget, residuals.change, ones[: len(late)])
+    return moving + _larger_variance(rest, sample, np.arange(len(rest)), dates, NOWHERE, 0.0, residuals.level, ones)
+
+
+def _larger_variance(
+    pull: np.ndarray,
+    sample: Sample,
+    rows: np.ndarray,
+    dates: np.ndarray,
+    field: Field,
+    nugget: float,
+    structure: Structure,
+    seen: np.ndarray,
+) -> float:
+    """Variance of pull . e(plots) - weight . e(field), e of unit variance: as a field or as patches, whichever is larger.
+
+    Parameters
+    ----------
+    rows : rows of the sample that `pull` (n,) stands for
+    dates : (n, n) correlation of the rows' dates; seen : (n,) of each row's date with the field's
+    nugget : what the field's nugget would be if all correlation were nugget
+    """
+    xy, patch = sample.xy[rows], sample.patch[rows]
+    smooth = 1 - structure.nugget
+    apart = cdist(xy, xy)
+    same_plot = apart <= 1.0
+    as_field = dates * (smooth * correlation(apart, structure.range_m) + structure.nugget * same_plot)
+    field_variance = float(pull @ as_field @ pull) + structure.nugget * nugget
+    if len(field.weight):
+        across = correlation(cdist(xy, field.points), structure.range_m) @ field.weight
+        field_variance += smooth * (_double_sum(field, structure.range_m) - 2 * float((pull * seen) @ across))
+    in_patch = patch[:, None] == patch[None, :]
+    as_patches = dates * (structure.patch * in_patch + (1 - structure.patch) * same_plot)
+    patch_variance = float(pull @ as_patches @ pull) + structure.patch * float((field.stands**2).sum())
+    return max(field_variance, patch_variance + (1 - structure.patch) * nugget)
+
+
+def _double_sum(field: Field, range_m: float) -> float:
     total = 0.0
-    for start in range(0, len(xy), 1000):
+    for start in range(0, len(field.weight), 1000):
         rows = slice(start, start + 1000)
-        distance = cdist(xy[rows], xy)
-        distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = self_distance[rows]
-        total += float(weight[rows] @ correlation(distance, range_m) @ weight)
-    covered = sum(part.covered_ha for part in sums)
-    return (total + nugget) / covered**2
+        distance = cdist(field.points[rows], field.points)
+        distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = field.self_distance[rows]
+        total += float(field.weight[rows] @ correlation(distance, range_m) @ field.weight)
+    return total

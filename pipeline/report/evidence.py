@@ -43,18 +43,12 @@ def model_section(material: Material) -> str:
 def _target(name: str, material: Material) -> dict:
     model, about = material.models[name], TARGETS[name]
     units, left_out = about["units"], material.left_out[name]
-    counts = model.get("counts", {})
-    freedom = max(model["clusters"] - 1, 1)
     return {
         "title": about["title"],
         "units": units,
-        "intro": (
-            f"{counts.get('rows', len(left_out))} measurements of {counts.get('plots', left_out['plot'].nunique())} plots in "
-            f"{counts.get('clusters', model['clusters'])} clusters; {model['regressor']} regression"
-            + (f" on the {TRANSFORMS[model['transform']]} scale" if model["transform"] != "none" else "")
-            + f". Intervals use Student's t with {freedom} degrees of freedom (clusters less one)."
-        ),
+        "intro": _fitted_sentence(model),
         "sets": [_set_row(one, units) for one in model["sets"]],
+        "structures": [row for one in model["sets"] for row in _structure_rows(one)],
         "charts": [_set_charts(one, left_out, units) for one in model["sets"]],
         "plots": _plot_map(name, material, units),
         "variances": _variance_rows(name, material, units),
@@ -63,11 +57,20 @@ def _target(name: str, material: Material) -> dict:
     }
 
 
-TRANSFORMS = {"sqrt": "square-root", "log": "logarithmic"}
+TRANSFORMS = {"none": "", "sqrt": " on the square-root scale", "log": " on the logarithmic scale"}
+
+
+def _fitted_sentence(model: Mapping) -> str:
+    counts, scale = model["counts"], TRANSFORMS.get(model["transform"], f" (transform {model['transform']})")
+    return (
+        f"{counts['rows']} measurements of {counts['plots']} plots in {counts['clusters']} clusters; "
+        f"{model['regressor']} regression{scale}. Intervals use Student's t with {max(model['clusters'] - 1, 1)} "
+        "degrees of freedom, one less than the clusters of the smallest predictor set."
+    )
 
 
 def _set_row(one: Mapping, units: str) -> dict:
-    scores, residual = one["scores"], one["residuals"]
+    scores = one["scores"]
     return {
         "name": one["name"],
         "predictors": ", ".join(one["predictors"]),
@@ -77,11 +80,26 @@ def _set_row(one: Mapping, units: str) -> dict:
         "bias": f"{words.number(scores['bias'], digits=2, signed=True)} {units} "
         f"({words.number(scores['bias_percent'], digits=2, signed=True)} %)",
         "r2": "–" if scores["r2"] is None else f"{scores['r2']:.2f}".replace("-", words.MINUS),
-        "range": f"{words.number(residual['range_m'], digits=2)} m",
-        "nugget": f"{100 * residual['nugget']:.0f} %",
-        "identified": "yes" if residual["identified"] else "no: a cautious value",
-        "between": f"{residual['between_dates']:.2f}",
     }
+
+
+def _structure_rows(one: Mapping) -> list[dict]:
+    """How residuals hang together in space: at one date, and where there are several, of their change."""
+    residual = one["residuals"]
+    kinds = [("one date", residual["level"])]
+    if len(one["dates"]) > 1:
+        kinds.append(("change between dates", residual["change"]))
+    return [
+        {
+            "name": one["name"],
+            "of": of,
+            "range": f"{words.number(structure['range_m'], digits=2)} m",
+            "nugget": f"{100 * structure['nugget']:.0f} %",
+            "identified": "yes" if structure["identified"] else "no: a cautious value",
+            "between": f"{residual['between_dates']:.2f}" if len(one["dates"]) > 1 else words.MISSING,
+        }
+        for of, structure in kinds
+    ]
 
 
 def _set_charts(one: Mapping, left_out: pd.DataFrame, units: str) -> dict:
@@ -94,7 +112,8 @@ def _set_charts(one: Mapping, left_out: pd.DataFrame, units: str) -> dict:
     for name, colour, part in groups:
         observed, predicted = part["observed"].to_numpy(float), part["predicted"].to_numpy(float)
         labels = [
-            f"plot {row.plot}, {row.year}: measured {words.number(row.observed)}, predicted {words.number(row.predicted)} {units}"
+            f"plot {row.plot}, {row.year}: measured {words.number(row.observed)}, "
+            f"predicted {words.number(row.predicted)} {units}"
             for row in part.itertuples()
         ]
         against.append(Series(name, colour, predicted, observed, labels=labels))
@@ -184,13 +203,14 @@ def _truth_row(row: Mapping) -> dict:
     title, units = words.estimand(row["estimand"])
     low, high, mean, true = (row[f"project_{name}"] for name in ("low", "high", "mean", "truth"))
     width = (high - low) / 4 if None not in (low, high) else None
+    mean, shown_low, shown_high = (words.number(value, error=width) for value in (mean, low, high))
     return {
         "title": title,
         "n": row["n"],
         "bias": f"{words.number(row['bias_percent'], digits=2, signed=True)} %",
         "coverage": f"{words.number(row['coverage_percent'], digits=2)} %",
         "truth": f"{words.number(true, error=width)} {units}",
-        "mean": f"{words.number(mean, error=width)} ({words.number(low, error=width)} to {words.number(high, error=width)}) {units}",
+        "mean": f"{mean} ({shown_low} to {shown_high}) {units}",
         "inside": "yes" if None not in (low, high, true) and low <= true <= high else "no",
     }
 
@@ -318,15 +338,16 @@ or heights),
 so it is not in the intervals.</p>{% endif %}
 {% endif %}
 <h3>What the model leaves unexplained</h3>
+{% if loop.first %}
 <p class="note">Residuals of neighbouring places are alike up to the range (where their correlation has fallen to 5
-%); the nugget
-is the share that is not. Where plots cannot tell the range, a cautious (long) one is taken.</p>
-<div class="scroll"><table><thead><tr><th>Predictor set</th><th class="n">Range</th><th class="n">Nugget</th>
-<th>Range identified by the plots</th><th class="n">Correlation between dates</th></tr></thead><tbody>
-{% for one in target.sets %}
-<tr><td>{{ one.name }}</td><td class="n">{{ one.range }}</td><td
-class="n">{{ one.nugget }}</td><td>{{ one.identified }}</td>
-<td class="n">{{ one.between }}</td></tr>
+%); the nugget is the share that is not. Where plots cannot tell the range, a cautious (long) one is taken.</p>
+{% endif %}
+<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Residuals of</th><th class="n">Range</th>
+<th class="n">Nugget</th><th>Range identified by the plots</th><th class="n">Correlation between dates</th>
+</tr></thead><tbody>
+{% for one in target.structures %}
+<tr><td>{{ one.name }}</td><td>{{ one.of }}</td><td class="n">{{ one.range }}</td><td class="n">{{ one.nugget }}</td>
+<td>{{ one.identified }}</td><td class="n">{{ one.between }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 {% endfor %}

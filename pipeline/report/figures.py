@@ -237,7 +237,8 @@ def _pointwise(series: Sequence[Series], x_title: str, y_title: str, *, equal: b
     if equal:
         x = y = np.concatenate([x, y])
     else:
-        y = np.append(y, [0.0, -np.abs(y).max(), np.abs(y).max()])
+        reach = float(np.abs(y).max()) if y.size else 1.0
+        y = np.array([-reach, reach])
     chart, parts = _plane(x, y, x_title, y_title)
     parts.append(_reference_line(chart, equal=equal))
     for one in series:
@@ -262,16 +263,21 @@ def ranked(values: Series, colours: Sequence[str], *, x_title: str, limits: tupl
     ticks = nice_breaks(*limits, classes=4)
     chart = Chart((ticks[0], ticks[-1]), (-1.0, float(max(len(order), 1))), height=520.0, left=14.0)
     parts = _vertical_ticks(chart, ticks, x_title)
-    if ticks[0] <= 0 <= ticks[-1]:
+    if ticks[0] < 0 < ticks[-1]:
         (a, b), (_, d) = chart.at(0.0, chart.y[0]), chart.at(0.0, chart.y[1])
         parts.append(f'<path class="line" d="M{a:.1f} {b:.1f}V{d:.1f}"/>')
     radius = min(3.4, max(1.2, 200 / max(len(order), 1)))
+    cut = int(((values.low[order] < ticks[0]) | (values.high[order] > ticks[-1])).sum())
+    if cut:
+        parts.append(f'<text x="{chart.left:g}" y="{chart.top + 8:g}">{cut} reach beyond the axis</text>')
     for rank, number in enumerate(order):
         low, mean, high = np.clip([values.low[number], values.x[number], values.high[number]], ticks[0], ticks[-1])
         (a, y), (b, _), (c, _) = chart.at(low, rank), chart.at(mean, rank), chart.at(high, rank)
+        paint = f'stroke="{colours[number]}" fill="{colours[number]}"'
         parts.append(
-            f'<g stroke="{colours[number]}" fill="{colours[number]}"><path stroke-width="1.2" d="M{a:.1f} {y:.1f}H{c:.1f}"/>'
-            f'<circle cx="{b:.1f}" cy="{y:.1f}" r="{radius:.1f}" stroke="none"/><title>{escape(values.labels[number])}</title></g>'
+            f'<g {paint}><path stroke-width="1.2" d="M{a:.1f} {y:.1f}H{c:.1f}"/>'
+            f'<circle cx="{b:.1f}" cy="{y:.1f}" r="{radius:.1f}" stroke="none"/>'
+            f"<title>{escape(values.labels[number])}</title></g>"
         )
     return _svg(chart, parts, f"{values.name}: {x_title}")
 
@@ -295,7 +301,9 @@ def density(x: np.ndarray, y: np.ndarray, *, x_title: str, y_title: str, cells: 
 
 
 def _plane(x: np.ndarray, y: np.ndarray, x_title: str, y_title: str) -> tuple[Chart, list[str]]:
-    ticks_x, ticks_y = (nice_breaks(float(part.min()), float(part.max()), classes=5) for part in (x, y))
+    ticks_x, ticks_y = (
+        nice_breaks(float(part.min()), float(part.max()), classes=5) if part.size else [0.0, 1.0] for part in (x, y)
+    )
     chart = Chart((ticks_x[0], ticks_x[-1]), (ticks_y[0], ticks_y[-1]))
     parts = _vertical_ticks(chart, ticks_x, x_title)
     for tick in ticks_y:

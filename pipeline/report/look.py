@@ -54,7 +54,8 @@ a { color: var(--accent); }
 .unit { font-size: 0.82em; }
 .note { font-size: 14px; }
 .lead { color: var(--quiet); margin: 0; max-width: none; }
-.headline { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 12px; margin: 22px 0 12px; }
+.headline { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 12px; }
+header .headline { margin: 22px 0 12px; }
 .headline > div { background: var(--tint); border-left: 4px solid var(--accent); padding: 12px 16px; }
 .headline .sink { border-color: var(--sink); }
 .headline .source { border-color: var(--source); }
@@ -65,6 +66,7 @@ a { color: var(--accent); }
 .scroll { overflow-x: auto; margin: 10px 0; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: middle; }
+th .unit { white-space: nowrap; }
 th { font-weight: 600; vertical-align: bottom; border-bottom: 2px solid var(--ink); line-height: 1.25; }
 td.n, th.n { text-align: right; }
 td.n, td.w { white-space: nowrap; }
@@ -112,11 +114,13 @@ svg.chart { display: block; width: 100%; height: auto; font: 12.5px system-ui, "
 #view-a:focus-visible ~ .switch .a, #view-b:focus-visible ~ .switch .b { outline: 3px solid #e3a53a; }
 #view-a:checked ~ .legend.b, #view-b:checked ~ .legend.a { display: none; }
 .standmap .legend { grid-column: 1 / -1; }
+.standmap .map { align-self: start; }
+.standmap .beside .legend { grid-column: auto; }
 .standmap path.stand { fill: var(--a); stroke: #fff; stroke-width: 1.4; cursor: pointer; }
 #view-b:checked ~ .map path.stand { fill: var(--b); }
 .standmap path.stand.chosen { stroke: #111; stroke-width: 5; }
 .standmap .said { font-size: 14px; white-space: pre-line; font-variant-numeric: tabular-nums; min-height: 9em; }
-.standmap .ranks { max-width: 480px; }
+.standmap .ranks { max-width: 480px; margin-top: 12px; }
 .filters { display: none; flex-wrap: wrap; gap: 10px 18px; margin: 14px 0 4px; font-size: 14px; align-items: center; }
 .js .filters { display: flex; }
 .filters input, .filters select { font: inherit; padding: 7px 9px; border: 1px solid var(--quiet); max-width: 100%; }
@@ -124,15 +128,16 @@ svg.chart { display: block; width: 100%; height: auto; font: 12.5px system-ui, "
 #stands-table td:first-child, #stands-table th:first-child { position: sticky; left: 0; background: var(--paper); }
 #stands-table tr.chosen td { background: #fdf1d8; }
 #stands-table thead th { font-size: 13px; }
-#stands-table th button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
-  text-align: inherit; }
+#stands-table th button { font: inherit; color: inherit; background: none; border: 0; padding: 0;
+  cursor: pointer; text-align: inherit; }
 #stands-table th button::after { content: " \\2195"; color: var(--quiet); }
 #stands-table th[aria-sort="ascending"] button::after { content: " \\2191"; color: var(--ink); }
 #stands-table th[aria-sort="descending"] button::after { content: " \\2193"; color: var(--ink); }
 .tall { max-height: 620px; overflow: auto; border-bottom: 1px solid var(--line); }
 .tall thead th { position: sticky; top: 0; background: var(--paper); z-index: 1; }
 .tall thead th:first-child { z-index: 2; }
-svg.interval { display: block; fill: var(--accent); stroke: var(--accent); stroke-width: 2; overflow: visible; }
+svg.interval { display: block; margin-left: auto; }
+svg.interval { fill: var(--accent); stroke: var(--accent); stroke-width: 2; overflow: visible; }
 svg.interval .zero { stroke: #9aa5a0; stroke-width: 1; }
 .is-sink { color: var(--sink); font-weight: 600; }
 .is-source { color: var(--source); font-weight: 600; }
@@ -170,7 +175,8 @@ footer { margin-top: 48px; font-size: 13px; color: var(--quiet); }
   .tall thead th { position: static; }
   #stands-table { font-size: 8pt; }
   #stands-table td, #stands-table th { padding: 2px 4px; }
-  tr, figure { break-inside: avoid; }
+  thead, tr, figure { break-inside: avoid; }
+  h2, h3 { break-after: avoid; }
   .charts { grid-template-columns: repeat(3, 1fr); }
 }
 """

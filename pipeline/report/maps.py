@@ -55,7 +55,9 @@ def groups_of(products: Sequence[Mapping], years: Sequence[int]) -> list[Group]:
         if product["kind"] == kind and (len(product["years"]) > 1 or product["years"][0] in chosen):
             maps.setdefault((kind, product["target"]), []).append(product)
     maps = {key: found if len(found) <= MOST_YEARS else found[-1:] for key, found in maps.items()}
-    values = [(key[0], found) for key, found in maps.items() if key[0] != "forest"]
+    order = ("tree_carbon", "sink", "stock")
+    kinds = sorted((key for key in maps if key[0] != "forest"), key=lambda key: order.index(key[0]))
+    values = [(key[0], maps[key]) for key in kinds]
     groups = [_group_of("sink" if kind == "sink" else "stock", found, 0) for kind, found in values]
     groups += [_group_of("error", found, 1) for _, found in values]
     groups += [_group_of("forest", found, 0) for key, found in maps.items() if key[0] == "forest"]
@@ -65,9 +67,10 @@ def groups_of(products: Sequence[Mapping], years: Sequence[int]) -> list[Group]:
 
 
 NOTES = {
-    "sink": "Positive (green-blue): the forest took up more than it lost. Negative (brown): harvest, fire, death or clearing.",
-    "error": "Of a single pixel. Errors of neighbouring pixels are alike: the error of a stand cannot be computed from these; "
-    "it stands in the table below.",
+    "sink": "Positive (green-blue): the forest took up more than it lost. "
+    "Negative (brown): harvest, fire, death or clearing.",
+    "error": "Of a single pixel. Errors of neighbouring pixels are alike: the error of a stand cannot be computed from "
+    "these; it stands in the table below.",
     "domain": "Outside, the predictors lie beyond what the plots showed: the model extrapolates.",
     "set": "Each pixel is served by the first predictor set that is complete there.",
 }
@@ -156,14 +159,17 @@ def scale_of(values: np.ndarray, kind: str) -> tuple[Sequence[str], list[float]]
     Parameters
     ----------
     values : (n,) finite, of all maps that share the scale; zeros do not count.
-    kind : stock, error, or sink (symmetric about zero).
+    kind : stock (from zero, unless all values lie far above it), error, or sink (symmetric about zero).
     """
     sizes = np.abs(values[values != 0])
     reach = float(np.percentile(sizes, 95 if kind == "sink" else 98)) if sizes.size else 1.0
     if kind == "sink":
         half = nice_half(reach)
-        return SINK_RAMP, [-half, -half / 2, 0.0, half / 2, half]
-    return (ERROR_RAMP if kind == "error" else STOCK_RAMP), nice_breaks(0.0, reach, classes=5)
+        return SINK_RAMP, [-half, 0.0, half]
+    if kind == "error":
+        return ERROR_RAMP, nice_breaks(0.0, reach, classes=5)
+    least = float(np.percentile(sizes, 2)) if sizes.size else 0.0
+    return STOCK_RAMP, nice_breaks(least if least > 0.5 * reach else 0.0, reach, classes=5)
 
 
 def nice_half(reach: float) -> float:
@@ -174,6 +180,7 @@ def nice_half(reach: float) -> float:
 
 def ticks_of(values: np.ndarray, breaks: Sequence[float], kind: str) -> list[tuple[float, str]]:
     """Place in percent and text of each labelled value; the ends say when values lie beyond them."""
+    values = values[values != 0]
     least, most = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     found = []
     for number, value in enumerate(breaks):
@@ -220,7 +227,7 @@ folder of maps.</p>{% endif %}
 {{ group.legend }}
 <div class="maps">
 {% for panel in group.panels %}
-<figure><figcaption>{{ panel.title }}{% if panel.missing > 0 %}
+<figure><figcaption>{{ panel.title }} {% if panel.missing > 0 %}
 <span class="unit">{{ "%.2g"|format(panel.missing) }} % without estimate</span>{% endif %}</figcaption>
 <div class="map"><svg viewBox="{{ view }}" role="img" aria-label="{{ group.title }} {{ panel.title }}">
 <rect width="1000" height="{{ height }}" fill="url(#missing)"/>

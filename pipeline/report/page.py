@@ -238,11 +238,7 @@ def _method(material: Material) -> list[tuple[str, str]]:
     """What was done, one sentence per step, with this study's settings."""
     study, steps = material.study, []
     for name, sensor in study["sensors"].items():
-        steps.append((
-            f"Composite of {name}",
-            f"The {sensor['reducer']} of the clear observations from {sensor['season'][0]} to {sensor['season'][1]} of each year, at "
-            f"least {sensor['min_clear_count']} per pixel; scenes up to {sensor['max_cloud_percent']:g} % cloud.",
-        ))  # fmt: skip
+        steps.append((f"Composite of {name}", _composite_sentence(sensor)))
     if study["lidar"]:
         steps.append(
             ("Lidar", "Heights above ground; metrics per cell, and for plots from the points inside each footprint.")
@@ -261,22 +257,32 @@ def _method(material: Material) -> list[tuple[str, str]]:
     )
     steps.append(("Forest", FOREST_SOURCES[study["forest"]["source"]]))
     steps.append(("Model", "One regression per predictor set; the first set complete at a pixel serves it."))
-    steps.append((
-        "Uncertainty",
-        "Each cluster of plots is left out in turn and all models are fitted anew; stand and project variances add sampling, "
-        "shared errors and residuals that are correlated in space (Breidenbach et al. 2016, doi:10.1016/j.rse.2015.07.026). "
-        "Pixel errors are never summed as if they were independent.",
-    ))  # fmt: skip
+    steps.append(("Uncertainty", UNCERTAINTY))
     if material.stock_target:
         steps.append(("Carbon", _carbon_sentence(study["pools"], material.stock_target)))
     if material.stock_target and material.spans:
         steps.append((
             "Sink",
-            "Stock difference divided by the years between (IPCC 2006, vol. 4, ch. 2, eq. 2.8), both dates together, so that errors "
-            "they share do not count twice.",
+            "Stock difference divided by the years between (IPCC 2006, vol. 4, ch. 2, eq. 2.8), both dates together, "
+            "so that errors they share do not count twice.",
         ))  # fmt: skip
     return steps
 
+
+def _composite_sentence(sensor: Mapping) -> str:
+    first, last = sensor["season"]
+    return (
+        f"The {sensor['reducer']} of the clear observations from {first} to {last} of each year, at least "
+        f"{sensor['min_clear_count']} per pixel; scenes up to {sensor['max_cloud_percent']:g} % cloud."
+    )
+
+
+UNCERTAINTY = (
+    "The error of a stand's or project's mean is what the residuals of the plots do to the model, less the mean "
+    "residual of the place itself, both of one field that is correlated in space (Breidenbach et al. 2016, "
+    "doi:10.1016/j.rse.2015.07.026). Fitting anew without each cluster of plots sets the least it can be; errors that "
+    "all plots share come on top. Pixel errors are never summed as if they were independent."
+)
 
 FOREST_SOURCES = {
     "everywhere": "No definition is set: every pixel counts as forest.",
@@ -291,9 +297,9 @@ def _carbon_sentence(pools: Mapping, stock_target: str) -> str:
     if stock_target == "volume":
         begin = f"Biomass = volume x {pools['expansion_factor_mg_m3']:g} Mg/m3 ({pools['expansion_factor_source']}). "
     return (
-        f"{begin}Tree carbon = aboveground biomass x (1 + {pools['root_shoot']:g}) x {pools['carbon_fraction']:g}; roots: "
-        f"{pools['root_shoot_source']}; carbon fraction: {pools['carbon_fraction_source']}; CO2 = carbon x 44/12. Dead wood, "
-        "litter, soil and wood products are not in it."
+        f"{begin}Tree carbon = aboveground biomass x (1 + {pools['root_shoot']:g}) x {pools['carbon_fraction']:g}; "
+        f"roots: {pools['root_shoot_source']}; carbon fraction: {pools['carbon_fraction_source']}; "
+        "CO2 = carbon x 44/12. Dead wood, litter, soil and wood products are not in it."
     )
 
 
@@ -393,7 +399,8 @@ METHOD = """
 <ul>{% for name, text in steps %}<li><b>{{ name }}.</b> {{ text }}</li>{% endfor %}</ul>
 {% if sources %}<h3>Sources and licences</h3>
 <div class="scroll"><table><thead><tr><th>What</th><th>From</th><th>Licence</th><th>Citation</th></tr></thead><tbody>
-{% for one in sources %}<tr><td>{{ one.what }}</td><td>{{ one.origin }}</td><td>{{ one.licence }}</td><td>{{ one.citation }}</td></tr>
+{% for one in sources %}
+<tr><td>{{ one.what }}</td><td>{{ one.origin }}</td><td>{{ one.licence }}</td><td>{{ one.citation }}</td></tr>
 {% endfor %}
 </tbody></table></div>{% endif %}
 <h3>Files beside this page</h3>

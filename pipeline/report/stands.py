@@ -105,9 +105,9 @@ def direction_sentence(stands: pd.DataFrame, first: int, last: int, study: dict)
     side = (100 - study["model"]["confidence_percent"]) / 2
     by_chance = words.number(judged * side / 100, digits=2)
     return (
-        f"{first} to {last}: of {judged} stands with an estimate, {sinks} are flagged as sinks, {sources} as sources, and "
-        f"{neither} cannot be told from zero. Had no stand changed, chance alone would still flag about {by_chance} of "
-        f"{judged} as sinks and about {by_chance} as sources ({side:g} % on each side)."
+        f"{first} to {last}: of {judged} stands with an estimate, {sinks} are flagged as sinks, {sources} as sources, "
+        f"and {neither} cannot be told from zero. Had no stand changed, chance alone would still flag about "
+        f"{by_chance} of {judged} as sinks and about {by_chance} as sources ({side:g} % on each side)."
     )
 
 
@@ -292,8 +292,8 @@ for="view-{{ view.letter }}">{{ view.title }}</label>{% endfor %}
 d="{{ shape.path }}"><title>{{ shape.title }}</title></path>
 {% endfor %}</g></svg>
 <span class="bar" style="width:{{ "%.2f"|format(scale[1]) }}%">{{ scale[0] }}</span></div>
-<div class="beside"><div class="said" id="said">Point at a stand or tap it: its values appear here, and its row is
-marked in the table.</div>
+<div class="beside">
+<div class="said" id="said">Point at a stand or tap it: its values appear here and its row is marked.</div>
 <figure class="ranks"><figcaption>Every stand with its {{ confidence }} interval, in rising order</figcaption>
 {% if ranked.kind == "sink" %}<div class="legend"><span class="swatch"><i class="dot"
 style="background:#35938a"></i>sink</span>

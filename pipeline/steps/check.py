@@ -47,7 +47,8 @@ def check(
         "laws": verdicts,
         "truth": _truth(truth, estimated, stock_target) if truth else None,
         "comparisons": [
-            {"name": name, **_compared(settings, maps, arrays, targets, grid_)} for name, settings in comparisons.items()
+            {"name": name, **_compared(settings, maps, arrays, targets, grid_)}
+            for name, settings in comparisons.items()
         ],
     }
     store.write_json(checks, content)
@@ -56,7 +57,9 @@ def check(
         kept = checks.with_name("checks_failed.json")
         store.write_json(kept, content)
         raise RuntimeError(
-            "a law of the results is broken: " + "; ".join(f"{v['name']} ({v['detail']})" for v in broken) + f"; see {kept}"
+            "a law of the results is broken: "
+            + "; ".join(f"{v['name']} ({v['detail']})" for v in broken)
+            + f"; see {kept}"
         )
     log.info("%d laws hold", len(verdicts))
 
@@ -67,7 +70,9 @@ def _zonal(stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: G
     from exactextract.raster import NumPyRasterSource
 
     west, south, east, north = grid.bounds
-    stocks = {(p["target"], p["years"][0]): next(iter(arrays[p["name"]].values())) for p in products if p["kind"] == "stock"}
+    stocks = {
+        (p["target"], p["years"][0]): next(iter(arrays[p["name"]].values())) for p in products if p["kind"] == "stock"
+    }
     shown = {(target, year, year): array for (target, year), array in stocks.items()}
     for target in {target for target, _ in stocks}:
         years = sorted(year for name, year in stocks if name == target)
@@ -76,7 +81,13 @@ def _zonal(stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: G
     found = []
     for (target, first, last), array in shown.items():
         source = NumPyRasterSource(
-            array.astype("float64"), xmin=west, ymin=south, xmax=east, ymax=north, nodata=np.nan, srs_wkt=stands.crs.to_wkt()
+            array.astype("float64"),
+            xmin=west,
+            ymin=south,
+            xmax=east,
+            ymax=north,
+            nodata=np.nan,
+            srs_wkt=stands.crs.to_wkt(),
         )
         means = exact_extract(source, stands[["stand", "geometry"]], ["mean"], include_cols="stand", output="pandas")
         found.append(means.assign(target=target, first_year=first, last_year=last))
@@ -103,6 +114,8 @@ def _compared(settings: dict, maps: Mapping[str, Path], arrays: Mapping, targets
     )
     found = laws.against_map(ours, theirs, lower, upper)
     if found["n"] < 2:
-        raise ValueError(f"comparisons: {settings['file']} and the map share no cell; is its coordinate reference system right?")
+        raise ValueError(
+            f"comparisons: {settings['file']} and the map share no cell; is its coordinate reference system right?"
+        )
     units = targets[settings["target"]]["units"]
     return {"target": settings["target"], "year": settings["year"], "about": settings["about"], "units": units, **found}

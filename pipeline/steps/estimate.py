@@ -43,7 +43,9 @@ def estimate(
     place = grid_.block_window(block)
     wanted = [Product(**product) for product in products]
     fitted = {target: TargetModel.from_plain(store.read_json(path)) for target, path in models.items()}
-    polygons = read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
+    polygons = read_stands(
+        settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
+    )
     canvas = {p.name: {band["name"]: np.full(place.shape, np.nan, "float32") for band in p.bands} for p in wanted}
     rows: list[dict] = []
     for chunk, window in grid_.chunks(place):
@@ -56,9 +58,7 @@ def estimate(
                 canvas[product.name][name][window.within(place).slices] = array.reshape(window.shape)
         for target, model in fitted.items():
             for estimand, found in layers[target].items():
-                rows += partial_rows(
-                    chunk, estimand, covered, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets)
-                )
+                rows += partial_rows(chunk, estimand, covered, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets))
     for product in wanted:
         units = {band["name"]: band["units"] for band in product.bands}
         store.write_raster(maps[product.name], canvas[product.name], geobox=grid_.geobox_of(place), units=units)
@@ -112,4 +112,3 @@ def _bands(
         )
     yield names[0], value * per_unit
     yield names[1], se * per_unit
-

@@ -10,7 +10,9 @@ import catalogs.planted
 from pipeline import store
 
 
-def plant_field(*, made: Path, folder: str, area: dict, years: Sequence[int], settings: dict, **written: object) -> None:
+def plant_field(
+    *, made: Path, folder: str, area: dict, years: Sequence[int], settings: dict, **written: object
+) -> None:
     """Plots, trees, stands, the analyst's parameter tables and land cover."""
     catalogs.planted.plant_field(folder, area=area, years=tuple(years), settings=settings)
     _note(made, [path for value in written.values() for path in (value if isinstance(value, list) else [value])])

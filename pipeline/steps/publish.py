@@ -24,7 +24,11 @@ def publish(*, raster: Path, style: Path, blocks: Sequence[Path], grid: dict, pr
     units = {band["name"]: band["units"] for band in product["bands"]}
     titles = {band["name"]: band["title"] for band in product["bands"]}
     names = list(units)
-    whole = {name: np.full((grid_.rows, grid_.cols), np.nan, "float32") for name in names} if raster.suffix == ".tif" else {}
+    whole = (
+        {name: np.full((grid_.rows, grid_.cols), np.nan, "float32") for name in names}
+        if raster.suffix == ".tif"
+        else {}
+    )
     parts, ranges = [], []
     for path in blocks:
         place = grid_.block_window(path.stem)

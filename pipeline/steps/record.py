@@ -14,7 +14,18 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.provenance import collection_of, item_of
 
-PACKAGES = ("numpy", "pandas", "geopandas", "rasterio", "scikit-learn", "scipy", "laspy", "snakemake", "exactextract", "odc-geo")
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "geopandas",
+    "rasterio",
+    "scikit-learn",
+    "scipy",
+    "laspy",
+    "snakemake",
+    "exactextract",
+    "odc-geo",
+)
 
 
 def record(
@@ -71,7 +82,9 @@ def _commit() -> str:
     try:
         ask = ["git", "-C", str(here)]
         commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*ask, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            [*ask, "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changed else "")

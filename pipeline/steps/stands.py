@@ -12,7 +12,7 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models import pools
 from models.inference.fitted import TargetModel
-from models.inference.stands import Estimate, Sums, lattice, project_estimate, stand_estimate
+from models.inference.stands import Estimate, Sums, lattice, region_estimate
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
@@ -45,7 +45,9 @@ def stands(
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate."""
     grid_ = Grid(**grid)
-    polygons = read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
+    polygons = read_stands(
+        settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
+    )
     polygons = polygons.reset_index(drop=True)
     parts = [store.read_table(path) for path in partials]
     totals = combine(pd.concat([part for part in parts if len(part)], ignore_index=True))
@@ -85,8 +87,13 @@ def _stand_rows(rows, model, target, span, regions, areas, confidence_percent, m
         cover = 100 * row.covered_ha / area
         entry = _entry("stand", row.stand, target, span, area, cover)
         if row.covered_ha > 0:
-            estimate = stand_estimate(
-                _sums(row), regions[row.stand], model, confidence_percent=confidence_percent, lowest=lowest
+            estimate = region_estimate(
+                [_sums(row)],
+                [regions[row.stand]],
+                model,
+                years=span,
+                confidence_percent=confidence_percent,
+                lowest=lowest,
             )
             entry |= _columns(estimate, model) | {
                 "has_total": cover >= min_cover_percent,
@@ -143,8 +150,8 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
         "stands_without_total": len(found) - len(used),
     }
     if used:
-        estimate = project_estimate(
-            [_sums(row) for row in used], [regions[row.stand] for row in used], model,
+        estimate = region_estimate(
+            [_sums(row) for row in used], [regions[row.stand] for row in used], model, years=span,
             confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf,
         )  # fmt: skip
         covered = sum(row.covered_ha for row in used)
@@ -161,7 +168,9 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
 
 def _wide(polygons, estimated: pd.DataFrame, years, carbon, stock_target, targets):
     """One row per stand: what a forester opens. Columns say estimand, unit and years."""
-    wide = polygons[[name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]].copy()
+    wide = polygons[
+        [name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]
+    ].copy()
     wide["reported_estimator"] = ESTIMATOR
     for (target, first, last), rows in estimated.groupby(["target", "first_year", "last_year"], sort=False):
         rows = rows.set_index("stand").reindex(wide["stand"])
@@ -194,7 +203,9 @@ def _carbon_columns(wide, rows, carbon, suffix: str) -> None:
         carbon["biomass_per_target"], root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"]
     )
     _spread(wide, "reported_tree_carbon_t_ha", rows, per_unit, suffix)
-    total = np.where(rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan)
+    total = np.where(
+        rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan
+    )
     wide[f"reported_tree_carbon_t_{suffix}"] = total
     wide[f"extrapolated_percent_{suffix}"] = 100 - wide[f"cover_percent_{suffix}"]
 
@@ -208,7 +219,9 @@ def _sink_columns(wide, rows, carbon, first: int, last: int) -> None:
     )
     name = "reported_net_removal_t_co2_ha_yr"
     _spread(wide, name, rows, per_unit, suffix)
-    total = np.where(rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan)
+    total = np.where(
+        rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan
+    )
     wide[f"reported_net_removal_t_co2_yr_{suffix}"] = total
     low, high = wide[f"{name}_low_{suffix}"], wide[f"{name}_high_{suffix}"]
     wide[f"direction_{suffix}"] = np.select(
@@ -246,4 +259,3 @@ def _project_table(whole: pd.DataFrame, carbon, stock_target, targets) -> pd.Dat
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
-

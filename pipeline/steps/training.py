@@ -36,7 +36,9 @@ def training(
     grid_ = Grid(**grid)
     frame = store.read_table(plots)
     if column not in frame:
-        raise ValueError(f"the plots carry no {column}, so {target} cannot be mapped; they carry {', '.join(_targets_in(frame))}")
+        raise ValueError(
+            f"the plots carry no {column}, so {target} cannot be mapped; they carry {', '.join(_targets_in(frame))}"
+        )
     frame = frame.reset_index(drop=True)
     frame["year"] = _nearest_year(frame["date"], years, max_years_apart)
     frame.loc[frame["kept"] & frame["year"].isna(), ["kept", "reason"]] = [

@@ -14,7 +14,9 @@ from pipeline.mapping import large_patches
 from pipeline.store import Mosaic
 
 
-def read_predictors(grid: Grid, window: Window, year: int, sources: Mapping, names: Sequence[str]) -> dict[str, np.ndarray]:
+def read_predictors(
+    grid: Grid, window: Window, year: int, sources: Mapping, names: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Predictors (rows, cols) by name; missing where their source has nothing at that year.
 
     `sources` is what `bridge.Plan.sources` describes: folders of composites and lidar, roles and metrics to read, the
@@ -31,7 +33,9 @@ def read_predictors(grid: Grid, window: Window, year: int, sources: Mapping, nam
     return {name: array[inner.slices] for name, array in predictors(bands, lidar, names).items()}
 
 
-def _read_lidar(grid: Grid, window: Window, year: int, sources: Mapping, metrics: Sequence[str]) -> dict[str, np.ndarray]:
+def _read_lidar(
+    grid: Grid, window: Window, year: int, sources: Mapping, metrics: Sequence[str]
+) -> dict[str, np.ndarray]:
     campaign = sources["campaign_of_year"].get(str(year))
     if campaign is None:
         return {name: np.full(window.shape, np.nan, "float32") for name in metrics}

@@ -1,0 +1,696 @@
+"""The report: one page that fetches nothing, says what is missing, and quotes numbers as the tables have them."""
+
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from shapely import box
+
+from pipeline import store
+from pipeline.config import TARGETS, study_from
+from pipeline.grid import Grid
+from pipeline.products import products_of
+from pipeline.report import words
+from pipeline.report.figures import Frame, Layer, Series, class_image, png, ramp_image, shrunk
+from pipeline.report.maps import groups_of, nice_half, scale_of
+from pipeline.report.stands import direction_sentence
+from pipeline.steps.report import report
+
+ROWS, COLS, SIDE = 30, 40, 20.0
+
+
+# ---------------------------------------------------------------- factories
+
+
+def make_settings(**changes):
+    settings = {
+        "name": "small",
+        "title": "Hills & <valleys>",
+        "results": "results/small",
+        "resources": "resources/small",
+        "area": {"crs": "EPSG:32650", "bounds": (500000, 2999400, 500800, 3000000), "resolution_m": SIDE},
+        "years": [2019, 2024],
+        "sensors": {"sentinel-2-l2a": {"catalog": "earth-search", "season": ("06-01", "09-30")}},
+        "lidar": {"als2019": {"points": "points", "date": "2019-07-01"}},
+        "plots": {"file": "plots.csv", "trees": "trees.csv"},
+        "stands": {"file": "stands.gpkg"},
+        "targets": ["agb"],
+    }
+    return settings | changes
+
+
+def make_maps(folder, study, grid, *, hole=True):
+    """Every product as a raster: a slope in x, no forest in the first row, missing in the last columns."""
+    maps = {}
+    for product in products_of(study).values():
+        slope = np.tile(np.linspace(50, 250, COLS, dtype="float32"), (ROWS, 1))
+        bands = {}
+        for band in product.bands:
+            array = {
+                "in_domain": np.ones_like(slope),
+                "predictor_set": np.where(slope > 150, 2, 1).astype("float32"),
+                "forest_class": np.tile(np.arange(COLS) % 4, (ROWS, 1)).astype("float32"),
+            }.get(
+                band.name, slope * (0.2 if band.name.endswith("_se") else 1.0) - (150 if product.kind == "sink" else 0)
+            )
+            array = array.copy()
+            array[0] = 0
+            if hole:
+                array[:, -4:] = np.nan
+            bands[band.name] = array
+        maps[product.name] = folder / f"{product.name}.tif"
+        store.write_raster(maps[product.name], bands, geobox=grid.geobox, units=product.units)
+    return maps
+
+
+def make_stands(
+    study, *, count=4, flags=("sink", "source", "not distinguishable from zero", "no estimate"), strata=True
+):
+    """Squares in rows; the k-th has tree carbon 50 + k, SE 5, and the k-th flag."""
+    import geopandas as gpd
+
+    number = np.arange(count)
+    side = 800 / np.ceil(np.sqrt(count))
+    per_row = int(np.ceil(np.sqrt(count)))
+    west, south = 500000 + side * (number % per_row), 2999400 + side * (number // per_row)
+    frame = gpd.GeoDataFrame(
+        {"stand": [f"S{k:03d}" for k in number], "stratum": ["pine & fir" if strata else None] * count},
+        geometry=box(west, south, west + side, south + side),
+        crs="EPSG:32650",
+    )
+    frame["area_ha"] = frame.area / 1e4 + number[::-1] * 1e-6
+    for year in study.years:
+        frame[f"cover_percent_{year}"] = 100.0
+        for target in study.targets:
+            spread_columns(frame, f"reported_{TARGETS[target]['column']}", 85.0 + number, 8.0, f"{year}")
+        frame[f"forest_percent_{year}"] = frame[f"in_domain_percent_{year}"] = 100.0
+        if study.stock_target:
+            spread_columns(frame, "reported_tree_carbon_t_ha", 50.0 + number, 5.0, f"{year}")
+            frame[f"reported_tree_carbon_t_{year}"] = (50.0 + number) * frame["area_ha"]
+    for a, b in zip(study.years[:-1], study.years[1:], strict=True):
+        if study.stock_target:
+            mean = np.array([8.0 if flags[k % len(flags)] == "sink" else -8.0 for k in number])
+            mean[[flags[k % len(flags)] == "no estimate" for k in number]] = np.nan
+            spread_columns(frame, "reported_net_removal_t_co2_ha_yr", mean, 2.0, f"{a}_{b}")
+            frame[f"reported_net_removal_t_co2_yr_{a}_{b}"] = mean * frame["area_ha"]
+            frame[f"direction_{a}_{b}"] = [flags[k % len(flags)] for k in number]
+    return frame
+
+
+def spread_columns(frame, name, mean, se, suffix):
+    for ending, values in (
+        ("", mean),
+        ("_se", np.full(len(frame), se)),
+        ("_low", mean - 2 * se),
+        ("_high", mean + 2 * se),
+    ):
+        frame[f"{name}{ending}_{suffix}"] = values
+
+
+def make_estimates(study, stands):
+    """Long rows whose variance of 100 splits into 40, 10 and 50."""
+    rows = []
+    for target in study.targets:
+        spans = [(y, y) for y in study.years] + list(zip(study.years[:-1], study.years[1:], strict=True))
+        for first, last in spans:
+            for level, names in (("stand", stands["stand"]), ("project", ["project"])):
+                rows += [
+                    {
+                        "level": level, "stand": name, "target": target, "first_year": first, "last_year": last,
+                        "area_ha": 4.0,
+                        "mean": 100.0, "se": 10.0, "low": 80.0, "high": 120.0, "sampling_variance": 40.0,
+                        "shared_variance": 10.0, "residual_variance": 50.0, "degrees_of_freedom": 11, "has_total": True,
+                    }
+                    for name in names
+                ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def make_project(study):
+    quantities = [
+        (TARGETS[t]["column"], TARGETS[t]["units"], y, y, 100.0, 10.0) for t in study.targets for y in study.years
+    ]
+    if study.stock_target:
+        quantities += [("tree_carbon_t_ha", "t C/ha", y, y, 59.22, 4.5) for y in study.years]
+        spans = zip(study.years[:-1], study.years[1:], strict=True)
+        quantities += [("net_removal_t_co2_ha_yr", "t CO2/ha/yr", a, b, -3.21, 1.2) for a, b in spans]
+    return pd.DataFrame(
+        [
+            {
+                "quantity": name, "units": units, "first_year": first, "last_year": last, "mean": mean, "se": se,
+                "low": mean - 2 * se, "high": mean + 2 * se, "area_ha": 1000.0, "total": mean * 1000,
+                "total_se": se * 1000,
+                "estimator": "model-based synthetic", "degrees_of_freedom": 11, "stands": 4, "stands_without_total": 0,
+                "cover_percent": 100.0,
+            }
+            for name, units, first, last, mean, se in quantities
+        ]
+    )  # fmt: skip
+
+
+def make_model(study, target, *, warnings=()):
+    def one(name, predictors):
+        return {
+            "name": name, "predictors": predictors, "dates": list(study.years), "plot_ha": 0.04,
+            "residuals": {
+                "scale": 1.0, "power": 0.5, "floor": 1.0, "between_dates": 0.6, "change_scale": 1.0,
+                "level": {"range_m": 640.0, "nugget": 0.3, "identified": name == "lidar"},
+                "change": {"range_m": 150.0, "nugget": 0.8, "identified": True},
+            },
+            "scores": {"n": 24, "mean": 100.0, "rmse": 21.3, "rmse_percent": 21.3, "bias": -1.2, "bias_percent": -1.2,
+                       "r2": 0.82},
+        }  # fmt: skip
+
+    return {
+        "target": target, "regressor": "linear", "transform": "sqrt", "clusters": 12, "influence": [[0.0]],
+        "shared": [[0.0]],
+        "sets": [one("lidar", ["zq95"]), one("satellite", ["s2_ndmi"])], "warnings": list(warnings),
+        "counts": {"plots": 12, "rows": 24, "clusters": 12},
+    }  # fmt: skip
+
+
+def make_training(study, target):
+    number = np.arange(12)
+    frame = pd.DataFrame(
+        {
+            "plot": [f"P{k:02d}" for k in number],
+            "x": 500050.0 + 60 * number,
+            "y": 2999700.0,
+            "kept": number != 3,
+            "reason": np.where(number == 3, "disturbed between measurement and image or campaign", ""),
+            "area_ha": 0.04,
+            "support_ratio": np.where(number == 5, 4.0, 1.0),
+            TARGETS[target]["column"]: 100.0,
+            "f_allometry_1": 2.0,
+        }
+    )
+    return pd.concat([frame.assign(year=year) for year in study.years], ignore_index=True)
+
+
+def make_left_out(study):
+    plots = [f"P{k:02d}" for k in range(12) if k != 3]
+    rows = [(s, p, p, y) for s in ("lidar", "satellite") for p in plots for y in study.years]
+    frame = pd.DataFrame(rows, columns=["set_name", "plot", "cluster", "year"])
+    frame["observed"] = 100.0 + 10 * (np.arange(len(frame)) % 7)
+    return frame.assign(predicted=110.0)
+
+
+CHECKS = {
+    "laws": [{"name": "an interval holds its estimate", "holds": True, "detail": "9 looked at"}],
+    "truth": None,
+    "comparisons": [],
+}
+
+SCENES = {
+    "sensor": "sentinel-2-l2a",
+    "items": [{"id": "a", "year": 2019}, {"id": "b", "year": 2024}],
+    "left_out": [
+        {"id": "c", "reason": "cloud cover 83.2 % is above max_cloud_percent 80"},
+        {"id": "d", "reason": "cloud cover 97 % is above max_cloud_percent 80"},
+        {"id": "e", "reason": "no quality band"},
+    ],
+}
+
+
+def make_inputs(folder, *, checks=CHECKS, stands=None, project=None, warnings=(), hole=True, notes=(), **changes):
+    """Everything `report` is given, written to a folder."""
+    study = study_from(make_settings(**changes))
+    grid = Grid.covering(study.area.bounds, crs=study.area.crs, resolution_m=SIDE)
+    stands = make_stands(study) if stands is None else stands(study)
+    files = {name: folder / f"{name}.parquet" for name in ("table", "estimates")}
+    files |= {"project": folder / "project.csv", "checks": folder / "checks.json"}
+    store.write_table(files["table"], stands)
+    store.write_table(files["estimates"], make_estimates(study, stands))
+    store.write_table(files["project"], make_project(study) if project is None else project)
+    store.write_json(files["checks"], checks)
+    groups = {"models": {}, "left_out": {}, "training": {}, "scenes": {}}
+    for target in study.targets:
+        groups["models"][target] = folder / f"model_{target}.json"
+        groups["left_out"][target] = folder / f"left_out_{target}.parquet"
+        groups["training"][target] = folder / f"training_{target}.parquet"
+        store.write_json(groups["models"][target], make_model(study, target, warnings=warnings))
+        store.write_table(groups["left_out"][target], make_left_out(study))
+        store.write_table(groups["training"][target], make_training(study, target))
+    for sensor in study.sensors:
+        groups["scenes"][sensor] = folder / f"{sensor}.json"
+        store.write_json(groups["scenes"][sensor], SCENES)
+    return {
+        "study": study.model_dump(mode="json"),
+        "grid": grid.settings(),
+        "products": [asdict(product) for product in products_of(study).values()],
+        "maps": make_maps(folder, study, grid, hole=hole),
+        "notes": list(notes),
+        **files,
+        **groups,
+    }
+
+
+def page_of(folder, **changes):
+    report(page=folder / "report.html", **make_inputs(folder, **changes))
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Reader(HTMLParser):
+    """Addresses, text and nesting of a page."""
+
+    VOID = frozenset({"meta", "link", "br", "input", "image", "use", "rect", "path", "circle"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.addresses, self.ids, self.open, self.words, self.rows, self.unbalanced = [], [], [], [], 0, []
+        self.feed(page)
+        self.text = re.sub(r"[ \n]+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.addresses += [named[key] for key in ("href", "src", "srcset", "action") if named.get(key)]
+        self.ids += [named["id"]] if "id" in named else []
+        self.rows += tag == "tr" and "data-row" in named
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag in self.VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.unbalanced.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """The page of a study with two years, satellite and lidar."""
+    folder = tmp_path_factory.mktemp("usual")
+    return Reader(page_of(folder, notes=["Campaigns differ."]))
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_the_page_fetches_nothing(tmp_path):
+    page = page_of(tmp_path)
+    assert all(address.startswith(("#", "data:")) for address in Reader(page).addresses)
+    assert not re.search(r"url\((?!#)", page)
+    assert "@import" not in page and "fetch(" not in page and "XMLHttpRequest" not in page
+
+
+def test_every_element_is_closed_and_every_id_is_used_once(usual):
+    assert usual.unbalanced == [] and usual.open == []
+    assert len(usual.ids) == len(set(usual.ids))
+
+
+def test_links_inside_the_page_lead_somewhere(usual):
+    assert {address[1:] for address in usual.addresses if address.startswith("#")} <= set(usual.ids)
+
+
+def test_what_a_user_wrote_is_escaped(tmp_path):
+    page = page_of(tmp_path)
+    assert "<valleys>" not in page
+    assert "Hills &amp; &lt;valleys&gt;" in page
+    assert "pine &amp; fir" in page
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    inputs = make_inputs(tmp_path)
+    report(page=tmp_path / "one.html", **inputs)
+    report(page=tmp_path / "two.html", **inputs)
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def test_headlines_quote_the_project_with_units_and_interval(usual):
+    assert "59.2 t C/ha" in usual.text
+    assert "90 % interval: 50.2 to 68.2" in usual.text
+    assert f"59{words.THOUSANDS}200 t C" in usual.text
+
+
+def test_a_loss_is_called_a_loss(usual):
+    assert f"{words.MINUS}3.2 t CO2/ha/yr" in usual.text
+    assert "The forest lost more than it took up." in usual.text
+
+
+def test_the_page_says_what_intervals_hold_and_what_not(usual):
+    assert "errors that all plots share (allometry)" in usual.text
+    assert "the root:shoot ratio and the carbon fraction" in usual.text
+
+
+def test_flagged_stands_stand_beside_what_chance_would_flag(usual):
+    assert (
+        "of 3 stands with an estimate, 1 are flagged as sinks, 1 as sources, and 1 cannot be told from zero"
+        in usual.text
+    )
+    assert "about 0.15 of 3 as sinks" in usual.text
+
+
+def test_missing_pixels_are_named_in_the_legend(usual):
+    assert "no estimate" in usual.text
+    assert "10 % without estimate" in usual.text
+
+
+def test_a_map_without_missing_pixels_names_none(tmp_path):
+    page = Reader(page_of(tmp_path, hole=False, stands=lambda study: make_stands(study, flags=("sink",))))
+    assert "without estimate" not in page.text
+
+
+def test_scenes_left_out_are_counted_by_reason(usual):
+    assert "2 used, 3 left out:" in usual.text
+    assert "2: for example: cloud cover 83.2 % is above max_cloud_percent 80" in usual.text
+    assert "1: no quality band" in usual.text
+
+
+def test_plots_left_out_are_counted_by_reason(usual):
+    assert "2 of 24 measurements were left out:" in usual.text
+    assert "2: disturbed between measurement and image or campaign" in usual.text
+
+
+def test_plots_of_another_size_than_the_cells_are_flagged(usual):
+    assert "2 of 24 measurements come from plots whose area differs" in usual.text
+
+
+def test_notes_and_model_warnings_are_shown(tmp_path):
+    page = Reader(
+        page_of(tmp_path, notes=["No lidar within 1 years of 2024."], warnings=["predictor set x is left out"])
+    )
+    assert "No lidar within 1 years of 2024." in page.text
+    assert "predictor set x is left out" in page.text
+
+
+def test_scores_and_residual_structure_are_shown_per_set(usual):
+    assert "21.3 Mg/ha (21 %)" in usual.text
+    assert "0.82" in usual.text and "640 m" in usual.text and "30 %" in usual.text
+    assert "lidar change between dates 150 m 80 % yes 0.60" in usual.text
+    assert "no: a cautious value" in usual.text
+    assert "11 degrees of freedom" in usual.text
+
+
+def test_variance_parts_are_shares_of_the_whole(usual):
+    assert re.search(r"40 % 10 % 50 %", usual.text)
+
+
+def test_laws_are_listed_and_a_broken_one_is_named(tmp_path):
+    broken = CHECKS | {"laws": [{"name": "a stock is never negative", "holds": False, "detail": "3 break it"}]}
+    page = page_of(tmp_path, checks=broken)
+    assert 'class="broken">broken' in page and "3 break it" in page
+
+
+# ---------------------------------------------------------------- studies that lack something
+
+
+def test_one_date_shows_no_sink(tmp_path):
+    page = Reader(page_of(tmp_path, years=[2019]))
+    assert "change between dates" not in page.text
+    assert "Net removal" not in page.text and "chance alone" not in page.text
+    assert "Tree carbon 2019" in page.text
+
+
+def test_lidar_alone_lists_no_scenes(tmp_path):
+    page = Reader(page_of(tmp_path, sensors={}))
+    assert "Scenes of" not in page.text and "Composite" not in page.text
+    assert "Airborne lidar: als2019 (2019-07-01, leaf-on)" in page.text.replace(" :", ":")
+
+
+def test_a_study_without_carbon_reports_what_it_maps(tmp_path):
+    page = Reader(page_of(tmp_path, targets=["basal_area"]))
+    assert "m2/ha" in page.text and "Basal area" in page.text
+    assert "t C/ha" not in page.text and "root:shoot" not in page.text
+
+
+def test_two_targets_are_both_shown(tmp_path):
+    page = Reader(page_of(tmp_path, targets=["agb", "dominant_height"]))
+    assert "Dominant height 2024" in page.text and "Tree carbon 2024" in page.text
+    assert page.ids.count("outlines") == 1
+
+
+def test_a_project_without_any_total_says_so(tmp_path):
+    page = Reader(page_of(tmp_path, project=pd.DataFrame()))
+    assert "No stand is covered well enough for a total" in page.text
+
+
+def test_stands_below_the_least_cover_are_counted_and_named(tmp_path):
+    def stands(study):
+        frame = make_stands(study)
+        frame.loc[1, "cover_percent_2024"] = 41.0
+        frame.loc[1, "reported_tree_carbon_t_2024"] = np.nan
+        return frame
+
+    page = Reader(page_of(tmp_path, stands=stands))
+    assert "1 of 4 stands are covered by estimates to less than 80 %" in page.text
+    assert "2024: 1 stands are covered to less than 80 % (S001)" in page.text
+    assert "no total" in page.text
+
+
+def test_a_stand_without_estimate_stays_in_the_table_and_is_hatched(tmp_path):
+    def stands(study):
+        frame = make_stands(study)
+        columns = [name for name in frame if name.startswith("reported_tree_carbon")]
+        frame.loc[2, columns] = np.nan
+        return frame
+
+    page = page_of(tmp_path, stands=stands)
+    assert Reader(page).rows == 4
+    assert "--a:url(#missing)" in page
+
+
+def test_many_stands_are_cut_to_the_largest_and_that_is_said(tmp_path):
+    page = Reader(page_of(tmp_path, stands=lambda study: make_stands(study, count=520)))
+    assert page.rows == 500
+    assert "the 500 largest of 520 stands" in page.text
+
+
+def test_a_missing_map_is_named(tmp_path):
+    inputs = make_inputs(tmp_path)
+    del inputs["maps"]["sink_2019_2024"]
+    with pytest.raises(FileNotFoundError, match="the map sink_2019_2024 is missing"):
+        report(page=tmp_path / "report.html", **inputs)
+
+
+# ---------------------------------------------------------------- truth and other maps
+
+
+def make_truth():
+    stands = [
+        {
+            "stand": "a",
+            "estimand": "agb_2024",
+            "truth": 100.0,
+            "mean": 110.0,
+            "low": 90.0,
+            "high": 130.0,
+            "covered": True,
+        },
+        {
+            "stand": "b",
+            "estimand": "agb_2024",
+            "truth": 10.0,
+            "mean": 60.0,
+            "low": 40.0,
+            "high": 80.0,
+            "covered": False,
+        },
+    ]
+    summary = {
+        "estimand": "agb_2024", "bias_percent": 4.2, "coverage_percent": 50.0, "n": 2, "project_truth": 55.0,
+        "project_mean": 57.3, "project_low": 50.1, "project_high": 64.5,
+    }  # fmt: skip
+    return {"stands": stands, "summary": [summary]}
+
+
+def test_planted_truth_stands_beside_the_estimate(tmp_path):
+    page = Reader(page_of(tmp_path, checks=CHECKS | {"truth": make_truth()}))
+    assert "Aboveground biomass 2024" in page.text
+    assert "+4.2 %" in page.text and "50 %" in page.text
+    assert "57.3 (50.1 to 64.5) Mg/ha" in page.text
+    assert "stand b: planted 10.0, estimated 60.0" in page.text
+
+
+def test_a_study_without_truth_has_no_section_of_it(usual):
+    assert "truth" not in usual.ids and "comparisons" not in usual.ids
+
+
+def make_comparison(cells=30):
+    rng = np.random.default_rng(1)
+    theirs = rng.uniform(200, 500, cells)
+    return {
+        "name": "reference", "about": "A <posterior> median", "target": "agb", "year": 2019, "n": cells,
+        "our_mean": 405.1,
+        "their_mean": 412.5, "bias": -7.4, "rmse": 40.0, "correlation": 0.87, "inside_interval_percent": 91.0,
+        "cells": [[float(value), float(value) + 20.0] for value in theirs],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", [30, 3000], ids=["points", "density"])
+def test_maps_made_by_others_are_compared(tmp_path, cells):
+    page = Reader(page_of(tmp_path, checks=CHECKS | {"comparisons": [make_comparison(cells)]}))
+    assert "412 Mg/ha" in page.text and f"{words.MINUS}7.4 Mg/ha" in page.text
+    assert "0.87" in page.text and "91.0 %" in page.text and "A <posterior> median" in page.text
+    assert page.unbalanced == []
+
+
+def test_a_map_without_interval_gets_no_share_inside_it(tmp_path):
+    one = make_comparison() | {"inside_interval_percent": None}
+    assert "they give none" in Reader(page_of(tmp_path, checks=CHECKS | {"comparisons": [one]})).text
+
+
+# ---------------------------------------------------------------- numbers in words
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (62.3456, 4.52, "62.3"),
+        (62.3456, 0.0452, "62.346"),
+        (38234.0, 2760.0, f"38{words.THOUSANDS}200"),
+        (3.0, 25.0, "3"),
+        (-3.21, 1.2, f"{words.MINUS}3.2"),
+        (-0.01, 1.2, "0.0"),
+        (float("nan"), 1.0, words.MISSING),
+    ],
+)
+def test_a_number_has_the_digits_its_error_warrants(value, error, expected):
+    assert words.number(value, error=error) == expected
+
+
+def test_a_number_without_error_has_three_digits():
+    assert words.number(1234.5) == f"1{words.THOUSANDS}230"
+    assert words.number(0.012345) == "0.0123"
+    assert words.number(4.0, digits=2, signed=True) == "+4.0"
+    assert words.number(None) == words.MISSING
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("agb_2024", ("Aboveground biomass 2024", "Mg/ha")),
+        ("agb_2019_2024", ("Aboveground biomass, change 2019 to 2024", "Mg/ha")),
+        ("basal_area_2019", ("Basal area 2019", "m2/ha")),
+        ("tree_carbon_t_ha_2024", ("Tree carbon 2024", "t C/ha")),
+    ],
+)
+def test_an_estimand_is_read_with_its_unit(name, expected):
+    assert words.estimand(name) == expected
+
+
+def test_directions_are_counted_against_the_level_of_the_study():
+    stands = pd.DataFrame(
+        {"direction_2019_2024": ["sink"] * 30 + ["source"] * 10 + ["not distinguishable from zero"] * 60}
+    )
+    sentence = direction_sentence(stands, 2019, 2024, {"model": {"confidence_percent": 80.0}})
+    assert "30 are flagged as sinks, 10 as sources, and 60 cannot" in sentence
+    assert "about 10 of 100 as sinks and about 10 as sources (10 % on each side)" in sentence
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def decoded(picture):
+    """Colours (rows, cols, 4) of a PNG, by a reader that is not ours."""
+    from rasterio.io import MemoryFile
+
+    with MemoryFile(picture) as memory, memory.open() as raster:
+        index, palette = raster.read(1), raster.colormap(1)
+    return np.array([[palette[value] for value in row] for row in index])
+
+
+def test_a_png_is_read_back_by_another_reader():
+    colours = decoded(png(np.array([[0, 1], [2, 1]], "uint8"), ["#000000", "#ff0000", "#0000ff"]))
+    assert colours[0, 0, 3] == 0
+    assert colours[0, 1].tolist() == [255, 0, 0, 255] and colours[1, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_missing_is_transparent_zero_is_apart_and_the_far_ends_take_the_end_colours():
+    layer = Layer(np.array([[np.nan, 0.0, -5.0, 5.0, 999.0]], "float32"), 20.0)
+    colours = decoded(ramp_image(layer, ("#000000", "#ffffff"), -10.0, 10.0))[0]
+    assert colours[0, 3] == 0
+    assert colours[1, :3].tolist() == [0xE9, 0xE5, 0xDC]
+    assert colours[2, 0] == pytest.approx(64, abs=1) and colours[3, 0] == pytest.approx(191, abs=1)
+    assert colours[4, :3].tolist() == [255, 255, 255]
+
+
+def test_a_class_without_a_colour_is_transparent():
+    colours = decoded(class_image(Layer(np.array([[1.0, 7.0]]), 0.0), {1: "#00ff00"}))[0]
+    assert colours[0].tolist() == [0, 255, 0, 255] and colours[1, 3] == 0
+
+
+def whole(array):
+    return lambda row0, row1: array[row0:row1]
+
+
+def test_making_a_map_small_keeps_its_mean_and_its_missing():
+    array = np.arange(1200 * 600, dtype="float32").reshape(1200, 600)
+    array[:, :300] = np.nan
+    layer = shrunk(whole(array), array.shape, most_px=300)
+    assert layer.values.shape == (300, 150)
+    assert layer.missing_percent == 50.0
+    assert np.isnan(layer.values[:, :75]).all()
+    assert float(layer.valid.mean()) == pytest.approx(float(np.nanmean(array)), rel=1e-6)
+    assert layer.values[0, 75] == pytest.approx(
+        np.mean([600 * row + col for row in range(4) for col in range(300, 304)])
+    )
+
+
+def test_making_a_map_of_classes_small_invents_no_class():
+    array = np.tile(np.array([0.0, 3.0], "float32"), (700, 350))
+    layer = shrunk(whole(array), array.shape, most_px=100, classes=True)
+    assert layer.values.shape == (100, 100)
+    assert set(np.unique(layer.values)) <= {0.0, 3.0}
+
+
+def test_a_small_map_is_left_as_it_is():
+    array = np.array([[1.0, np.nan]], "float32")
+    assert np.array_equal(shrunk(whole(array), array.shape).values, array, equal_nan=True)
+
+
+def test_a_scale_bar_is_a_round_length():
+    assert Frame(0, 0, 2560, 2560).scale_bar() == ("500 m", pytest.approx(100 * 500 / 2560))
+    assert Frame(0, 0, 41000, 20000).scale_bar() == ("10 km", pytest.approx(100 * 10 / 41))
+
+
+def test_a_polygon_is_drawn_where_it_lies():
+    frame = Frame(500000, 3000000, 1000, 500)
+    assert frame.view == "0 0 1000 500.0"
+    path = frame.path(box(500100, 2999600, 500300, 2999900))
+    points = {tuple(map(float, point.split())) for point in re.split("[MLZ]", path) if point}
+    assert points == {(100.0, 100.0), (300.0, 100.0), (300.0, 400.0), (100.0, 400.0)}
+
+
+def test_a_sink_scale_is_symmetric_and_a_stock_scale_begins_at_zero_where_that_shows_enough():
+    _, breaks = scale_of(np.array([-31.0, 5.0, 12.0]), "sink")
+    assert breaks == [-30, 0, 30]  # 95 % of the sizes lie below 29.1
+    _, breaks = scale_of(np.array([20.0, 180.0]), "stock")
+    assert breaks[0] == 0 and breaks[-1] >= 170
+    _, breaks = scale_of(np.array([27.0, 30.0, 33.0]), "stock")
+    assert 20 < breaks[0] <= 27.2 and 32.8 <= breaks[-1] < 40
+
+
+@pytest.mark.parametrize(("reach", "expected"), [(1.0, 1), (35, 40), (41, 60), (0.5, 0.6), (100, 100)])
+def test_half_a_symmetric_scale_is_a_round_number(reach, expected):
+    assert nice_half(reach) == pytest.approx(expected)
+
+
+def test_all_years_share_one_scale_and_many_years_are_cut_to_the_ends():
+    study = study_from(make_settings(years=list(range(2015, 2025))))
+    products = [asdict(product) for product in products_of(study).values()]
+    groups = groups_of(products, study.years)
+    stock = next(group for group in groups if group.kind == "stock")
+    assert [panel.title for panel in stock.panels] == ["2015", "2024"]
+    assert [panel.title for panel in next(g for g in groups if g.kind == "sink").panels] == ["2023 to 2024"]
+
+
+def test_points_are_drawn_where_their_numbers_say():
+    from pipeline.report.figures import observed_against_predicted
+
+    one = Series("a", "#000000", np.array([0.0, 100.0]), np.array([100.0, 0.0]), labels=["first <plot>", "second"])
+    chart = observed_against_predicted([one], x_title="predicted", y_title="measured")
+    (x0, y0), (x1, y1) = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)]
+    assert x0 < x1 and y0 < y1
+    assert "first &lt;plot&gt;" in chart
