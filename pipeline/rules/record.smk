@@ -8,6 +8,7 @@ rule check:
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",
         **plan.truth_files,
+        made=plan.made("truth"),
     output:
         checks=f"{results}/checks.json",
     params:

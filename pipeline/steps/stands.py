@@ -53,6 +53,7 @@ def stands(
     totals = combine(pd.concat([part for part in parts if len(part)], ignore_index=True))
     regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
     areas = dict(zip(polygons["stand"], polygons["area_ha"], strict=True))
+    in_project = _in_project(polygons)
     long, whole = [], []
     for target, path in models.items():
         model = TargetModel.from_plain(store.read_json(path))
@@ -60,7 +61,8 @@ def stands(
             rows = totals[totals["estimand"] == estimand]
             found = _stand_rows(rows, model, target, span, regions, areas, confidence_percent, min_cover_percent)
             long += found
-            whole.append(_project_row(rows, found, model, target, span, regions, areas, confidence_percent))
+            main = [entry for entry in found if entry["stand"] in in_project]
+            whole.append(_project_row(rows, main, model, target, span, regions, areas, confidence_percent))
     estimated = pd.DataFrame(long)
     wide = _wide(polygons, estimated, years, carbon, stock_target, targets)
     summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets)
@@ -70,6 +72,12 @@ def stands(
     store.write_layers(layers, {"stands": wide}, styles={"stands": stand_style(wide, years, stock_target)})
     short = estimated.groupby("stand")["cover_percent"].min() < min_cover_percent
     log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
+
+
+def _in_project(polygons) -> set[str]:
+    """Stands that the project adds up: where plots are stands too they lie on top of others and would count twice."""
+    beside = polygons[polygons["layer"] != "plots"]
+    return set(beside["stand"]) or set(polygons["stand"])
 
 
 def _sums(row) -> Sums:
