@@ -33,14 +33,24 @@ def _expand(value: Any) -> Any:
         return value
     for variable in re.findall(r"\$\{(\w+)\}", value):
         if not os.environ.get(variable):
+            held = value.split(f"${{{variable}}}", 1)[1].strip("/").split("/")[0]
             raise ValueError(
-                f"{value!r} is under the folder named by the environment variable {variable}, which is not set; "
-                f"set it to the folder that holds {value.split('}', 1)[1].strip('/').split('/')[0]!r}"
+                f"{value!r} is under the folder named by the environment variable {variable}, which is not set"
+                + (f"; set it to the folder that holds {held!r}" if held else "")
             )
     return os.path.expandvars(value)
 
 
+def _expand_each(value: Any) -> Any:
+    """One path or a list of paths, each with its variables filled."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    if not parts or not all(isinstance(part, str) for part in parts):
+        raise ValueError(f"a path or a list of paths is needed, got {value!r}")
+    return tuple(_expand(part) for part in parts) if parts is value else _expand(value)
+
+
 FilePath = Annotated[str, BeforeValidator(_expand)]
+FilePaths = Annotated[str | tuple[str, ...], BeforeValidator(_expand_each)]
 
 
 def _as_date(value: Any) -> Any:
@@ -128,7 +138,7 @@ class Sensor(Section):
 class Campaign(Section):
     """One airborne campaign: point tiles, or a canopy height raster in their place."""
 
-    points: FilePath | tuple[FilePath, ...] | None = None
+    points: FilePaths | None = None
     canopy_height: FilePath | None = None
     date: Date
     crs: str | None = None
@@ -162,7 +172,7 @@ class Plots(Section):
     tree_columns: dict[str, str] = {}
     radius_m: float | None = Field(None, gt=0)
     area_ha: float | None = Field(None, gt=0)
-    allometry: str | FilePath = "chave2014_with_height"
+    allometry: FilePath = "chave2014_with_height"
     wood_density: FilePath | None = None
     height_pairs: FilePath | None = None
     height_columns: dict[str, str] = {}
@@ -294,6 +304,8 @@ class Study(Section):
     def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if list(value) != sorted(set(value)):
             raise ValueError(f"years must rise and not repeat, got {list(value)}")
+        if value[0] < 1900 or value[-1] > 2100:
+            raise ValueError(f"years are written in full, such as 2019, got {list(value)}")
         return value
 
     @field_validator("targets")
@@ -313,12 +325,15 @@ class Study(Section):
             problems.append("forest.source: canopy needs lidar, and the study has none")
         if self.forest.source == "raster" and (missing := [y for y in self.years if y not in self.forest.files]):
             problems.append(f"forest.files has no raster for {', '.join(map(str, missing))}")
+        for name, other in self.comparisons.items():
+            if other.year not in self.years or other.target not in self.targets:
+                problems.append(f"comparisons.{name}: the study maps no {other.target} of {other.year} to compare with")
         if "volume" in self.targets and "agb" not in self.targets and self.pools.expansion_factor_mg_m3 is None:
             problems.append(
                 "a study of volume needs pools.expansion_factor_mg_m3 to reach biomass and carbon, or agb among its targets"
             )
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
     @property
@@ -368,19 +383,37 @@ def study_from(content: Any, *, file: str | Path = "configuration") -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(Path(file), sorted({_sentence(entry, content) for entry in error.errors()})) from None
+        entries = [entry for entry in error.errors() if not _follows(entry)]
+        sentences = {sentence for entry in entries for sentence in _sentence(entry).splitlines()}
+        raise StudyError(Path(file), sorted(sentences)) from None
 
 
-def _sentence(entry: dict[str, Any], content: dict) -> str:
-    place = [str(part) for part in entry["loc"]]
+PLAIN_WORDS = {
+    "tuple_type": "a list is needed, such as [a, b]",
+    "model_type": "a section with settings of its own is needed",
+    "dict_type": "a section with settings of its own is needed",
+    "too_short": "at least one entry is needed",
+    "string_type": "a text is needed; put it in quotes",
+    "string_pattern_mismatch": "a name has letters, digits, - and _ only, and begins with a letter or digit",
+}
+"""What is said in place of pydantic's words for Python's types."""
+
+
+def _follows(entry: dict[str, Any]) -> bool:
+    """Whether a list is only called too short because its entries were wrong, which is said of each."""
+    return entry["type"] == "too_short" and bool(entry["input"])
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    place = [str(part) for part in entry["loc"] if part != "[key]"]
     key = ".".join(place) or "the study"
     if entry["type"] == "extra_forbidden":
         return f"{key} is not a setting{_nearest_setting(place)}"
     if entry["type"] == "missing":
         return f"{key} is missing"
-    message = entry["msg"].removeprefix("Value error, ")
+    message = PLAIN_WORDS.get(entry["type"], entry["msg"].removeprefix("Value error, "))
     if entry["type"] == "value_error":
-        return f"{key}: {message}"
+        return f"{key}: {message}" if place else message
     shown = entry.get("input")
     shown = repr(shown) if isinstance(shown, str | int | float | bool | list | tuple | None) else type(shown).__name__
     return f"{key}: {message[0].lower()}{message[1:]}, got {shown}"

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
+EDGE_PX = 1e-6
+"""Bounds this near to a pixel's edge lie on it: coordinates of millions of metres carry rounding errors."""
+
 
 class Window(NamedTuple):
     """A rectangle of pixels, half open: rows `row0:row1`, columns `col0:col1` of the study grid."""
@@ -68,8 +71,8 @@ class Grid:
     ) -> Grid:
         """The grid that covers `bounds` (west, south, east, north), its corner on a multiple of the resolution."""
         west, south, east, north = bounds
-        col0, col1 = math.floor(west / resolution_m + 1e-9), math.ceil(east / resolution_m - 1e-9)
-        row0, row1 = math.floor(-north / resolution_m + 1e-9), math.ceil(-south / resolution_m - 1e-9)
+        col0, col1 = math.floor(west / resolution_m + EDGE_PX), math.ceil(east / resolution_m - EDGE_PX)
+        row0, row1 = math.floor(-north / resolution_m + EDGE_PX), math.ceil(-south / resolution_m - EDGE_PX)
         return cls(
             crs,
             col0 * resolution_m,
@@ -122,10 +125,10 @@ class Grid:
         """The pixels that `bounds` touches, plus a halo, clipped to the grid."""
         west, south, east, north = bounds
         window = Window(
-            math.floor((self.north_m - north) / self.resolution_m + 1e-9) - halo_px,
-            math.ceil((self.north_m - south) / self.resolution_m - 1e-9) + halo_px,
-            math.floor((west - self.west_m) / self.resolution_m + 1e-9) - halo_px,
-            math.ceil((east - self.west_m) / self.resolution_m - 1e-9) + halo_px,
+            math.floor((self.north_m - north) / self.resolution_m + EDGE_PX) - halo_px,
+            math.ceil((self.north_m - south) / self.resolution_m - EDGE_PX) + halo_px,
+            math.floor((west - self.west_m) / self.resolution_m + EDGE_PX) - halo_px,
+            math.ceil((east - self.west_m) / self.resolution_m - EDGE_PX) + halo_px,
         )
         return window.clip(self.window)
 
@@ -147,6 +150,8 @@ class Grid:
     def blocks_touching(self, window: Window) -> list[str]:
         """Names of the blocks that share pixels with a window."""
         window = window.clip(self.window)
+        if 0 in window.shape:
+            return []
         return [
             f"r{row:03d}c{col:03d}"
             for row in range(window.row0 // self.block_px, math.ceil(window.row1 / self.block_px))

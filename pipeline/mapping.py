@@ -27,7 +27,11 @@ def large_patches(forest: np.ndarray, min_px: int) -> np.ndarray:
 
 
 def stock_layers(
-    model: TargetModel, predictors: Mapping[str, np.ndarray], forest: np.ndarray, year: int
+    model: TargetModel,
+    predictors: Mapping[str, np.ndarray],
+    forest: np.ndarray,
+    year: int,
+    usable: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Stock of one year on a chunk.
 
@@ -36,6 +40,8 @@ def stock_layers(
     predictors : mapping of name to array (rows, cols)
     forest : array (rows, cols)
         1 forest, 0 not (stock 0 without error), NaN unknown (missing).
+    usable : array (rows x cols, sets), optional
+        Predictor sets that may serve each pixel; all that are complete where it is not given.
 
     Returns
     -------
@@ -55,7 +61,8 @@ def stock_layers(
     pixels = np.flatnonzero(wooded)
     if pixels.size == 0:
         return layers
-    found = model.predict({name: array.ravel()[pixels] for name, array in predictors.items()}, year)
+    seen = {name: array.ravel()[pixels] for name, array in predictors.items()}
+    found = model.predict(seen, year, None if usable is None else usable[pixels])
     layers["value"][pixels] = found["mean"]
     layers["residual_sd"][pixels] = np.nan_to_num(found["residual_sd"])
     layers["set_number"][pixels] = found["set_number"]
@@ -68,6 +75,20 @@ def with_no_change(layers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A stock's layers with the columns that only a change fills."""
     nothing = np.zeros(layers["value"].size, bool)
     return {**layers, "gained": nothing, "lost": nothing}
+
+
+def sets_for_change(
+    model: TargetModel, predictors: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], forest: tuple[np.ndarray, ...]
+) -> np.ndarray:
+    """Predictor sets (rows x cols, sets) that a change may be told from: those complete at both dates of a forest pixel.
+
+    A pixel that lidar shows at one date and the satellite at the other would show the difference of two models as a
+    change. Where no set is complete at both dates, or only one date is forest, every set may serve.
+    """
+    complete = [model.complete({name: array.ravel() for name, array in seen.items()}) for seen in predictors]
+    common = complete[0] & complete[1]
+    wooded = (forest[0].ravel() == 1) & (forest[1].ravel() == 1)
+    return np.where((wooded & common.any(axis=1))[:, None], common, True)
 
 
 def change_layers(

@@ -73,10 +73,6 @@ class SetModel:
         """Columns of the regression from raw predictors (n, p) and their date (n,)."""
         return design_of(X, date, self.centre, self.spread, self.dates)
 
-    def covered(self, X: np.ndarray) -> np.ndarray:
-        """True (n,) where every predictor of the set is there."""
-        return np.isfinite(X).all(axis=1)
-
     def inside(self, X: np.ndarray) -> np.ndarray:
         return in_domain(X, self.domain)
 
@@ -153,10 +149,22 @@ class TargetModel:
         ends = np.cumsum([0, *(len(one.params) for one in self.sets)])
         return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
-    def predict(self, predictors: Mapping[str, np.ndarray], date: int) -> dict[str, np.ndarray]:
+    def complete(self, predictors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Which predictor sets are complete at each place (n, sets)."""
+        n = len(next(iter(predictors.values())))
+        found = np.zeros((n, len(self.sets)), bool)
+        for number, one in enumerate(self.sets):
+            if all(name in predictors for name in one.predictors):
+                found[:, number] = np.isfinite([predictors[name] for name in one.predictors]).all(axis=0)
+        return found
+
+    def predict(
+        self, predictors: Mapping[str, np.ndarray], date: int, usable: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Mean, gradient, residual SD, domain and the set used, for pixels or plots of one date.
 
-        Each place is served by the first predictor set that is complete there.
+        Each place is served by the first predictor set that is complete there (and, where `usable` (n, sets) is given,
+        is usable there).
 
         Parameters
         ----------
@@ -179,19 +187,18 @@ class TargetModel:
             "in_domain": np.zeros(n, bool),
             "set_number": np.full(n, -1, "int8"),
         }
+        able = self.complete(predictors) if usable is None else self.complete(predictors) & usable
         for number, (one, place) in enumerate(zip(self.sets, self.slices(), strict=True)):
-            if any(name not in predictors for name in one.predictors):
-                continue
-            X = np.column_stack([np.asarray(predictors[name], float) for name in one.predictors])
-            rows = np.flatnonzero((found["set_number"] < 0) & one.covered(X))
+            rows = np.flatnonzero((found["set_number"] < 0) & able[:, number])
             if rows.size == 0:
                 continue
-            design = one.design(X[rows], date)
+            X = np.column_stack([np.asarray(predictors[name], float)[rows] for name in one.predictors])
+            design = one.design(X, date)
             mean = machine.mean(one.params, design)
             found["mean"][rows] = mean
             found["gradient"][rows, place] = machine.gradient(one.params, design)
             found["residual_sd"][rows] = one.residuals.sd(mean)
-            found["in_domain"][rows] = one.inside(X[rows])
+            found["in_domain"][rows] = one.inside(X)
             found["set_number"][rows] = number
         return found
 

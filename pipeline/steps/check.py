@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +40,9 @@ def check(
     arrays = {name: store.read_raster(path) for name, path in maps.items()}
     factors = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
     verdicts = laws.interval_laws(estimated)
-    verdicts += laws.map_laws(arrays, list(products), pools.net_removal_co2(carbon["biomass_per_target"], **factors))
-    verdicts.append(laws.totals_law(estimated, _zonal(stands, arrays, products, grid_)))
+    sink_factor = pools.net_removal_co2(carbon["biomass_per_target"], **factors)
+    verdicts += laws.map_laws(arrays, list(products), sink_factor)
+    verdicts.append(laws.totals_law(estimated, _zonal(stands, arrays, products, grid_, sink_factor)))
     content = {
         "laws": verdicts,
         "truth": _truth(truth, estimated, stock_target) if truth else None,
@@ -64,20 +64,22 @@ def check(
     log.info("%d laws hold", len(verdicts))
 
 
-def _zonal(stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: Grid) -> pd.DataFrame:
+def _zonal(stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: Grid, sink_factor: float) -> pd.DataFrame:
     """Mean of each published stock and change over each stand, by exactextract on the whole map at once."""
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource
 
     west, south, east, north = grid.bounds
-    stocks = {
-        (p["target"], p["years"][0]): next(iter(arrays[p["name"]].values())) for p in products if p["kind"] == "stock"
+    shown = {
+        (p["target"], p["years"][0], p["years"][0]): next(iter(arrays[p["name"]].values()))
+        for p in products
+        if p["kind"] == "stock"
     }
-    shown = {(target, year, year): array for (target, year), array in stocks.items()}
-    for target in {target for target, _ in stocks}:
-        years = sorted(year for name, year in stocks if name == target)
-        for a, b in pairwise(years):
-            shown[(target, a, b)] = stocks[(target, b)].astype(float) - stocks[(target, a)]
+    for product in products:
+        if product["kind"] == "sink":
+            per_unit = sink_factor / (product["years"][1] - product["years"][0])
+            value = next(iter(arrays[product["name"]].values()))
+            shown[(product["target"], *product["years"])] = value.astype(float) / per_unit
     found = []
     for (target, first, last), array in shown.items():
         source = NumPyRasterSource(

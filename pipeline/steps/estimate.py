@@ -81,7 +81,9 @@ def _layers(model: TargetModel, seen: Mapping, wood: Mapping, years: Sequence[in
     stocks = {year: mapping.stock_layers(model, seen[year], wood[year], year) for year in years}
     found = {f"{model.target}_{year}": mapping.with_no_change(stock) for year, stock in stocks.items()}
     for a, b in pairwise(years):
-        found[f"{model.target}_{a}_{b}"] = mapping.change_layers(model, stocks[a], stocks[b])
+        usable = mapping.sets_for_change(model, (seen[a], seen[b]), (wood[a], wood[b]))
+        ends = [mapping.stock_layers(model, seen[year], wood[year], year, usable) for year in (a, b)]
+        found[f"{model.target}_{a}_{b}"] = mapping.change_layers(model, *ends)
     return found
 
 

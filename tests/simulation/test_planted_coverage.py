@@ -1,0 +1,87 @@
+"""Forty planted forests, each mapped from its own plots, points and scenes: bias and coverage against the planted truth.
+
+The strict gate (90 +- 6 points over 200 seeds, not more than 3 below an oracle) belongs to the inference issue; here the
+chain as a whole is held to |bias| <= 5 % and to intervals that cover at least 80 % of what they say is 90 %.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SEEDS = range(1, 41)
+
+
+def one_forest(seed: int) -> tuple[list[dict], list[dict]]:
+    """Truth and estimate of every stand and of the project of one small planted forest."""
+    import logging
+
+    import chain
+    from pipeline.bridge import Plan
+
+    chain.one_thread()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(chain.small_study(Path(folder), seed=seed))
+        chain.plant(plan)
+        chain.map_and_estimate(plan)
+        truth = json.loads((plan.results / "checks.json").read_text())["truth"]
+    return [row | {"seed": seed} for row in truth["stands"]], [row | {"seed": seed} for row in truth["summary"]]
+
+
+@pytest.fixture(scope="module")
+def forests() -> tuple[pd.DataFrame, pd.DataFrame]:
+    here = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(here).parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, here, os.environ.get("PYTHONPATH", "")])
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(one_forest, SEEDS))
+    return pd.DataFrame([row for stands, _ in found for row in stands]), pd.DataFrame([row for _, rows in found for row in rows])
+
+
+def per_seed(values: pd.Series) -> tuple[float, float]:
+    """Mean over seeds and its Monte Carlo standard error: the stands of a seed share their errors."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+@pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024"])
+def test_stand_biomass_is_unbiased_over_forty_forests(forests, estimand):
+    stands = forests[0].query("estimand == @estimand")
+    sums = stands.groupby("seed")[["mean", "truth"]].sum()
+    ratio, error = per_seed(100 * (sums["mean"] / sums["truth"] - 1))
+    print(f"{estimand}: bias {ratio:+.1f} % (Monte Carlo error {error:.1f})")
+    assert abs(ratio) <= 5
+
+
+@pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024", "agb_2019_2024"])
+def test_stand_intervals_cover_the_planted_truth(forests, estimand):
+    stands = forests[0].query("estimand == @estimand")
+    percent, error = per_seed(100 * stands.groupby("seed")["covered"].mean())
+    print(f"{estimand}: {percent:.1f} % of stands covered at nominal 90 % (Monte Carlo error {error:.1f})")
+    assert percent >= 80
+
+
+@pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024", "agb_2019_2024"])
+def test_project_intervals_cover_the_planted_truth(forests, estimand):
+    projects = forests[1].query("estimand == @estimand")
+    inside = (projects["project_low"] <= projects["project_truth"]) & (projects["project_truth"] <= projects["project_high"])
+    percent, error = per_seed(100 * inside.astype(float))
+    print(f"{estimand}: {percent:.1f} % of projects covered at nominal 90 % (Monte Carlo error {error:.1f})")
+    assert percent >= 80
+
+
+def test_intervals_are_not_so_wide_that_they_say_nothing(forests):
+    """The project's half-width stays within four times its error: covering by width alone would be no achievement."""
+    for estimand, projects in forests[1].groupby("estimand"):
+        error = np.sqrt(((projects["project_mean"] - projects["project_truth"]) ** 2).mean())
+        half = ((projects["project_high"] - projects["project_low"]) / 2).mean()
+        print(f"{estimand}: root mean square error {error:.1f}, mean half-width {half:.1f} Mg/ha")
+        assert half < 4 * error
