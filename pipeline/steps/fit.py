@@ -11,6 +11,9 @@ from pipeline import store
 
 log = logging.getLogger(__name__)
 
+BIOMASS_COLUMN = "agb_mg_ha"
+"""The target whose unit the shared error factors `f_*` are in; no other target has them."""
+
 
 def fit(
     *,
