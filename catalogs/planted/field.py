@@ -20,10 +20,8 @@ from catalogs.planted.forest import SPECIES_ORDER, Forest
 from catalogs.planted.rasters import write_on_grid
 from catalogs.planted.site import stream
 from catalogs.planted.species import (
-    ALLOMETRY_A,
-    ALLOMETRY_B,
+    ALLOMETRY,
     ALLOMETRY_COV_AB,
-    ALLOMETRY_RSE,
     ALLOMETRY_VAR_A,
     ALLOMETRY_VAR_B,
     FOREST_TYPES,
@@ -206,13 +204,17 @@ def allometry_table() -> pd.DataFrame:
     """The analyst's allometry: the very distribution from which each seed draws its true parameters."""
     import pandas as pd
 
-    row = {
-        "name": "planted", "taxon": "", "level": "default", "form": "rho_d2h",
-        "a": ALLOMETRY_A, "b": ALLOMETRY_B, "c": np.nan,
-        "var_a": ALLOMETRY_VAR_A, "var_b": ALLOMETRY_VAR_B, "cov_ab": ALLOMETRY_COV_AB, "rse": ALLOMETRY_RSE,
-        "dbh_min_cm": MIN_DBH_CM, "dbh_max_cm": 150.0, "bias_corrected": "no", "source": "planted", "status": "user",
-    }  # fmt: skip
-    return pd.DataFrame([row])
+    return pd.DataFrame(
+        [
+            {
+                "name": f"planted_{name.replace(' ', '_').lower()}", "taxon": name, "level": "species", "form": "rho_d2h",
+                "a": a, "b": b, "c": np.nan, "var_a": ALLOMETRY_VAR_A, "var_b": ALLOMETRY_VAR_B,
+                "cov_ab": ALLOMETRY_COV_AB, "rse": rse, "dbh_min_cm": MIN_DBH_CM, "dbh_max_cm": 150.0,
+                "bias_corrected": "no", "source": "planted", "status": "user",
+            }
+            for name, (a, b, rse) in ALLOMETRY.items()
+        ]
+    )  # fmt: skip
 
 
 def wood_density_table() -> pd.DataFrame:

@@ -12,10 +12,8 @@ import numpy as np
 
 from catalogs.planted.site import Site, SmoothField, Terrain, stream
 from catalogs.planted.species import (
-    ALLOMETRY_A,
-    ALLOMETRY_B,
+    ALLOMETRY,
     ALLOMETRY_COV_AB,
-    ALLOMETRY_RSE,
     ALLOMETRY_VAR_A,
     ALLOMETRY_VAR_B,
     FOREST_TYPES,
@@ -36,11 +34,10 @@ SNAG_YEARS = 4.0  # how long a dead stem stands
 
 @dataclass(frozen=True)
 class Parameters:
-    """The true allometry of one seed: drawn once from the distribution that the analyst's tables state."""
+    """The true allometry of one seed by species: drawn once from the distribution that the analyst's tables state."""
 
-    a: float
-    b: float
-    rse: float
+    a: dict[str, float]
+    b: dict[str, float]
     wood_density_g_cm3: dict[str, float]
 
 
@@ -107,7 +104,8 @@ class Forest:
         true = self.parameters
         density = self.stems["wood_density"][trees.tree]
         with np.errstate(divide="ignore"):
-            log_agb = true.a + true.b * np.log(density * trees.dbh_cm**2 * trees.height_m)
+            a, b = (np.array([part[name] for name in SPECIES_ORDER])[trees.species] for part in (true.a, true.b))
+            log_agb = a + b * np.log(density * trees.dbh_cm**2 * trees.height_m)
         counted = ~trees.snag & (trees.dbh_cm >= MIN_DBH_CM)
         return np.where(counted, np.exp(log_agb + self.stems["allometry_error"][trees.tree]), 0.0)
 
@@ -137,12 +135,13 @@ def height_of(species: np.ndarray, dbh_cm: np.ndarray) -> np.ndarray:
 def draw_parameters(seed: int) -> Parameters:
     """The true allometric parameters of a seed, drawn from exactly what the analyst's tables say of them."""
     rng = stream(seed, "parameters")
-    covariance = [[ALLOMETRY_VAR_A, ALLOMETRY_COV_AB], [ALLOMETRY_COV_AB, ALLOMETRY_VAR_B]]
-    a, b = np.array([ALLOMETRY_A, ALLOMETRY_B]) + np.linalg.cholesky(covariance) @ rng.standard_normal(2)
+    lower = np.linalg.cholesky([[ALLOMETRY_VAR_A, ALLOMETRY_COV_AB], [ALLOMETRY_COV_AB, ALLOMETRY_VAR_B]])
+    drawn = {name: np.array(ALLOMETRY[name][:2]) + lower @ rng.standard_normal(2) for name in SPECIES_ORDER}
     densities = {
         name: float(s.wood_density_g_cm3 + s.wood_density_se * rng.standard_normal()) for name, s in SPECIES.items()
     }
-    return Parameters(float(a), float(b), ALLOMETRY_RSE, densities)
+    a, b = ({name: float(pair[i]) for name, pair in drawn.items()} for i in (0, 1))
+    return Parameters(a, b, densities)
 
 
 @lru_cache(maxsize=2)
@@ -221,8 +220,8 @@ def _individuality(stems: dict[str, np.ndarray], layout: Layout, settings: Plant
     site_quality += 0.04 * SmoothField.draw(layout.site, rng, range_m=160).at(x, y)
     weibull = (-np.log(rng.uniform(size=n))) ** (1 / 4.2) / 0.909  # shape 4.2 has mean 0.909 of its scale
     own = np.where(even, weibull, rng.lognormal(-0.03, 0.25, n))
-    slender = 0.07 * rng.standard_normal(len(layout.ids))[stand]
-    slender += 0.05 * SmoothField.draw(layout.site, rng, range_m=120).at(x, y)
+    slender = 0.09 * rng.standard_normal(len(layout.ids))[stand]
+    slender += 0.08 * SmoothField.draw(layout.site, rng, range_m=120).at(x, y)
     return {
         "luck": own,
         "vigour": np.exp(site_quality) * own,
@@ -261,4 +260,5 @@ def _wood(stems: dict[str, np.ndarray], parameters: Parameters, settings: Planti
     mean = np.array([parameters.wood_density_g_cm3[name] for name in SPECIES_ORDER])[stems["species"]]
     sd = by_species(lambda s: s.wood_density_sd_tree)[stems["species"]]
     density = np.clip(mean + sd * rng.standard_normal(n), 0.1, 1.3)
-    return {"wood_density": density, "allometry_error": parameters.rse * rng.standard_normal(n)}
+    rse = np.array([ALLOMETRY[name][2] for name in SPECIES_ORDER])[stems["species"]]
+    return {"wood_density": density, "allometry_error": rse * rng.standard_normal(n)}

@@ -10,7 +10,7 @@ import numpy as np
 
 log = logging.getLogger(__name__)
 
-STEPS_PER_M = 20_000  # positions are compared on a lattice of 0.05 mm, on which side tests are exact
+STEPS_PER_M = 20_000  # positions are compared on a lattice of 0.05 mm, on which the triangulation is exact
 NEAREST_VERTICES = 3
 
 
@@ -81,6 +81,8 @@ def heights_above_ground(points: Points, *, ground_classes: tuple[int, ...] = (2
     ------
     NoGroundError
         If fewer than three ground points, or only points on one line, are there; the message says where.
+    ValueError
+        If the points reach over more than 26 km.
 
     References
     ----------
@@ -88,14 +90,16 @@ def heights_above_ground(points: Points, *, ground_classes: tuple[int, ...] = (2
     """
     if len(points.x) == 0:
         return no_heights()
+    from pipeline.lidar.triangulation import interpolate
+
     is_ground = np.isin(points.classification, ground_classes)
-    origin = np.floor([points.x.min(), points.y.min()])
-    px, py = _steps(points.x, origin[0]), _steps(points.y, origin[1])
-    gx, gy, gz = _distinct_ground(px[is_ground], py[is_ground], points.z[is_ground])
-    ground_z = _ground_under(px, py, gx, gy, gz, points, ground_classes)
+    px, py = _lattice(points.x), _lattice(points.y)
+    places, z = _distinct_ground(px[is_ground], py[is_ground], points.z[is_ground])
+    triangles, neighbours = _triangulated(places, points, ground_classes)
+    ground_z = interpolate(triangles, neighbours, places, z, px, py)
     outside = np.isnan(ground_z)
     if outside.any():
-        ground_z[outside] = _nearest_ground(px[outside], py[outside], gx, gy, gz)
+        ground_z[outside] = _nearest_ground(triangles, neighbours, places, z, px[outside], py[outside])
     return _bounded(points, points.z - ground_z, is_ground, outside, max_height_m)
 
 
@@ -111,45 +115,52 @@ def _bounded(points: Points, z: np.ndarray, ground: np.ndarray, outside: np.ndar
     return replace(every.select(keep), too_high=int((~keep).sum()))
 
 
-def _steps(values: np.ndarray, origin: float) -> np.ndarray:
-    """Whole lattice steps from an origin in whole metres, as float64."""
-    return np.rint((values - origin) * STEPS_PER_M)
+def _lattice(values: np.ndarray) -> np.ndarray:
+    """Whole lattice steps from the whole metre below the least value."""
+    from pipeline.lidar.triangulation import SPAN
+
+    origin, reach = np.floor(values.min()), np.ptp(values)
+    if not (reach + 1) * STEPS_PER_M < SPAN:
+        raise ValueError(
+            f"points reach over {reach / 1000:.1f} km ({values.min():.0f} to {values.max():.0f} m), heights are measured "
+            f"over at most {SPAN / STEPS_PER_M / 1000:.1f} km at a time; check buffer_m and the tiles' coordinates"
+        )
+    return np.rint((values - origin) * STEPS_PER_M).astype(np.int64)
 
 
-def _distinct_ground(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ground points in canonical order (x, then y), the lowest of those that share a place."""
-    order = np.lexsort((z, y, x))
-    x, y, z = x[order], y[order], z[order]
-    new = np.ones(len(x), bool)
-    new[1:] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
-    log.debug("%d of %d ground points share their place with a lower one", len(new) - new.sum(), len(new))
-    return x[new], y[new], z[new]
+def _distinct_ground(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (n, 2) of ground points in canonical order (x, then y), and the lowest height at each."""
+    place = x << 32 | y
+    order = np.argsort(place)
+    place, z = place[order], z[order]
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    log.debug("%d of %d ground points share their place with a lower one", len(z) - len(starts), len(z))
+    place = place[starts]
+    return np.column_stack([place >> 32, place & 0xFFFFFFFF]), np.minimum.reduceat(z, starts) if len(z) else z
 
 
-def _ground_under(px, py, gx, gy, gz, points: Points, ground_classes: tuple[int, ...]) -> np.ndarray:
-    """Ground height at each point, missing outside the hull of the ground points."""
-    from scipy.spatial import Delaunay, QhullError
-
-    from pipeline.lidar.kernels import interpolate
+def _triangulated(
+    places: np.ndarray, points: Points, ground_classes: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    from pipeline.lidar.triangulation import OnOneLineError, delaunay
 
     where = (
         f"between x {points.x.min():.0f} and {points.x.max():.0f}, y {points.y.min():.0f} and {points.y.max():.0f}: "
-        f"{len(points.x)} points, {len(gx)} of them ground at different places "
+        f"{len(points.x)} points, {len(places)} of them ground at different places "
         f"(class {', '.join(map(str, ground_classes))})"
     )
     remedy = "classify the ground first, or set ground_classes of the campaign"
-    if len(gx) < 3:
+    if len(places) < 3:
         raise NoGroundError(f"there is no ground to measure heights from {where}; {remedy}")
     try:
-        mesh = Delaunay(np.column_stack([gx, gy]))
-    except QhullError:
+        return delaunay(places)
+    except OnOneLineError:
         raise NoGroundError(f"the ground points lie on one line {where}; {remedy}") from None
-    return interpolate(mesh.simplices, mesh.neighbors, gx, gy, gz, px, py)
 
 
-def _nearest_ground(px, py, gx, gy, gz) -> np.ndarray:
-    from scipy.spatial import cKDTree
+def _nearest_ground(triangles, neighbours, places, z, px, py) -> np.ndarray:
+    from pipeline.lidar.triangulation import nearest_vertices
 
-    distance, index = cKDTree(np.column_stack([gx, gy])).query(np.column_stack([px, py]), k=NEAREST_VERTICES)
+    distance, index = nearest_vertices(triangles, neighbours, places, px, py, NEAREST_VERTICES)
     weight = 1.0 / np.maximum(distance, 1.0)  # one lattice step: a point on a ground point takes its height
-    return (weight * gz[index]).sum(axis=1) / weight.sum(axis=1)
+    return (weight * z[index]).sum(axis=1) / weight.sum(axis=1)

@@ -42,7 +42,7 @@ def test_the_log_scale_is_raised_back_and_meets_the_plots_total():
 def test_the_fitted_plots_keep_their_total_whatever_the_scale_and_the_ridge(transform):
     rng = np.random.default_rng(2)
     x = rng.normal(size=(40, 3))
-    y = (10 + x @ [2.0, 1.0, -1.0] + rng.normal(0, 0.5, 40)) ** 2
+    y = (20 + x @ [2.0, 1.0, -1.0] + rng.normal(0, 0.5, 40)) ** 2
     machine, params, X = fitted(transform, x - x.mean(axis=0), y, ridge=1e-2)
     assert machine.mean(params, X).sum() == pytest.approx(y.sum())
 

@@ -1,0 +1,120 @@
+"""Size and structure of residuals: hand arithmetic, and what simulated plots must give back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.inference.residuals import (
+    Residuals,
+    Structure,
+    between_dates,
+    correlation,
+    difference_sd,
+    spatial_structure,
+    spread_of,
+)
+
+WHITE = Structure(100.0, 1.0, False, 0.0)
+
+
+def make_field(rng, *, clusters=25, per_cluster=4, range_m=400.0, nugget=0.2, side_m=6000.0, within_m=150.0):
+    """Plots in clusters (n, 2), their cluster (n,), and unit residuals with the given correlation."""
+    centre = rng.uniform(0, side_m, (clusters, 2))
+    patch = np.repeat(np.arange(clusters), per_cluster)
+    xy = centre[patch] + rng.uniform(-within_m, within_m, (len(patch), 2))
+    distance = np.hypot(*(xy[:, None, :] - xy[None, :, :]).transpose(2, 0, 1))
+    covariance = (1 - nugget) * np.exp(-3 * distance / range_m) + nugget * np.eye(len(xy))
+    return xy, patch.astype(str), np.linalg.cholesky(covariance + 1e-9 * np.eye(len(xy))) @ rng.normal(size=len(xy))
+
+
+def test_correlation_falls_to_five_percent_at_its_range():
+    assert correlation(np.array([0.0, 150.0, 300.0]), 300.0) == pytest.approx([1.0, np.exp(-1.5), 0.0498], abs=1e-4)
+
+
+def test_the_error_of_a_difference_follows_from_both_errors_and_their_correlation():
+    assert difference_sd(np.array([3.0]), np.array([4.0]), 0.0) == pytest.approx([5.0])
+    assert difference_sd(np.array([5.0]), np.array([5.0]), 0.9) == pytest.approx([np.sqrt(5.0)])
+    assert difference_sd(np.array([5.0]), np.array([5.0]), 1.0) == pytest.approx([0.0])
+
+
+def test_residual_size_follows_a_power_of_the_mean_above_its_floor():
+    residuals = Residuals(2.0, 0.5, 9.0, 0.8, 1.5, WHITE, WHITE)
+    assert residuals.sd(np.array([100.0, 9.0, 0.0])) == pytest.approx([20.0, 6.0, 6.0])
+    # at 20 and 20 with correlation 0.8: 1.5 x sqrt(400 + 400 - 640)
+    assert residuals.change_sd(np.array([20.0]), np.array([20.0])) == pytest.approx([1.5 * np.sqrt(160.0)])
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_the_power_of_simulated_residuals_is_found_again(power):
+    rng = np.random.default_rng(5)
+    mean = rng.uniform(20, 400, 4000)
+    scale, found, floor = spread_of(rng.normal(0, 3 * mean**power), mean)
+    assert found == pytest.approx(power, abs=0.1)
+    assert scale * 100**found == pytest.approx(3 * 100**power, rel=0.15)
+    assert floor == pytest.approx(0.1 * mean.mean())
+
+
+def test_equal_spread_has_the_plain_standard_deviation():
+    scale, power, _ = spread_of(np.array([4.0, -4.0, 4.0, -4.0]), np.full(4, 50.0))
+    assert scale * 50**power == pytest.approx(4.0)
+
+
+def test_the_range_and_nugget_of_simulated_fields_are_found_in_order_of_magnitude():
+    found = []
+    for seed in range(6):
+        xy, patch, residual = make_field(np.random.default_rng(seed), range_m=400.0, nugget=0.2)
+        found.append(spatial_structure(residual, xy, np.ones((len(xy), 1)), patch))
+    at_200_m = [(1 - one.nugget) * correlation(np.array(200.0), one.range_m) for one in found]
+    assert all(one.identified for one in found)
+    assert 150 < np.median([one.range_m for one in found]) < 1200
+    assert np.median([one.nugget for one in found]) < 0.5
+    # the truth is 0.8 exp(-1.5) = 0.18, and the upper end of what the plots allow is taken
+    assert 0.1 < np.median(at_200_m) < 0.6
+
+
+def test_white_noise_is_said_to_have_no_structure_that_plots_could_identify():
+    identified = 0
+    for seed in range(10):
+        rng = np.random.default_rng(100 + seed)
+        xy, patch, _ = make_field(rng)
+        found = spatial_structure(rng.normal(size=len(xy)), xy, np.ones((len(xy), 1)), patch)
+        identified += found.identified
+        assert (1 - found.nugget) * correlation(np.array(200.0), found.range_m) < 0.5
+    assert identified <= 2
+
+
+def test_the_share_that_plots_of_a_patch_have_in_common_is_their_correlation():
+    rng = np.random.default_rng(7)
+    patch = np.repeat(np.arange(200), 3)
+    xy = rng.uniform(0, 50_000, (200, 2))[patch] + rng.uniform(-100, 100, (600, 2))
+    residual = np.sqrt(0.4) * rng.normal(size=200)[patch] + np.sqrt(0.6) * rng.normal(size=600)
+    small = patch < 60  # 180 plots, to keep the search of range and nugget quick
+    found = spatial_structure(residual[small], xy[small], np.ones((small.sum(), 1)), patch[small].astype(str))
+    assert found.patch == pytest.approx(0.4, abs=0.17)
+
+
+def test_the_same_plots_in_another_order_have_the_same_structure():
+    xy, patch, residual = make_field(np.random.default_rng(8), clusters=12)
+    order = np.random.default_rng(9).permutation(len(xy))
+    first = spatial_structure(residual, xy, np.ones((len(xy), 1)), patch)
+    second = spatial_structure(residual[order], xy[order], np.ones((len(xy), 1)), patch[order])
+    assert (second.range_m, second.nugget, second.identified) == (first.range_m, first.nugget, first.identified)
+    assert second.patch == pytest.approx(first.patch)
+
+
+def test_plots_visited_twice_tell_how_residuals_persist():
+    # products 2 x 1 + 1 x 2 + (-2) x (-2) = 8; squares 9 and 9
+    z = np.array([2.0, 1.0, -2.0, 1.0, 2.0, -2.0])
+    plot, year = np.array(["a", "b", "c"] * 2), np.repeat([2019, 2024], 3)
+    assert between_dates(z, plot, year) == pytest.approx(8 / 9)
+    order = [3, 0, 5, 1, 4, 2]
+    assert between_dates(z[order], plot[order], year[order]) == pytest.approx(8 / 9)
+
+
+def test_plots_visited_once_persist_nowhere_and_opposite_residuals_never_shrink_an_error_of_change():
+    assert between_dates(np.ones(4), np.array(list("abcd")), np.full(4, 2019)) == 0.0
+    opposite = between_dates(
+        np.array([1.0, 2.0, 3.0, -1.0, -2.0, -3.0]), np.array(["a", "b", "c"] * 2), np.repeat([2019, 2024], 3)
+    )
+    assert opposite == 0.0
