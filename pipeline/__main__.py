@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = {"check": _check, "new": _new, "search": _search, "list": _list}[chosen.verb]
         return run(chosen)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -35,6 +35,7 @@ def _check(chosen: argparse.Namespace) -> int:
 
     plan = Plan(load_study(chosen.config))
     plan.prepare()
+    plan.inspect()
     study, grid = plan.study, plan.grid
     print(
         f"{chosen.config} is a complete study: {study.name}, {grid.rows} x {grid.cols} cells of {grid.resolution_m:g} m"
@@ -62,12 +63,14 @@ def _new(chosen: argparse.Namespace) -> int:
 
 def _search(chosen: argparse.Namespace) -> int:
     from pipeline.bridge import Plan
+    from pipeline.bridge.session import hold
     from pipeline.config import load_study
     from pipeline.steps.search import search
 
     plan = Plan(load_study(chosen.config))
     if not plan.study.sensors:
         raise ValueError("the study names no sensors, so there is nothing to search for")
+    plan.held = hold(plan.resources)
     for sensor in plan.study.sensors:
         scenes = plan.resources / "scenes" / f"{sensor}.json"
         search(
@@ -133,7 +136,7 @@ def _allometry() -> list[tuple[str, ...]]:
 
     return [
         (str(row["name"]), str(row["taxon"]), str(row["form"]), str(row["status"]), str(row["source"]))
-        for row in shipped_allometry()
+        for row in shipped_allometry().to_dict("records")
     ]
 
 

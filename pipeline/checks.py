@@ -79,6 +79,8 @@ def against_truth(estimates: pd.DataFrame, truth: pd.DataFrame, *, target: str) 
         known = truth.set_index("stand")
         true = known[f"agb_mg_ha_{last}"] - (known[f"agb_mg_ha_{first}"] if first != last else 0.0)
         single = rows[(rows["level"] == "stand") & rows["has_total"].astype(bool) & rows["stand"].isin(true.index)]
+        if single.empty:
+            continue
         value = true.loc[single["stand"]].to_numpy()
         inside = (single["low"].to_numpy() <= value) & (value <= single["high"].to_numpy())
         estimand = f"{target}_{first}" if first == last else f"{target}_{first}_{last}"

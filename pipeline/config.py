@@ -325,9 +325,6 @@ class Study(Section):
             problems.append("forest.source: canopy needs lidar, and the study has none")
         if self.forest.source == "raster" and (missing := [y for y in self.years if y not in self.forest.files]):
             problems.append(f"forest.files has no raster for {', '.join(map(str, missing))}")
-        for name, other in self.comparisons.items():
-            if other.year not in self.years or other.target not in self.targets:
-                problems.append(f"comparisons.{name}: the study maps no {other.target} of {other.year} to compare with")
         if "volume" in self.targets and "agb" not in self.targets and self.pools.expansion_factor_mg_m3 is None:
             problems.append(
                 "a study of volume needs pools.expansion_factor_mg_m3 to reach biomass and carbon, or agb among its targets"

@@ -16,14 +16,21 @@ NO_FOREST, REMAINING, GAINED, LOST = 0, 1, 2, 3
 def large_patches(forest: np.ndarray, min_px: int) -> np.ndarray:
     """Forest (rows, cols; 1, 0 or NaN) without patches smaller than `min_px` pixels (neighbours by edge or corner).
 
-    Exact for every pixel at least `min_px` pixels from the edge: a patch that is large enough has `min_px` connected
-    pixels within that distance.
+    A small patch that unknown pixels might complete is unknown. Exact for every pixel at least `min_px` pixels from the
+    edge: a patch that is large enough has `min_px` connected pixels within that distance.
     """
     if min_px <= 1:
         return forest
-    labels, count = ndimage.label(forest == 1, structure=np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    return np.where((forest == 1) & (sizes[labels] < min_px), 0.0, forest)
+    wooded, unknown = forest == 1, np.isnan(forest)
+    small = wooded & (_patch_px(wooded) < min_px)
+    unsure = small & (_patch_px(wooded | unknown) >= min_px) if unknown.any() else False
+    return np.where(unsure, np.nan, np.where(small, 0.0, forest))
+
+
+def _patch_px(mask: np.ndarray) -> np.ndarray:
+    """Size in pixels of the patch that each pixel of a mask (rows, cols) is in."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    return np.bincount(labels.ravel(), minlength=count + 1)[labels]
 
 
 def stock_layers(

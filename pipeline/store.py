@@ -184,10 +184,12 @@ def write_cog(
     geobox: GeoBox,
     units: Mapping[str, str],
     titles: Mapping[str, str],
+    overviews: str = "average",
 ) -> None:
-    """Published raster: cloud-optimised GeoTIFF, float32, deflate, overviews by average, nodata NaN, statistics.
+    """Published raster: cloud-optimised GeoTIFF, float32, deflate, overviews, nodata NaN, statistics.
 
-    Band descriptions hold the name, units the unit, and a `TITLE` tag the sentence a GIS user sees.
+    Band descriptions hold the name, units the unit, and a `TITLE` tag the sentence a GIS user sees. `overviews` says how
+    pixels become larger ones: classes have no average and ask for `mode`.
     """
     import rasterio
     from rasterio.io import MemoryFile
@@ -206,7 +208,7 @@ def write_cog(
             compress="deflate",
             blocksize=512,
             predictor="yes",
-            overview_resampling="average",
+            overview_resampling=overviews,
             num_threads=1,
         )
 

@@ -35,10 +35,9 @@ def allometry_table(name_or_path: str | Path) -> pd.DataFrame:
     ValueError, FileNotFoundError
         With the rows of the file that are wrong, and what is wrong with them.
     """
-    shipped = FOLDER / "allometry.csv"
     if Path(name_or_path).suffix:
         return _checked_allometry(tables.read_table(name_or_path), file=name_or_path)
-    table = _checked_allometry(tables.read_table(shipped), file=shipped.name)
+    table = shipped_allometry()
     chosen = table[table["name"] == str(name_or_path)]
     if chosen.empty:
         names = list(dict.fromkeys(table["name"]))
@@ -47,6 +46,12 @@ def allometry_table(name_or_path: str | Path) -> pd.DataFrame:
             f"shipped: {', '.join(names)}; or give the path of your own table (.csv)"
         )
     return chosen.reset_index(drop=True)
+
+
+def shipped_allometry() -> pd.DataFrame:
+    """Every equation that comes with the project, columns as of `allometry_table`."""
+    shipped = FOLDER / "allometry.csv"
+    return _checked_allometry(tables.read_table(shipped), file=shipped.name)
 
 
 def _checked_allometry(raw: pd.DataFrame, *, file: str | Path) -> pd.DataFrame:

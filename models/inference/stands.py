@@ -24,8 +24,9 @@ from scipy.stats import t as student
 from models.inference.fitted import Sample, SetModel, TargetModel
 from models.inference.residuals import Structure, correlation
 
-SELF_DISTANCE = 0.5214
-"""Mean distance of two random points of a unit square: stands for the pairs inside one lattice cell."""
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
+NODES, WEIGHTS = ((1 + NODES) / 2) ** 2, WEIGHTS * (1 + NODES) / 2
+"""Quadrature between 0 and 1 with most of its nodes near 0, where the correlation within a lattice cell falls."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Sums:
 
 @dataclass(frozen=True)
 class Region:
-    """A stand's shape as lattice points (m, 2) in metres, all standing for cells of side `spacing_m`."""
+    """A stand's shape as lattice points (m, 2) in metres, all standing for cells of side `spacing_m`.
+
+    The points come in a fixed random order, so that the first few of them lie all over the stand.
+    """
 
     points: np.ndarray
     spacing_m: float
@@ -58,11 +62,11 @@ class Region:
 @dataclass(frozen=True)
 class Field:
     """Where a region's residuals are: points (m, 2), weights (m,) in target units that add up to the mean residual SD,
-    the distance (m,) that stands for a point's pair with itself, and the sum of weights of each stand (k,)."""
+    the side (m,) of the square that each stands for, and the sum of weights of each stand (k,)."""
 
     points: np.ndarray
     weight: np.ndarray
-    self_distance: np.ndarray
+    cell_m: np.ndarray
     stands: np.ndarray
 
 
@@ -98,7 +102,8 @@ def lattice(geometry, *, points: int = 80) -> Region:
         grid_x, grid_y = (part.ravel() for part in np.meshgrid(x, y))
         inside = shapely.contains_xy(geometry, grid_x, grid_y)
         if inside.any():
-            return Region(np.column_stack([grid_x[inside], grid_y[inside]]), spacing)
+            order = np.random.default_rng(0).permutation(int(inside.sum()))
+            return Region(np.column_stack([grid_x[inside], grid_y[inside]])[order], spacing)
     centre = geometry.representative_point()
     return Region(np.array([[centre.x, centre.y]]), float(np.sqrt(max(geometry.area, 1e-6))))
 
@@ -141,18 +146,18 @@ def region_estimate(
 
 def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:
     share = max(points // max(len(regions), 1), 1)
-    places, weights, own, stands = [], [], [], []
+    places, weights, cells, stands = [], [], [], []
     for part, region in zip(sums, regions, strict=True):
         if part.s[number] <= 0:
             continue
-        picked = region.points[:: max(-(-len(region.points) // share), 1)]
+        picked = region.points[:share]
         places.append(picked)
         stands.append(part.s[number] / covered_ha)
         weights.append(np.full(len(picked), part.s[number] / covered_ha / len(picked)))
-        own.append(np.full(len(picked), SELF_DISTANCE * region.spacing_m * np.sqrt(len(region.points) / len(picked))))
+        cells.append(np.full(len(picked), region.spacing_m * np.sqrt(len(region.points) / len(picked))))
     if not places:
         return NOWHERE
-    return Field(np.vstack(places), np.concatenate(weights), np.concatenate(own), np.array(stands))
+    return Field(np.vstack(places), np.concatenate(weights), np.concatenate(cells), np.array(stands))
 
 
 def _set_variance(one: SetModel, gradient: np.ndarray, field: Field, nugget: float, years: Sequence[int]) -> float:
@@ -209,10 +214,20 @@ def _larger_variance(
 
 
 def _double_sum(field: Field, range_m: float) -> float:
+    """Mean correlation of the field with itself; a point's pair with itself is the mean over pairs inside its square."""
+    sides, which = np.unique(field.cell_m, return_inverse=True)
+    within = np.array([_within_square(side, range_m) for side in sides])[which]
     total = 0.0
     for start in range(0, len(field.weight), 1000):
         rows = slice(start, start + 1000)
-        distance = cdist(field.points[rows], field.points)
-        distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = field.self_distance[rows]
-        total += float(field.weight[rows] @ correlation(distance, range_m) @ field.weight)
+        correlated = correlation(cdist(field.points[rows], field.points), range_m)
+        correlated[np.arange(len(correlated)), np.arange(start, start + len(correlated))] = within[rows]
+        total += float(field.weight[rows] @ correlated @ field.weight)
     return total
+
+
+def _within_square(side_m: float, range_m: float) -> float:
+    """Mean correlation of two random points of a square: their offsets have triangular densities."""
+    u, v = np.meshgrid(NODES, NODES)
+    weight = np.outer(WEIGHTS * (1 - NODES), WEIGHTS * (1 - NODES))
+    return float(4 * (weight * correlation(side_m * np.hypot(u, v), range_m)).sum())

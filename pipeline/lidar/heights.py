@@ -112,7 +112,7 @@ def heights_as_given(points: Points, *, max_height_m: float) -> Heights:
 def _bounded(points: Points, z: np.ndarray, ground: np.ndarray, outside: np.ndarray, max_height_m: float) -> Heights:
     keep = z <= max_height_m
     every = Heights(points.x, points.y, np.maximum(z, 0.0), points.first_return, ground, outside, z < 0)
-    return replace(every.select(keep), too_high=int((~keep).sum()))
+    return every if keep.all() else replace(every.select(keep), too_high=int((~keep).sum()))
 
 
 def _lattice(values: np.ndarray) -> np.ndarray:
@@ -122,10 +122,12 @@ def _lattice(values: np.ndarray) -> np.ndarray:
     origin, reach = np.floor(values.min()), np.ptp(values)
     if not (reach + 1) * STEPS_PER_M < SPAN:
         raise ValueError(
-            f"points reach over {reach / 1000:.1f} km ({values.min():.0f} to {values.max():.0f} m), heights are measured "
-            f"over at most {SPAN / STEPS_PER_M / 1000:.1f} km at a time; check buffer_m and the tiles' coordinates"
+            f"points reach over {reach / 1000:.1f} km ({values.min():.0f} to {values.max():.0f} m), heights are "
+            f"measured over at most {SPAN / STEPS_PER_M / 1000:.1f} km; check buffer_m and the tiles' coordinates"
         )
-    return np.rint((values - origin) * STEPS_PER_M).astype(np.int64)
+    steps = values - origin
+    steps *= STEPS_PER_M
+    return np.rint(steps, out=steps).astype(np.int64)
 
 
 def _distinct_ground(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -77,7 +77,10 @@ class Cells:
 
     def central_moment(self, power: int) -> np.ndarray:
         """Population moment about the mean."""
-        return self.sum(self._departures**power) / self.n
+        raised = self._departures
+        for _ in range(power - 1):  # a product: it is the same on every processor, as library powers are not, and fast
+            raised = raised * self._departures
+        return self.sum(raised) / self.n
 
     @cached_property
     def variance(self) -> np.ndarray:

@@ -1,4 +1,7 @@
 # What others made, brought onto the grid: scenes, composites, lidar metrics, plots.
+# Snakemake looks at no param of a job whose `ancient` input is made again in the same run: `searched` is touched whenever
+# the rule searches, so that its composites follow at once; `python -m pipeline search` leaves it alone, and then the
+# digest of the scenes that touch a block decides.
 
 
 rule search:
@@ -7,8 +10,9 @@ rule search:
         made=plan.made("scenes"),
     output:
         scenes=f"{resources}/scenes/{{sensor}}.json",
+        searched=touch(f"{resources}/scenes/{{sensor}}.searched"),
     params:
-        settings=lambda wildcards: plan.settings("sensors", wildcards.sensor),
+        settings=lambda wildcards: plan.search_settings(wildcards.sensor),
         years=lambda wildcards: plan.sensor_years(wildcards.sensor),
         grid=plan.area_settings,
     log:
@@ -20,7 +24,7 @@ rule search:
 rule composite:
     input:
         scenes=ancient(f"{resources}/scenes/{{sensor}}.json"),
-        made=plan.made("scenes"),
+        searched=f"{resources}/scenes/{{sensor}}.searched",
     output:
         raster=f"{resources}/composite/{{sensor}}_{{year}}/{{block}}.tif",
     params:
@@ -28,7 +32,7 @@ rule composite:
         roles=lambda wildcards: plan.roles(wildcards.sensor),
         grid=plan.grid_settings,
         touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, int(wildcards.year), wildcards.block),
-        code=code("composite", study.plugins),
+        code=plan.code("composite"),
     log:
         f"{logs}/composite/{{sensor}}_{{year}}/{{block}}.log",
     script:
@@ -46,7 +50,7 @@ rule lidar:
         metrics=plan.metrics,
         grid=plan.grid_settings,
         touching=lambda wildcards: plan.tiles_touching(wildcards.campaign, wildcards.block),
-        code=code("lidar", study.plugins),
+        code=plan.code("lidar"),
     log:
         f"{logs}/lidar/{{campaign}}/{{block}}.log",
     script:
@@ -62,7 +66,7 @@ rule plots:
         settings=plan.settings("plots"),
         grid=plan.area_settings,
         targets=list(study.targets),
-        code=code("plots"),
+        code=plan.code("plots"),
     log:
         f"{logs}/plots.log",
     script:

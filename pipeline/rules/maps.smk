@@ -21,7 +21,7 @@ rule estimate:
         years=list(study.years),
         grid=plan.grid_settings,
         touching=lambda wildcards: plan.stands_touching(wildcards.block),
-        code=code("estimate", study.plugins),
+        code=plan.code("estimate"),
     log:
         f"{logs}/estimate/{{block}}.log",
     script:
@@ -48,7 +48,7 @@ rule stands:
         min_cover_percent=study.min_cover_percent,
         confidence_percent=study.model.confidence_percent,
         grid=plan.grid_settings,
-        code=code("stands", study.plugins),
+        code=plan.code("stands"),
     log:
         f"{logs}/stands.log",
     script:
@@ -64,7 +64,7 @@ rule publish:
     params:
         product=lambda wildcards: plan.plain_product(wildcards.product),
         grid=plan.grid_settings,
-        code=code("publish"),
+        code=plan.code("publish"),
     log:
         f"{logs}/publish/{{product}}.log",
     script:

@@ -17,7 +17,7 @@ rule training:
         years=list(study.years),
         max_years_apart=study.plots.max_years_apart,
         grid=plan.grid_settings,
-        code=code("training", study.plugins),
+        code=plan.code("training"),
     log:
         f"{logs}/training/{{target}}.log",
     script:
@@ -34,7 +34,7 @@ rule fit:
         column=lambda wildcards: plan.targets[wildcards.target]["column"],
         predictor_sets=plan.predictor_sets,
         settings=plan.model_settings,
-        code=code("fit", study.plugins),
+        code=plan.code("fit"),
     log:
         f"{logs}/fit/{{target}}.log",
     script:

@@ -1,7 +1,7 @@
 # The planted study: a synthetic forest written out in the formats that real data come in.
 # `made/*.json` holds digests of what was written: what depends on a planted part depends on that file, so that planting
 # again reruns it in the same run, while an edit of one stand reruns only the blocks that the stand touches.
-planted = plan.resources / "planted"
+planted = f"{resources}/planted"
 
 
 rule plant_field:
@@ -14,11 +14,11 @@ rule plant_field:
         wood_density=f"{planted}/wood_density.csv",
         landcover=expand("{planted}/landcover_{year}.tif", planted=planted, year=study.years),
     params:
-        folder=planted.as_posix(),
-        area=plan.grid_settings,
+        folder=planted,
+        area=plan.area_settings,
         years=list(study.years),
         settings=plan.settings("planted"),
-        code=code("planted"),
+        code=plan.code("plant_field"),
     log:
         f"{logs}/plant_field.log",
     script:
@@ -30,11 +30,11 @@ rule plant_scenes:
         made=f"{planted}/made/scenes.json",
         catalog=f"{planted}/catalog.json",
     params:
-        folder=planted.as_posix(),
-        area=plan.grid_settings,
+        folder=planted,
+        area=plan.area_settings,
         years=list(study.years),
         settings=plan.settings("planted"),
-        code=code("planted"),
+        code=plan.code("plant_scenes"),
     log:
         f"{logs}/plant_scenes.log",
     script:
@@ -46,11 +46,11 @@ rule plant_lidar:
         made=f"{planted}/made/{{campaign}}.json",
         tiles=directory(f"{planted}/lidar/{{campaign}}"),
     params:
-        folder=planted.as_posix(),
-        area=plan.grid_settings,
+        folder=planted,
+        area=plan.area_settings,
         years=list(study.years),
         settings=plan.settings("planted"),
-        code=code("planted"),
+        code=plan.code("plant_lidar"),
     log:
         f"{logs}/plant_lidar/{{campaign}}.log",
     script:
@@ -62,11 +62,11 @@ rule plant_truth:
         made=f"{planted}/made/truth.json",
         truth=directory(f"{planted}/truth"),
     params:
-        folder=planted.as_posix(),
-        area=plan.grid_settings,
+        folder=planted,
+        area=plan.area_settings,
         years=list(study.years),
         settings=plan.settings("planted"),
-        code=code("planted"),
+        code=plan.code("plant_truth"),
     log:
         f"{logs}/plant_truth.log",
     script:

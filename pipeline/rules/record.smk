@@ -9,6 +9,7 @@ rule check:
         project=f"{results}/project.csv",
         **plan.truth_files,
         made=plan.made("truth"),
+        others=plan.comparison_files,
     output:
         checks=f"{results}/checks.json",
     params:
@@ -18,7 +19,7 @@ rule check:
         stock_target=study.stock_target,
         targets=plan.targets,
         grid=plan.grid_settings,
-        code=code("check"),
+        code=plan.code("check"),
     log:
         f"{logs}/check.log",
     script:
@@ -43,7 +44,7 @@ rule report:
         products=plan.plain_products,
         notes=plan.notes,
         grid=plan.grid_settings,
-        code=code("report"),
+        code=plan.code("report"),
     log:
         f"{logs}/report.log",
     script:
@@ -66,7 +67,7 @@ rule record:
         study=study.model_dump(mode="json"),
         products=plan.plain_products,
         grid=plan.grid_settings,
-        code=code("record"),
+        code=plan.code("record"),
     log:
         f"{logs}/record.log",
     script:

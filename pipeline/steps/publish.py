@@ -24,6 +24,7 @@ def publish(*, raster: Path, style: Path, blocks: Sequence[Path], grid: dict, pr
     units = {band["name"]: band["units"] for band in product["bands"]}
     titles = {band["name"]: band["title"] for band in product["bands"]}
     names = list(units)
+    options = {"units": units, "titles": titles, "overviews": "mode" if product["kind"] == "forest" else "average"}
     whole = (
         {name: np.full((grid_.rows, grid_.cols), np.nan, "float32") for name in names}
         if raster.suffix == ".tif"
@@ -39,9 +40,9 @@ def publish(*, raster: Path, style: Path, blocks: Sequence[Path], grid: dict, pr
                 whole[name][place.slices] = array
         else:
             parts.append(raster.with_suffix("") / path.with_suffix(".tif").name)
-            store.write_cog(parts[-1], arrays, geobox=grid_.geobox_of(place), units=units, titles=titles)
+            store.write_cog(parts[-1], arrays, geobox=grid_.geobox_of(place), **options)
     if whole:
-        store.write_cog(raster, whole, geobox=grid_.geobox, units=units, titles=titles)
+        store.write_cog(raster, whole, geobox=grid_.geobox, **options)
         low, high = _shown_range(whole[names[0]])
     else:
         store.write_vrt(raster, parts, grid_)

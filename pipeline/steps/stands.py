@@ -22,6 +22,8 @@ from pipeline.zonal import combine
 log = logging.getLogger(__name__)
 
 ESTIMATOR = "model-based synthetic"
+ROUNDING_PERCENT = 1e-4
+"""A stand that is covered wholly may miss this much of its cover by rounding."""
 
 
 def stands(
@@ -49,8 +51,10 @@ def stands(
         settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
     )
     polygons = polygons.reset_index(drop=True)
-    parts = [store.read_table(path) for path in partials]
-    totals = combine(pd.concat([part for part in parts if len(part)], ignore_index=True))
+    parts = [part for path in partials if len(part := store.read_table(path))]
+    if not parts:
+        raise ValueError(f"none of {len(polygons)} stands covers a cell of the study's grid")
+    totals = combine(pd.concat(parts, ignore_index=True))
     regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
     areas = dict(zip(polygons["stand"], polygons["area_ha"], strict=True))
     in_project = _in_project(polygons)
@@ -64,13 +68,18 @@ def stands(
             main = [entry for entry in found if entry["stand"] in in_project]
             whole.append(_project_row(rows, main, model, target, span, regions, areas, confidence_percent))
     estimated = pd.DataFrame(long)
+    if "mean" not in estimated:
+        raise ValueError(
+            f"none of {len(polygons)} stands has an estimate: nowhere in them is a predictor set complete where there is "
+            "forest; do the images and campaigns cover the stands?"
+        )
     wide = _wide(polygons, estimated, years, carbon, stock_target, targets)
     summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets)
     store.write_table(estimates, pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True))
     store.write_table(table, wide)
     store.write_table(project, summary)
     store.write_layers(layers, {"stands": wide}, styles={"stands": stand_style(wide, years, stock_target)})
-    short = estimated.groupby("stand")["cover_percent"].min() < min_cover_percent
+    short = estimated.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
     log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
 
 
@@ -104,7 +113,7 @@ def _stand_rows(rows, model, target, span, regions, areas, confidence_percent, m
                 lowest=lowest,
             )
             entry |= _columns(estimate, model) | {
-                "has_total": cover >= min_cover_percent,
+                "has_total": cover >= min_cover_percent - ROUNDING_PERCENT,
                 "forest_percent": 100 * row.forest_ha / row.covered_ha,
                 "gained_ha": row.gained_ha,
                 "lost_ha": row.lost_ha,

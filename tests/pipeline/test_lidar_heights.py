@@ -179,3 +179,9 @@ def test_the_ground_of_a_real_tile_is_lidrs_to_one_centimetre():
     found = 2000 - heights_above_ground(probes, max_height_m=3000).z[ground.sum() :]
     assert len(found) > 50_000
     assert np.quantile(np.abs(found - expected), 0.99) < 0.01
+
+
+def test_points_that_reach_over_more_than_can_be_measured_at_a_time_are_refused():
+    points = make_points([0, 10, 0, 27_000], [0, 0, 10, 0], [0, 0, 0, 5], [GROUND] * 3 + [TREE])
+    with pytest.raises(ValueError, match=r"points reach over 27.0 km \(0 to 27000 m\).* at most 26.8 km"):
+        heights_above_ground(points, max_height_m=80)

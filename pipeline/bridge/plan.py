@@ -1,0 +1,525 @@
+"""A study as rules see it: paths, plain params, and digests of what touches a block."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
+from pipeline.bridge.jobs import step_module
+from pipeline.bridge.touching import bounds_in, files_of, kept_index, with_sidecars, within_reach
+from pipeline.config import TARGETS, Study, nearest
+from pipeline.features import default_predictors, required
+from pipeline.grid import Grid, Window
+from pipeline.products import Product, products_of
+
+LARGEST_PX = 20_000 * 20_000
+"""Above this many pixels a map is published as block COGs under a VRT: one file of it would not open comfortably."""
+
+ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent")
+"""Settings of a sensor that decide which scenes are found."""
+
+
+class Plan:
+    """A study as rules see it. `held` is the hold on the study's folder while a run works in it."""
+
+    held: Any = None
+
+    def __init__(self, study: Study) -> None:
+        import_plugins(study.plugins)
+        self.study = study
+        self.resources, self.results = Path(study.resources), Path(study.results)
+
+    # ------------------------------------------------------------ the study in plain values
+
+    @cached_property
+    def grid(self) -> Grid:
+        area = self.study.area
+        bounds = area.bounds or _extent_of(area.file, area.crs)
+        return Grid.covering(
+            bounds, crs=area.crs, resolution_m=area.resolution_m, chunk_px=area.chunk_px, block_chunks=area.block_chunks
+        )
+
+    @cached_property
+    def grid_settings(self) -> dict:
+        return self.grid.settings()
+
+    @cached_property
+    def area_settings(self) -> dict:
+        """The grid without its cutting: what does not depend on chunks and blocks is not rerun when they change."""
+        cutting = {"chunk_px", "block_chunks"}
+        return {name: value for name, value in self.grid_settings.items() if name not in cutting}
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        return self.grid.blocks()
+
+    @cached_property
+    def products(self) -> dict[str, Product]:
+        return products_of(self.study)
+
+    @cached_property
+    def predictor_sets(self) -> dict[str, list[str]]:
+        chosen = self.study.model.predictors or default_predictors(self.offered_roles, lidar=bool(self.study.lidar))
+        return {name: list(names) for name, names in chosen.items()}
+
+    @cached_property
+    def needs(self):
+        """Roles per sensor prefix, lidar metrics and halo that the predictors need."""
+        return required(_all_names(self.predictor_sets), self.offered_roles, metrics=None if self.study.lidar else ())
+
+    @cached_property
+    def offered_roles(self) -> dict[str, tuple[str, ...]]:
+        """Band roles by predictor prefix of the study's sensors."""
+        from catalogs.sensors import offered_roles
+
+        return offered_roles(self.study.sensors)
+
+    def settings(self, section: str, key: str | None = None) -> dict:
+        """A section of the configuration (or one entry of it) as plain values."""
+        part = getattr(self.study, section)
+        return (part[key] if key is not None else part).model_dump(mode="json")
+
+    def settings_of_all(self, section: str) -> dict:
+        return {name: part.model_dump(mode="json") for name, part in getattr(self.study, section).items()}
+
+    @cached_property
+    def model_settings(self) -> dict:
+        """What makes a model; how wide its intervals are drawn does not, and its predictors are a param of their own."""
+        elsewhere = {"predictors", "confidence_percent"}
+        kept = {name: value for name, value in self.settings("model").items() if name not in elsewhere}
+        return kept | {"date_effect": self.date_effect}
+
+    def search_settings(self, sensor: str) -> dict:
+        return {name: value for name, value in self.settings("sensors", sensor).items() if name in ASKED}
+
+    def composite_settings(self, sensor: str) -> dict:
+        """What makes a composite of frozen scenes; a new search reruns it by itself."""
+        return {name: value for name, value in self.settings("sensors", sensor).items() if name not in ASKED}
+
+    def sensor_years(self, sensor: str) -> list[int]:
+        return list(self.study.sensors[sensor].years or self.study.years)
+
+    def roles(self, sensor: str) -> list[str]:
+        from catalogs.sensors import SENSORS
+
+        return sorted(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Lidar metrics that any predictor or the forest definition needs."""
+        extra = {"zq95", "cover_2m"} if self.study.forest.source == "canopy" else set()
+        return sorted(set(self.needs.metrics) | extra)
+
+    @cached_property
+    def sources(self) -> dict:
+        """Where predictors of each study year are read from, as `steps.windows.read_predictors` takes it."""
+        from catalogs.sensors import SENSORS
+
+        used = {name: self.roles(name) for name in self.study.sensors}
+        return {
+            "sensors": {
+                name: {
+                    "folder": (self.resources / "composite").as_posix(),
+                    "prefix": SENSORS[name].prefix,
+                    "roles": roles,
+                }
+                for name, roles in used.items()
+                if roles
+            },
+            "lidar_folder": (self.resources / "lidar").as_posix(),
+            "campaign_of_year": {str(year): self._campaign_of(year) for year in self.study.years},
+            "seen": {str(year): self._seen(year, bool(any(used.values()))) for year in self.study.years},
+            "metrics": self.metrics,
+            "halo_px": self.needs.halo_px,
+        }
+
+    def _campaign_of(self, year: int) -> str | None:
+        """The campaign nearest to 1 July of a year, if it is near enough."""
+        middle = dt.date(year, 7, 1)
+        near = [
+            (abs((campaign.date - middle).days), name)
+            for name, campaign in self.study.lidar.items()
+            if abs((campaign.date - middle).days) / 365.25 <= self.study.plots.max_years_apart
+        ]
+        return min(near)[1] if near else None
+
+    def _seen(self, year: int, satellites: bool) -> list[str]:
+        """Dates of what shows a study year: its campaign, and the end of each sensor's season."""
+        campaign = self._campaign_of(year)
+        dates = [self.study.lidar[campaign].date.isoformat()] if campaign else []
+        return dates + [f"{year}-{sensor.season[1]}" for sensor in self.study.sensors.values() if satellites]
+
+    @cached_property
+    def carbon(self) -> dict:
+        pools = self.study.pools
+        factor = pools.expansion_factor_mg_m3 if self.study.stock_target == "volume" else 1.0
+        return {
+            "root_shoot": pools.root_shoot,
+            "carbon_fraction": pools.carbon_fraction,
+            "biomass_per_target": factor or 1.0,
+        }
+
+    @cached_property
+    def targets(self) -> dict[str, dict]:
+        return {target: TARGETS[target] for target in self.study.targets}
+
+    def plain_product(self, product: str) -> dict:
+        return asdict(self.products[product])
+
+    @cached_property
+    def plain_products(self) -> list[dict]:
+        return [asdict(product) for product in self.products.values()]
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What this study does not make, and why: sentences for the report."""
+        study, notes = self.study, []
+        if len(study.years) == 1:
+            notes.append("One date only: no change and no sink can be computed.")
+        if not study.lidar:
+            notes.append("No airborne lidar: the map rests on satellite images, which saturate in dense forest.")
+        if not study.sensors:
+            notes.append("No satellite sensor: there is no estimate where no lidar was flown.")
+        if study.lidar:
+            rest = "rests on satellite images alone" if study.sensors else "has no estimate"
+            notes += [
+                f"No lidar within {study.plots.max_years_apart:g} years of {year}: that year {rest}."
+                for year in study.years
+                if self._campaign_of(year) is None
+            ]
+        if study.stock_target is None:
+            notes.append("Neither biomass nor volume is a target: no carbon is computed.")
+        if study.forest.source == "everywhere":
+            notes.append("No forest definition is set: every pixel is treated as forest, fields and water too.")
+        if "lidar" in self.predictor_sets and len({campaign.leaf for campaign in study.lidar.values()}) > 1:
+            notes.append(
+                "Campaigns differ in leaf condition: dates are kept apart by a date effect, never pooled untested."
+            )
+        return notes
+
+    @property
+    def date_effect(self) -> str:
+        """Leaf-on and leaf-off campaigns are never pooled untested, whatever the configuration says."""
+        leaves = {campaign.leaf for campaign in self.study.lidar.values()}
+        chosen = self.study.model.date_effect
+        return "auto" if len(leaves) > 1 and chosen == "never" else chosen
+
+    @property
+    def map_suffix(self) -> str:
+        return ".tif" if self.grid.rows * self.grid.cols <= LARGEST_PX else ".vrt"
+
+    # ------------------------------------------------------------ before the first job
+
+    def prepare(self) -> None:
+        """Check what the configuration alone can be checked for: the grid, the names it uses, the files it names.
+
+        Raises
+        ------
+        ValueError, FileNotFoundError
+            With one line per problem.
+        """
+        if missing := self._missing_files():
+            raise FileNotFoundError("\n".join(missing))
+        if not self.grid.blocks():
+            raise ValueError("area: the area has no pixel at this resolution")
+        if unknown := self._unknown_names():
+            raise ValueError("\n".join(unknown))
+
+    def inspect(self) -> None:
+        """Check foreign files that are there already and whose index the plan needs anyway: lidar tiles and stands.
+
+        Raises
+        ------
+        ValueError
+            With one line per problem.
+        """
+        problems = []
+        for look in (*(lambda name=name: self._tile_entries(name) for name in self.study.lidar), self._stand_entries):
+            try:
+                look()
+            except (ValueError, OSError) as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def _missing_files(self) -> list[str]:
+        """A sentence for every file or folder of the configuration that is not there."""
+        problems = []
+        for key, path in _paths_in(self.study.model_dump(), ""):
+            planted = self.study.planted and Path(path).is_relative_to(self.resources / "planted")
+            if not planted and not Path(path).exists():
+                problems.append(f"{key}: {path} does not exist")
+        return problems
+
+    def _unknown_names(self) -> list[str]:
+        """A sentence for every name of the configuration that is in no registry, and no product of the study."""
+        from models.regressors import REGRESSORS
+        from pipeline.optical.composite import REDUCERS
+
+        asked = [("model.regressor", self.study.model.regressor, REGRESSORS)]
+        asked += [(f"sensors.{name}.reducer", one.reducer, REDUCERS) for name, one in self.study.sensors.items()]
+        problems = [
+            f"{key}: {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}"
+            for key, name, known in asked
+            if name not in known
+        ]
+        try:
+            place = "sensors"
+            sensors = self.offered_roles
+            place = "model.predictors"
+            required(_all_names(self.predictor_sets), sensors, metrics=None if self.study.lidar else ())
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+        return problems
+
+    # ------------------------------------------------------------ files that rules name
+
+    def local_catalog(self, wildcards: Any) -> list[str]:
+        catalog = self.study.sensors[wildcards.sensor].catalog
+        return [catalog] if _is_local_catalog(catalog) else []
+
+    def campaign_files(self, wildcards: Any) -> list[str]:
+        return _listed(self._source_of(wildcards.campaign))
+
+    def _source_of(self, campaign: str) -> str | tuple[str, ...]:
+        settings = self.study.lidar[campaign]
+        return settings.points or settings.canopy_height
+
+    @property
+    def all_campaign_files(self) -> list[str]:
+        return [path for campaign in self.study.lidar for path in _listed(self._source_of(campaign))]
+
+    @property
+    def plot_files(self) -> list[str]:
+        settings = self.study.plots
+        named = (settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density)
+        tables = [part for path in named if path for part in with_sidecars(path)]
+        return tables + ([settings.allometry] if Path(settings.allometry).suffix else [])
+
+    def predictor_files(self, blocks: Iterable[str]) -> list[str]:
+        """Composite and lidar files of some blocks, of every study year."""
+        found = []
+        for block in blocks:
+            for sensor in self.sources["sensors"]:
+                found += [f"{self.resources}/composite/{sensor}_{year}/{block}.tif" for year in self.study.years]
+            if self.metrics:
+                campaigns = sorted({name for name in self.sources["campaign_of_year"].values() if name})
+                found += [f"{self.resources}/lidar/{campaign}/{block}.tif" for campaign in campaigns]
+        return found
+
+    @property
+    def all_predictor_files(self) -> list[str]:
+        return self.predictor_files(self.blocks)
+
+    @property
+    def stand_files(self) -> list[str]:
+        return with_sidecars(self.study.stands.file) if self.study.stands.file else []
+
+    @property
+    def forest_files(self) -> list[str]:
+        return [self.study.forest.files[year] for year in self.study.years if year in self.study.forest.files]
+
+    @property
+    def comparison_files(self) -> list[str]:
+        return [comparison.file for comparison in self.study.comparisons.values()]
+
+    @property
+    def plots_if_stands(self) -> dict[str, str]:
+        """The plots, where the study makes stands of them."""
+        return {"plots": f"{self.resources}/plots.parquet"} if self.study.stands.include_plots else {}
+
+    def _per_target(self, group: str, path: str) -> dict[str, str]:
+        return {f"{group}__{target}": f"{self.resources}/{path.format(target=target)}" for target in self.study.targets}
+
+    @property
+    def model_files(self) -> dict[str, str]:
+        return self._per_target("models", "model/{target}/model.json")
+
+    @property
+    def left_out_files(self) -> dict[str, str]:
+        return self._per_target("left_out", "model/{target}/left_out.parquet")
+
+    @property
+    def training_files(self) -> dict[str, str]:
+        return self._per_target("training", "training/{target}.parquet")
+
+    @property
+    def scene_files(self) -> dict[str, str]:
+        return {
+            f"scenes__{sensor.replace('-', '__dash__')}": f"{self.resources}/scenes/{sensor}.json"
+            for sensor in self.sources["sensors"]
+        }
+
+    @property
+    def published_maps(self) -> dict[str, str]:
+        return {f"maps__{name}": f"{self.results}/maps/{name}{self.map_suffix}" for name in self.products}
+
+    def made(self, *parts: str) -> list[str]:
+        """The notes of what was planted, where the study is planted: see rules/planted.smk."""
+        return [f"{self.resources}/planted/made/{part}.json" for part in parts] if self.study.planted else []
+
+    @property
+    def truth_files(self) -> dict[str, str]:
+        return {"truth": f"{self.resources}/planted/truth"} if self.study.planted else {}
+
+    # ------------------------------------------------------------ what a rerun is decided on
+
+    def code(self, rule: str) -> dict:
+        """Digest of the code that a rule's step runs, with the plug-ins that add to it."""
+        plugins = plugins_of(step_module(rule), self.study.plugins)
+        return {"digest": code_digest(step_module(rule), plugins), "plugins": plugins}
+
+    @property
+    def _forest_halo_px(self) -> int:
+        """How far beyond a window the forest definition looks: a patch of the smallest area fits in."""
+        return math.ceil(self.study.forest.min_area_ha / self.grid.pixel_ha - 1e-9)
+
+    def near(self, block: str) -> list[str]:
+        """The block and the neighbours whose pixels its predictors' halo (or the forest definition) reads."""
+        halo = self.needs.halo_px
+        if self.study.forest.source == "canopy":
+            halo = max(halo, self._forest_halo_px)
+        return self.grid.blocks_touching(self._widened(block, halo))
+
+    def _widened(self, block: str, halo_px: int) -> Window:
+        place = self.grid.block_window(block)
+        return Window(place.row0 - halo_px, place.row1 + halo_px, place.col0 - halo_px, place.col1 + halo_px)
+
+    def scenes_touching(self, sensor: str, year: int, block: str) -> str:
+        """Digest of the frozen scenes of a year that touch a block; `not searched yet` before the search."""
+        from catalogs.search import items_touching
+
+        frozen = self.resources / "scenes" / f"{sensor}.json"
+        bounds = self.grid.bounds_of(self.grid.block_window(block))
+        if not frozen.exists():
+            return "not searched yet"
+        return _or_why_not(lambda: digest(items_touching(_json(frozen, frozen.stat().st_mtime_ns), year, bounds)))
+
+    def tiles_touching(self, campaign: str, block: str) -> str:
+        """Digest of the lidar tiles within reach of a block; `not there yet` before they are made."""
+        reach = self.study.lidar[campaign].buffer_m
+        west, south, east, north = self.grid.bounds_of(self.grid.block_window(block))
+        bounds = (west - reach, south - reach, east + reach, north + reach)
+        return _or_why_not(lambda: _reached(self._tile_entries(campaign), bounds))
+
+    def stands_touching(self, block: str) -> str:
+        """Digest of the stands that touch a block, or what its forest definition sees around it."""
+        halo = self._forest_halo_px if self.study.forest.source == "stands" else 0
+        bounds = self.grid.bounds_of(self._widened(block, halo))
+        return _or_why_not(lambda: _reached(self._stand_entries(), bounds))
+
+    def _tile_entries(self, campaign: str) -> list[dict] | None:
+        settings = self.study.lidar[campaign]
+        source = self._source_of(campaign)
+        files = files_of(source, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
+        if not files:
+            return None
+
+        def index() -> list[dict]:
+            from catalogs.lidar import index_canopy, index_tiles
+
+            if settings.points:
+                tiles = index_tiles(list(source) if isinstance(source, tuple) else source, crs=settings.crs)
+            else:
+                tiles = [index_canopy(str(source), crs=settings.crs)]
+            return [
+                {
+                    "id": tile.path,
+                    "bounds": bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs),
+                    "digest": tile.fingerprint,
+                }
+                for tile in tiles
+            ]
+
+        return self._kept_index(f"lidar_{campaign}", settings, files, index)
+
+    def _stand_entries(self) -> list[dict] | None:
+        settings = self.study.stands
+        if settings.file is None:
+            return []
+        files = files_of(settings.file, ())
+        if not files:
+            return None
+
+        def index() -> list[dict]:
+            from catalogs.stands import index_stands
+
+            return index_stands(settings.model_dump(mode="json"), crs=self.grid.crs, bounds=self.grid.bounds)
+
+        return self._kept_index("stands", settings, files, index)
+
+    def _kept_index(self, name: str, settings: Any, files: list[Path], index: Callable[[], list[dict]]) -> list[dict]:
+        about = [settings.model_dump(mode="json"), self.area_settings]
+        return kept_index(self.resources / "index" / f"{name}.json", about, files, index)
+
+
+def _all_names(sets: dict[str, list[str]]) -> list[str]:
+    return [name for names in sets.values() for name in names]
+
+
+def _reached(entries: list[dict] | None, bounds: tuple[float, float, float, float]) -> str:
+    return "not there yet" if entries is None else within_reach(entries, bounds)
+
+
+def _or_why_not(find: Callable[[], str]) -> str:
+    """What `find` returns, or why it cannot: then the job runs and says so as its mistake, not the planning."""
+    try:
+        return find()
+    except (ValueError, KeyError, OSError) as error:
+        return f"unreadable: {error}"
+
+
+PATH_KEYS = {"file", "corners", "trees", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files"}
+
+
+def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
+    """Dotted key and path of every local file that a configuration names."""
+    for key, value in part.items():
+        dotted = f"{place}.{key}" if place else str(key)
+        if key == "catalog" and not _is_local_catalog(value):
+            continue
+        if key in PATH_KEYS and value:
+            for path in value.values() if isinstance(value, dict) else _listed(value):
+                yield dotted, path
+        elif key == "allometry" and Path(value).suffix:
+            yield dotted, value
+        elif isinstance(value, dict):
+            yield from _paths_in(value, dotted)
+
+
+def _is_local_catalog(catalog: str) -> bool:
+    """Whether a catalogue is a file or folder of this machine: not an address, nor known by name."""
+    from catalogs.search import endpoints
+
+    return "://" not in catalog and catalog not in endpoints()
+
+
+def _listed(source: str | tuple[str, ...]) -> list[str]:
+    return list(source) if isinstance(source, tuple | list) else [str(source)]
+
+
+def _extent_of(file: str | None, crs: str) -> tuple[float, float, float, float]:
+    import geopandas as gpd
+    from pyogrio.errors import DataSourceError
+
+    try:
+        shapes = gpd.read_file(file)
+    except DataSourceError:
+        raise ValueError(f"area.file: {file} cannot be read as a vector file") from None
+    if shapes.crs is None:
+        raise ValueError(f"area.file: {file} has no coordinate reference system")
+    if shapes.empty:
+        raise ValueError(f"area.file: {file} holds no shape")
+    return tuple(float(value) for value in shapes.to_crs(crs).total_bounds)
+
+
+@cache
+def _json(path: Path, _changed: int) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))

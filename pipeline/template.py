@@ -1,0 +1,126 @@
+"""What `python -m pipeline new DIR` writes: a configuration with every setting explained, to fill in."""
+
+TEMPLATE = """\
+# A study of forest carbon: fill in what is marked <-, delete what does not apply, uncomment what does.
+# Paths count from the folder in which you run; ${VARIABLE}/file takes a folder from the environment.
+#   check it:  python -m pipeline check CONFIG
+#   run it:    snakemake --configfile CONFIG --cores 4
+
+name: {name}                        # letters, digits, - and _; names logs and the STAC collection
+title: My forest                    # <- what the report is headed with
+results: results/{name}             # folder of maps, stands, report
+resources: resources/{name}         # folder of what is dear to make again: frozen scenes, composites, lidar metrics
+
+area:                               # where, and on which grid
+  crs: EPSG:32650                   # <- projected, in metres, such as the UTM zone; all results are in it
+  bounds: [500000, 2990000, 510000, 3000000]   # <- west, south, east, north in metres of that CRS
+  # file: data/area.gpkg            # instead of bounds: the extent of a vector file
+  resolution_m: 20                  # <- side of a cell, metres; best about as large as one plot
+  chunk_px: 512                     # side of the unit of arithmetic, cells
+  block_chunks: 8                   # side of a block (one job, one file), chunks
+
+years: [2019, 2024]                 # <- dates to map, rising; one year gives stock, two or more give sinks too
+
+sensors:                            # satellites; leave out for a study on lidar alone
+  sentinel-2-l2a:                   # or landsat-c2-l2; see `python -m pipeline list sensors`
+    catalog: earth-search           # <- a catalogue known by name, a STAC API's address, or a static catalog.json
+    # collection: sentinel-2-l2a    # where the catalogue calls it something else
+    # years: [2019, 2024]           # where they differ from the study's
+    season: ["06-01", "09-30"]      # <- first and last day, MM-DD; leaves on
+    max_cloud_percent: 80           # scenes with more cloud are not read, percent
+    reducer: median                 # how the clear looks of a season become one image
+    min_clear_count: 1              # a cell with fewer clear looks stays missing
+    on_scene_error: fail            # or drop: go on without a scene that cannot be read, counted
+
+lidar:                              # airborne campaigns; leave out for a study on satellites alone
+  als2019:                          # a name of your own
+    points: data/als2019            # <- a folder or a list of LAS/LAZ/COPC tiles
+    # canopy_height: data/chm2019.tif   # instead of points: heights above ground in metres
+    date: 2019-07-01                # <- when it was flown; a bare year means its 1 July
+    # crs: EPSG:32650               # where the tiles do not say, or say it wrong
+    vertical_unit: m                # of heights: m, ft, us-ft
+    leaf: "on"                      # or "off"; campaigns that differ are never pooled untested
+    ground_classes: [2]             # point classes that are ground
+    buffer_m: 30                    # points read around a window, metres
+    max_height_m: 80                # returns higher than this are left out, metres above ground
+    min_density_pts_m2: 0           # least density, points per square metre
+
+plots:                              # field plots
+  file: data/plots.csv              # <- plot, date, x, y (and targets where they are there already)
+  # layer: plots                    # of a GeoPackage with several
+  # corners: data/corners.csv       # instead of file: plot corners in the site frame and on the map
+  # subplot_m: 25                   # cuts plots given by corners into squares of this side, metres
+  trees: data/trees.csv             # <- plot, date, tree, species, dbh_cm, height_m; leave out where plots carry targets
+  crs: EPSG:32650                   # <- of the plots' coordinates
+  # date: 2019                      # where the table has no date
+  columns: {}                       # our name: yours, such as {plot: PLOT_ID, x: EASTING}
+  tree_columns: {}                  # the same for trees, such as {dbh_cm: DBH}
+  radius_m: 11.28                   # <- of round plots, metres, where the table has no radius_m
+  # area_ha: 0.04                   # instead of a radius, hectares
+  allometry: chave2014_with_height  # <- see `python -m pipeline list allometry`, or your own table (.csv)
+  # wood_density: data/wood_density.csv   # family, genus, species, wood_density_g_cm3
+  # height_pairs: data/heights.csv  # measured dbh and height, for trees without a height
+  height_columns: {}                # our name: yours, of height_pairs
+  height_model: michailoff          # or loglog2, weibull: height from dbh
+  min_dbh_cm: 0                     # thinner trees are an error, centimetres
+  max_dbh_cm: 400                   # thicker trees are an error, centimetres
+  unknown_species: fail             # or default: the mean of the known trees around
+  max_years_apart: 1                # most years between a plot and its image or campaign
+
+stands:                             # management polygons
+  file: data/stands.gpkg            # <- any vector file
+  # layer: stands                   # of a GeoPackage with several
+  id: stand                         # <- column of names that do not repeat
+  # stratum: forest_type            # column of strata
+  # crs: EPSG:32650                 # where the file does not say
+  # encoding: gbk                   # of a shapefile's texts
+  # area_column: AREA               # declared areas, checked against the polygons
+  area_unit: ha                     # of that column: ha, m2, mu, acre
+  # grid_m: 100                     # instead of file: squares of this side, metres
+  include_plots: false              # true: plots become stands as well
+  overlaps: fail                    # or first: the common part goes to the stand listed first
+
+forest:                             # where the map holds biomass
+  source: everywhere                # or raster, stands, canopy (lidar height and cover)
+  # files: {2019: data/landcover_2019.tif, 2024: data/landcover_2024.tif}   # of source: raster, one per year
+  values: [10]                      # classes of that raster that are forest
+  min_height_m: 2                   # of source: canopy, metres
+  min_cover_percent: 20             # of source: canopy, percent
+  min_area_ha: 0                    # smaller patches are no forest, hectares
+
+targets: [agb]                      # any of agb, volume, basal_area, dominant_height, stems
+
+model:                              # from plots to the map
+  regressor: linear                 # see `python -m pipeline list regressors`
+  transform: sqrt                   # of the target: none, sqrt, log
+  # predictors:                     # sets, the best first; a cell takes the first that is complete there
+  #   lidar: [zmean, zq95, cover_2m]
+  #   satellite: [s2_ndmi, s2_nbr, s2_ndre, s2_swir16]
+  date_effect: always               # or auto, never: whether dates may differ beyond their predictors
+  confidence_percent: 90            # of all intervals, percent
+  min_clusters: 4                   # fewer plots (or clusters of plots) than this cannot be fitted
+
+pools:                              # from biomass to tree carbon
+  root_shoot: 0.26                  # belowground per aboveground biomass
+  root_shoot_source: global non-mangrove fallback, wri/carbon-budget
+  carbon_fraction: 0.47             # t C per t dry matter
+  carbon_fraction_source: IPCC 2006, vol. 4, table 4.3
+  # expansion_factor_mg_m3: 0.6     # of a study of volume: Mg of aboveground biomass per m3 of stem
+  # expansion_factor_source: ...    # the table or study it comes from
+
+min_cover_percent: 80               # a stand of which less is mapped has no total, percent
+
+comparisons: {}                     # maps made by others, shown beside ours; for example
+  # other_map:
+  #   file: data/other_agb_2019.tif
+  #   year: 2019
+  #   target: agb
+  #   crs: EPSG:32650               # where the file does not say
+  #   band: 1
+  #   lower_band: 2                 # of its interval
+  #   upper_band: 3
+  #   about: who made it, and how
+
+plugins: []                         # modules of your own beside this run, such as [my_indicators]
+# planted: {seed: 1}                # a synthetic forest with known truth in place of real data: see config/planted.yaml
+"""

@@ -1,0 +1,275 @@
+"""Stands and projects: variance parts in closed form, by brute force, and by repeated sampling of planted fields."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from conftest import make_target_model
+
+from models.inference import fitted
+from models.inference.fitted import fit_target
+from models.inference.residuals import Structure
+from models.inference.stands import Sums, lattice, region_estimate
+
+
+def make_sums(area_ha=4.0, *, mean=150.0, s=20.0, gradient=(0.0, 1.0, 0.0)) -> Sums:
+    """Sums of a stand that is covered wholly by one predictor set, every pixel alike."""
+    one = np.array([area_ha])
+    return Sums(area_ha, area_ha * mean, one, one * s, one * s**2, area_ha * np.asarray(gradient, float))
+
+
+def square(side_m=200.0, *, west=0.0):
+    return shapely.box(west, 0.0, west + side_m, side_m)
+
+
+def estimate(sums, shapes, model, *, years=(2019,), confidence_percent=90, **options):
+    return region_estimate(
+        sums, [lattice(shape) for shape in shapes], model, years=years, confidence_percent=confidence_percent, **options
+    )
+
+
+# ---------------------------------------------------------------- parameters and shared errors
+
+
+def test_the_sampling_part_is_the_mean_gradient_through_the_covariance():
+    influence = np.array([[0.0, 3.0, 1.0], [0.0, -1.0, 2.0]])
+    found = estimate([make_sums(s=0.0, gradient=(0, 1, 0.5))], [square()], make_target_model(influence=influence))
+    # 3 + 0.5 and -1 + 1
+    assert found.sampling_variance == pytest.approx(3.5**2)
+    assert found.mean == pytest.approx(150) and found.se == pytest.approx(3.5)
+
+
+def test_a_shared_error_of_four_percent_is_four_percent_of_the_stand():
+    # mean = 50 + 10 z: shifting both parameters by 4 % shifts every mean by 4 %
+    model = make_target_model(shared=[[0.0, 2.0, 0.4]], scale=0)
+    found = estimate([make_sums(mean=150, s=0, gradient=(0, 1, 10))], [square()], model)
+    assert found.shared_variance == pytest.approx(6.0**2)
+
+
+def test_parts_add_up_and_the_interval_is_that_of_students_t():
+    model = make_target_model(influence=[[0.0, 3.0, 0.0]], shared=[[0.0, 4.0, 0.0]], range_m=1e9, clusters=11)
+    found = estimate([make_sums(s=12.0)], [square()], model)
+    # residuals of 12 that are alike all over the stand; the jackknife's 9 is a floor of what plots and residuals give
+    assert found.sampling_variance + found.residual_variance == pytest.approx(144, rel=1e-3)
+    assert found.se**2 == pytest.approx(144 + 16, rel=1e-3)
+    assert found.high - found.mean == pytest.approx(1.812 * found.se, rel=1e-3)  # t of 0.95 with 10 degrees of freedom
+
+
+def test_the_jackknife_is_a_floor_that_small_residuals_do_not_lower():
+    model = make_target_model(influence=[[0.0, 30.0, 0.0]], scale=1, nugget=1.0)
+    found = estimate([make_sums(s=1.0)], [square()], model)
+    assert found.residual_variance == 0.0 and found.se == pytest.approx(30)
+
+
+def test_a_stock_s_interval_ends_at_zero_and_that_of_a_change_does_not():
+    model = make_target_model(range_m=1e9, dates=(2019, 2024))
+    low = make_sums(mean=5.0)
+    assert estimate([low], [square()], model, lowest=0.0).low == 0.0
+    assert estimate([low], [square()], model).low < 0
+
+
+# ---------------------------------------------------------------- residuals of one stand
+
+
+@pytest.mark.parametrize("cell_m", [10.0, 20.0, 30.0])
+@pytest.mark.parametrize("area_ha", [1.8, 9.0])
+def test_white_residuals_average_out_over_plot_areas_whatever_the_cell_size(cell_m, area_ha):
+    cells = round(area_ha / (cell_m**2 / 1e4))
+    weight = np.full(cells, cell_m**2 / 1e4)
+    sums = Sums(
+        weight.sum(),
+        (weight * 150).sum(),
+        np.array([weight.sum()]),
+        np.array([(weight * 20).sum()]),
+        np.array([(weight * 400).sum()]),
+        np.zeros(3),
+    )
+    found = estimate([sums], [square(100 * np.sqrt(area_ha))], make_target_model(nugget=1.0, plot_ha=0.04))
+    assert found.residual_variance == pytest.approx(400 * 0.04 / area_ha)
+
+
+def test_residuals_that_are_alike_all_over_do_not_average_out():
+    assert estimate([make_sums()], [square()], make_target_model(range_m=1e9)).residual_variance == pytest.approx(400)
+    as_patch = make_target_model(range_m=1.0, nugget=1.0, patch=1.0)
+    assert estimate([make_sums()], [square()], as_patch).residual_variance == pytest.approx(400)
+
+
+def test_half_in_common_is_half_the_variance_and_the_rest_averages_out():
+    found = estimate([make_sums(4.0)], [square()], make_target_model(nugget=1.0, patch=0.5))
+    assert found.residual_variance == pytest.approx(0.5 * 400 + 0.5 * 400 * 0.04 / 4)
+
+
+@pytest.mark.parametrize("range_m", [100.0, 300.0, 2000.0])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        square(250),
+        shapely.box(0, 0, 800, 60),
+        shapely.Polygon([(0, 0), (400, 0), (400, 100), (100, 100), (100, 400), (0, 400)]),
+    ],
+    ids=["square", "strip", "angle"],
+)
+def test_the_smooth_part_is_the_double_integral_over_the_stand(shape, range_m):
+    rng = np.random.default_rng(1)
+    west, south, east, north = shape.bounds
+    points = rng.uniform([west, south], [east, north], (60_000, 2))
+    points = points[shapely.contains_xy(shape, *points.T)][: 2 * 5000]
+    half = len(points) // 2
+    apart = np.hypot(*(points[:half] - points[half : 2 * half]).T)
+    expected = 400 * np.exp(-3 * apart / range_m).mean()
+    found = estimate([make_sums(shape.area / 1e4)], [shape], make_target_model(range_m=range_m))
+    assert np.sqrt(found.residual_variance) == pytest.approx(np.sqrt(expected), rel=0.03)
+
+
+@pytest.mark.parametrize("points", [1, 5, 9, 20, 40])
+def test_fewer_lattice_points_tell_the_same_of_a_stand(points):
+    model = make_target_model(range_m=300.0)
+    fine = estimate([make_sums(9.0)], [square(300)], model, points=2500)
+    coarse = estimate([make_sums(9.0)], [square(300)], model, points=points)
+    assert coarse.se == pytest.approx(fine.se, rel=0.15)
+
+
+def test_a_range_far_below_the_lattice_spacing_still_counts_what_lies_within_a_cell():
+    # 100 ha, 80 points 112 m apart, range 50 m: 2 pi (50 / 3)^2 / area of all pairs are near each other
+    found = estimate([make_sums(100.0)], [square(1000)], make_target_model(range_m=50.0))
+    assert found.residual_variance == pytest.approx(400 * 2 * np.pi * (50 / 3) ** 2 / 1e6, rel=0.4)
+
+
+def test_a_lattice_has_about_as_many_points_as_asked_all_inside_and_the_same_each_time():
+    shape = shapely.Polygon([(0, 0), (300, 50), (250, 400), (40, 330)])
+    region = lattice(shape, points=80)
+    assert 60 <= len(region.points) <= 100
+    assert shapely.contains_xy(shape, *region.points.T).all()
+    assert region.spacing_m**2 * 80 == pytest.approx(shape.area)
+    np.testing.assert_array_equal(region.points, lattice(shape, points=80).points)
+
+
+def test_a_sliver_that_no_lattice_point_hits_has_one_point_inside():
+    sliver = shapely.Polygon([(0, 0), (1000, 0.001), (1000, 0.002), (0, 0.001)])
+    region = lattice(sliver)
+    assert len(region.points) >= 1 and shapely.distance(sliver, shapely.points(region.points)).max() < 1e-3
+
+
+# ---------------------------------------------------------------- several stands
+
+
+def test_two_stands_far_apart_err_independently():
+    model = make_target_model(range_m=400.0, nugget=0.3)
+    parts = [make_sums(4.0, s=20.0), make_sums(12.0, s=30.0)]
+    shapes = [square(200), square(346.4, west=1e6)]
+    one, other = (estimate([part], [shape], model).residual_variance for part, shape in zip(parts, shapes, strict=True))
+    both = estimate(parts, shapes, model)
+    assert both.residual_variance == pytest.approx((4 / 16) ** 2 * one + (12 / 16) ** 2 * other, rel=0.02)
+
+
+def test_two_halves_of_a_stand_have_the_error_of_the_whole():
+    model = make_target_model(range_m=400.0, nugget=0.2, influence=[[0.0, 2.0, 0.1]])
+    whole = estimate([make_sums(8.0)], [shapely.box(0, 0, 400, 200)], model)
+    halves = estimate([make_sums(4.0)] * 2, [square(200), square(200, west=200)], model)
+    assert halves.mean == whole.mean and halves.se == pytest.approx(whole.se, rel=0.02)
+
+
+def test_stands_as_patches_err_independently_of_each_other():
+    model = make_target_model(range_m=1.0, nugget=1.0, patch=1.0)
+    found = estimate([make_sums(4.0)] * 4, [square(west=300 * k) for k in range(4)], model)
+    assert found.residual_variance == pytest.approx(400 / 4)
+
+
+def test_a_project_of_many_stands_has_the_error_that_all_their_points_would_give():
+    model = make_target_model(range_m=600.0)
+    shapes = [square(300, west=320 * k) for k in range(60)]
+    few = estimate([make_sums(9.0)] * 60, shapes, model, points=600)
+    many = estimate([make_sums(9.0)] * 60, shapes, model, points=100_000)
+    assert few.se == pytest.approx(many.se, rel=0.02)
+
+
+# ---------------------------------------------------------------- plots and stand together
+
+
+def test_a_stand_around_its_own_plot_is_better_known_than_one_far_from_all():
+    plots = np.array([[100.0, 100.0], [1e5, 0.0], [0.0, 1e5], [1e5, 1e5]])
+    # the mean of four plots: each residual moves the intercept by s / 4
+    model = make_target_model(range_m=500.0, plots=plots, pull=[[0.0, 5.0, 0.0]] * 4)
+    near = estimate([make_sums()], [square(200)], model)
+    far = estimate([make_sums()], [square(200, west=5e5)], model)
+    # far away: 400 / 4 of the plots' mean, plus the stand's own
+    alone = estimate([make_sums()], [square(200)], make_target_model(range_m=500.0)).residual_variance
+    assert far.residual_variance == pytest.approx(100 + alone, rel=1e-3)
+    assert near.residual_variance < far.residual_variance
+
+
+def test_a_change_of_residuals_that_persist_wholly_has_no_residual_error():
+    model = make_target_model(dates=(2019, 2024), range_m=1e9, between_dates=0.99, change_scale=1.0, years=[2019])
+    s_change = float(model.sets[0].residuals.change_sd(np.array([20.0]), np.array([20.0]))[0])
+    assert s_change == pytest.approx(20 * np.sqrt(0.02))
+    found = estimate([make_sums(mean=3.0, s=s_change, gradient=(0, 0, 0))], [square()], model, years=(2019, 2024))
+    assert found.se == pytest.approx(s_change, rel=1e-3)
+
+
+def test_plots_measured_twice_carry_only_the_change_of_their_residuals_into_a_change():
+    plots = np.array([[1e5, 0.0], [2e5, 0.0]] * 2)
+    years = [2019, 2019, 2024, 2024]
+    # a date effect told by two plots: their later residuals pull it up, their earlier ones down
+    pull = [[0, 0, -10.0], [0, 0, -10.0], [0, 0, 10.0], [0, 0, 10.0]]
+    model = make_target_model(
+        dates=(2019, 2024), plots=plots, pull=pull, years=years, between_dates=0.5, nugget=1.0, range_m=100.0
+    )
+    names = np.array(["a", "b", "a", "b"])
+    (one,) = model.sets
+    one = dataclasses.replace(one, sample=dataclasses.replace(one.sample, plot=names, patch=names))
+    model = dataclasses.replace(model, sets=(one,))
+    found = estimate([make_sums(mean=3.0, s=0.0, gradient=(0, 0, 1))], [square()], model, years=(2019, 2024))
+    # each plot: 10^2 x (1 + 1 - 2 x 0.5); two plots
+    assert found.residual_variance == pytest.approx(200)
+
+
+# ---------------------------------------------------------------- repeated sampling
+
+
+def test_intervals_of_planted_fields_hold_the_stand_as_often_as_they_say(monkeypatch):
+    """300 fields with known correlation on a 1 km square, 60 plots each, three stands: 90 % within Monte Carlo error."""
+    side, cell, range_m, nugget, sd = 28, 36.0, 250.0, 0.3, 20.0
+    truth = Structure(range_m, nugget, True, 0.0)
+    monkeypatch.setattr(fitted, "spatial_structure", lambda *args, **options: truth)
+    rng = np.random.default_rng(12)
+    centre = (np.arange(side) + 0.5) * cell
+    x, y = (part.ravel() for part in np.meshgrid(centre, centre))
+    distance = np.hypot(x[:, None] - x[None, :], y[:, None] - y[None, :])
+    lower = np.linalg.cholesky((1 - nugget) * np.exp(-3 * distance / range_m) + nugget * np.eye(len(x)))
+    shapes = [shapely.box(0, 0, 6 * cell, 6 * cell), shapely.box(396, 396, 828, 540), shapely.box(720, 36, 972, 216)]
+    inside = [shapely.contains_xy(shape, x, y) for shape in shapes]
+    held = np.zeros(3)
+    fields = sd * lower @ rng.normal(size=(len(x), 300))
+    zmean = rng.uniform(5, 25, len(x))
+    for field in fields.T:
+        agb = 100 + 12 * zmean + field
+        chosen = rng.choice(len(x), 60, replace=False)
+        plots = make_plots_at(chosen, x, y, zmean, agb, cell**2 / 1e4)
+        model, _ = fit_target(
+            plots, {"lidar": ("zmean",)}, target="agb", column="agb_mg_ha", transform="none"
+        )
+        found = model.predict({"zmean": zmean}, 2019)
+        for number, (shape, rows) in enumerate(zip(shapes, inside, strict=True)):
+            hectares = np.full(rows.sum(), cell**2 / 1e4)
+            s = found["residual_sd"][rows]
+            sums = Sums(
+                hectares.sum(), (hectares * found["mean"][rows]).sum(), np.array([hectares.sum()]),
+                np.array([(hectares * s).sum()]), np.array([(hectares * s**2).sum()]),
+                (hectares[:, None] * found["gradient"][rows]).sum(axis=0),
+            )  # fmt: skip
+            result = estimate([sums], [shape], model)
+            held[number] += result.low <= agb[rows].mean() <= result.high
+    assert held.mean() / 300 == pytest.approx(0.90, abs=0.06)
+    assert (held / 300 > 0.82).all()
+
+
+def make_plots_at(chosen, x, y, zmean, agb, area_ha):
+    names = [f"p{k:04d}" for k in chosen]
+    return pd.DataFrame(
+        {"plot": names, "cluster": names, "year": 2019, "x": x[chosen], "y": y[chosen], "area_ha": area_ha,
+         "zmean": zmean[chosen], "agb_mg_ha": agb[chosen]}
+    )  # fmt: skip

@@ -1,0 +1,150 @@
+"""The laws notice what breaks them, and comparisons have the numbers of hand arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_study
+
+from pipeline.checks import against_map, against_truth, interval_laws, law, map_laws, totals_law
+from pipeline.products import products_of
+
+FACTOR = 1.26 * 0.47 * 44 / 12
+
+
+def make_estimates(**columns):
+    """Two stands and the project at one year, all laws kept."""
+    rows = pd.DataFrame(
+        {
+            "level": ["stand", "stand", "project"],
+            "stand": ["a", "b", "project"],
+            "target": "agb",
+            "first_year": 2019,
+            "last_year": 2019,
+            "mean": [100.0, 200.0, 150.0],
+            "se": [5.0, 13.0, 5.0],
+            "low": [90.0, 175.0, 140.0],
+            "high": [110.0, 225.0, 160.0],
+            "sampling_variance": [9.0, 25.0, 9.0],
+            "shared_variance": [16.0, 144.0, 16.0],
+            "residual_variance": 0.0,
+            "has_total": True,
+        }
+    )
+    return rows.assign(**columns)
+
+
+def holds(verdicts):
+    return [verdict["holds"] for verdict in verdicts]
+
+
+def test_a_verdict_counts_what_was_looked_at_and_what_breaks_it():
+    assert law("water flows down", 2, 7, "rivers") == {
+        "name": "water flows down", "holds": False, "detail": "7 rivers looked at, 2 break it",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "broken"),
+    [
+        ({}, []),
+        ({"low": [101.0, 175.0, 140.0]}, [0]),
+        ({"high": [110.0, 199.0, 160.0]}, [0]),
+        ({"se": [5.0, np.nan, 5.0]}, [1, 3]),
+        ({"se": [-5.0, 13.0, 5.0]}, [1]),
+        ({"mean": [-1.0, 200.0, 150.0], "low": -2.0}, [2]),
+        ({"residual_variance": [0.0, 0.0, 4.0]}, [3]),
+        ({"mean": [np.nan, 200.0, 150.0], "low": [np.nan, 175.0, 140.0], "se": [np.nan, 13.0, 5.0]}, []),
+    ],
+    ids=["kept", "low_above", "high_below", "no_error", "negative_error", "negative_stock", "parts", "no_estimate"],
+)
+def test_laws_of_estimates_notice_what_breaks_them(columns, broken):
+    verdicts = interval_laws(make_estimates(**columns))
+    assert [number for number, held in enumerate(holds(verdicts)) if not held] == broken
+
+
+def test_a_change_may_be_negative():
+    change = make_estimates(last_year=2024, mean=[-3.0, 2.0, 1.0], low=-50.0)
+    assert all(holds(interval_laws(change)))
+
+
+@pytest.mark.parametrize(("mean", "kept"), [(100.005, True), (100.05, False), (np.nan, False)])
+def test_stand_means_must_be_those_of_the_map(mean, kept):
+    keys = {"stand": ["a", "b"], "target": "agb", "first_year": 2019, "last_year": 2019}
+    assert totals_law(make_estimates(), pd.DataFrame({**keys, "mean": [mean, 200.0]}))["holds"] == kept
+
+
+def make_maps(change=None):
+    """Maps of a study of two dates that keep all laws, and their products."""
+    products = [asdict(product) for product in products_of(make_study()).values()]
+    first, second = np.array([[100.0, 0.0, np.nan]]), np.array([[130.0, 80.0, np.nan]])
+    values = {
+        "agb_2019": first, "agb_2024": second, "tree_carbon_2019": first / 2, "tree_carbon_2024": second / 2,
+        "sink_2019_2024": (second - first) * FACTOR / 5, "forest_2019_2024": np.array([[1.0, 2.0, np.nan]]),
+    }  # fmt: skip
+    maps = {}
+    for product in products:
+        value = values[product["name"]]
+        names = [band["name"] for band in product["bands"]]
+        layers = [value, value * 0 + 5, value * 0 + 1, value * 0 + 1]
+        maps[product["name"]] = {name: layer.copy() for name, layer in zip(names, layers, strict=False)}
+    if change:
+        product, band, place, value = change
+        list(maps[product].values())[band][0, place] = value
+    return maps, products
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (None, [True, True]),
+        (("agb_2019", 1, 0, np.nan), [False, True]),
+        (("sink_2019_2024", 1, 2, 3.0), [False, True]),
+        (("sink_2019_2024", 0, 0, 0.0), [True, False]),
+        (("agb_2024", 0, 1, 81.0), [True, False]),
+    ],
+    ids=["kept", "no_error", "error_alone", "other_sink", "other_stock"],
+)
+def test_laws_of_maps_notice_a_value_without_error_and_a_sink_that_is_no_difference(change, expected):
+    assert holds(map_laws(*make_maps(change), FACTOR)) == expected
+
+
+def test_truth_beside_estimates_counts_the_stands_that_intervals_hold():
+    estimates = make_estimates(has_total=[True, True, True])
+    truth = pd.DataFrame({"stand": ["a", "b", "c"], "area_ha": [1.0, 3.0, 9.0], "agb_mg_ha_2019": [95.0, 240.0, 10.0]})
+    found = against_truth(estimates, truth, target="agb")
+    assert [(row["stand"], row["covered"]) for row in found["stands"]] == [("a", True), ("b", False)]
+    (summary,) = found["summary"]
+    # weighted by area: truth (95 + 720) / 4 = 203.75, ours (100 + 600) / 4 = 175
+    assert summary["project_truth"] == pytest.approx(203.75)
+    assert summary["bias_percent"] == pytest.approx(100 * (175 / 203.75 - 1))
+    assert summary["coverage_percent"] == 50 and summary["n"] == 2
+    assert summary["estimand"] == "agb_2019" and summary["project_mean"] == 150
+
+
+def test_the_truth_of_a_change_is_the_later_stock_less_the_earlier():
+    estimates = make_estimates(last_year=2024, mean=[10.0, -20.0, 0.0], low=-30.0, high=30.0)
+    truth = pd.DataFrame(
+        {"stand": ["a", "b"], "area_ha": 1.0, "agb_mg_ha_2019": [95.0, 240.0], "agb_mg_ha_2024": [110.0, 200.0]}
+    )
+    found = against_truth(estimates, truth, target="agb")
+    assert [row["truth"] for row in found["stands"]] == [15.0, -40.0]
+    assert [row["covered"] for row in found["stands"]] == [True, False]
+
+
+def test_two_maps_are_compared_where_both_have_a_value():
+    ours, theirs = np.array([100.0, 200.0, 300.0, np.nan, 50.0]), np.array([110.0, 190.0, 330.0, 5.0, np.nan])
+    found = against_map(ours, theirs, theirs - 15, theirs + 15)
+    # differences -10, 10, -30
+    assert found["n"] == 3 and found["bias"] == pytest.approx(-10) and found["rmse"] == pytest.approx(np.sqrt(1100 / 3))
+    assert found["our_mean"] == 200 and found["their_mean"] == 210
+    assert found["inside_interval_percent"] == pytest.approx(200 / 3)
+    assert found["correlation"] == pytest.approx(np.corrcoef([100, 200, 300], [110, 190, 330])[0, 1])
+    assert against_map(ours, theirs, None, None)["inside_interval_percent"] is None
+
+
+def test_maps_that_do_not_meet_say_how_few_cells_they_share():
+    assert against_map(np.array([1.0, np.nan]), np.array([np.nan, 1.0]), None, None) == {"n": 0}

@@ -1,0 +1,138 @@
+"""`python -m pipeline VERB`: sentences and exit codes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from conftest import ROOT, make_settings
+from pydantic import BaseModel
+
+from pipeline.__main__ import main
+from pipeline.config import Study, load_study
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write_study(folder, changes=None, *, files=("plots.csv", "stands.gpkg")):
+    """A configuration, and stand-ins for the files that it names."""
+    for name in files:
+        (folder / name).write_text("")
+    (folder / "tiles").mkdir()
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(make_settings({"stands": {"grid_m": 100}, **(changes or {})})))
+    return str(file)
+
+
+def test_check_says_what_a_study_will_make(tmp_path, capsys):
+    assert main(["check", write_study(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "study.yaml is a complete study: hills, 50 x 50 cells of 20 m" in said
+    assert "blocks: 1; years: 2019, 2024; targets: agb" in said
+    assert "predictors, lidar: zmean, zq95, cover_2m" in said
+    assert "note: No lidar within 1 years of 2024" in said
+
+
+def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
+    changes = {"plots.trees": "trees.csv", "forest": {"source": "raster", "files": {2019: "f19.tif", 2024: "f24.tif"}}}
+    assert main(["check", write_study(tmp_path, changes, files=())]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert sorted(line.split(": ")[1] for line in said) == [
+        f"{name} does not exist" for name in ("f19.tif", "f24.tif", "plots.csv", "trees.csv")
+    ]
+    assert "plots.trees: trees.csv does not exist" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model.predictors": {"lidar": ["zmaen"]}}, r"'zmaen' is not a predictor of this study; did you mean zmean\?"),
+        ({"model.regressor": "lineal"}, r"model.regressor: 'lineal' is not .*linear"),
+        ({"sensors": {"sentinel-2": {"catalog": "plots.csv"}}}, r"'sentinel-2'.*sentinel-2-l2a"),
+        ({"area.resolutoin_m": 5}, r"area.resolutoin_m is not a setting; did you mean area.resolution_m\?"),
+    ],
+    ids=["predictor", "regressor", "sensor", "key"],
+)
+def test_check_answers_a_wrong_name_with_the_nearest_right_one(tmp_path, capsys, changes, sentence):
+    assert main(["check", write_study(tmp_path, changes)]) == 1
+    said = capsys.readouterr().err
+    assert re.search(sentence, said) and "Traceback" not in said
+
+
+def test_a_configuration_that_is_not_there_is_a_sentence(capsys):
+    assert main(["check", "none.yaml"]) == 1
+    assert capsys.readouterr().err == "none.yaml: the configuration file does not exist\n"
+
+
+def test_new_writes_a_configuration_that_only_waits_for_its_files(tmp_path, capsys):
+    assert main(["new", str(tmp_path / "my forest!")]) == 0
+    file = tmp_path / "my forest!" / "study.yaml"
+    assert f"wrote {file}" in capsys.readouterr().out
+    assert load_study(file).name == "my_forest"
+    assert main(["check", str(file)]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said and all(line.endswith("does not exist") for line in said)
+
+
+def test_new_never_overwrites(tmp_path, capsys):
+    assert main(["new", str(tmp_path)]) == 0
+    (tmp_path / "study.yaml").write_text("mine")
+    assert main(["new", str(tmp_path)]) == 1
+    assert "is there already; it is not overwritten" in capsys.readouterr().err
+    assert (tmp_path / "study.yaml").read_text() == "mine"
+
+
+def settings_in(section: type[BaseModel]) -> set[str]:
+    found = set()
+    for name, field in section.model_fields.items():
+        found.add(name)
+        parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for part in parts:
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found |= settings_in(part)
+    return found
+
+
+def test_the_new_configuration_mentions_every_setting_there_is(tmp_path):
+    main(["new", str(tmp_path)])
+    text = (tmp_path / "study.yaml").read_text()
+    sections = {name: field for name, field in Study.model_fields.items() if name != "planted"}
+    for name, field in sections.items():
+        assert re.search(rf"(?m)^(# ?)?{name}:", text), name
+        for part in [field.annotation, *getattr(field.annotation, "__args__", ())]:
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                missing = [key for key in settings_in(part) if not re.search(rf"\b{key}:", text)]
+                assert not missing, f"{name}: {missing}"
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("indicators", "ndmi"), ("sensors", "sentinel-2-l2a"), ("regressors", "linear"), ("metrics", "zq95"),
+        ("products", "sink_<year>_<year>"), ("targets", "agb_mg_ha"), ("allometry", "chave2014_with_height"),
+    ],
+)  # fmt: skip
+def test_list_names_what_a_configuration_can_use(capsys, what, named):
+    assert main(["list", what]) == 0
+    assert re.search(rf"(?m)(^|\s){re.escape(named)}(\s|$)", capsys.readouterr().out)
+
+
+def test_search_says_what_is_wrong_with_a_study_without_satellites(tmp_path, capsys):
+    assert main(["search", write_study(tmp_path)]) == 1
+    assert capsys.readouterr().err == "the study names no sensors, so there is nothing to search for\n"
+
+
+def test_a_wrong_verb_is_answered_with_the_right_ones(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["chekc"])
+    assert stop.value.code != 0 and "check" in capsys.readouterr().err
+
+
+def test_the_demo_is_complete_before_anything_is_planted(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["check", "config/planted.yaml"]) == 0
+    assert "blocks: 4; years: 2019, 2024" in capsys.readouterr().out

@@ -1,0 +1,152 @@
+"""Stand sums: exact areas, sums that add up, the same bytes whatever the blocks."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from conftest import UTM, make_grid
+
+from pipeline import store
+from pipeline.zonal import combine, coverage, partial_rows
+
+WEST, NORTH = 500_000, 3_000_000
+
+
+def make_stands(**shapes):
+    """Stands by name from outlines counted east and south from the grid's corner, metres."""
+
+    def placed(xy):
+        return np.column_stack([WEST + xy[:, 0], NORTH - xy[:, 1]])
+
+    moved = [shapely.transform(shape, placed) for shape in shapes.values()]
+    return gpd.GeoDataFrame({"stand": list(shapes)}, geometry=moved, crs=UTM)
+
+
+@pytest.fixture
+def stands():
+    ring = shapely.Point(300, 200).buffer(150).difference(shapely.Point(300, 200).buffer(70))
+    return make_stands(
+        angle=shapely.Polygon([(13, 7), (217, 31), (190, 188), (120, 60), (40, 240)]),
+        ring=ring,
+        sliver=shapely.Polygon([(400, 5), (550, 6), (550, 7.5), (400, 6)]),
+        parts=shapely.MultiPolygon([shapely.box(5, 300, 44, 333), shapely.box(500, 350, 555, 399)]),
+    )
+
+
+def make_layers(grid, seed=1, n_params=3):
+    rng = np.random.default_rng(seed)
+    n = grid.rows * grid.cols
+    value = rng.uniform(0, 300, n)
+    value[rng.random(n) < 0.1] = np.nan
+    gained = rng.random(n) < 0.1
+    return {
+        "value": value,
+        "residual_sd": rng.uniform(5, 40, n),
+        "set_number": rng.integers(-1, 2, n).astype("int8"),
+        "gradient": rng.normal(size=(n, n_params)),
+        "in_domain": rng.random(n) < 0.8,
+        "forest": rng.random(n) < 0.7,
+        "gained": gained,
+        "lost": ~gained & (rng.random(n) < 0.1),
+    }
+
+
+def partials(grid, stands, layers):
+    """Rows of all chunks, block by block as jobs would make them."""
+    rows = []
+    numbers = np.arange(grid.rows * grid.cols).reshape(grid.rows, grid.cols)
+    for block in grid.blocks():
+        for chunk, window in grid.chunks(grid.block_window(block)):
+            here = {name: layer[numbers[window.slices].ravel()] for name, layer in layers.items()}
+            covered = coverage(stands, grid, window)
+            rows += partial_rows(chunk, "agb_2019", covered, here, pixel_ha=grid.pixel_ha, n_sets=2)
+    return pd.DataFrame(rows)
+
+
+def test_the_share_of_each_pixel_is_the_area_that_a_polygon_cuts_out_of_it(stands):
+    grid = make_grid()
+    found = coverage(stands, grid, grid.window)
+    assert [stand for stand, _, _ in found] == ["angle", "ring", "sliver", "parts"]
+    cells = [shapely.box(*grid.bounds_of(type(grid.window)(r, r + 1, c, c + 1))) for r in range(40) for c in range(56)]
+    for (_, pixel, fraction), shape in zip(found, stands.geometry, strict=True):
+        expected = shapely.area(shapely.intersection(cells, shape)) / 100
+        ours = np.zeros(40 * 56)
+        ours[pixel] = fraction
+        assert ours == pytest.approx(expected, abs=1e-6)
+        assert fraction.sum() * 100 == pytest.approx(shape.area, rel=1e-6)
+
+
+def test_a_chunk_lists_only_the_stands_it_meets_in_their_order(stands):
+    grid = make_grid()
+    met = {name: [stand for stand, _, _ in coverage(stands, grid, window)] for name, window in grid.chunks()}
+    assert met["k0000_0000"] == met["k0001_0001"] == ["angle", "ring"]
+    assert met["k0000_0003"] == ["sliver"] and met["k0002_0003"] == ["parts"]
+    assert coverage(stands.iloc[[2]], grid, dict(grid.chunks())["k0002_0000"]) == []
+
+
+def test_sums_of_one_stand_are_those_of_hand_arithmetic():
+    layers = {
+        "value": np.array([100.0, 200.0, np.nan, 0.0]),
+        "residual_sd": np.array([10.0, 20.0, 30.0, 0.0]),
+        "set_number": np.array([0, 1, 0, -1]),
+        "gradient": np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0], [0.0, 0.0]]),
+        "in_domain": np.array([True, False, True, True]),
+        "forest": np.array([True, True, True, False]),
+        "gained": np.array([False, True, False, False]),
+        "lost": np.array([False, False, True, True]),
+    }
+    covered = [("a", np.array([0, 1, 2, 3]), np.array([1.0, 0.5, 1.0, 0.25]))]
+    (row,) = partial_rows("k0", "agb_2019", covered, layers, pixel_ha=0.04, n_sets=2)
+    # hectares 0.04, 0.02, 0.04 (missing), 0.01
+    assert row["n_px"] == 4 and row["area_ha"] == pytest.approx(0.11) and row["covered_ha"] == pytest.approx(0.07)
+    assert row["forest_ha"] == pytest.approx(0.06) and row["in_domain_ha"] == pytest.approx(0.05)
+    assert row["gained_ha"] == pytest.approx(0.02) and row["lost_ha"] == pytest.approx(0.01)
+    assert row["sum_value"] == pytest.approx(4.0 + 4.0)
+    assert row["set_ha"] == pytest.approx([0.04, 0.02])
+    assert row["sum_s"] == pytest.approx([0.4, 0.4]) and row["sum_s2"] == pytest.approx([4.0, 8.0])
+    assert row["sum_gradient"] == pytest.approx([0.04 + 0.06, 0.08 + 0.08])
+
+
+@pytest.mark.parametrize("block_chunks", [2, 3, 8])
+def test_sums_are_the_same_bytes_whatever_the_block_size(stands, block_chunks, tmp_path):
+    layers = make_layers(make_grid())
+    for size, name in ((1, "one"), (block_chunks, "many")):
+        store.write_table(tmp_path / f"{name}.parquet", combine(partials(make_grid(block_chunks=size), stands, layers)))
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "many.parquet").read_bytes()
+
+
+def test_the_order_in_which_blocks_arrive_changes_nothing(stands):
+    rows = partials(make_grid(), stands, make_layers(make_grid()))
+    mixed = rows.sample(frac=1, random_state=2).reset_index(drop=True)
+    pd.testing.assert_frame_equal(combine(rows), combine(mixed))
+
+
+def test_chunks_add_up_to_the_whole_whatever_their_size(stands):
+    layers = make_layers(make_grid())
+    small = combine(partials(make_grid(chunk_px=8), stands, layers))
+    large = combine(partials(make_grid(chunk_px=64), stands, layers))
+    for column in ("area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value"):
+        assert small[column].to_numpy() == pytest.approx(large[column].to_numpy(), rel=1e-9)
+    for column in ("set_ha", "sum_s", "sum_s2", "sum_gradient"):
+        assert np.vstack(small[column]) == pytest.approx(np.vstack(large[column]), rel=1e-9)
+    areas = dict(zip(stands["stand"], stands.area / 1e4, strict=True))
+    assert large["area_ha"].tolist() == pytest.approx([areas[stand] for stand in large["stand"]], rel=1e-6)
+
+
+def test_a_stand_that_reaches_beyond_the_grid_counts_only_what_lies_on_it():
+    grid = make_grid()
+    layers = make_layers(grid)
+    layers["value"][:] = 100.0
+    (row,) = combine(partials(grid, make_stands(out=shapely.box(-100, 50, 100, 150)), layers)).to_dict("records")
+    assert row["area_ha"] == pytest.approx(1.0) and row["sum_value"] / row["covered_ha"] == pytest.approx(100.0)
+
+
+def test_stands_are_named_as_text_and_estimands_kept_apart(stands):
+    rows = partials(make_grid(), stands, make_layers(make_grid()))
+    both = combine(pd.concat([rows, rows.assign(estimand="agb_2024")]))
+    assert both[["estimand", "stand"]].apply(tuple, axis=1).tolist() == [
+        (estimand, stand) for estimand in ("agb_2019", "agb_2024") for stand in ("angle", "parts", "ring", "sliver")
+    ]
