@@ -329,6 +329,10 @@ class Study(Section):
             problems.append(
                 "a study of volume needs pools.expansion_factor_mg_m3 to reach biomass and carbon, or agb among its targets"
             )
+        for name, sensor in self.sensors.items():
+            if sensor.years and (missing := [year for year in self.years if year not in sensor.years]):
+                years = ", ".join(map(str, missing))
+                problems.append(f"sensors.{name}.years leaves out {years}: every study year needs an image of every sensor")
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -59,16 +59,16 @@ def write_raster(
         back as value; values beyond int16 become missing, never wrapped.
     """
     dtype = "int16" if scales else "float32"
-    with replacing(path) as partial:
-        with _open_to_write(partial, bands, geobox, dtype, driver="GTiff", compress="zstd", zstd_level=1) as raster:
-            for number, (name, array) in enumerate(bands.items(), start=1):
-                if scales:
-                    scale = scales.get(name, 1.0)
-                    raster.write(_packed(array, scale), number)
-                    _set_scale(raster, number, scale)
-                else:
-                    raster.write(np.asarray(array, "float32"), number)
-                _describe(raster, number, name, (units or {}).get(name, ""))
+    options = {"driver": "GTiff", "compress": "zstd", "zstd_level": 1}
+    with replacing(path) as partial, _open_to_write(partial, bands, geobox, dtype, **options) as raster:
+        for number, (name, array) in enumerate(bands.items(), start=1):
+            if scales:
+                scale = scales.get(name, 1.0)
+                raster.write(_packed(array, scale), number)
+                _set_scale(raster, number, scale)
+            else:
+                raster.write(np.asarray(array, "float32"), number)
+            _describe(raster, number, name, (units or {}).get(name, ""))
 
 
 def _open_to_write(path: Path, bands: Mapping[str, np.ndarray], geobox: GeoBox, dtype: str, **options: Any):

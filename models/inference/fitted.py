@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,7 +148,7 @@ class TargetModel:
     def slices(self) -> list[slice]:
         """Where each set's parameters stand in the vector of all."""
         ends = np.cumsum([0, *(len(one.params) for one in self.sets)])
-        return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
     def complete(self, predictors: Mapping[str, np.ndarray]) -> np.ndarray:
         """Which predictor sets are complete at each place (n, sets)."""
@@ -349,7 +350,8 @@ def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters
     scale, power, floor = spread_of(y - left_out, left_out)
     sd = scale * np.maximum(fitted, floor) ** power
     sample = Sample(
-        plot=rows["plot"].to_numpy(str), patch=_patches(rows), year=year, x=rows["x"].to_numpy(float), y=rows["y"].to_numpy(float), sd=sd,
+        plot=rows["plot"].to_numpy(str), patch=_patches(rows), year=year, x=rows["x"].to_numpy(float),
+        y=rows["y"].to_numpy(float), sd=sd,
         influence=work.pulled(params, np.maximum(fitted, floor), sd),
     )  # fmt: skip
     structure = _structure(y - fitted, machine.gradient(params, work.design), sample)

@@ -111,7 +111,7 @@ def spatial_structure(
     distance = cdist(xy, xy)
     apart = distance[distance > 1.0]
     if n < columns.shape[1] + 4 or apart.size == 0:
-        return Structure(1.0, 1.0, False, 0.0)
+        return Structure(1000.0, 0.0, False, 1.0)  # too few plots to tell: the cautious case, a stand departs as one
     together = np.ones((n, n)) if together is None else together
     nearest = np.where(distance > 1.0, distance, np.inf).min(axis=1)
     shortest = max(float(np.median(nearest)), 10.0)

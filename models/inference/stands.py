@@ -44,6 +44,18 @@ class Sums:
     s2: np.ndarray
     gradient: np.ndarray
 
+    def filling(self, area_ha: float) -> Sums:
+        """The sums as if the covered part stood for the whole area, so that stands add up to their totals."""
+        factor = area_ha / self.covered_ha
+        return Sums(
+            area_ha,
+            self.value * factor,
+            self.set_ha * factor,
+            self.s * factor,
+            self.s2 * factor**2,  # the nugget averages out over what was seen, not over what it stands for
+            self.gradient * factor,
+        )
+
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 

@@ -34,6 +34,7 @@ rule fit:
         column=lambda wildcards: plan.targets[wildcards.target]["column"],
         predictor_sets=plan.predictor_sets,
         settings=plan.model_settings,
+        years=list(study.years),
         code=plan.code("fit"),
     log:
         f"{logs}/fit/{{target}}.log",

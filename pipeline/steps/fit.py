@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from models.inference.fitted import fit_target
+from models.inference.fitted import TargetModel, fit_target
 from pipeline import store
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def fit(
     column: str,
     predictor_sets: Mapping[str, Sequence[str]],
     settings: dict,
+    years: Sequence[int] = (),
 ) -> None:
     """Fit every predictor set; `left_out` gets each plot as predicted without its cluster."""
     plots = store.read_table(table)
@@ -44,5 +46,18 @@ def fit(
             "%s from %s: RMSE %.1f %% of the mean, R2 %.2f, %d plot measurements left out by cluster",
             target, one.name, one.scores["rmse_percent"], one.scores["r2"], one.scores["n"],
         )  # fmt: skip
+    fitted = replace(fitted, warnings=(*fitted.warnings, *_years_without_plots(fitted, years)))
     store.write_json(model, fitted.to_plain())
     store.write_table(left_out, predictions)
+
+
+def _years_without_plots(fitted: TargetModel, years: Sequence[int]) -> list[str]:
+    """A sentence for every set and study year that no plot shows: its map has no date effect of its own."""
+    notes = []
+    for one in fitted.sets:
+        blind = sorted(set(years) - set(one.sample.year.tolist()))
+        if blind and len(years) > 1:
+            shown = ", ".join(map(str, blind))
+            notes.append(f"predictor set {one.name}: no plot shows {shown}; its level is that of {one.dates[0]}, untested")
+            log.warning(notes[-1])
+    return notes

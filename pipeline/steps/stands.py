@@ -64,6 +64,8 @@ def stands(
         for estimand, span in estimands_of(target, tuple(years)).items():
             rows = totals[totals["estimand"] == estimand]
             found = _stand_rows(rows, model, target, span, regions, areas, confidence_percent, min_cover_percent)
+            seen = {entry["stand"] for entry in found}
+            found += [_entry("stand", stand, target, span, areas[stand], 0.0) for stand in regions if stand not in seen]
             long += found
             main = [entry for entry in found if entry["stand"] in in_project]
             whole.append(_project_row(rows, main, model, target, span, regions, areas, confidence_percent))
@@ -158,7 +160,7 @@ def _set_shares(row, model: TargetModel) -> dict:
 
 
 def _project_row(rows, found, model, target, span, regions, areas, confidence_percent) -> dict:
-    """All stands that have a total, as one region; the others are counted."""
+    """All stands that have a total, as one region whose total is the sum of theirs; the others are counted."""
     counted = {entry["stand"] for entry in found if entry["has_total"]}
     used = [row for row in rows.itertuples() if row.stand in counted]
     area = sum(areas[row.stand] for row in used)
@@ -168,7 +170,7 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
     }
     if used:
         estimate = region_estimate(
-            [_sums(row) for row in used], [regions[row.stand] for row in used], model, years=span,
+            [_sums(row).filling(areas[row.stand]) for row in used], [regions[row.stand] for row in used], model, years=span,
             confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf,
         )  # fmt: skip
         covered = sum(row.covered_ha for row in used)
