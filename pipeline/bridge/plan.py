@@ -277,6 +277,13 @@ class Plan:
             required(_all_names(self.predictor_sets), sensors, metrics=None if self.study.lidar else ())
         except ValueError as error:
             problems.append(f"{place}: {error}")
+        stocks = [product.name for product in self.products.values() if product.kind == "stock"]
+        for name, other in self.study.comparisons.items():
+            if f"{other.target}_{other.year}" not in stocks:
+                problems.append(
+                    f"comparisons.{name}: there is no map {other.target}_{other.year} to compare; "
+                    f"the study makes {', '.join(stocks)}"
+                )
         return problems
 
     # ------------------------------------------------------------ files that rules name

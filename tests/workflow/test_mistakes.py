@@ -52,7 +52,7 @@ def kept(finished):
         ({"model.regressor": "liner"}, ["model.regressor: 'liner' is not known; did you mean linear?"]),
         ({"sensors.sentinel-2-l2a.reducer": "medain"}, ["sensors.sentinel-2-l2a.reducer: 'medain'", "did you mean median?"]),
         ({"plugins": ["my_indicatrs"]}, ["plugins: there is no module my_indicatrs in"]),
-        ({"comparisons": {"other": {"file": "study.yaml", "year": 2021}}}, ["comparisons.other", "2021"]),
+        ({"comparisons": {"other": {"file": "study.yaml", "year": 2021}}}, ["comparisons.other: there is no map agb_2021"]),
         ({"lidar.als2019.points": "${NO_SUCH_VARIABLE}/tiles"}, ["NO_SUCH_VARIABLE", "is not set"]),
     ],
     ids=[
@@ -131,7 +131,7 @@ def test_a_truncated_scene_is_named(kept):
 
 @pytest.mark.parametrize(
     ("column", "value", "parts"),
-    [("dbh_cm", 912.0, ["dbh", "912"]), ("species", "Pinus massonianna", ["Pinus massonianna", "did you mean 'Pinus massoniana'?"])],
+    [("dbh_cm", 912.0, ["dbh", "912"]), ("species", "Pinus massonianna", ["did you mean 'Pinus massoniana'?"])],
     ids=["impossible_dbh", "unknown_species"],
 )
 def test_trees_that_cannot_be_right_are_named(kept, column, value, parts):

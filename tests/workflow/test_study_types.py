@@ -20,7 +20,7 @@ import yaml
 from pipeline import store
 from pipeline.bridge import Plan
 from pipeline.config import study_from
-from workflow.runs import exact_bytes, read_study, run, small_content, write_study
+from workflow.runs import exact_bytes, run, small_content, write_study
 
 
 @pytest.fixture(scope="module")
