@@ -75,8 +75,8 @@ def stands(
             f"none of {len(polygons)} stands has an estimate: nowhere in them is a predictor set complete where there is "
             "forest; do the images and campaigns cover the stands?"
         )
-    wide = _wide(polygons, estimated, years, carbon, stock_target, targets)
-    summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets)
+    wide = _wide(polygons, estimated, years, carbon, stock_target, targets, confidence_percent)
+    summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets, confidence_percent)
     store.write_table(estimates, pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True))
     store.write_table(table, wide)
     store.write_table(project, summary)
@@ -185,11 +185,11 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
     return entry
 
 
-def _wide(polygons, estimated: pd.DataFrame, years, carbon, stock_target, targets):
+def _wide(polygons, estimated: pd.DataFrame, years, carbon, stock_target, targets, confidence_percent: float):
     """One row per stand: what a forester opens. Columns say estimand, unit and years."""
-    wide = polygons[
-        [name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]
-    ].copy()
+    known = [name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]
+    wide = polygons[[name for name in known if name == "stand" or polygons[name].notna().any()]].copy()
+    wide["interval_percent"] = confidence_percent
     wide["reported_estimator"] = ESTIMATOR
     for (target, first, last), rows in estimated.groupby(["target", "first_year", "last_year"], sort=False):
         rows = rows.set_index("stand").reindex(wide["stand"])
@@ -250,7 +250,9 @@ def _sink_columns(wide, rows, carbon, first: int, last: int) -> None:
     wide[f"forest_lost_ha_{suffix}"] = rows["lost_ha"].to_numpy()
 
 
-def _project_table(whole: pd.DataFrame, carbon, stock_target, targets) -> pd.DataFrame:
+def _project_table(
+    whole: pd.DataFrame, carbon, stock_target, targets, confidence_percent: float
+) -> pd.DataFrame:
     """The project's estimates in the units people quote: per hectare and in total."""
     rows = []
     for row in whole.itertuples():
@@ -271,6 +273,7 @@ def _project_table(whole: pd.DataFrame, carbon, stock_target, targets) -> pd.Dat
                 {
                     "quantity": name, "units": units, "first_year": row.first_year, "last_year": row.last_year,
                     "mean": row.mean * factor, "se": row.se * factor, "low": row.low * factor, "high": row.high * factor,
+                    "interval_percent": confidence_percent,
                     "area_ha": row.area_ha, "total": row.mean * factor * row.area_ha,
                     "total_se": row.se * factor * row.area_ha,
                     "estimator": row.estimator, "degrees_of_freedom": row.degrees_of_freedom, "stands": row.stands,

@@ -18,10 +18,12 @@ EXACT = ("stands.parquet", "stands.gpkg", "project.csv")
 """Tables that have the same bytes however a study was run; so have all maps."""
 
 
-def environment() -> dict[str, str]:
-    """What a user's shell would have; bytecode that may not lie beside the sources is kept with the tests."""
+def environment(checkout: Path = ROOT) -> dict[str, str]:
+    """What a user's shell has. Compiled code is shared by all runs, or each would compile for itself."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FORESTSINK_RUN", "FORESTSINK_MAIN"))}
     kept["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache")
+    if kept.pop("PYTHONDONTWRITEBYTECODE", ""):
+        kept["PYTHONPYCACHEPREFIX"] = str(checkout / ".numba_cache/bytecode")
     return kept
 
 
@@ -33,7 +35,12 @@ def snakemake(*arguments: str, checkout: Path = ROOT) -> list[str]:
 def run(folder: Path, *arguments: str, checkout: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """One run of the workflow in a folder; its words are in `stderr`."""
     return subprocess.run(
-        snakemake(*arguments, checkout=checkout), cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
+        snakemake(*arguments, checkout=checkout),
+        cwd=folder,
+        env=environment(checkout),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 

@@ -15,6 +15,8 @@ import geopandas as gpd
 import laspy
 import pytest
 
+from pipeline.bridge.jobs import is_alive
+from pipeline.bridge.session import hold
 from workflow.runs import (  # fmt: skip
     EXACT,
     ROOT,
@@ -245,6 +247,8 @@ def test_a_killed_run_takes_its_jobs_with_it_and_the_next_ends_as_an_undisturbed
     first = start(finished, *tables, *maps, "--cores", "2")
     assert wait_until(lambda: any((finished / "resources/lidar").rglob("*.tif")), seconds=60)
     assert wait_until(lambda: jobs_of(first.pid), seconds=30)
+    with pytest.raises(RuntimeError, match="another run is working"):
+        hold(finished / "resources")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert wait_until(lambda: not jobs_of(first.pid), seconds=5)
@@ -257,21 +261,17 @@ def test_a_killed_run_takes_its_jobs_with_it_and_the_next_ends_as_an_undisturbed
 
 
 def test_a_job_is_not_kept_alive_by_a_main_process_that_nobody_waited_for():
-    from pipeline.bridge.jobs import is_alive
-
     child = subprocess.Popen(["true"])
     assert wait_until(lambda: not is_alive(child.pid), seconds=5)
     child.wait()
     assert is_alive(os.getpid())
 
 
-def test_a_second_run_in_the_same_folder_says_so_and_leaves_the_first_alone(finished):
+def test_a_second_run_in_a_folder_where_one_is_working_says_so_and_changes_nothing(finished):
+    before = exact_bytes(finished / "results")
     (finished / "results/report.html").unlink()
-    first = start(finished)
-    assert wait_until(lambda: jobs_of(first.pid), seconds=60)
-    second = run(finished)
-    asked = pipeline(finished, "search", "study.yaml")
-    assert first.wait(timeout=60) == 0
-    assert_one_sentence(second, "another run is working in resources; wait for it or stop it")
-    assert_one_sentence(asked, "another run is working in resources")
-    assert (finished / "results/report.html").exists()
+    with hold(finished / "resources"):
+        assert_one_sentence(run(finished), "another run is working in resources; wait for it or stop it")
+        assert_one_sentence(pipeline(finished, "search", "study.yaml"), "another run is working in resources")
+        assert planned(finished) == {"report": 1, "record": 1}
+    assert exact_bytes(finished / "results") == before
