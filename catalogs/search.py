@@ -124,7 +124,7 @@ def season_year(moment: dt.datetime | None, years: Sequence[int], season: tuple[
     """The year whose season holds a moment, or None."""
     if moment is None:
         return None
-    return next((year for year in years if _first_day(year, season) <= moment.date() <= _last_day(year, season)), None)
+    return next((year for year in years if first_day(year, season) <= moment.date() <= last_day(year, season)), None)
 
 
 @cache
@@ -135,11 +135,13 @@ def endpoints() -> dict[str, dict[str, Any]]:
     return yaml.safe_load((Path(__file__).parent / "endpoints.yaml").read_text(encoding="utf-8"))
 
 
-def _first_day(year: int, season: tuple[str, str]) -> dt.date:
+def first_day(year: int, season: tuple[str, str]) -> dt.date:
+    """First day of a season (month and day of its ends) that belongs to a year."""
     return _day(year, season[0])
 
 
-def _last_day(year: int, season: tuple[str, str]) -> dt.date:
+def last_day(year: int, season: tuple[str, str]) -> dt.date:
+    """Last day of a season of a year; of a season across new year it lies in the year after."""
     return _day(year + (season[1] < season[0]), season[1])
 
 
@@ -233,7 +235,7 @@ def _api_items(address: str, wanted: list[str], asked: _Asked) -> Iterator[dict[
         offered = {collection.id: collection for collection in client.get_collections()}
         chosen = [name for name in wanted if name in offered]
         for year in asked.years if chosen else ():
-            days = f"{_first_day(year, asked.season)}T00:00:00Z/{_last_day(year, asked.season)}T23:59:59Z"
+            days = f"{first_day(year, asked.season)}T00:00:00Z/{last_day(year, asked.season)}T23:59:59Z"
             search = client.search(collections=chosen, bbox=list(asked.area.lonlat.bounds), datetime=days, limit=100)
             for item in search.items_as_dicts():
                 found += 1
@@ -441,7 +443,7 @@ class _Found:
 
     def _why_empty(self, year: int, asked: _Asked) -> str:
         mine = [item for item_year, item in self.in_season.values() if item_year == year]
-        days = f"{_first_day(year, asked.season)} to {_last_day(year, asked.season)}"
+        days = f"{first_day(year, asked.season)} to {last_day(year, asked.season)}"
         if not mine:
             return f"{year} has no scene from {days} (those of the area date from {min(self.days)} to {max(self.days)})"
         cloudy = [item for item in mine if (_cloud_percent(item) or 0) > asked.max_cloud_percent]

@@ -151,10 +151,14 @@ class Plan:
         return min(near)[1] if near else None
 
     def _seen(self, year: int, satellites: bool) -> list[str]:
-        """Dates of what shows a study year: its campaign, and the end of each sensor's season."""
+        """Dates of what shows a study year: its campaign, and both ends of each sensor's season."""
+        from catalogs.search import first_day, last_day
+
         campaign = self._campaign_of(year)
-        dates = [self.study.lidar[campaign].date.isoformat()] if campaign else []
-        return dates + [f"{year}-{sensor.season[1]}" for sensor in self.study.sensors.values() if satellites]
+        dates = [self.study.lidar[campaign].date] if campaign else []
+        for sensor in self.study.sensors.values() if satellites else ():
+            dates += [first_day(year, sensor.season), last_day(year, sensor.season)]
+        return [date.isoformat() for date in dates]
 
     @cached_property
     def carbon(self) -> dict:

@@ -33,7 +33,7 @@ def begin(workflow: Any, config: Mapping[str, Any]) -> Plan:
         if workflow.is_main_process:
             plan.inspect()
             _settle_environment(plan.study.name)
-            if not workflow.dryrun:
+            if not workflow.output_settings.dryrun:
                 plan.held = hold(plan.resources)
                 sweep([plan.resources, plan.results])
                 keep_short(mistake_file(os.environ["FORESTSINK_RUN"]))

@@ -11,7 +11,7 @@ from pipeline.bridge.digests import digest
 
 Bounds = tuple[float, float, float, float]
 
-SIDECARS = (".dbf", ".shx", ".prj", ".cpg", ".qix")
+SIDECARS = (".dbf", ".shx", ".prj", ".cpg")
 """What a shapefile keeps beside its .shp: an edit of attributes changes only the .dbf."""
 
 

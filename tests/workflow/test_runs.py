@@ -102,16 +102,6 @@ def test_changing_an_indicator_reruns_training_and_what_follows_but_no_composite
     assert planned(finished, checkout=checkout) == FROM_TRAINING_ON
 
 
-def test_changing_how_composites_are_made_reruns_them_but_no_lidar(finished, checkout):
-    append(checkout / "pipeline/optical/composite.py", "\n# another thought\n")
-    assert planned(finished, checkout=checkout) == {"composite": 8, **FROM_TRAINING_ON}
-
-
-def test_changing_a_shipped_table_reruns_the_plots(finished, checkout):
-    append(checkout / "catalogs/parameters/allometry.csv", "\n")
-    assert planned(finished, checkout=checkout) == {"plots": 1, **FROM_TRAINING_ON}
-
-
 def edit_stand(folder: Path) -> set[str]:
     """Shave a metre off the stand in the north-west corner; the blocks it touches."""
     file = folder / "resources/planted/stands.gpkg"
