@@ -177,8 +177,6 @@ def fit_heights(
     ValueError
         For an unknown model, fewer than 10 pairs, or pairs that the model cannot follow.
     """
-    from scipy.optimize import least_squares
-
     if model not in CURVES:
         raise ValueError(f"height model {model!r} is not one of {', '.join(CURVES)}")
     dbh, height = np.asarray(dbh_cm, dtype="float64"), np.asarray(height_m, dtype="float64")
@@ -188,30 +186,8 @@ def fit_heights(
         raise ValueError(f"a height model needs at least {MIN_PAIRS} trees with dbh and height, got {len(dbh)}")
     root = np.ones(len(dbh)) if weights is None else np.sqrt(np.asarray(weights, dtype="float64")[complete])
     root = root / np.sqrt((root**2).mean())
-    curve = CURVES[model]
-    response = np.log(height) if curve.logarithmic else height
-    lower = -np.inf if curve.logarithmic else 1e-3
-    fit = least_squares(
-        lambda p: (curve.mean(p, dbh) - response) * root,
-        curve.start(dbh, height),
-        jac=lambda p: curve.by_parameter(p, dbh) * root[:, None],
-        bounds=(lower, np.inf),
-        x_scale="jac",
-        xtol=1e-12,
-        ftol=1e-12,
-        gtol=1e-12,
-    )
-    slopes = curve.by_parameter(fit.x, dbh)
-    residual = response - curve.mean(fit.x, dbh)
-    if (
-        not fit.success
-        or np.linalg.matrix_rank(slopes) < len(fit.x)
-        or (not curve.logarithmic and (fit.x < 2e-3).any())
-    ):
-        raise ValueError(
-            f"the {model} model does not follow the {len(dbh)} measured heights; look at them, or try another"
-        )
-    total = (residual**2).sum() / (len(dbh) - len(fit.x))
+    params, slopes, residual = _fitted_curve(model, dbh, height, root)
+    total = (residual**2).sum() / (len(dbh) - len(params))
     labels = None if plots is None else np.asarray(plots)[complete].astype(str)
     within, between, per_plot = _variances(residual, labels, total)
     bread = np.linalg.inv(slopes.T @ (slopes * root[:, None] ** 2))
@@ -220,7 +196,7 @@ def fit_heights(
         covariance *= 1 + (per_plot - 1) * between / (within + between)
     return HeightModel(
         name=model,
-        params=fit.x,
+        params=params,
         covariance=(covariance + covariance.T) / 2,
         residual_sd=float(np.sqrt(within)),
         between_sd=float(np.sqrt(between)),
@@ -228,6 +204,33 @@ def fit_heights(
         dbh_range_cm=(float(dbh.min()), float(dbh.max())),
         departures={} if between == 0 else _predicted_departures(residual, slopes, labels, within, between),
     )
+
+
+def _fitted_curve(
+    model: str, dbh: np.ndarray, height: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parameters (p,), their gradient at each pair (n, p) and residuals (n,) on the curve's scale; `root` of the weights."""
+    from scipy.optimize import least_squares
+
+    curve = CURVES[model]
+    response = np.log(height) if curve.logarithmic else height
+    fit = least_squares(
+        lambda p: (curve.mean(p, dbh) - response) * root,
+        curve.start(dbh, height),
+        jac=lambda p: curve.by_parameter(p, dbh) * root[:, None],
+        bounds=(-np.inf if curve.logarithmic else 1e-3, np.inf),
+        x_scale="jac",
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
+    )
+    slopes = curve.by_parameter(fit.x, dbh)
+    at_bound = not curve.logarithmic and (fit.x < 2e-3).any()
+    if not fit.success or np.linalg.matrix_rank(slopes) < len(fit.x) or at_bound:
+        raise ValueError(
+            f"the {model} model does not follow the {len(dbh)} measured heights; look at them, or try another"
+        )
+    return fit.x, slopes, response - curve.mean(fit.x, dbh)
 
 
 def _predicted_departures(

@@ -81,7 +81,8 @@ def composite(
     used = len(items_touching(frozen, year, study.bounds_of(window))) - len(dropped)
     missing = np.isnan(image[roles[0]]).mean() if len(roles) else 0.0
     median_count = float(np.median(image["clear_count"]))
-    log.info(
+    say = log.warning if missing == 1.0 else log.info
+    say(
         "%s %d, block %s: %d scenes, median clear count %g, %.1f %% of pixels missing, %d scenes dropped",
         sensor, year, block, used, median_count, 100 * missing, len(dropped),
     )  # fmt: skip
