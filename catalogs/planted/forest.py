@@ -216,11 +216,11 @@ def _individuality(stems: dict[str, np.ndarray], layout: Layout, settings: Plant
     rng = stream(settings.seed, "individuality")
     n, x, y, stand = len(stems["x"]), stems["x"], stems["y"], stems["stand"]
     even = np.array([FOREST_TYPES[kind].even_aged for kind in layout.forest_types])[stand]
-    site_quality = 0.08 * rng.standard_normal(len(layout.ids))[stand]
+    site_quality = 0.07 * _ordinary(rng, len(layout.ids))[stand]
     site_quality += 0.04 * SmoothField.draw(layout.site, rng, range_m=160).at(x, y)
     weibull = (-np.log(rng.uniform(size=n))) ** (1 / 4.2) / 0.909  # shape 4.2 has mean 0.909 of its scale
     own = np.where(even, weibull, rng.lognormal(-0.03, 0.25, n))
-    slender = 0.09 * rng.standard_normal(len(layout.ids))[stand]
+    slender = 0.09 * _ordinary(rng, len(layout.ids))[stand]
     slender += 0.08 * SmoothField.draw(layout.site, rng, range_m=120).at(x, y)
     return {
         "luck": own,
@@ -228,6 +228,11 @@ def _individuality(stems: dict[str, np.ndarray], layout: Layout, settings: Plant
         "height_factor": np.exp(0.5 * site_quality + slender + 0.07 * rng.standard_normal(n)),
         "crown_factor": np.exp(0.12 * rng.standard_normal(n)),
     }
+
+
+def _ordinary(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Normal draws (n,) without the rare extremes: no stand of these hills carries 600 Mg/ha."""
+    return np.clip(rng.standard_normal(n), -1.7, 1.7)
 
 
 def _deaths(stems: dict[str, np.ndarray], layout: Layout, first: int, settings: Planting) -> dict[str, np.ndarray]:
