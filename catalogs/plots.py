@@ -519,7 +519,10 @@ def _check_diameters(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
             f"up to {dbh.max():g}{hint}"
         )
     if dbh.median() > 100:
-        log.warning("%s: half of the trees have a dbh above 100; are they in millimetres?", file)
+        raise ValueError(
+            f"{file}: half of the trees have a dbh above 100, which no forest has; the values look like millimetres, "
+            "and dbh_cm is in centimetres"
+        )
 
 
 def _check_heights(trees: pd.DataFrame, file: str) -> None:

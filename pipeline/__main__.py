@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -55,9 +56,10 @@ def _new(chosen: argparse.Namespace) -> int:
     if target.exists():
         raise FileExistsError(f"{target} is there already; it is not overwritten")
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in chosen.folder.resolve().name)
+    letters = chosen.folder.resolve().name
+    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "_" for letter in letters)
     target.write_text(TEMPLATE.replace("{name}", name.strip("_-") or "my_study"), encoding="utf-8")
-    print(f"wrote {target}: fill it in, then `python -m pipeline check {target}`")
+    print(f"wrote {target}: fill it in, then `python -m pipeline check {shlex.quote(str(target))}`")
     return 0
 
 

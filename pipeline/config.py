@@ -147,7 +147,6 @@ class Campaign(Section):
     ground_classes: tuple[int, ...] = (2,)
     buffer_m: float = Field(30.0, ge=0)
     max_height_m: float = Field(80.0, gt=0)
-    min_density_pts_m2: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
     def _one_source(self) -> Campaign:

@@ -43,7 +43,6 @@ lidar:                              # airborne campaigns; leave out for a study 
     ground_classes: [2]             # point classes that are ground
     buffer_m: 30                    # points read around a window, metres
     max_height_m: 80                # returns higher than this are left out, metres above ground
-    min_density_pts_m2: 0           # least density, points per square metre
 
 plots:                              # field plots
   file: data/plots.csv              # <- plot, date, x, y (and targets where they are there already)

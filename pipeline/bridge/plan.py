@@ -233,8 +233,8 @@ class Plan:
             raise FileNotFoundError("\n".join(missing))
         if not self.grid.blocks():
             raise ValueError("area: the area has no pixel at this resolution")
-        if unknown := self._unknown_names():
-            raise ValueError("\n".join(unknown))
+        if problems := [*self._unknown_names(), *self._years_unseen(), *self._foreign_results()]:
+            raise ValueError("\n".join(problems))
 
     def inspect(self) -> None:
         """Check foreign files that are there already and whose index the plan needs anyway: lidar tiles and stands.
@@ -252,6 +252,27 @@ class Plan:
                 problems.append(str(error))
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _years_unseen(self) -> list[str]:
+        """A sentence for every study year that neither a sensor nor a campaign shows."""
+        if self.study.sensors:
+            return []
+        near = self.study.plots.max_years_apart
+        return [
+            f"years: {year} cannot be mapped: no campaign within {near:g} years of it (plots.max_years_apart) and no sensor"
+            for year in self.study.years
+            if self._campaign_of(year) is None
+        ]
+
+    def _foreign_results(self) -> list[str]:
+        """A sentence where the results folder holds another study's results, which this one would replace."""
+        run = self.results / "run.json"
+        if not run.exists():
+            return []
+        other = json.loads(run.read_text(encoding="utf-8"))["study"]["name"]
+        if other == self.study.name:
+            return []
+        return [f"results: {self.results} holds the results of the study {other}; give this one a folder of its own"]
 
     def _missing_files(self) -> list[str]:
         """A sentence for every file or folder of the configuration that is not there."""

@@ -96,6 +96,7 @@ def _headline(row: pd.Series, material: Material) -> dict:
         "units": units,
         "kind": "",
         "meaning": "",
+        "without": _without_total(row),
         "area": words.number(row["area_ha"]),
     }
     if sink:
@@ -106,6 +107,15 @@ def _headline(row: pd.Series, material: Material) -> dict:
         else:
             found["meaning"] = f"Cannot be told from zero at {material.confidence}."
     return found
+
+
+def _without_total(row: pd.Series) -> str:
+    """What of the project the number leaves out, because it is covered too little for a total."""
+    lost, whole = row.get("stands_without_total", 0), row.get("all_stands_area_ha", row["area_ha"])
+    if not lost:
+        return ""
+    missing = words.number(whole - row["area_ha"])
+    return f"{int(lost)} stands ({missing} of {words.number(whole)} ha) have no total and are not in it."
 
 
 def _quoted(row: pd.Series, *, signed: bool) -> dict:
@@ -151,7 +161,7 @@ def _intervals_sentences(material: Material) -> list[str]:
     if material.stock_target == "volume":
         missing.insert(0, "the expansion factor from volume to biomass")
     if not shared:
-        missing.insert(0, "errors of allometry, which the plots do not carry here")
+        missing.insert(0, "allometry, which the plots do not carry here")
     sentences = [
         f"The {material.confidence} intervals hold {_listed(held)}. They do not hold errors of {_listed(missing)}.",
     ]
@@ -321,6 +331,7 @@ real place.
 <div>{{ confidence }} interval: {{ one.interval }}</div>
 {% if one.total %}<div class="total">in total {{ one.total }} ({{ one.total_interval }}) on {{ one.area }}
 ha</div>{% endif %}
+{% if one.without %}<div class="total">{{ one.without }}</div>{% endif %}
 {% if one.meaning %}<div class="total">{{ one.meaning }}</div>{% endif %}</div>
 {% endfor %}
 </div>{% else %}<p class="warning">No stand is covered well enough for a total, so there is no number for the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.provenance import collection_of, item_of
+
+log = logging.getLogger(__name__)
 
 PACKAGES = (
     "numpy",
@@ -40,6 +43,7 @@ def record(
 ) -> None:
     """Write run.json (versions, configuration, digests of results) and the STAC collection with one item per map."""
     folder = store.clear_folder(collection.parent)
+    _name_strangers(maps)
     grid_ = Grid(**grid)
     digests = {path.as_posix(): _sha256(path) for path in [*maps.values(), *_paths(inputs)]}
     described = {product["name"]: product for product in products}
@@ -59,6 +63,15 @@ def record(
         "machine": platform.machine(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     })  # fmt: skip
+
+
+def _name_strangers(maps: Mapping[str, Path]) -> None:
+    """Warn of maps beside ours that another configuration of this study made: they are not part of these results."""
+    known = {path.stem for path in maps.values()}
+    shelf = next(iter(maps.values())).parent
+    strangers = sorted({path.name for path in shelf.iterdir() if path.suffix in (".tif", ".vrt") and path.stem not in known})
+    if strangers:
+        log.warning("%s holds maps of an earlier configuration, not of this one: %s", shelf, ", ".join(strangers))
 
 
 def _paths(inputs: Mapping[str, object]) -> list[Path]:

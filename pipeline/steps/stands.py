@@ -167,6 +167,7 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
     entry = _entry("project", "project", target, span, area, 0.0) | {
         "stands": len(used),
         "stands_without_total": len(found) - len(used),
+        "all_stands_area_ha": sum(entry["area_ha"] for entry in found),
     }
     if used:
         estimate = region_estimate(
@@ -176,7 +177,7 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
         covered = sum(row.covered_ha for row in used)
         entry |= _columns(estimate, model) | {
             "has_total": True,
-            "cover_percent": min(100 * covered / area, 100.0),
+            "cover_percent": min(100 * covered / entry["all_stands_area_ha"], 100.0),
             "forest_percent": 100 * sum(row.forest_ha for row in used) / covered,
             "gained_ha": sum(row.gained_ha for row in used),
             "lost_ha": sum(row.lost_ha for row in used),
@@ -277,7 +278,8 @@ def _project_table(
                     "area_ha": row.area_ha, "total": row.mean * factor * row.area_ha,
                     "total_se": row.se * factor * row.area_ha,
                     "estimator": row.estimator, "degrees_of_freedom": row.degrees_of_freedom, "stands": row.stands,
-                    "stands_without_total": row.stands_without_total, "cover_percent": row.cover_percent,
+                    "stands_without_total": row.stands_without_total, "all_stands_area_ha": row.all_stands_area_ha,
+                    "cover_percent": row.cover_percent,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)

@@ -216,6 +216,7 @@ def test_genus_and_epithet_in_two_columns_make_a_species(study):
             tree_table(dbh_cm=[120, 255, 1300]),
             "dbh is above max_dbh_cm 400 in row 4, up to 1300; the values look like millim",
         ),
+        (tree_table(dbh_cm=[120, 255, 300]), "half of the trees have a dbh above 100"),
         (tree_table(dbh_cm=[12, np.nan, 30]), "dbh is missing in row 3"),
         (tree_table(height_m=[9, 210, 21]), "height is not within 0 to 130 m in row 3, such as 210"),
         (tree_table(plot=["P1", "P1", "P9"]), "plot P9 of row 4 is not in the plot table"),
@@ -224,7 +225,7 @@ def test_genus_and_epithet_in_two_columns_make_a_species(study):
         (tree_table(dbh_cm=["12", "25.5 cm", "30"]), "dbh_cm is not a number in row 3, such as '25.5 cm'"),
         (tree_table().rename(columns={"dbh_cm": "DBH"}), "lacks the column 'dbh_cm' (did you mean 'DBH'?)"),
     ],
-    ids=["zero", "millimetres", "missing", "height", "plot", "date", "status", "text", "column"],
+    ids=["zero", "millimetres", "thick", "missing", "height", "plot", "date", "status", "text", "column"],
 )
 def test_trees_that_cannot_be_used_are_named_with_their_rows(study, trees, sentence):
     settings = study(plot_table(), trees)

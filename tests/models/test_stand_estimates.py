@@ -166,6 +166,18 @@ def test_two_stands_far_apart_err_independently():
     assert both.residual_variance == pytest.approx((4 / 16) ** 2 * one + (12 / 16) ** 2 * other, rel=0.02)
 
 
+def test_a_project_of_partly_covered_stands_is_the_sum_of_their_totals():
+    model = make_target_model()
+    seen = [make_sums(4.0, mean=100.0), make_sums(9.0, mean=200.0)]  # of 5 and 10 ha
+    whole = [part.filling(area) for part, area in zip(seen, (5.0, 10.0), strict=True)]
+    shapes = [square(), square(west=1000.0)]
+    found = region_estimate(whole, [lattice(shape) for shape in shapes], model, years=(2019,), confidence_percent=90)
+    assert found.mean * 15.0 == pytest.approx(100.0 * 5 + 200.0 * 10)
+    alone = region_estimate([seen[0]], [lattice(shapes[0])], model, years=(2019,), confidence_percent=90)
+    filled = region_estimate([whole[0]], [lattice(shapes[0])], model, years=(2019,), confidence_percent=90)
+    assert filled.se == pytest.approx(alone.se)  # what nobody saw makes a stand neither better nor worse known
+
+
 def test_two_halves_of_a_stand_have_the_error_of_the_whole():
     model = make_target_model(range_m=400.0, nugget=0.2, influence=[[0.0, 2.0, 0.1]])
     whole = estimate([make_sums(8.0)], [shapely.box(0, 0, 400, 200)], model)

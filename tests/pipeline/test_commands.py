@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -29,12 +30,27 @@ def write_study(folder, changes=None, *, files=("plots.csv", "stands.gpkg")):
 
 
 def test_check_says_what_a_study_will_make(tmp_path, capsys):
-    assert main(["check", write_study(tmp_path)]) == 0
+    assert main(["check", write_study(tmp_path, {"years": [2019]})]) == 0
     said = capsys.readouterr().out
     assert "study.yaml is a complete study: hills, 50 x 50 cells of 20 m" in said
-    assert "blocks: 1; years: 2019, 2024; targets: agb" in said
+    assert "blocks: 1; years: 2019; targets: agb" in said
     assert "predictors, lidar: zmean, zq95, cover_2m" in said
-    assert "note: No lidar within 1 years of 2024" in said
+    assert "note: One date only" in said
+
+
+def test_a_year_that_nothing_shows_is_refused_before_the_run(tmp_path, capsys):
+    assert main(["check", write_study(tmp_path)]) == 1
+    assert "years: 2024 cannot be mapped: no campaign within 1 years of it" in capsys.readouterr().err
+
+
+def test_a_results_folder_of_another_study_is_not_taken(tmp_path, capsys):
+    config = write_study(tmp_path, {"years": [2019]})
+    assert main(["check", config]) == 0
+    results = Path(load_study(config).results)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "run.json").write_text('{"study": {"name": "valley"}}')
+    assert main(["check", config]) == 1
+    assert "holds the results of the study valley" in capsys.readouterr().err
 
 
 def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):

@@ -25,6 +25,7 @@ def one_forest(seed: int) -> tuple[list[dict], list[dict]]:
     import logging
 
     import chain
+
     from pipeline.bridge import Plan
 
     chain.one_thread()
