@@ -49,6 +49,10 @@ def _box(west: float, south: float, east: float, north: float):
     return shapely.box(west, south, east, north)
 
 
+WHOLE = 0.999
+"""A pixel whose covered fraction reaches this lies inside its stand; the rest straddle a border and show both sides."""
+
+
 def partial_rows(
     chunk: str,
     estimand: str,
@@ -58,7 +62,7 @@ def partial_rows(
     pixel_ha: float,
     n_sets: int,
 ) -> list[dict]:
-    """One row of sums per stand for one estimand of one chunk.
+    """Sums per stand for one estimand of one chunk: one row over all its pixels, one over those wholly inside it.
 
     Parameters
     ----------
@@ -70,40 +74,43 @@ def partial_rows(
     """
     rows = []
     for stand, pixel, fraction in covered:
-        hectares = fraction * pixel_ha
-        value = layers["value"][pixel]
-        there = np.isfinite(value)
-        used, weight = pixel[there], hectares[there]
-        number, s = layers["set_number"][used], layers["residual_sd"][used]
-        rows.append(
-            {
-                "chunk": chunk,
-                "stand": stand,
-                "estimand": estimand,
-                "n_px": len(pixel),
-                "area_ha": float(hectares.sum()),
-                "covered_ha": float(weight.sum()),
-                "forest_ha": float(weight[layers["forest"][used]].sum()),
-                "gained_ha": float(weight[layers["gained"][used]].sum()),
-                "lost_ha": float(weight[layers["lost"][used]].sum()),
-                "in_domain_ha": float(weight[layers["in_domain"][used]].sum()),
-                "sum_value": float((weight * value[there]).sum()),
-                "set_ha": [float(weight[number == k].sum()) for k in range(n_sets)],
-                "sum_s": [float((weight * s)[number == k].sum()) for k in range(n_sets)],
-                "sum_s2": [float((weight * s**2)[number == k].sum()) for k in range(n_sets)],
-                "sum_gradient": (weight[:, None] * layers["gradient"][used]).sum(axis=0).tolist(),
-            }
-        )
+        inside = fraction >= WHOLE
+        for part, chosen in (("all", slice(None)), ("interior", inside)):
+            if part == "all" or inside.any():
+                sums = _sums(pixel[chosen], fraction[chosen] * pixel_ha, layers, n_sets)
+                rows.append({"chunk": chunk, "stand": stand, "estimand": estimand, "part": part} | sums)
     return rows
 
 
+def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarray], n_sets: int) -> dict:
+    """What pixels add up to, each weighted by its hectares."""
+    value = layers["value"][pixel]
+    there = np.isfinite(value)
+    used, weight = pixel[there], hectares[there]
+    number, s = layers["set_number"][used], layers["residual_sd"][used]
+    return {
+        "n_px": len(pixel),
+        "area_ha": float(hectares.sum()),
+        "covered_ha": float(weight.sum()),
+        "forest_ha": float(weight[layers["forest"][used]].sum()),
+        "gained_ha": float(weight[layers["gained"][used]].sum()),
+        "lost_ha": float(weight[layers["lost"][used]].sum()),
+        "in_domain_ha": float(weight[layers["in_domain"][used]].sum()),
+        "sum_value": float((weight * value[there]).sum()),
+        "set_ha": [float(weight[number == k].sum()) for k in range(n_sets)],
+        "sum_s": [float((weight * s)[number == k].sum()) for k in range(n_sets)],
+        "sum_s2": [float((weight * s**2)[number == k].sum()) for k in range(n_sets)],
+        "sum_gradient": (weight[:, None] * layers["gradient"][used]).sum(axis=0).tolist(),
+    }
+
+
 def combine(partials: pd.DataFrame) -> pd.DataFrame:
-    """Partial rows of all blocks added up per stand and estimand, in chunk order whatever the blocks were."""
-    ordered = partials.sort_values(["estimand", "stand", "chunk"], kind="stable")
+    """Partial rows of all blocks added up per stand, estimand and part, in chunk order whatever the blocks were."""
+    ordered = partials.sort_values(["estimand", "stand", "part", "chunk"], kind="stable")
     totals = []
     numbers = ["n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value"]
-    for (estimand, stand), rows in ordered.groupby(["estimand", "stand"], sort=True):
-        total: dict = {"estimand": estimand, "stand": stand}
+    for (estimand, stand, part), rows in ordered.groupby(["estimand", "stand", "part"], sort=True):
+        total: dict = {"estimand": estimand, "stand": stand, "part": part}
         for name in numbers:
             total[name] = _in_order(rows[name].to_numpy())
         for name in ("set_ha", "sum_s", "sum_s2", "sum_gradient"):

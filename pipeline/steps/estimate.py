@@ -67,8 +67,8 @@ def estimate(
 
 
 PARTIAL_COLUMNS = [
-    "chunk", "stand", "estimand", "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha",
-    "sum_value", "set_ha", "sum_s", "sum_s2", "sum_gradient",
+    "chunk", "stand", "estimand", "part", "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha",
+    "in_domain_ha", "sum_value", "set_ha", "sum_s", "sum_s2", "sum_gradient",
 ]  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_sums_of_one_stand_are_those_of_hand_arithmetic():
         "lost": np.array([False, False, True, True]),
     }
     covered = [("a", np.array([0, 1, 2, 3]), np.array([1.0, 0.5, 1.0, 0.25]))]
-    (row,) = partial_rows("k0", "agb_2019", covered, layers, pixel_ha=0.04, n_sets=2)
+    row, inside = partial_rows("k0", "agb_2019", covered, layers, pixel_ha=0.04, n_sets=2)
     # hectares 0.04, 0.02, 0.04 (missing), 0.01
     assert row["n_px"] == 4 and row["area_ha"] == pytest.approx(0.11) and row["covered_ha"] == pytest.approx(0.07)
     assert row["forest_ha"] == pytest.approx(0.06) and row["in_domain_ha"] == pytest.approx(0.05)
@@ -108,6 +108,26 @@ def test_sums_of_one_stand_are_those_of_hand_arithmetic():
     assert row["set_ha"] == pytest.approx([0.04, 0.02])
     assert row["sum_s"] == pytest.approx([0.4, 0.4]) and row["sum_s2"] == pytest.approx([4.0, 8.0])
     assert row["sum_gradient"] == pytest.approx([0.04 + 0.06, 0.08 + 0.08])
+    # wholly inside: the first pixel, and the third, which is missing
+    assert (row["part"], inside["part"], inside["n_px"]) == ("all", "interior", 2)
+    assert inside["area_ha"] == pytest.approx(0.08) and inside["covered_ha"] == pytest.approx(0.04)
+    assert inside["sum_value"] == pytest.approx(4.0) and inside["set_ha"] == pytest.approx([0.04, 0.0])
+
+
+def test_a_stand_without_a_whole_pixel_has_no_interior_row(stands):
+    rows = partials(make_grid(), stands, make_layers(make_grid()))
+    parts = rows.groupby("stand")["part"].agg(set)
+    assert parts["sliver"] == {"all"} and parts["angle"] == parts["ring"] == {"all", "interior"}
+
+
+def test_interior_pixels_are_those_that_lie_inside_but_for_a_thousandth(stands):
+    grid = make_grid()
+    totals = combine(partials(grid, stands, make_layers(grid)))
+    cells = [shapely.box(*grid.bounds_of(type(grid.window)(r, r + 1, c, c + 1))) for r in range(40) for c in range(56)]
+    for row in totals[totals["part"] == "interior"].itertuples():
+        shape = stands.set_index("stand").geometry[row.stand]
+        assert row.n_px == (shapely.area(shapely.intersection(cells, shape)) >= 99.9).sum()
+        assert row.area_ha == pytest.approx(row.n_px * grid.pixel_ha, rel=1e-3)
 
 
 @pytest.mark.parametrize("block_chunks", [2, 3, 8])
@@ -128,11 +148,13 @@ def test_chunks_add_up_to_the_whole_whatever_their_size(stands):
     layers = make_layers(make_grid())
     small = combine(partials(make_grid(chunk_px=8), stands, layers))
     large = combine(partials(make_grid(chunk_px=64), stands, layers))
+    assert small[["stand", "part"]].equals(large[["stand", "part"]])
     for column in ("area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value"):
         assert small[column].to_numpy() == pytest.approx(large[column].to_numpy(), rel=1e-9)
     for column in ("set_ha", "sum_s", "sum_s2", "sum_gradient"):
         assert np.vstack(small[column]) == pytest.approx(np.vstack(large[column]), rel=1e-9)
     areas = dict(zip(stands["stand"], stands.area / 1e4, strict=True))
+    large = large[large["part"] == "all"]
     assert large["area_ha"].tolist() == pytest.approx([areas[stand] for stand in large["stand"]], rel=1e-6)
 
 
@@ -140,13 +162,14 @@ def test_a_stand_that_reaches_beyond_the_grid_counts_only_what_lies_on_it():
     grid = make_grid()
     layers = make_layers(grid)
     layers["value"][:] = 100.0
-    (row,) = combine(partials(grid, make_stands(out=shapely.box(-100, 50, 100, 150)), layers)).to_dict("records")
+    row, inside = combine(partials(grid, make_stands(out=shapely.box(-100, 50, 100, 150)), layers)).to_dict("records")
+    assert inside["area_ha"] == pytest.approx(1.0)
     assert row["area_ha"] == pytest.approx(1.0) and row["sum_value"] / row["covered_ha"] == pytest.approx(100.0)
 
 
 def test_stands_are_named_as_text_and_estimands_kept_apart(stands):
     rows = partials(make_grid(), stands, make_layers(make_grid()))
     both = combine(pd.concat([rows, rows.assign(estimand="agb_2024")]))
-    assert both[["estimand", "stand"]].apply(tuple, axis=1).tolist() == [
+    assert both[both["part"] == "all"][["estimand", "stand"]].apply(tuple, axis=1).tolist() == [
         (estimand, stand) for estimand in ("agb_2019", "agb_2024") for stand in ("angle", "parts", "ring", "sliver")
     ]

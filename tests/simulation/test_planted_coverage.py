@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-SEEDS = range(1, 41)
+SEEDS = range(81, 121)
+"""Not looked at while the intervals were built: methods are developed on seeds 1 to 80."""
 
 
 def one_forest(seed: int) -> tuple[list[dict], list[dict]]:
