@@ -356,6 +356,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]}?" if match else ""
 
 
+class _OnceEach(yaml.SafeLoader):
+    """YAML in which a key may stand once: plain YAML keeps the last of two and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands here twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_study(file: str | Path) -> Study:
     """The study that a YAML file describes.
 
@@ -366,7 +378,7 @@ def load_study(file: str | Path) -> Study:
     """
     file = Path(file)
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_OnceEach)
     except FileNotFoundError:
         raise StudyError(file, ["the configuration file does not exist"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -22,6 +22,7 @@ class Material:
     stands : one row per stand, with geometry; estimates : one row per stand or project and estimand
     project : one row per quantity of the project, in the units people quote
     models, left_out, training : per target
+    notes : what is not made, and why; said : what reading plots and stands warned of
     scenes : per sensor; sources : rows of what, where from, licence, citation
     """
 
@@ -39,6 +40,7 @@ class Material:
     scenes: Mapping[str, Mapping]
     notes: Sequence[str]
     sources: Sequence[Mapping]
+    said: Sequence[str] = ()
 
     @cached_property
     def frame(self) -> Frame:

@@ -181,6 +181,7 @@ def _left_out_section(material: Material) -> str:
     return render(
         LEFT_OUT,
         notes=material.notes,
+        said=material.said,
         scenes=[_scenes_left_out(name, frozen) for name, frozen in material.scenes.items()],
         plots=[_plots_left_out(target, frame, material) for target, frame in material.training.items()],
         warnings=[(TARGETS[target]["title"], list(model["warnings"])) for target, model in material.models.items()],
@@ -385,6 +386,10 @@ the plots' size.</p>
 {% else %}<p>Plot areas (median {{ one.plot_ha }} ha) are within a factor of 2 of a cell's ({{ one.cell_ha }}
 ha).</p>{% endif %}
 {% endfor %}
+{% if said %}
+<h3>What was noticed in plots and stands</h3>
+<ul>{% for one in said %}<li>{{ one }}</li>{% endfor %}</ul>
+{% endif %}
 {% for title, sentences in warnings %}{% if sentences %}
 <h3>Model of {{ title.lower() }}</h3>
 <ul>{% for one in sentences %}<li>{{ one }}</li>{% endfor %}</ul>
@@ -425,9 +430,9 @@ the run was made
 from. <b>stac/collection.json</b>: the maps as a STAC collection.</li>
 </ul>
 <details><summary>How columns are named</summary><ul>
-<li><b>map_*</b>: mean of the map's pixels over the covered part of a stand; <b>reported_*</b>: the estimate to
-quote, by the
-estimator in <b>reported_estimator</b>.</li>
+<li><b>map_*</b>: mean of all the map's pixels over the covered part of a stand, those on its border by their share;
+<b>reported_*</b>: the estimate to quote, by the estimator in <b>reported_estimator</b>, from the pixels wholly inside
+the stand (<b>interior_percent</b> of its area; below 25 % from all), because a pixel on a border mixes both sides.</li>
 <li><b>*_se</b>, <b>*_low</b>, <b>*_high</b>: standard error and the ends of the interval. The last part is the year,
 or the first and
 the last year of a change.</li>

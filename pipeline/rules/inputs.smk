@@ -62,6 +62,7 @@ rule plots:
         plan.plot_files,
     output:
         table=f"{resources}/plots.parquet",
+        said=f"{resources}/said/plots.json",
     params:
         settings=plan.settings("plots"),
         grid=plan.area_settings,

@@ -39,6 +39,7 @@ rule stands:
         table=f"{results}/stands.parquet",
         project=f"{results}/project.csv",
         estimates=f"{resources}/estimates.parquet",
+        said=f"{resources}/said/stands.json",
     params:
         settings=plan.settings("stands"),
         carbon=plan.carbon,

@@ -14,6 +14,7 @@ from models import allometry, heights
 from pipeline import store
 from pipeline.config import TARGETS
 from pipeline.grid import Grid
+from pipeline.steps.notes import kept_warnings
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def plots(*, table: Path, settings: dict[str, Any], grid: dict[str, Any], targets: list[str], **files: Any) -> None:
+def plots(
+    *, table: Path, settings: dict[str, Any], grid: dict[str, Any], targets: list[str], said: Path | None = None, **files: Any
+) -> None:
     """Write the plots of a study: one row per plot and date.
 
     Parameters
@@ -35,6 +38,8 @@ def plots(*, table: Path, settings: dict[str, Any], grid: dict[str, Any], target
         The section `plots` of the study, and `Grid.settings()`.
     targets : list of str
         What the study maps.
+    said : path, optional
+        Where what was warned of is kept for the report.
     files
         The tables that the settings name: inputs of the rule, so that their change is seen.
 
@@ -44,10 +49,11 @@ def plots(*, table: Path, settings: dict[str, Any], grid: dict[str, Any], target
         When the tables cannot be used, no plot lies on the grid, or no plot carries a target.
     """
     study_grid = Grid(**grid)
-    frame = read_plots(settings, crs=study_grid.crs)
-    if settings.get("trees"):
-        frame = _with_trees(frame, read_trees(settings, plots=frame), settings)
-    frame = _kept(frame.drop(columns="visited"), study_grid, targets, settings)
+    with kept_warnings(said):
+        frame = read_plots(settings, crs=study_grid.crs)
+        if settings.get("trees"):
+            frame = _with_trees(frame, read_trees(settings, plots=frame), settings)
+        frame = _kept(frame.drop(columns="visited"), study_grid, targets, settings)
     store.write_table(table, frame)
     log.info("plots: kept %d of %d rows of plot and date for %s", frame["kept"].sum(), len(frame), ", ".join(targets))
 

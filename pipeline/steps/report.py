@@ -37,6 +37,7 @@ def report(
     training: Mapping[str, Path],
     checks: Path,
     scenes: Mapping[str, Path] | None = None,
+    said: Sequence[Path] = (),
     notes: Sequence[str] = (),
     **_inputs: object,
 ) -> None:
@@ -49,6 +50,7 @@ def report(
     maps : mapping of product name to published raster
     models, left_out, training : mappings of target to file
     scenes : mapping of sensor to its frozen scenes; none in a study without satellites
+    said : what earlier steps warned of, a file each
     notes : sentences on what this study does not make, and why
     """
     frozen = {name: store.read_json(path) for name, path in (scenes or {}).items()}
@@ -66,6 +68,7 @@ def report(
         checks=store.read_json(checks),
         scenes=frozen,
         notes=notes,
+        said=[sentence for path in said for sentence in store.read_json(path)["warnings"]],
         sources=_sources(study),
     )
     text = build_page(material)

@@ -17,6 +17,7 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
+from pipeline.steps.notes import kept_warnings
 from pipeline.zonal import combine
 
 log = logging.getLogger(__name__)
@@ -47,13 +48,15 @@ def stands(
     confidence_percent: float,
     targets: Mapping[str, dict],
     plots: Path | None = None,
+    said: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate."""
     grid_ = Grid(**grid)
-    polygons = read_stands(
-        settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
-    )
+    with kept_warnings(said):
+        polygons = read_stands(
+            settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
+        )
     polygons = polygons.reset_index(drop=True)
     parts = [part for path in partials if len(part := store.read_table(path))]
     if not parts:

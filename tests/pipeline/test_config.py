@@ -220,8 +220,10 @@ def test_the_configurations_that_come_with_the_project_load(name):
         ("- a\n- b\n", "the configuration must be a mapping of settings, such as name: my_study"),
         ("name: [a\nyears: 3\n", "this is not readable YAML near line 2"),
         ("a:\n\tb: 1\n", "this is not readable YAML near line 2"),
+        ("name: a\nyears: [2019]\nname: b\n", "near line 3: the key 'name' stands here twice"),
+        ("area:\n  crs: a\n  crs: b\n", "near line 3: the key 'crs' stands here twice"),
     ],
-    ids=["empty", "list", "bracket", "tab"],
+    ids=["empty", "list", "bracket", "tab", "key_twice", "inner_key_twice"],
 )
 def test_a_file_that_is_no_configuration_says_so(tmp_path, content, sentence):
     file = tmp_path / "study.yaml"

@@ -1,0 +1,44 @@
+"""What a step warned of, kept beside what it made, so that the report can say it to those who never see a terminal."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline import store
+
+OURS = ("catalogs", "models", "pipeline")
+
+
+@contextmanager
+def kept_warnings(path: Path | None) -> Iterator[None]:
+    """Write the warnings of our packages within the block to `path`, in order and once each, as {"warnings": [...]}.
+
+    Folders are left out of file names: a page that moves should not tell where it was made. Nothing is written when the
+    block fails, or where no path is given.
+    """
+    if path is None:
+        yield
+        return
+    heard = _Heard()
+    loggers = [logging.getLogger(name) for name in OURS]
+    for logger in loggers:
+        logger.addHandler(heard)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(heard)
+    store.write_json(path, {"warnings": list(dict.fromkeys(heard.sentences))})
+
+
+class _Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(re.sub(r"(?<!\S)(?:[\w.~-]*/)+(?=[\w-]+\.\w)", "", record.getMessage()))
