@@ -72,7 +72,18 @@ class Plan:
     @cached_property
     def needs(self):
         """Roles per sensor prefix, lidar metrics and halo that the predictors need."""
-        return required(_all_names(self.predictor_sets), self.offered_roles, metrics=None if self.study.lidar else ())
+        return self._needs_of(self.offered_roles)
+
+    def _needs_of(self, sensors: dict[str, tuple[str, ...]]):
+        return required(
+            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics,
+            resolution_m=self.study.area.resolution_m,
+        )  # fmt: skip
+
+    @property
+    def offered_metrics(self) -> tuple[str, ...] | None:
+        """Lidar metrics on offer: all (None) or, without lidar, none."""
+        return None if self.study.lidar else ()
 
     @cached_property
     def offered_roles(self) -> dict[str, tuple[str, ...]]:
@@ -299,7 +310,7 @@ class Plan:
             place = "sensors"
             sensors = self.offered_roles
             place = "model.predictors"
-            required(_all_names(self.predictor_sets), sensors, metrics=None if self.study.lidar else ())
+            self._needs_of(sensors)
         except ValueError as error:
             problems.append(f"{place}: {error}")
         stocks = [product.name for product in self.products.values() if product.kind == "stock"]
