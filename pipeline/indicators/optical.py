@@ -36,7 +36,8 @@ def savi(red, nir08):
 @indicator(units="1", valid_range=(-1, 1), reference="Qi et al. 1994, doi:10.1016/0034-4257(94)90134-1", aliases=("msavi2",))
 def msavi(red, nir08):
     """Modified soil-adjusted vegetation index, the closed form (MSAVI2): its soil line follows the cover."""
-    return (2 * nir08 + 1 - ((2 * nir08 + 1) ** 2 - 8 * (nir08 - red)) ** 0.5) / 2
+    # Qi's (2 nir + 1)^2 - 8 (nir - red) under the root, multiplied out: no difference of large numbers, so nothing is lost.
+    return (2 * nir08 + 1 - ((2 * nir08 - 1) ** 2 + 8 * red) ** 0.5) / 2
 
 
 @indicator(units="1", valid_range=(-1, 1), reference="Gitelson et al. 1996, doi:10.1016/S0034-4257(96)00072-7")
@@ -91,7 +92,11 @@ def nbr(nir08, swir22):
     return (nir08 - swir22) / (nir08 + swir22)
 
 
-@indicator(units="1", valid_range=(-1, 1), reference="USGS Landsat surface reflectance-derived spectral indices: NBR2")
+@indicator(
+    units="1",
+    valid_range=(-1, 1),
+    reference="USGS, Landsat surface reflectance-derived spectral indices, product guide: Landsat Normalized Burn Ratio 2",
+)
 def nbr2(swir16, swir22):
     """Normalised burn ratio 2: water in vegetation after fire."""
     return (swir16 - swir22) / (swir16 + swir22)
@@ -125,7 +130,7 @@ def bsi(blue, red, nir08, swir16):
     units="1",
     valid_range=(-1, 1),
     reference="Gitelson and Merzlyak 1994, doi:10.1016/1011-1344(93)06963-4",
-    aliases=("ndrei", "rendvi"),
+    aliases=("ndrei",),
 )
 def ndre(rededge1, nir08):
     """Normalised difference red edge index: chlorophyll, less saturated than NDVI."""

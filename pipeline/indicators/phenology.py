@@ -70,8 +70,9 @@ def harmonic(values: np.ndarray, dates: ArrayLike, *, trend: bool = True, min_co
     stack, shape = _stack(values, dates)
     when = np.asarray(dates, "datetime64[s]")
     reference = when.min() + (when.max() - when.min()) // 2
-    years = (when - reference) / np.timedelta64(1, "s") / 86_400 / YEAR_DAYS
-    turn = 2 * np.pi * (when - np.datetime64("1970-01-01", "s")) / np.timedelta64(1, "s") / 86_400 / YEAR_DAYS
+    year = np.timedelta64(round(YEAR_DAYS * 86_400), "s")
+    years = (when - reference) / year
+    turn = 2 * np.pi * ((when - np.datetime64("1970-01-01", "s")) / year)  # a time span times a number would be cut to seconds
     design = np.stack([np.ones_like(years), np.cos(turn), np.sin(turn), *([years] if trend else [])], axis=1)
     parameters = design.shape[1]
     fewest = OBSERVATIONS_PER_PARAMETER * parameters if min_count is None else min_count

@@ -3,13 +3,14 @@
 Which coefficients, and for what they were derived:
 
 - `ls`, Landsat 4-9 surface reflectance: Crist 1985, derived for reflectance factors of the Thematic Mapper's bands, that
-  is, without an atmosphere. A composite mixes TM, ETM+ and OLI, so one set must serve all; this one is the only published
-  set for reflectance at the ground of TM and ETM+, and national services use it for TM, ETM+ and OLI alike (Digital Earth
-  Australia's tasselled cap percentiles). Huang et al. 2002 (ETM+) and Baig et al. 2014 (OLI) are for reflectance at the
-  top of the atmosphere and do not belong on Level 2; Zhai et al. 2022 is for surface reflectance of OLI alone.
+  is, without an atmosphere. A composite mixes TM, ETM+ and OLI, so one set must serve all; this one stands for reflectance
+  at the ground, and Digital Earth Australia uses it for TM, ETM+ and OLI alike (wetness percentiles). Huang et al. 2002
+  (ETM+) and Baig et al. 2014 (OLI) are for reflectance at the top of the atmosphere and do not belong on Level 2; Zhai et
+  al. 2022 is for surface reflectance of OLI alone. Years with different generations differ by what their bands differ,
+  unless the composite is harmonised.
 - `s2`, Sentinel-2: Shi and Xu 2019, six bands (B02, B03, B04, B08, B11, B12), derived for reflectance at the top of the
-  atmosphere: for surface reflectance nothing is published. The bias is one of level, the same at all dates, so a
-  regression on plots takes it up; do not compare its values with those of Landsat. Nedkov 2017 needs B01, B09 and B10,
+  atmosphere: for surface reflectance we found nothing that could be checked. A regression on plots takes up the
+  difference, which is the same at all dates; do not compare its values with those of Landsat. Nedkov 2017 needs B01, B09 and B10,
   which composites do not hold.
 """
 

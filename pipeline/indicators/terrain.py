@@ -1,9 +1,9 @@
 """Terrain indicators on elevation, on a grid in metres whose rows run south.
 
 Slope and aspect by Horn 1981, as gdaldem. Where a neighbour is missing, at the edge of the elevation model or of the
-study, the height opposite is continued through the pixel (2 x centre - opposite), so that no ring of the area is lost;
-where both are missing, so is the result. The topographic wetness index is left out: it needs the flow of a whole
-catchment, which no window around a pixel holds.
+study, the height opposite is continued through the pixel (2 x centre - opposite), so that no ring of the area is lost, and
+a plane keeps its slope to the edge; where a neighbour in the row or column and its opposite are missing, so is the result.
+The topographic wetness index is left out: it needs the flow of a whole catchment, which no window around a pixel holds.
 """
 
 from __future__ import annotations
@@ -80,11 +80,16 @@ def _gradient(elevation, resolution_m: float):
     def beside(down: int, right: int):
         there = padded[1 + down : 1 + down + rows, 1 + right : 1 + right + cols]
         opposite = padded[1 - down : 1 - down + rows, 1 - right : 1 - right + cols]
-        return np.where(np.isnan(there), 2 * centre - opposite, there)
+        return np.where(np.isnan(there), 2 * centre - opposite, there)  # missing where the pixel itself is, or both
 
-    nw, n, ne = beside(-1, -1), beside(-1, 0), beside(-1, 1)
-    w, e = beside(0, -1), beside(0, 1)
-    sw, s, se = beside(1, -1), beside(1, 0), beside(1, 1)
+    def across(down: int, right: int, upright, level):
+        there = beside(down, right)
+        return np.where(np.isnan(there), upright + level - centre, there)  # a corner of the area has neither diagonal
+
+    n, s, w, e = beside(-1, 0), beside(1, 0), beside(0, -1), beside(0, 1)
+    nw, ne = across(-1, -1, n, w), across(-1, 1, n, e)
+    sw, se = across(1, -1, s, w), across(1, 1, s, e)
     east = ((ne + 2 * e + se) - (nw + 2 * w + sw)) / (8 * resolution_m)
     north = ((nw + 2 * n + ne) - (sw + 2 * s + se)) / (8 * resolution_m)
-    return east, north
+    missing = np.isnan(centre)
+    return np.where(missing, np.nan, east), np.where(missing, np.nan, north)

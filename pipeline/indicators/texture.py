@@ -62,7 +62,7 @@ def glcm_entropy(nir08):
     return _glcm(nir08, "ENTROPY")
 
 
-@indicator(units="1", valid_range=(0, 1), reference=HARALICK, halo_px=HALF_PX, instead=FINEST_NIR, aliases=("glcm_energy",))
+@indicator(units="1", valid_range=(0, 1), reference=HARALICK, halo_px=HALF_PX, instead=FINEST_NIR)
 def glcm_asm(nir08):
     """GLCM angular second moment of near infrared: order of pairs of neighbours; energy is its root."""
     return _glcm(nir08, "SECOND_MOMENT")
