@@ -45,7 +45,7 @@ def vh_vv_ratio_db(vv, vh):
 @indicator(
     units="1",
     valid_range=(0, 4),
-    reference="Trudel et al. 2012, doi:10.5589/m12-024; Nasirzadehdizaji et al. 2019, doi:10.3390/app9040655",
+    reference="Nasirzadehdizaji et al. 2019, doi:10.3390/app9040655",
     aliases=("dprvi", "dprvivv", "rvi4s1", "rvi_s1"),
 )
 def rvi_dual_pol(vv, vh):
