@@ -21,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument(
         "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"]
     )
+    verb.add_argument("--profile", type=Path, help="of indicators: a standard's list, with what of it is offered")
+    verb.add_argument("--page", action="store_true", help="of indicators: the reference page, as Markdown")
     chosen = parser.parse_args(arguments)
     try:
         run = {"check": _check, "new": _new, "search": _search, "list": _list}[chosen.verb]
@@ -84,20 +86,47 @@ def _search(chosen: argparse.Namespace) -> int:
 
 
 def _list(chosen: argparse.Namespace) -> int:
+    if chosen.what != "indicators" and (chosen.profile or chosen.page):
+        raise ValueError(f"--profile and --page belong to `list indicators`, not to `list {chosen.what}`")
+    if chosen.page:
+        from pipeline.indicators.reference import page
+
+        print(page(), end="")
+        return 0
+    if chosen.profile:
+        return _list_profile(chosen.profile)
     rows = {
         "indicators": _indicators, "sensors": _sensors, "regressors": _regressors, "metrics": _metrics,
         "products": _products, "targets": _targets, "allometry": _allometry,
     }[chosen.what]()  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _print_table(rows)
     return 0
 
 
-def _indicators() -> list[tuple[str, ...]]:
-    from pipeline.indicators import INDICATORS
+def _list_profile(file: Path) -> int:
+    from catalogs.sensors import SENSORS, offered_roles
+    from pipeline.indicators.profile import STATUSES, load_profile, rows
 
-    return [(name, one.units, " ".join(one.bands), one.title, one.reference) for name, one in INDICATORS.items()]
+    profile = load_profile(file)
+    table = rows(profile, offered_roles(SENSORS))
+    absent = sum(row[2] == "-" for row in table)
+    print(profile.title)
+    print(f"source: {profile.source}; status: {profile.status}, {STATUSES[profile.status]}")
+    _print_table(table)
+    print(f"offered: {len(table) - absent} of {len(table)}")
+    return 0
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _indicators() -> list[tuple[str, ...]]:
+    from pipeline.indicators.reference import rows
+
+    return rows()
 
 
 def _sensors() -> list[tuple[str, ...]]:

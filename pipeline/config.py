@@ -239,9 +239,17 @@ class Model(Section):
     regressor: Name = "linear"
     transform: Literal["none", "sqrt", "log"] = "sqrt"
     predictors: dict[Name, tuple[str, ...]] | None = None
+    profile: FilePath | None = None
     date_effect: Literal["auto", "always", "never"] = "always"
     confidence_percent: float = Field(90.0, gt=50, lt=100)
     min_clusters: int = Field(4, ge=3)
+
+    @model_validator(mode="after")
+    def _profile_named(self) -> Model:
+        listed = [name for name, chosen in (self.predictors or {}).items() if "profile" in chosen]
+        if listed and self.profile is None:
+            raise ValueError(f"predictors.{listed[0]} says profile, but profile (a file of indicators) is not given")
+        return self
 
 
 class Pools(Section):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.indicators import INDICATORS, compute
+from pipeline.indicators import INDICATORS, called_here, compute, known_as
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +18,8 @@ Sensors = Mapping[str, Collection[str]]
 LIDAR_DEFAULTS = ("zmean", "zq95", "cover_2m")
 """Mean height, top height and cover: the three dimensions of a canopy that biomass follows."""
 
-SATELLITE_DEFAULTS = ("ndmi", "nbr", "ndre", "swir16", "ndvi")
-"""Water, wood against leaf and chlorophyll first: they saturate later than greenness."""
+SATELLITE_DEFAULTS = ("ndmi", "nbr", "ndre", "swir16", "ndvi", "vh_db", "vh_vv_ratio_db")
+"""Water, wood against leaf and chlorophyll first: they saturate later than greenness. Of radar, volume scattering."""
 
 SATELLITE_COUNT = 4
 
@@ -34,17 +34,24 @@ class Needs:
 
 
 def predictors(
-    bands: Mapping[str, Mapping[str, np.ndarray]], lidar: Mapping[str, np.ndarray], names: Sequence[str]
+    bands: Mapping[str, Mapping[str, np.ndarray]],
+    lidar: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    *,
+    resolution_m: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Predictors by name, from the bands of each sensor and the lidar metrics of a place.
 
     Parameters
     ----------
     bands : mapping of sensor prefix to {role: array}
-        Composite reflectance, missing NaN; any one shape, rows and columns for an indicator with a halo.
+        Composite reflectance, backscatter in linear power or elevation, missing NaN; any one shape, rows and columns for
+        an indicator with a halo.
     lidar : mapping of metric name to array
     names : sequence of str
         `<prefix>_<indicator or band role>` or a lidar metric.
+    resolution_m : float, optional
+        Side of a pixel, for indicators that measure on the ground.
 
     Returns
     -------
@@ -66,20 +73,28 @@ def predictors(
             values[name] = np.asarray(lidar[name], "float32")
         elif what in bands[prefix]:
             values[name] = np.asarray(bands[prefix][what], "float32")
-        elif what in INDICATORS and set(INDICATORS[what].bands) <= set(bands[prefix]):
-            values[name] = compute(what, bands[prefix])
+        elif what in INDICATORS and INDICATORS[what].possible(prefix, bands[prefix]):
+            values[name] = compute(what, bands[prefix], sensor=prefix, resolution_m=resolution_m)
         else:
             raise ValueError(_unknown(name, bands, lidar))
     return values
 
 
-def required(names: Sequence[str], sensors: Sensors, *, metrics: Collection[str] | None = None) -> Needs:
+def required(
+    names: Sequence[str],
+    sensors: Sensors,
+    *,
+    metrics: Collection[str] | None = None,
+    resolution_m: float | None = None,
+) -> Needs:
     """What must be read to make `names`.
 
     Parameters
     ----------
     metrics : collection of str, optional
         Lidar metrics on offer; None means all we can compute, an empty one that the study has no lidar.
+    resolution_m : float, optional
+        Side of a pixel, for indicators whose reach is a distance on the ground.
 
     Raises
     ------
@@ -99,7 +114,12 @@ def required(names: Sequence[str], sensors: Sensors, *, metrics: Collection[str]
         if what in sensors[prefix]:
             needed: tuple[str, ...] = (what,)
         elif what in INDICATORS:
-            needed, halo_px = INDICATORS[what].bands, max(halo_px, INDICATORS[what].halo_px)
+            declared = INDICATORS[what]
+            if declared.sensors and prefix not in declared.sensors:
+                raise ValueError(
+                    f"predictor {name!r} is not for sensor {prefix!r}: {what} holds for {', '.join(declared.sensors)} alone"
+                )
+            needed, halo_px = declared.roles(prefix), max(halo_px, declared.reach_px(resolution_m))
         else:
             raise ValueError(_unknown(name, sensors, metrics))
         for role in needed:
@@ -119,7 +139,7 @@ def default_predictors(sensors: Sensors, *, lidar: bool) -> dict[str, tuple[str,
     """
     sets = {"lidar": LIDAR_DEFAULTS} if lidar else {}
     for prefix, roles in sensors.items():
-        possible = [name for name in SATELLITE_DEFAULTS if name in roles or _possible(name, roles)]
+        possible = [name for name in SATELLITE_DEFAULTS if name in roles or _possible(name, prefix, roles)]
         if possible:
             return {**sets, "satellite": tuple(f"{prefix}_{name}" for name in possible[:SATELLITE_COUNT])}
     return sets
@@ -129,13 +149,13 @@ def offered(sensors: Sensors, metrics: Collection[str]) -> list[str]:
     """Every predictor that some sensors and lidar metrics can make."""
     names = list(metrics)
     for prefix, roles in sensors.items():
-        names += [f"{prefix}_{name}" for name in INDICATORS if _possible(name, roles)]
+        names += [f"{prefix}_{name}" for name in INDICATORS if _possible(name, prefix, roles)]
         names += [f"{prefix}_{role}" for role in roles]
     return names
 
 
-def _possible(name: str, roles: Collection[str]) -> bool:
-    return name in INDICATORS and set(INDICATORS[name].bands) <= set(roles)
+def _possible(name: str, prefix: str, roles: Collection[str]) -> bool:
+    return name in INDICATORS and INDICATORS[name].possible(prefix, roles)
 
 
 def _split(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
@@ -146,6 +166,11 @@ def _split(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
 
 def _unknown(name: str, sensors: Sensors, metrics: Collection[str]) -> str:
     known = offered(sensors, metrics)
+    prefix, what = _split(name, sensors)
+    if answer := called_here(what):
+        place = prefix or next(iter(sensors), "")
+        instead = f": ask for {place}_{known_as(what)}" if place and known_as(what) else ""
+        return f"{name!r} is not a predictor of this study, {answer}{instead}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{name!r} is not a predictor of this study{hint}; on offer: {', '.join(known) or 'nothing'}"

@@ -66,13 +66,45 @@ class Plan:
 
     @cached_property
     def predictor_sets(self) -> dict[str, list[str]]:
-        chosen = self.study.model.predictors or default_predictors(self.offered_roles, lidar=bool(self.study.lidar))
-        return {name: list(names) for name, names in chosen.items()}
+        chosen = self.study.model.predictors
+        if chosen is None:
+            if self.study.model.profile:
+                return {"profile": list(self.predictor_titles)}
+            chosen = default_predictors(self.offered_roles, lidar=bool(self.study.lidar))
+        return {name: [one for listed in names for one in self._listed_by(listed)] for name, names in chosen.items()}
+
+    def _listed_by(self, name: str) -> list[str]:
+        """A predictor, or all those of the indicator profile where a set says `profile`."""
+        return list(self.predictor_titles) if name == "profile" else [name]
+
+    @cached_property
+    def predictor_titles(self) -> dict[str, str]:
+        """Predictors of the study's indicator profile with their code and name there, in its order; none without one."""
+        from pipeline.indicators.profile import load_profile, predictors_of, titles
+
+        if self.study.model.profile is None:
+            return {}
+        profile = load_profile(self.study.model.profile)
+        found = predictors_of(
+            profile, self.offered_roles, metrics=self.offered_metrics, resolution_m=self.study.area.resolution_m
+        )
+        return titles(found)
 
     @cached_property
     def needs(self):
         """Roles per sensor prefix, lidar metrics and halo that the predictors need."""
-        return required(_all_names(self.predictor_sets), self.offered_roles, metrics=None if self.study.lidar else ())
+        return self._needs_of(self.offered_roles)
+
+    def _needs_of(self, sensors: dict[str, tuple[str, ...]]):
+        return required(
+            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics,
+            resolution_m=self.study.area.resolution_m,
+        )  # fmt: skip
+
+    @property
+    def offered_metrics(self) -> tuple[str, ...] | None:
+        """Lidar metrics on offer: all (None) or, without lidar, none."""
+        return None if self.study.lidar else ()
 
     @cached_property
     def offered_roles(self) -> dict[str, tuple[str, ...]]:
@@ -92,7 +124,7 @@ class Plan:
     @cached_property
     def model_settings(self) -> dict:
         """What makes a model; how wide its intervals are drawn does not, and its predictors are a param of their own."""
-        elsewhere = {"predictors", "confidence_percent"}
+        elsewhere = {"predictors", "profile", "confidence_percent"}
         kept = {name: value for name, value in self.settings("model").items() if name not in elsewhere}
         return kept | {"date_effect": self.date_effect}
 
@@ -298,10 +330,12 @@ class Plan:
         try:
             place = "sensors"
             sensors = self.offered_roles
+            place = "model.profile"
+            _ = self.predictor_titles
             place = "model.predictors"
-            required(_all_names(self.predictor_sets), sensors, metrics=None if self.study.lidar else ())
+            self._needs_of(sensors)
         except ValueError as error:
-            problems.append(f"{place}: {error}")
+            problems += [f"{place}: {sentence}" for sentence in str(error).splitlines()]
         stocks = [product.name for product in self.products.values() if product.kind == "stock"]
         for name, other in self.study.comparisons.items():
             if f"{other.target}_{other.year}" not in stocks:
@@ -508,7 +542,9 @@ def _or_why_not(find: Callable[[], str]) -> str:
         return f"unreadable: {error}"
 
 
-PATH_KEYS = {"file", "corners", "trees", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files"}
+PATH_KEYS = {
+    "file", "corners", "trees", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files", "profile",
+}  # fmt: skip
 
 
 def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:

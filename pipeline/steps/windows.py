@@ -30,7 +30,8 @@ def read_predictors(
     }
     lidar = _read_lidar(grid, wide, year, sources, sources["metrics"])
     inner = window.within(wide)
-    return {name: array[inner.slices] for name, array in predictors(bands, lidar, names).items()}
+    made = predictors(bands, lidar, names, resolution_m=grid.resolution_m)
+    return {name: array[inner.slices] for name, array in made.items()}
 
 
 def _read_lidar(

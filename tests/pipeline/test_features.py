@@ -41,7 +41,7 @@ def test_two_sensors_do_not_mix():
 
 def test_what_must_be_read_follows_from_the_names():
     needs = required(["s2_ndmi", "s2_nir_texture", "ls_red", "zq95"], SENSOR_ROLES, metrics=METRICS)
-    assert needs.roles == {"ls": ("red",), "s2": ("nir08", "swir16")}
+    assert needs.roles == {"ls": ("red",), "s2": ("nir", "nir08", "swir16")}  # texture on the band of 10 m
     assert needs.metrics == ("zq95",)
     assert needs.halo_px == 1
     assert required(["zmean"], {}, metrics=METRICS).halo_px == 0
@@ -49,9 +49,9 @@ def test_what_must_be_read_follows_from_the_names():
 
 def test_what_is_read_is_enough_for_every_predictor_on_offer():
     for name in offered(SENSOR_ROLES, METRICS):
-        needs = required([name], SENSOR_ROLES, metrics=METRICS)
+        needs = required([name], SENSOR_ROLES, metrics=METRICS, resolution_m=30)
         bands = {prefix: {role: np.full((3, 3), 0.2) for role in roles} for prefix, roles in needs.roles.items()}
-        values = predictors(bands, {metric: np.ones((3, 3)) for metric in needs.metrics}, [name])
+        values = predictors(bands, {metric: np.ones((3, 3)) for metric in needs.metrics}, [name], resolution_m=30)
         assert list(values) == [name]
 
 
@@ -62,6 +62,12 @@ def test_what_is_read_is_enough_for_every_predictor_on_offer():
         ("zq59", "did you mean zq95"),
         ("ndmi", "did you mean s2_ndmi"),
         ("ls_ndre", "predictor 'ls_ndre' needs band 'rededge1'; sensor 'ls' offers blue, green, red"),
+        ("ls_mtci", "predictor 'ls_mtci' is not for sensor 'ls': mtci holds for s2 alone"),
+        ("s2_ndii", "'s2_ndii' is not a predictor of this study, ndii is called ndmi here: ask for s2_ndmi"),
+        ("ls_TCW", "TCW is called tc_wetness here: ask for ls_tc_wetness"),
+        ("lswi", "lswi is called ndmi here: ask for s2_ndmi"),
+        ("s2_rvi", "rvi is two things: .*rvi_dual_pol"),
+        ("s2_lai", "predictor 's2_lai' needs band 'view_zenith_deg'; sensor 's2' offers"),
     ],
 )
 def test_an_unknown_predictor_names_the_nearest_and_what_is_on_offer(name, sentence):
@@ -103,3 +109,47 @@ def test_naming_predictors_loads_no_heavy_library():
 def test_no_indicator_has_the_name_of_a_band():
     roles = {role for sensor in SENSORS.values() for role in sensor.roles}
     assert not roles & set(INDICATORS)
+
+
+RADAR_AND_TERRAIN = {"s1": ("vv", "vh"), "dem": ("elevation",)}
+
+
+def test_radar_and_terrain_are_named_like_optics():
+    names = ["s1_vh", "s1_vh_db", "s1_rvi_dual_pol", "dem_elevation", "dem_slope"]
+    needs = required(names, RADAR_AND_TERRAIN, metrics=(), resolution_m=30)
+    assert needs.roles == {"dem": ("elevation",), "s1": ("vh", "vv")} and needs.halo_px == 1
+    bands = {
+        "s1": {"vv": np.full((3, 3), 0.1), "vh": np.full((3, 3), 0.01)},
+        "dem": {"elevation": np.repeat([[0.0], [30.0], [60.0]], 3, axis=1)},
+    }
+    values = predictors(bands, {}, names, resolution_m=30)
+    assert values["s1_vh"][0, 0] == np.float32(0.01)  # a band is what was measured: linear power
+    assert values["s1_vh_db"][0, 0] == pytest.approx(-20)
+    assert values["s1_rvi_dual_pol"][0, 0] == pytest.approx(4 * 0.01 / 0.11)
+    assert values["dem_slope"][1, 1] == pytest.approx(45)
+
+
+@pytest.mark.parametrize(("resolution_m", "halo_px"), [(10, 30), (30, 10), (70, 5), (300, 1)])
+def test_a_reach_on_the_ground_is_more_pixels_on_a_finer_grid(resolution_m, halo_px):
+    assert required(["dem_tpi"], RADAR_AND_TERRAIN, resolution_m=resolution_m).halo_px == halo_px
+
+
+def test_a_reach_on_the_ground_needs_the_resolution():
+    with pytest.raises(ValueError, match="looks 300 m around and needs resolution_m"):
+        required(["dem_tpi"], RADAR_AND_TERRAIN)
+
+
+def test_a_study_of_radar_alone_has_defaults():
+    assert default_predictors({"s1": ("vv", "vh")}, lidar=False) == {"satellite": ("s1_vh_db", "s1_vh_vv_ratio_db")}
+
+
+def test_an_indicator_with_coefficients_takes_those_of_its_sensor():
+    rng = np.random.default_rng(3)
+    bands = {role: rng.uniform(0, 0.5, 5) for role in ("blue", "green", "red", "nir", "nir08", "swir16", "swir22")}
+    values = predictors({"s2": bands, "ls": bands}, {}, ["s2_tc_wetness", "ls_tc_wetness"])
+    crist = [0.0315, 0.2021, 0.3102, 0.1594, -0.6806, -0.6109]
+    shi = [0.2578, 0.2305, 0.0883, 0.1071, -0.7611, -0.5308]
+    six = ("blue", "green", "red", "nir08", "swir16", "swir22")
+    np.testing.assert_allclose(values["ls_tc_wetness"], sum(c * bands[r] for c, r in zip(crist, six, strict=True)), atol=1e-6)
+    broad = ("blue", "green", "red", "nir", "swir16", "swir22")
+    np.testing.assert_allclose(values["s2_tc_wetness"], sum(c * bands[r] for c, r in zip(shi, broad, strict=True)), atol=1e-6)
