@@ -11,7 +11,6 @@ from pipeline.indicators.registry import AMBIGUOUS, INDICATORS, Indicator
 HEADING = {
     "optical": "Vegetation, water, soil and red edge",
     "tasselled_cap": "Tasselled cap",
-    "biophysical": "Leaf area, absorbed light, cover",
     "texture": "Texture",
     "radar": "Radar",
     "terrain": "Terrain",
@@ -37,9 +36,11 @@ Every formula is compared with [Awesome Spectral Indices](https://github.com/awe
 tests. Differences on purpose: what is said above of missing, zero and of near infrared on Sentinel-2; `bsi` is their `BI`,
 `ci_red_edge` their `CIRE`, `ndre` their `NDREI`; `kndvi` fixes sigma at half the sum of near infrared and red, which they
 leave to the caller, and `savi` L at 0.5, where their default is 1; `msavi` is multiplied out, which loses no digits;
-`vh_vv_ratio_db` is in decibels where theirs is a ratio. They have no tasselled cap, no networks, texture or terrain.
+`vh_vv_ratio_db` is in decibels where theirs is a ratio. They have no tasselled cap, texture or terrain.
 
-Left out: the topographic wetness index, which needs the flow of a whole catchment.
+Left out: the topographic wetness index, which needs the flow of a whole catchment; leaf area, absorbed light and cover by
+the networks of ESA's Sentinel-2 toolbox, whose weights we could find only inside software under the GPL, not in a publication
+that can be cited number by number, and which need the angles of view and sun that composites do not carry.
 """
 
 SEASONS = """## Seasons

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 BAND_KINDS: dict[str, str] = {
     "vv": "gamma0", "vh": "gamma0", "hh": "gamma0", "hv": "gamma0",
     "elevation": "elevation",
-    "view_zenith_deg": "angle", "sun_zenith_deg": "angle", "relative_azimuth_deg": "angle",
 }  # fmt: skip
 """Kind of a band by its role; every role that is not here (the STAC common names of optics) is reflectance.
 
 reflectance: 0 to 1; below zero, an artefact of the atmospheric correction of dark surfaces, counts as zero.
 gamma0: radar backscatter in linear power, never decibels; zero or less, noise that was subtracted, is missing.
-elevation: metres. angle: degrees.
+elevation: metres.
 """
 
 STRIP_PX = 1 << 15
@@ -128,8 +127,8 @@ def indicator(
     """Declare a formula as an indicator under the function's name; its arguments name the bands.
 
     A formula that takes `resolution_m` by keyword is given the side of a pixel in metres; one that takes `coefficients`
-    is given those of the sensor. `valid_range` holds for reflectance from 0 to 1, and for backscatter, elevations and
-    angles that exist. `aliases` are other names of the same thing, which only serve to answer who asks for them.
+    is given those of the sensor. `valid_range` holds for reflectance from 0 to 1, and for backscatter and
+    elevations that exist. `aliases` are other names of the same thing, which only serve to answer who asks for them.
     """
 
     def declare(formula: Callable[..., Any]) -> Callable[..., Any]:

@@ -67,7 +67,6 @@ def test_what_is_read_is_enough_for_every_predictor_on_offer():
         ("ls_TCW", "TCW is called tc_wetness here: ask for ls_tc_wetness"),
         ("lswi", "lswi is called ndmi here: ask for s2_ndmi"),
         ("s2_rvi", "rvi is two things: .*rvi_dual_pol"),
-        ("s2_lai", "predictor 's2_lai' needs band 'view_zenith_deg'; sensor 's2' offers"),
     ],
 )
 def test_an_unknown_predictor_names_the_nearest_and_what_is_on_offer(name, sentence):

@@ -64,7 +64,7 @@ SPYNDEX_BANDS = {
     "B": "blue", "G": "green", "R": "red", "RE1": "rededge1", "RE2": "rededge2", "RE3": "rededge3", "N": "nir08",
     "S1": "swir16", "S2": "swir22", "VV": "vv", "VH": "vh",
 }  # fmt: skip
-NO_DOI = {"nbr2", "bsi", "lai", "fapar", "vegetation_cover"}  # reports and journals that have none
+NO_DOI = {"nbr2", "bsi"}  # reports and journals that have none
 RESOLUTION_M = 75.0  # of the laws' grids: the disc of 300 m is 4 pixels wide
 
 CASES = [
@@ -114,7 +114,7 @@ def test_a_formula_gives_what_paper_gives(name):
 
 
 def test_every_formula_of_a_pixel_is_worked_out_by_hand_or_against_a_publication():
-    published = {name for name in INDICATORS if name.startswith("tc_")} | {"lai", "fapar", "vegetation_cover"}
+    published = {name for name in INDICATORS if name.startswith("tc_")}
     assert set(BY_HAND) | published == {name for name, _ in PIXELWISE}
 
 
@@ -182,51 +182,6 @@ def test_a_tasselled_cap_without_its_sensor_is_refused():
     six = {role: np.array([FOREST[role]]) for role in ("blue", "green", "red", "nir08", "swir16", "swir22")}
     with pytest.raises(ValueError, match="'tc_wetness' has coefficients for ls, s2, not for no sensor"):
         compute("tc_wetness", six)
-
-
-# ---------------------------------------------------------------- the toolbox's networks
-
-TEST_CASES = np.array(
-    [  # inputs as bands and cosines, then LAI, FAPAR and FCOVER: test cases published with the networks, rows 1-3, 6, 19
-        [
-            0.046795, 0.06774, 0.10231, 0.11001, 0.12588, 0.14031, 0.15173, 0.14855,
-            0.98237, 0.48369, -0.50595, 0.3358126, 0.15498, 0.064576,
-        ],
-        [
-            0.088576, 0.010645, 0.093547, 0.36654, 0.48989, 0.52392, 0.17904, 0.079222,
-            0.99953, 0.85965, -0.99999, 5.325904, 0.91101, 0.9285,
-        ],
-        [
-            0.081596, 0.030265, 0.093638, 0.27575, 0.33703, 0.377, 0.088292, 0.026243,
-            0.99672, 0.81535, 0.69861, 3.47911, 0.83338, 0.7937,
-        ],
-        [
-            0.045808, 0.025079, 0.052868, 0.17419, 0.17654, 0.20926, 0.060891, 0.019786,
-            0.99858, 0.78206, -0.82035, 1.790943, 0.64164, 0.5071,
-        ],
-        [
-            0.19275, 0.22961, 0.21991, 0.27388, 0.29553, 0.33665, 0.42735, 0.37659,
-            0.98268, 0.86378, -0.96173, 0.1447741, 0.085015, 0.054794,
-        ],
-    ]
-)  # fmt: skip
-
-
-def cases_of_the_toolbox():
-    bands = dict(zip(INDICATORS["lai"].bands, TEST_CASES[:, :11].T, strict=True))
-    return {role: np.degrees(np.arccos(values)) if role.endswith("_deg") else values for role, values in bands.items()}
-
-
-@pytest.mark.parametrize(("name", "column"), [("lai", 11), ("fapar", 12), ("vegetation_cover", 13)])
-def test_networks_give_the_test_cases_published_with_them(name, column):
-    # The inputs are printed with five digits, which leaves the fourth decimal of a leaf area open.
-    np.testing.assert_allclose(of(name, cases_of_the_toolbox()), TEST_CASES[:, column], atol=1.5e-4)
-
-
-def test_a_network_says_nothing_beyond_what_it_was_trained_on():
-    bands = cases_of_the_toolbox()
-    bands["green"] = np.full(5, 0.24)  # trained to 0.239
-    assert np.isnan(of("lai", bands)).all()
 
 
 # ---------------------------------------------------------------- texture
