@@ -7,9 +7,10 @@ scene must span less than 180 degrees between neighbouring corners, which any sc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Bounds = tuple[float, float, float, float]
 
@@ -22,6 +23,7 @@ class Area:
 
     def __init__(self, bounds: Bounds, crs: str) -> None:
         """`bounds`: west, south, east, north in `crs`."""
+        import numpy as np
         import shapely
         from pyproj import Transformer
 
@@ -64,6 +66,7 @@ def footprint_of(item: Mapping[str, Any]) -> Any | None:
 
 def bounds_in(footprint: Any, crs: str) -> list[float]:
     """Bounds of a footprint in the study's CRS, widened by the margin, whole metres."""
+    import numpy as np
     import shapely
     from pyproj import Transformer
 
@@ -99,11 +102,14 @@ def in_words(box: Bounds) -> str:
 
 
 def _rectangle(west: float, south: float, east: float, north: float) -> np.ndarray:
+    import numpy as np
+
     return np.array([[west, south], [east, south], [east, north], [west, north], [west, south]], float)
 
 
 def _unwrapped(ring: np.ndarray) -> np.ndarray:
     """A closed ring (n, 2) whose longitudes never jump; one that runs round a pole is closed over that pole."""
+    import numpy as np
     lon = ring[:, 0].astype(float)
     step = np.diff(lon)
     step -= 360 * np.round(step / 360)
@@ -120,6 +126,7 @@ def _unwrapped(ring: np.ndarray) -> np.ndarray:
 
 def _on_the_globe(rings: Sequence[np.ndarray]) -> Any:
     """The union of rings, cut at the antimeridian; longitudes beyond 180 come back in from the other side."""
+    import numpy as np
     import shapely
     from shapely.affinity import translate
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import json
 import logging
 import os
 import re
@@ -282,27 +283,54 @@ def _items(source: _Source, asked: _Asked, sensor: Sensor) -> Iterator[dict[str,
 
 
 def _static_items(address: str, wanted: list[str], sensor: Sensor) -> Iterator[dict[str, Any]]:
-    """Items of a static catalogue whose collection is wanted, with absolute hrefs."""
-    import pystac
-
+    """Items of a static catalogue whose collection is wanted, with absolute hrefs, otherwise as they are written."""
     file = _catalog_file(address)
     others: set[str] = set()
     found = 0
     try:
-        for item in pystac.Catalog.from_file(file).get_items(recursive=True):
-            parent = item.get_parent()
-            name = item.collection_id or (parent.id if parent is not None else "")
+        for item, collection in _walk(file):
+            name = item.get("collection") or collection
             if name not in wanted:
                 others.add(name)
                 continue
             found += 1
-            item.make_asset_hrefs_absolute()
-            yield item.to_dict(include_self_link=False, transform_hrefs=False)
-    except Exception as error:  # pystac lets through whatever a foreign file provokes, bare Exception included
+            yield item
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{address} is not a readable STAC catalogue: {_first_line(error)}") from None
     if not found:
         held = f"it holds {', '.join(sorted(others))}" if others else "it holds no items"
         raise ValueError(f"{address} has no scenes of {sensor.name} (looked for {' or '.join(wanted)}); {held}")
+
+
+def _walk(address: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every item below a catalogue with the id of what holds it, depth first, each file once.
+
+    pystac would refuse a whole catalogue for one item without a date, and rewrites items of older versions.
+    """
+    from pystac import StacIO
+    from pystac.utils import make_absolute_href
+
+    reader = StacIO.default()
+    waiting, seen = [(address, "")], set()
+    while waiting:
+        place, holder = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        try:
+            content = json.loads(reader.read_text(place))
+        except ValueError as error:
+            raise ValueError(f"{place} holds no JSON ({_first_line(error)})") from None
+        if content.get("type") in ("Feature", "FeatureCollection"):
+            for item in content["features"] if content["type"] == "FeatureCollection" else [content]:
+                for asset in item.get("assets", {}).values():
+                    asset["href"] = make_absolute_href(asset["href"], place)
+                yield item, holder
+        elif "links" in content and "id" in content:
+            below = [link["href"] for link in content["links"] if link.get("rel") in ("child", "item", "items")]
+            waiting += [(make_absolute_href(href, place), content["id"]) for href in reversed(below)]
+        else:
+            raise ValueError(f"{place} is neither a STAC catalogue nor an item")
 
 
 def _catalog_file(address: str) -> str:

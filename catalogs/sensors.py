@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -325,7 +326,7 @@ def _landsat_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Ra
     raise ValueError("nothing in its id, properties or assets shows that this is Landsat Collection 2 Level 2")
 
 
-def _nbart_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radiometry:
+def _nbart_radiometry(platforms: str, item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radiometry:
     """Geoscience Australia's ARD has one scale and no offset; the item must show that it is that product."""
     said = declared(asset)
     _same_scale(said, NBART_SCALE, "DEA NBART")
@@ -333,13 +334,13 @@ def _nbart_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radi
         raise ValueError(f"offset {said['offset']:g} is declared, but DEA NBART has none")
     properties = item.get("properties", {})
     named = (item.get("collection"), properties.get("odc:product"), properties.get("title"), asset.get("href"))
-    product = next((match[0] for name in named if (match := NBART_PRODUCT.search(str(name or "")))), None)
+    shown = (re.search(rf"ga_({platforms})_ard_3", str(name or "")) for name in named)
+    product = next((match[0] for match in shown if match), None)
     if product is None:
-        raise ValueError("nothing in its collection, properties or hrefs shows a DEA ARD product such as ga_s2am_ard_3")
+        raise ValueError(
+            f"nothing in its collection, properties or hrefs shows the DEA product ga_<platform>_ard_3 ({platforms})"
+        )
     return Radiometry(NBART_SCALE, 0.0, f"{product}: DEA NBART, one scale and no offset")
-
-
-NBART_PRODUCT = re.compile(r"ga_(ls5t|ls7e|ls8c|ls9c|s2am|s2bm|s2cm)_ard_3")
 
 
 def _rtc_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radiometry:
@@ -407,9 +408,16 @@ def _identify_sentinel2(item: Mapping[str, Any]) -> Identity | None:
         baseline, source = None, ""
     uris = (re.search(r"_T\w{5}_(\d{8}T\d{6})", str(name or "")) for name in names)
     made = str(properties.get("s2:generation_time") or next((match[1] for match in uris if match), ""))
-    made = re.sub(r"\D", "", made)[:14] or re.sub(r"\D", "", str(properties.get("created") or ""))[:14]
-    words = ", ".join(part for part in (f"baseline {source}" if source else "", f"processed {made[:8]}" if made else "") if part)
-    return Identity(f"MGRS-{int(tile[1]):02d}{tile[2]}", (baseline or 0.0, made), words)
+    made = re.sub(r"\D", "", made)[:14]
+    words = (f"baseline {source}" if source else "", f"processed {made[:8]}" if made else "")
+    return Identity(
+        f"MGRS-{int(tile[1]):02d}{tile[2]}", (baseline or 0.0, made, _listed(item)), ", ".join(filter(None, words))
+    )
+
+
+def _listed(item: Mapping[str, Any]) -> str:
+    """When the catalogue made its item, to the second: the last word between two of one processing."""
+    return re.sub(r"\D", "", str(item.get("properties", {}).get("created") or ""))[:14]
 
 
 def _identify_landsat(item: Mapping[str, Any]) -> Identity | None:
@@ -422,20 +430,19 @@ def _identify_landsat(item: Mapping[str, Any]) -> Identity | None:
             return None
         path, row = name[1], name[2]
     category = str(properties.get("landsat:collection_category") or (name[4] if name else ""))
-    made = (name[3] if name and name[3] else "") or re.sub(r"\D", "", str(properties.get("created") or ""))[:8]
-    words = ", ".join(part for part in (category, f"processed {made}" if made else "") if part)
-    return Identity(f"WRS-{int(path):03d}{int(row):03d}", (category != "RT", made), words)
+    made = name[3] if name and name[3] else ""
+    words = ", ".join(filter(None, (category, f"processed {made}" if made else "")))
+    return Identity(f"WRS-{int(path):03d}{int(row):03d}", (category != "RT", made, _listed(item)), words)
 
 
 def _identify_rtc(item: Mapping[str, Any]) -> Identity | None:
     """The slice of a pass, by the times and the orbit in a product's name, or its MGRS tile."""
-    made = str(item.get("properties", {}).get("created") or "")
     name = re.search(r"_(\d{8}T\d{6})_(\d{8}T\d{6})_(\d{6})_", item["id"])
     tile = re.search(r"_(\d{2}[C-X][A-Z]{2})_", item["id"])
     if name is None and tile is None:
         return None
     place = f"slice {name[1]} {name[2]} {name[3]}" if name else f"MGRS-{tile[1]}"
-    return Identity(place, (made,), f"processed {made[:10]}" if made else "")
+    return Identity(place, (_listed(item),), "")
 
 
 def _identify_glo30(item: Mapping[str, Any]) -> Identity | None:
@@ -544,7 +551,7 @@ SENTINEL2_NBART = Sensor(
     valid_dn=(1, 10000),
     nodata=-999,
     radiometries=((NBART_SCALE, 0.0),),
-    calibrate=_nbart_radiometry,
+    calibrate=partial(_nbart_radiometry, "s2am|s2bm|s2cm"),
     identify=_identify_sentinel2,
 )
 
@@ -569,7 +576,7 @@ LANDSAT_NBART = Sensor(
     valid_dn=(1, 10000),
     nodata=-999,
     radiometries=((NBART_SCALE, 0.0),),
-    calibrate=_nbart_radiometry,
+    calibrate=partial(_nbart_radiometry, "ls5t|ls7e|ls8c|ls9c"),
     identify=_identify_landsat,
 )
 
