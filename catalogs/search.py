@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from catalogs.sensors import Sensor, asset_key, declared, radiometry
+from catalogs.footprints import Area, bbox_of, bounds_in, flat, footprint_of, in_words
+from catalogs.radiometry import Sampler, checked, settled
+from catalogs.sensors import Identity, Radiometry, Sensor, Undecided, asset_key, crs_of, declared, radiometry
 
 log = logging.getLogger(__name__)
 
 Bounds = tuple[float, float, float, float]
 
-FOOTPRINT_MARGIN_M = 100.0
-"""Footprints are drawn coarsely in degrees: a scene touches a place when it comes this close to it."""
+SAME_PASS_S = 600
+"""Two looks of one platform at one tile within this time are one acquisition: its next orbit is 98 minutes later."""
+
+SAME_PLACE_SHARE = 0.5
+"""Another processing repeats an acquisition where it shows at least this share of it: the halves of a granule that was
+received in two parts overlap in a seam only, and both are needed."""
+
+LOOKING_AT_ONCE = 8
 
 
 def find_scenes(
@@ -32,6 +42,10 @@ def find_scenes(
     season: tuple[str, str],
     max_cloud_percent: float,
     relative_to: str | Path | None = None,
+    look: Sampler | None = None,
+    check_radiometry: bool = False,
+    earlier: Mapping[str, Any] | None = None,
+    today: dt.date | None = None,
 ) -> dict[str, Any]:
     """The scenes of an area, of some years and a season, as plain values that can be written to a file.
 
@@ -47,12 +61,24 @@ def find_scenes(
         First and last day as MM-DD. A season that wraps the new year belongs to the year it begins in.
     relative_to : path, optional
         Local files are written relative to this folder, so that results can be moved with it.
+    look : callable, optional
+        Looks at the pixels of a scene whose metadata leave its radiometry open (`radiometry.sample_scene`); without it
+        such scenes are left out.
+    check_radiometry : bool
+        Looks at every scene, and leaves out those whose pixels contradict their metadata.
+    earlier : mapping, optional
+        An earlier answer: years that it covers with the same question are kept as they are and not asked for again.
+    today : date, optional
+        The day of the search.
 
     Returns
     -------
     dict
-        `sensor`, `query`, `items` (by time and id: id, datetime, year, platform, cloud_percent, bbox in degrees,
-        bounds in `crs`, bands {role: href, scale, offset, nodata}, quality {href}, evidence), `left_out` (id, reason).
+        `sensor`, `query` (catalog, provider or None, collections, bounds, crs, years, season, max_cloud_percent,
+        check_radiometry, static, searched {year: day}), `items` (by time and id: id, datetime, year, platform, overpass,
+        tile, orbit_state, relative_orbit, crs, cloud_percent, bbox in degrees, bounds in `crs`, bands {role: href, scale,
+        offset, nodata}, quality {href} or None, evidence), `left_out` (id, year, reason). The items of a static sensor
+        are of every year: their year is None.
 
     Raises
     ------
@@ -60,41 +86,78 @@ def find_scenes(
         When the catalogue is missing, unreadable or out of reach, has no such collection, does not touch the area, or
         leaves a year without a scene; each says what there is instead.
     """
-    address, wanted = _where(catalog, collection, sensor)
-    asked = _Asked(_area(bounds, crs), tuple(years), season, max_cloud_percent)
-    found = _Found()
-    for item in _items(address, wanted, asked, sensor):
-        found.sort_in(item, sensor, asked, relative_to)
-    place = f"{sensor.name} in {catalog}" + (f", collection {collection}" if collection else "")
-    found.check(place, asked)
-    unknown = sum(item["cloud_percent"] is None for item in found.items)
-    log.info("%s: kept %d of %d scenes of the area and season", place, len(found.items), len(found.in_season))
-    if unknown:
-        log.warning("%s: %d scenes state no cloud cover and are kept", place, unknown)
+    source = _where(catalog, collection, sensor)
+    area = Area(bounds, crs)
     query = {
-        "catalog": _relative(address, relative_to),
-        "collections": wanted,
+        "catalog": _relative(source.address, relative_to),
+        "provider": source.provider,
+        "collections": source.collections,
         "bounds": [float(value) for value in bounds],
         "crs": crs,
-        "years": list(years),
+        "years": [int(year) for year in years],
         "season": list(season),
         "max_cloud_percent": float(max_cloud_percent),
+        "check_radiometry": check_radiometry,
+        "static": sensor.static,
     }
+    kept = _kept(earlier, query, sensor)
+    asked = _Asked(area, tuple(year for year in years if str(year) not in kept.searched), season, max_cloud_percent)
+    place = f"{sensor.name} in {catalog}" + (f", collection {collection}" if collection else "")
+    found = _Found()
+    if asked.years:
+        for item in _items(source, asked, sensor):
+            found.sort_in(item, sensor, asked)
+        found.freeze(sensor, asked, source, look, check_radiometry)
+        found.check(place, asked, sensor)
+        unknown = sum(item["cloud_percent"] is None for item in found.items) if sensor.kind == "optical" else 0
+        log.info("%s: kept %d of %d scenes of the area and season", place, len(found.items), len(found.wanted))
+        if unknown:
+            log.warning("%s: %d scenes state no cloud cover and are kept", place, unknown)
+    if kept.searched:
+        log.info("%s: years %s are kept as they were frozen", place, ", ".join(sorted(kept.searched)))
+    searched = kept.searched | {str(year): (today or dt.datetime.now(dt.UTC).date()).isoformat() for year in asked.years}
+    items = kept.items + [_with_relative_hrefs(item, relative_to) for item in found.items]
+    left_out = kept.left_out + found.left_out
     return {
         "sensor": sensor.name,
-        "query": query,
-        "items": sorted(found.items, key=lambda item: (item["datetime"], item["id"])),
-        "left_out": sorted(found.left_out, key=lambda entry: (entry["id"], entry["reason"])),
+        "query": query | {"searched": dict(sorted(searched.items()))},
+        "items": sorted(items, key=lambda item: (item["datetime"] or "", item["id"])),
+        "left_out": sorted(left_out, key=lambda entry: (entry["id"], entry["year"] or 0, entry["reason"])),
     }
+
+
+class _Kept(NamedTuple):
+    """What is taken over from an earlier answer."""
+
+    searched: dict[str, str]
+    items: list[dict[str, Any]]
+    left_out: list[dict[str, Any]]
+
+
+def _kept(earlier: Mapping[str, Any] | None, query: Mapping[str, Any], sensor: Sensor) -> _Kept:
+    """The years of an earlier answer to the same question; nothing when anything but the years differs."""
+    before = dict((earlier or {}).get("query", {}))
+    searched, years = before.pop("searched", {}), before.pop("years", [])
+    if not searched or before != {name: value for name, value in query.items() if name != "years"}:
+        return _Kept({}, [], [])
+    if sensor.static:  # shows every year alike
+        day = max(searched.values())
+        return _Kept({str(year): day for year in query["years"]}, list(earlier["items"]), list(earlier["left_out"]))
+    years = set(years) & set(query["years"])
+    return _Kept(
+        {year: day for year, day in searched.items() if int(year) in years},
+        [item for item in earlier["items"] if item["year"] in years],
+        [entry for entry in earlier["left_out"] if entry["year"] in years],
+    )
 
 
 def items_touching(frozen: Mapping[str, Any], year: int, bounds: Bounds) -> list[dict[str, Any]]:
-    """The frozen items of a year that touch `bounds` (study CRS), in their frozen order."""
+    """The frozen items of a year (of a static sensor: all) that touch `bounds` (study CRS), in their frozen order."""
     west, south, east, north = bounds
     return [
         item
         for item in frozen["items"]
-        if item["year"] == year
+        if item["year"] in (year, None)
         and item["bounds"][0] < east
         and item["bounds"][2] > west
         and item["bounds"][1] < north
@@ -105,19 +168,21 @@ def items_touching(frozen: Mapping[str, Any], year: int, bounds: Bounds) -> list
 def with_local_paths(frozen: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
     """Frozen scenes whose relative hrefs are resolved from the folder that holds their file."""
 
-    def resolve(entry: Mapping[str, Any]) -> dict[str, Any]:
-        href = entry["href"]
-        return {**entry, "href": href if _is_remote(href) else os.path.normpath(os.path.join(folder, href))}
+    def resolved(href: str) -> str:
+        return href if _is_remote(href) else os.path.normpath(os.path.join(folder, href))
 
-    items = [
-        {
-            **item,
-            "bands": {role: resolve(band) for role, band in item["bands"].items()},
-            "quality": resolve(item["quality"]),
-        }
-        for item in frozen["items"]
-    ]
-    return {**frozen, "items": items}
+    return {**frozen, "items": [_with_hrefs(item, resolved) for item in frozen["items"]]}
+
+
+def _with_relative_hrefs(item: Mapping[str, Any], folder: str | Path | None) -> dict[str, Any]:
+    return _with_hrefs(item, lambda href: _relative(href, folder))
+
+
+def _with_hrefs(item: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """A frozen item whose hrefs are changed."""
+    bands = {role: {**band, "href": change(band["href"])} for role, band in item["bands"].items()}
+    quality = item["quality"] and {**item["quality"], "href": change(item["quality"]["href"])}
+    return {**item, "bands": bands, "quality": quality}
 
 
 def season_year(moment: dt.datetime | None, years: Sequence[int], season: tuple[str, str]) -> int | None:
@@ -132,7 +197,21 @@ def endpoints() -> dict[str, dict[str, Any]]:
     """Catalogues known by name."""
     import yaml
 
-    return yaml.safe_load((Path(__file__).parent / "endpoints.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((Path(__file__).parent / "endpoints.yaml").read_text(encoding="utf-8"))["catalogues"]
+
+
+def environment_of(catalog: str) -> dict[str, str]:
+    """GDAL options that the files of a catalogue need; none for one that `endpoints.yaml` does not know."""
+    return dict(next((one["environment"] for name, one in endpoints().items() if _is_called(catalog, name, one)), {}))
+
+
+def is_local(catalog: str) -> bool:
+    """Whether a catalogue is a file or folder of this machine: neither an address nor known by name."""
+    return not _is_remote(catalog) and catalog not in endpoints()
+
+
+def _is_called(catalog: str, name: str, endpoint: Mapping[str, Any]) -> bool:
+    return catalog.rstrip("/") in (name, endpoint["url"])
 
 
 def first_day(year: int, season: tuple[str, str]) -> dt.date:
@@ -150,17 +229,34 @@ def _day(year: int, month_day: str) -> dt.date:
     return dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
 
 
-def _where(catalog: str, collection: str | None, sensor: Sensor) -> tuple[str, list[str]]:
-    """Address of a catalogue and the collections to look in; an endpoint's own choice comes first."""
-    known = endpoints().get(catalog) or next((e for e in endpoints().values() if e["url"] == catalog.rstrip("/")), None)
-    if known is None:
-        return catalog, [collection] if collection else list(sensor.collections)
-    if sensor.name not in known["collections"]:
-        raise ValueError(f"{catalog} offers no {sensor.name}; it offers {', '.join(known['collections'])}")
-    access = known["access"][sensor.name]
-    if access != "open":
-        log.warning("%s: files of %s are not open (%s): reading them needs credentials", catalog, sensor.name, access)
-    return known["url"], [collection or known["collections"][sensor.name]]
+class _Source(NamedTuple):
+    """Where to ask: an address, the name it has in `endpoints.yaml` or None, collections, and which href to read."""
+
+    address: str
+    provider: str | None
+    collections: list[str]
+    alternate: str | None = None
+
+    def href(self, asset: Mapping[str, Any]) -> str:
+        other = (asset.get("alternate") or {}).get(self.alternate) if self.alternate else None
+        return other["href"] if other else asset["href"]
+
+
+def _where(catalog: str, collection: str | None, sensor: Sensor) -> _Source:
+    """Where to ask for a sensor; an endpoint's own choice of collections comes first."""
+    known = {name: endpoint for name, endpoint in endpoints().items() if _is_called(catalog, name, endpoint)}
+    if not known:
+        return _Source(catalog, None, [collection] if collection else list(sensor.collections))
+    ((name, endpoint),) = known.items()
+    if sensor.name not in endpoint["collections"]:
+        why = endpoint.get("refused", {}).get(sensor.name)
+        offered = f"{name} offers no {sensor.name}; it offers {', '.join(endpoint['collections'])}"
+        raise ValueError(f"{offered}: {why}" if why else offered)
+    access = endpoint["access"][sensor.name]
+    if access not in ("open", "signed"):
+        log.warning("%s: files of %s are not open (%s): reading them needs credentials", name, sensor.name, access)
+    collections = [collection] if collection else list(endpoint["collections"][sensor.name])
+    return _Source(endpoint["url"], name, collections, endpoint.get("alternate"))
 
 
 def _is_remote(address: str) -> bool:
@@ -178,35 +274,63 @@ def _relative(href: str, folder: str | Path | None) -> str:
 # ---------------------------------------------------------------- catalogues
 
 
-def _items(address: str, wanted: list[str], asked: _Asked, sensor: Sensor) -> Iterator[dict[str, Any]]:
+def _items(source: _Source, asked: _Asked, sensor: Sensor) -> Iterator[dict[str, Any]]:
+    address, wanted = source.address, source.collections
     if address.startswith(("http://", "https://")) and not address.endswith(".json"):
-        yield from _api_items(address, wanted, asked)
+        yield from _api_items(address, wanted, asked, sensor)
     else:
         yield from _static_items(address, wanted, sensor)
 
 
 def _static_items(address: str, wanted: list[str], sensor: Sensor) -> Iterator[dict[str, Any]]:
-    """Items of a static catalogue whose collection is wanted, with absolute hrefs."""
-    import pystac
-
+    """Items of a static catalogue whose collection is wanted, with absolute hrefs, otherwise as they are written."""
     file = _catalog_file(address)
     others: set[str] = set()
     found = 0
     try:
-        for item in pystac.Catalog.from_file(file).get_items(recursive=True):
-            parent = item.get_parent()
-            name = item.collection_id or (parent.id if parent is not None else "")
+        for item, collection in _walk(file):
+            name = item.get("collection") or collection
             if name not in wanted:
                 others.add(name)
                 continue
             found += 1
-            item.make_asset_hrefs_absolute()
-            yield item.to_dict(include_self_link=False, transform_hrefs=False)
-    except Exception as error:  # pystac lets through whatever a foreign file provokes, bare Exception included
+            yield item
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{address} is not a readable STAC catalogue: {_first_line(error)}") from None
     if not found:
         held = f"it holds {', '.join(sorted(others))}" if others else "it holds no items"
         raise ValueError(f"{address} has no scenes of {sensor.name} (looked for {' or '.join(wanted)}); {held}")
+
+
+def _walk(address: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every item below a catalogue with the id of what holds it, depth first, each file once.
+
+    pystac would refuse a whole catalogue for one item without a date, and rewrites items of older versions.
+    """
+    from pystac import StacIO
+    from pystac.utils import make_absolute_href
+
+    reader = StacIO.default()
+    waiting, seen = [(address, "")], set()
+    while waiting:
+        place, holder = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        try:
+            content = json.loads(reader.read_text(place))
+        except ValueError as error:
+            raise ValueError(f"{place} holds no JSON ({_first_line(error)})") from None
+        if content.get("type") in ("Feature", "FeatureCollection"):
+            for item in content["features"] if content["type"] == "FeatureCollection" else [content]:
+                for asset in item.get("assets", {}).values():
+                    asset["href"] = make_absolute_href(asset["href"], place)
+                yield item, holder
+        elif "links" in content and "id" in content:
+            below = [link["href"] for link in content["links"] if link.get("rel") in ("child", "item", "items")]
+            waiting += [(make_absolute_href(href, place), content["id"]) for href in reversed(below)]
+        else:
+            raise ValueError(f"{place} is neither a STAC catalogue nor an item")
 
 
 def _catalog_file(address: str) -> str:
@@ -223,101 +347,63 @@ def _catalog_file(address: str) -> str:
     return str(path.resolve())
 
 
-def _api_items(address: str, wanted: list[str], asked: _Asked) -> Iterator[dict[str, Any]]:
-    """Items of a STAC API in the area and the seasons, asked for year by year."""
+def _api_items(address: str, wanted: list[str], asked: _Asked, sensor: Sensor) -> Iterator[dict[str, Any]]:
+    """Items of a STAC API in the area and the seasons, asked for year by year and on either side of the antimeridian.
+
+    Only what every STAC API answers is used: collections, bbox and datetime, POST where the API says so, GET elsewhere.
+    """
     import requests
     from pystac_client import Client
     from pystac_client.exceptions import APIError
 
-    found = 0
+    seen: set[tuple[str, str]] = set()
     try:
         client = Client.open(address)
         offered = {collection.id: collection for collection in client.get_collections()}
         chosen = [name for name in wanted if name in offered]
-        for year in asked.years if chosen else ():
-            days = f"{first_day(year, asked.season)}T00:00:00Z/{last_day(year, asked.season)}T23:59:59Z"
-            search = client.search(collections=chosen, bbox=list(asked.area.lonlat.bounds), datetime=days, limit=100)
-            for item in search.items_as_dicts():
-                found += 1
-                yield item
+        posts = any(link.rel == "search" and link.extra_fields.get("method") == "POST" for link in client.links)
+        for days in _spans(asked, sensor) if chosen else ():
+            before = set(seen)  # an area across the antimeridian finds a scene from both sides
+            for box in asked.area.boxes():
+                search = client.search(
+                    method="POST" if posts else "GET", collections=chosen, bbox=list(box), datetime=days, limit=100
+                )
+                mine = set()
+                for item in search.items_as_dicts():
+                    key = (str(item.get("collection")), item["id"])
+                    if key in seen and key not in before:
+                        continue
+                    mine.add(key)
+                    yield item
+                seen |= mine
     except (APIError, requests.RequestException) as error:
         raise ValueError(f"the catalogue {address} cannot be reached or refuses: {_first_line(error)}") from None
     except Exception as error:  # what answers may be anything, a web page for one
         raise ValueError(f"{address} does not answer as a STAC API: {_first_line(error)}") from None
     if not chosen:
         raise ValueError(f"{address} has no collection {' or '.join(wanted)}; it has {', '.join(sorted(offered))}")
-    if not found:
+    if not seen:
         box = offered[chosen[0]].extent.spatial.bboxes[0]
+        when = "" if sensor.static else (
+            f" from {asked.season[0]} to {asked.season[1]} of {', '.join(map(str, asked.years))}"
+        )  # fmt: skip
         raise ValueError(
-            f"{address} has no scene of {chosen[0]} for {asked.area} from {asked.season[0]} to {asked.season[1]} of "
-            f"{', '.join(map(str, asked.years))}; the collection spans {_degrees(*_flat(box))}"
+            f"{address} has no scene of {chosen[0]} for {asked.area}{when}; the collection spans {in_words(flat(box))}"
         )
+
+
+def _spans(asked: _Asked, sensor: Sensor) -> list[str | None]:
+    """What to ask for as `datetime`: each year's season, or any time for what never changes."""
+    if sensor.static:
+        return [None]
+    return [
+        f"{first_day(year, asked.season)}T00:00:00Z/{last_day(year, asked.season)}T23:59:59Z" for year in asked.years
+    ]
 
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
-
-
-# ---------------------------------------------------------------- footprints
-
-
-class _Area:
-    """The study area as a polygon in degrees, with the way back into the study's CRS."""
-
-    def __init__(self, lonlat: Any, crs: str) -> None:
-        self.lonlat, self.crs = lonlat, crs
-
-    def __str__(self) -> str:
-        return f"an area at {_degrees(*self.lonlat.bounds)}"
-
-
-def _area(bounds: Bounds, crs: str) -> _Area:
-    import shapely
-    from pyproj import Transformer
-
-    edge = shapely.segmentize(shapely.box(*bounds), max(bounds[2] - bounds[0], bounds[3] - bounds[1]) / 20)
-    to_degrees = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    return _Area(shapely.transform(edge, to_degrees.transform, interleaved=False), crs)
-
-
-def _degrees(west: float, south: float, east: float, north: float) -> str:
-    return f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
-
-
-def _footprint(item: Mapping[str, Any]) -> Any | None:
-    """An item's footprint in degrees: its geometry, else its bbox."""
-    import shapely
-    from shapely.geometry import shape
-
-    try:
-        footprint = shape(item["geometry"])
-    except (KeyError, TypeError, AttributeError, ValueError, shapely.errors.ShapelyError):
-        footprint = None
-    if footprint is not None and not footprint.is_empty:
-        return footprint if footprint.is_valid else footprint.buffer(0)
-    box = item.get("bbox") or ()
-    return shapely.box(*_flat(box)) if len(box) in (4, 6) else None
-
-
-def _flat(box: Sequence[float]) -> Bounds:
-    """West, south, east, north of a bbox that may hold heights as well."""
-    half = len(box) // 2
-    return box[0], box[1], box[half], box[half + 1]
-
-
-def _bounds_in(item: Mapping[str, Any], crs: str) -> list[float]:
-    """Bounds of an item's footprint in the study's CRS, widened by the margin, whole metres."""
-    import numpy as np
-    import shapely
-    from pyproj import Transformer
-
-    edge = shapely.segmentize(_footprint(item), 0.05)
-    to_study = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
-    corners = np.asarray(to_study.transform(*shapely.get_coordinates(edge).T))
-    corners = corners[:, np.isfinite(corners).all(axis=0)]
-    low, high = corners.min(axis=1) - FOOTPRINT_MARGIN_M, corners.max(axis=1) + FOOTPRINT_MARGIN_M
-    return [float(value) for value in (*np.floor(low), *np.ceil(high))]
 
 
 # ---------------------------------------------------------------- one item
@@ -344,53 +430,95 @@ def _clear_enough(item: Mapping[str, Any], max_cloud_percent: float) -> None:
         raise ValueError(f"cloud cover {cloud:g} % is above max_cloud_percent {max_cloud_percent:g}")
 
 
-def _frozen(
-    item: Mapping[str, Any], sensor: Sensor, year: int, area: _Area, relative_to: str | Path | None
-) -> dict[str, Any]:
-    """What later steps need of an item; ValueError with the reason when it cannot be used."""
-    quality = asset_key(item, sensor.quality.keys)
+class _Doubt(NamedTuple):
+    """A frozen item whose bands `roles` wait for pixels to settle their radiometry, and why."""
+
+    item: dict[str, Any]
+    roles: list[str]
+    why: Undecided | None
+
+
+def _frozen(item: Mapping[str, Any], sensor: Sensor, year: int | None, area: Area, source: _Source) -> _Doubt:
+    """What later steps need of an item, hrefs as the catalogue has them; ValueError when it cannot be used."""
+    quality = asset_key(item, sensor.quality.keys) if sensor.quality else None
     bands: dict[str, dict[str, Any]] = {}
-    evidence = ""
+    evidence, open_roles, why = "", [], None
     for role, band in sensor.bands.items():
         key = asset_key(item, band.keys)
         if key is None:
             continue
-        settled = radiometry(item, sensor, role)
         asset = item["assets"][key]
+        try:
+            found = radiometry(item, sensor, role)
+        except Undecided as error:
+            found, why = Radiometry(0.0, 0.0, ""), error
+            open_roles.append(role)
         bands[role] = {
-            "href": _relative(asset["href"], relative_to),
-            "scale": settled.scale,
-            "offset": settled.offset,
+            "href": source.href(asset),
+            "scale": found.scale,
+            "offset": found.offset,
             "nodata": declared(asset).get("nodata", sensor.nodata),
         }
-        evidence = evidence or settled.evidence
+        evidence = evidence or found.evidence
     if not bands:
         raise ValueError(f"no asset of a band of {sensor.name}; it has {', '.join(sorted(item.get('assets', {})))}")
-    if quality is None:
+    if sensor.quality and quality is None:
         raise ValueError(f"no quality layer (looked for {', '.join(sensor.quality.keys)}): clouds cannot be told")
-    box = _footprint(item).bounds
-    return {
+    properties, identity, moment = item.get("properties", {}), sensor.identify(item), _moment(item)
+    footprint = footprint_of(item)
+    frozen = {
         "id": item["id"],
-        "datetime": _moment(item).isoformat().replace("+00:00", "Z"),
+        "datetime": moment.isoformat().replace("+00:00", "Z") if moment else None,
         "year": year,
-        "platform": str(item["properties"].get("platform") or "").lower().replace("_", "-"),
+        "platform": str(properties.get("platform") or "").lower().replace("_", "-"),
+        "tile": identity.tile if identity else None,
+        "overpass": _overpass(item, identity, moment) if not sensor.static else None,
+        "orbit_state": properties.get("sat:orbit_state"),
+        "relative_orbit": _relative_orbit(item),
+        "crs": crs_of(item, item["assets"][asset_key(item, sensor.bands[next(iter(bands))].keys)]),
         "cloud_percent": _cloud_percent(item),
-        "bbox": [round(value, 6) for value in box],
-        "bounds": _bounds_in(item, area.crs),
+        "bbox": [round(value, 6) for value in bbox_of(footprint)],
+        "bounds": bounds_in(footprint, area.crs),
         "bands": bands,
-        "quality": {"href": _relative(item["assets"][quality]["href"], relative_to)},
+        "quality": {"href": source.href(item["assets"][quality])} if quality else None,
         "evidence": evidence,
     }
+    return _Doubt(frozen, open_roles, why)
+
+
+def _overpass(item: Mapping[str, Any], identity: Identity | None, moment: dt.datetime) -> str:
+    """One pass of a platform: the tiles that it saw on their way show the same moment where they overlap."""
+    platform = str(item.get("properties", {}).get("platform") or "").lower().replace("_", "-")
+    orbit = _relative_orbit(item)
+    path = identity.tile[4:7] if identity and identity.tile.startswith("WRS-") else None
+    track = f" R{orbit:03d}" if orbit is not None else f" P{path}" if path else ""
+    return f"{platform} {moment.date().isoformat()}{track}".strip()
+
+
+def _relative_orbit(item: Mapping[str, Any]) -> int | None:
+    """The relative orbit that an item, or the name of its product, tells."""
+    properties = item.get("properties", {})
+    told = properties.get("sat:relative_orbit")
+    names = (properties.get("s2:product_uri"), properties.get("sentinel:product_id"), item["id"])
+    match = next((match for name in names if (match := re.search(r"_R(\d{3})_", str(name or "")))), None)
+    return int(told) if told is not None else int(match[1]) if match else None
 
 
 # ---------------------------------------------------------------- what was found
 
 
 class _Asked(NamedTuple):
-    area: _Area
+    area: Area
     years: tuple[int, ...]
     season: tuple[str, str]
     max_cloud_percent: float
+
+
+class _Wanted(NamedTuple):
+    """An item of the area and a year's season; the year is None for what shows every year."""
+
+    item: dict[str, Any]
+    year: int | None
 
 
 class _Found:
@@ -398,40 +526,70 @@ class _Found:
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
-        self.left_out: list[dict[str, str]] = []
-        self.in_season: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.left_out: list[dict[str, Any]] = []
+        self.wanted: dict[tuple[str, str], _Wanted] = {}
         self.boxes: list[Bounds] = []
         self.days: list[dt.date] = []
+        self.touching = 0
 
-    def sort_in(self, item: dict[str, Any], sensor: Sensor, asked: _Asked, relative_to: str | Path | None) -> None:
+    def leave_out(self, item: Mapping[str, Any], year: int | None, reason: str) -> None:
+        self.left_out.append({"id": item["id"], "year": year, "reason": reason})
+
+    def sort_in(self, item: dict[str, Any], sensor: Sensor, asked: _Asked) -> None:
         """Keep an item, or note why not; what lies elsewhere or in another season is passed over."""
-        footprint, moment = _footprint(item), _moment(item)
-        if footprint is None or moment is None:
-            lacks = "footprint" if footprint is None else "datetime"
-            self.left_out.append({"id": item["id"], "reason": f"no {lacks}"})
-            return
+        footprint, moment = footprint_of(item), _moment(item)
+        if footprint is None:
+            return self.leave_out(item, None, "no footprint")
         self.boxes.append(footprint.bounds)
         if not footprint.intersects(asked.area.lonlat):
-            return
-        self.days.append(moment.date())
-        year = season_year(moment, asked.years, asked.season)
-        if year is None:
-            return
-        if item["id"] in self.in_season:
-            self.left_out.append({"id": item["id"], "reason": "listed more than once: the first is used"})
-            return
-        self.in_season[item["id"]] = year, item
-        try:
-            _clear_enough(item, asked.max_cloud_percent)
-            self.items.append(_frozen(item, sensor, year, asked.area, relative_to))
-        except ValueError as error:
-            self.left_out.append({"id": item["id"], "reason": str(error)})
+            return None
+        self.touching += 1
+        if moment is None and not sensor.static:
+            return self.leave_out(item, None, "no datetime")
+        if moment is not None:
+            self.days.append(moment.date())
+        year = None if sensor.static else season_year(moment, asked.years, asked.season)
+        if year is None and not sensor.static:
+            return None
+        key = (str(item.get("collection") or ""), item["id"])
+        if key in self.wanted:
+            return self.leave_out(item, year, "listed more than once: the first is used")
+        self.wanted[key] = _Wanted(item, year)
+        return None
 
-    def check(self, place: str, asked: _Asked) -> None:
+    def freeze(
+        self, sensor: Sensor, asked: _Asked, source: _Source, look: Sampler | None, check_radiometry: bool
+    ) -> None:
+        """Settle the radiometry of what is wanted, clear enough and the newest of its kind."""
+        clear = []
+        for item, year in self.wanted.values():
+            try:
+                _clear_enough(item, asked.max_cloud_percent)
+                clear.append((item, _frozen(item, sensor, year, asked.area, source)))
+            except ValueError as error:
+                self.leave_out(item, year, str(error))
+        usable = []
+        looked_at = _looked_at([doubt for _, doubt in clear], sensor, look, check_radiometry)
+        for (item, doubt), outcome in zip(clear, looked_at, strict=True):
+            if isinstance(outcome, ValueError):
+                self.leave_out(item, doubt.item["year"], str(outcome))
+            else:
+                usable.append((item, outcome))
+        for item, frozen, reason in _repeated(usable, sensor):
+            if reason:
+                self.leave_out(item, frozen["year"], reason)
+            else:
+                self.items.append(frozen)
+
+    def check(self, place: str, asked: _Asked, sensor: Sensor) -> None:
         """ValueError for a year without a usable scene: one sentence that says what there is instead."""
-        empty = [year for year in asked.years if not any(item["year"] == year for item in self.items)]
-        if empty and not self.days:
+        if not self.touching:
             raise ValueError(f"{place}: no scene touches the study area, {asked.area}; {self._extent()}")
+        if sensor.static:
+            if not self.items:
+                raise ValueError(f"{place}: {self._first_reason([wanted.item for wanted in self.wanted.values()])}")
+            return
+        empty = [year for year in asked.years if not any(item["year"] == year for item in self.items)]
         if empty:
             raise ValueError(f"{place}: " + "; ".join(self._why_empty(year, asked) for year in empty))
 
@@ -439,11 +597,13 @@ class _Found:
         if not self.boxes:
             return "the catalogue's scenes have no footprints"
         west, south, east, north = zip(*self.boxes, strict=True)
-        return f"the catalogue's scenes span {_degrees(min(west), min(south), max(east), max(north))}"
+        return f"the catalogue's scenes span {in_words((min(west), min(south), max(east), max(north)))}"
 
     def _why_empty(self, year: int, asked: _Asked) -> str:
-        mine = [item for item_year, item in self.in_season.values() if item_year == year]
+        mine = [item for item, item_year in self.wanted.values() if item_year == year]
         days = f"{first_day(year, asked.season)} to {last_day(year, asked.season)}"
+        if not mine and not self.days:
+            return f"{year} has no scene from {days}; {self._first_reason([])}"
         if not mine:
             return f"{year} has no scene from {days} (those of the area date from {min(self.days)} to {max(self.days)})"
         cloudy = [item for item in mine if (_cloud_percent(item) or 0) > asked.max_cloud_percent]
@@ -453,6 +613,90 @@ class _Found:
                 f"{year} has {len(mine)} scenes from {days}, all above max_cloud_percent {asked.max_cloud_percent:g}; "
                 f"the clearest, {best['id']}, has {_cloud_percent(best):g} %"
             )
-        first = next(item["id"] for item in mine if item not in cloudy)
-        reason = next(entry["reason"] for entry in self.left_out if entry["id"] == first)
-        return f"{year} has {len(mine)} scenes from {days}, none usable; {first}: {reason}"
+        rest = [item for item in mine if item not in cloudy]
+        return f"{year} has {len(mine)} scenes from {days}, none usable; {self._first_reason(rest)}"
+
+    def _first_reason(self, items: Sequence[Mapping[str, Any]]) -> str:
+        """Why the first of some items (or of all that are left out) is left out."""
+        ids = {item["id"] for item in items}
+        entry = next(entry for entry in self.left_out if entry["id"] in ids or not ids)
+        return f"{entry['id']}: {entry['reason']}"
+
+
+def _looked_at(
+    doubts: Sequence[_Doubt], sensor: Sensor, look: Sampler | None, check_radiometry: bool
+) -> Iterable[dict[str, Any] | ValueError]:
+    """Frozen items with their radiometry settled, or why that cannot be; pixels of several scenes are read at once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    everything = check_radiometry and look is not None and sensor.quality is not None
+
+    def outcome(doubt: _Doubt) -> dict[str, Any] | ValueError:
+        try:
+            if doubt.why is not None:
+                return _settled_by_pixels(doubt, sensor, look)
+            return _checked_by_pixels(doubt.item, sensor, look) if everything else doubt.item
+        except ValueError as error:
+            return error
+
+    if not everything and all(doubt.why is None for doubt in doubts):
+        return [doubt.item for doubt in doubts]
+    with ThreadPoolExecutor(LOOKING_AT_ONCE) as pool:
+        return list(pool.map(outcome, doubts))
+
+
+def _settled_by_pixels(doubt: _Doubt, sensor: Sensor, look: Sampler | None) -> dict[str, Any]:
+    if look is None:
+        raise ValueError(str(doubt.why))
+    try:
+        (scale, offset), words = settled(sensor, doubt.why.candidates, look(doubt.item, sensor))
+    except ValueError as error:
+        raise ValueError(f"{doubt.why}; {error}") from None
+    chosen = {role: {**doubt.item["bands"][role], "scale": scale, "offset": offset} for role in doubt.roles}
+    return {**doubt.item, "bands": doubt.item["bands"] | chosen, "evidence": f"{doubt.why}; {words}"}
+
+
+def _checked_by_pixels(item: dict[str, Any], sensor: Sensor, look: Sampler) -> dict[str, Any]:
+    """An item whose pixels agree with its metadata, or whose pixels cannot be looked at, which its evidence then says."""
+    red = item["bands"].get("red")
+    if red is None:
+        return item
+    try:
+        sample = look(item, sensor)
+    except ValueError as error:
+        log.warning("%s: %s", item["id"], error)
+        return {**item, "evidence": f"{item['evidence']}; {error}"}
+    return {**item, "evidence": f"{item['evidence']}; {checked(sensor, (red['scale'], red['offset']), sample)}"}
+
+
+def _repeated(
+    found: Sequence[tuple[dict[str, Any], dict[str, Any]]], sensor: Sensor
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], str | None]]:
+    """Each item with None, or with the sentence that another processing of the same acquisition is used in its place."""
+    from shapely.ops import unary_union
+
+    passes: dict[tuple, list[tuple]] = {}
+    for item, frozen in sorted(found, key=lambda pair: (pair[1]["datetime"] or "", pair[1]["id"])):
+        identity, moment = sensor.identify(item), _moment(item)
+        if identity is None:
+            yield item, frozen, None
+            continue
+        when = moment.timestamp() if moment and not sensor.static else 0.0
+        mine = passes.setdefault((frozen["platform"], identity.tile), [])
+        if not mine or when - mine[-1][0] > SAME_PASS_S:
+            mine.append((when, []))
+        mine[-1][1].append((identity, item, frozen))
+    for looks in passes.values():
+        for _, same in looks:
+            used: list[tuple] = []
+            for identity, item, frozen in sorted(same, key=lambda one: (one[0].generation, one[2]["id"]), reverse=True):
+                footprint = footprint_of(item)
+                shown = unary_union([other for _, _, other in used])
+                if used and footprint.intersection(shown).area >= SAME_PLACE_SHARE * footprint.area:
+                    better = used[0]
+                    told = f" ({better[0].told})" if better[0].told else ""
+                    mine = f" ({identity.told})" if identity.told else ""
+                    yield item, frozen, f"another processing{mine} of what {better[1]}{told} shows: the newer one is used"
+                    continue
+                used.append((identity, item["id"], footprint))
+                yield item, frozen, None

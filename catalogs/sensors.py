@@ -1,30 +1,40 @@
-"""Satellite sensors as data: bands by role, quality rules, and what turns digital numbers into reflectance."""
+"""Sensors as data: bands by role, what their pixels measure, quality rules, and what turns numbers into quantities."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
+
+Kind = Literal["optical", "radar", "elevation"]
 
 
 @dataclass(frozen=True)
 class Band:
-    """One band by its STAC common name; `keys` are the names catalogues give its asset, the native resolution first."""
+    """One band by its STAC common name; `keys` are the names catalogues give its asset, the native resolution first.
+
+    `quantity` and `units` say what a pixel is once scale and offset are applied.
+    """
 
     role: str
     keys: tuple[str, ...]
     resolution_m: float
+    quantity: str = "surface reflectance"
+    units: str = "1"
 
 
 @dataclass(frozen=True)
 class Quality:
     """The layer that tells clear pixels from others, and the rule that reads it.
 
-    A class layer (SCL) lists the classes that are clear, a bit layer (QA_PIXEL) the bits that must be 0.
-    `grow` are the classes or bits whose pixels spread by `dilation_m`: cloud edges are missed by both algorithms.
+    A class layer (SCL, Fmask) lists the classes that are clear, a bit layer (QA_PIXEL) the bits that must be 0.
+    `grow` are the classes or bits whose pixels spread by `dilation_m`: cloud edges are missed by all algorithms.
+    `vegetation_classes` (or, of a bit layer, a pixel that is clear and has no bit of `water_bits`) are where vegetation
+    is looked for when pixels must settle a scene's radiometry.
     """
 
     keys: tuple[str, ...]
@@ -34,6 +44,8 @@ class Quality:
     unset_bits: tuple[int, ...] = ()
     grow: tuple[int, ...] = ()
     dilation_m: float = 0.0
+    vegetation_classes: tuple[int, ...] = ()
+    water_bits: tuple[int, ...] = ()
 
     def clear(self, layer):
         """True where a quality layer (integers, rows x cols) says clear, before dilation."""
@@ -41,7 +53,7 @@ class Quality:
 
         if self.clear_classes:
             return np.isin(layer, self.clear_classes)
-        return (layer & sum(1 << bit for bit in self.unset_bits)) == 0
+        return (layer & _bits(self.unset_bits)) == 0
 
     def growing(self, layer):
         """True where a quality layer shows what spreads to its neighbours."""
@@ -49,39 +61,93 @@ class Quality:
 
         if self.clear_classes:
             return np.isin(layer, self.grow)
-        return (layer & sum(1 << bit for bit in self.grow)) != 0
+        return (layer & _bits(self.grow)) != 0
+
+    def clear_land(self, layer):
+        """True where vegetation may stand in the clear: what a check of the radiometry looks at."""
+        import numpy as np
+
+        if self.clear_classes:
+            return np.isin(layer, self.vegetation_classes)
+        return (layer & _bits(self.unset_bits + self.water_bits)) == 0
+
+
+def _bits(bits: Iterable[int]) -> int:
+    return sum(1 << bit for bit in bits)
 
 
 @dataclass(frozen=True)
 class Radiometry:
-    """reflectance = scale * DN + offset, and what the scene itself says to prove it."""
+    """quantity = scale * number + offset, and what the scene itself says to prove it."""
 
     scale: float
     offset: float
     evidence: str
 
 
+class Undecided(ValueError):
+    """Metadata that leave more than one radiometry possible: `candidates`, between which only pixels can decide."""
+
+    def __init__(self, why: str, candidates: tuple[tuple[float, float], ...]) -> None:
+        """`candidates`: (scale, offset)."""
+        super().__init__(why)
+        self.candidates = candidates
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells two processings of one acquisition from two acquisitions.
+
+    `tile` is the place in the mission's own grid, `generation` grows with each processing, `told` is it in words.
+    """
+
+    tile: str
+    generation: tuple
+    told: str
+
+
 @dataclass(frozen=True)
 class Sensor:
-    """A sensor's product: bands by role, valid digital numbers, quality rule and radiometry rule.
+    """A sensor's product: bands by role, valid numbers, quality rule and radiometry rule.
 
     `prefix` begins the names of its predictors (`s2_ndmi`), `collections` are the names catalogues offer it under.
+    `quality` is None where no layer tells clear pixels (radar, elevation), `nodata` None where no number means missing.
+    A `static` sensor shows the same in every year: its items need no date. `radiometries` are the (scale, offset) that its
+    product can come with, `identify` names an item's place and processing (None where that is not known).
     """
 
     name: str
     prefix: str
     title: str
+    kind: Kind
     collections: tuple[str, ...]
     bands: Mapping[str, Band]
-    quality: Quality
+    quality: Quality | None
     data_type: str
-    valid_dn: tuple[int, int]
-    nodata: int
+    valid_dn: tuple[float, float]
+    nodata: float | None
+    radiometries: tuple[tuple[float, float], ...]
     calibrate: Callable[[Mapping[str, Any], Mapping[str, Any]], Radiometry]
+    identify: Callable[[Mapping[str, Any]], Identity | None]
+    static: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(self.bands)
+
+    def with_dilation(self, dilation_m: float | None) -> Sensor:
+        """The sensor with clouds and shadows grown by another distance; None leaves its own.
+
+        Raises
+        ------
+        ValueError
+            For a sensor without a quality layer.
+        """
+        if dilation_m is None:
+            return self
+        if self.quality is None:
+            raise ValueError(f"{self.name} has no quality layer, so there are no clouds to grow by {dilation_m:g} m")
+        return replace(self, quality=replace(self.quality, dilation_m=dilation_m))
 
 
 def radiometry(item: Mapping[str, Any], sensor: Sensor, role: str) -> Radiometry:
@@ -90,7 +156,8 @@ def radiometry(item: Mapping[str, Any], sensor: Sensor, role: str) -> Radiometry
     Raises
     ------
     ValueError
-        When the item offers no such band, says nothing about its radiometry, or contradicts itself.
+        When the item offers no such band, is another product, says nothing about its radiometry or contradicts itself;
+        `Undecided` where clear vegetation can tell which of its candidates is true.
     """
     key = asset_key(item, sensor.bands[role].keys)
     if key is None:
@@ -114,6 +181,33 @@ def declared(asset: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def crs_of(item: Mapping[str, Any], role_asset: Mapping[str, Any] | None = None) -> str | None:
+    """The CRS an item declares for an asset, as `EPSG:32650`; None when it gives no code (a projjson alone, or nothing)."""
+    for place in (role_asset or {}, item.get("properties", {})):
+        if place.get("proj:code"):
+            return str(place["proj:code"])
+        if place.get("proj:epsg"):
+            return f"EPSG:{place['proj:epsg']}"
+    return None
+
+
+def sensor_table() -> list[tuple[str, ...]]:
+    """One row per sensor: name, predictor prefix, kind, band roles, collections, the catalogues that offer it by name."""
+    from catalogs.search import endpoints
+
+    return [
+        (
+            name,
+            sensor.prefix,
+            sensor.kind,
+            " ".join(sensor.roles),
+            " ".join(sensor.collections),
+            " ".join(known for known, endpoint in endpoints().items() if name in endpoint["collections"]),
+        )
+        for name, sensor in SENSORS.items()
+    ]
+
+
 def sensor_named(name: str) -> Sensor:
     """The sensor that a configuration names.
 
@@ -135,38 +229,50 @@ def offered_roles(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 S2_SCALE, S2_OFFSET = 1e-4, -0.1  # ESA: rho = (DN + BOA_ADD_OFFSET) / 10000, BOA_ADD_OFFSET = -1000 from baseline 04.00
+S2_RADIOMETRIES = ((S2_SCALE, 0.0), (S2_SCALE, S2_OFFSET))
 LANDSAT_SCALE, LANDSAT_OFFSET = 2.75e-05, -0.2  # USGS Landsat Collection 2 Level 2, surface reflectance (MTL)
+NBART_SCALE = 1e-4  # Geoscience Australia, DEA Landsat quick-guide: valid SR scaling 0 - 10,000, -999 is no-data
 SHIFTED_STORES = ("sentinel-cogs",)  # buckets whose files may be shifted already: only the provider's flag can tell
 
 
 def _sentinel2_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radiometry:
-    """Processing baseline first, then the provider's flag, then what the asset declares; disagreement refuses."""
-    baseline, source = _baseline(item)
+    """Processing baseline first, then the provider's flag, then what the asset declares; disagreement is undecided."""
     said = declared(asset)
     if "MSI1C" in str(item.get("properties", {}).get("s2:product_type")) or re.search(r"_(MSI)?L1C_", item["id"]):
         raise ValueError("a Level 1C product (top of the atmosphere): Level 2A surface reflectance is needed")
+    baseline, source = _baseline(item)
     _same_scale(said, S2_SCALE, "Sentinel-2 L2A")
     offset = said.get("offset")
+    if offset is not None and min(abs(offset), abs(offset - S2_OFFSET)) > 1e-9:
+        raise ValueError(f"offset {offset:g} is declared, but Sentinel-2 L2A has 0 or {S2_OFFSET}: they contradict")
     flag = _boa_flag(item)
     if baseline is None:
         if offset is None or "scale" not in said or flag is not None or _store(asset):
-            raise ValueError("no processing baseline, and nothing else that settles the offset of its digital numbers")
+            raise Undecided(
+                "no processing baseline, and nothing else that settles the offset of its digital numbers", S2_RADIOMETRIES
+            )
         return Radiometry(S2_SCALE, offset, f"declared by the asset: offset {offset:g}; no processing baseline")
     if baseline < 4:
         if flag:
-            raise ValueError(f"boa_offset_applied is true, but baseline {source} knows no offset: they contradict")
-        if offset not in (None, 0):
-            raise ValueError(f"offset {offset:g} is declared, but baseline {source} knows no offset: they contradict")
+            why = f"boa_offset_applied is true, but baseline {source} knows no offset: they contradict"
+            raise Undecided(why, S2_RADIOMETRIES)
+        if offset:
+            why = f"offset {offset:g} is declared, but baseline {source} knows no offset: they contradict"
+            raise Undecided(why, S2_RADIOMETRIES)
         return Radiometry(S2_SCALE, 0.0, f"baseline {source}, before 04.00: no offset")
     if flag:
         return Radiometry(S2_SCALE, 0.0, f"baseline {source}, boa_offset_applied: files shifted already, no offset")
     if _store(asset):
-        raise ValueError(
+        raise Undecided(
             f"baseline {source} in {_store(asset)} without boa_offset_applied = true: such files are shifted all the "
-            "same now and then (Earth Search issues 66 and 71), so the offset is uncertain; use sentinel-2-c1-l2a"
+            "same now and then (Earth Search issues 66 and 71), so the offset is uncertain (sentinel-2-c1-l2a has no "
+            "such doubt)",
+            S2_RADIOMETRIES,
         )
-    if offset is not None and abs(offset - S2_OFFSET) > 1e-9:
-        raise ValueError(f"offset {offset:g} is declared, but baseline {source} has {S2_OFFSET}: they contradict")
+    if offset == 0:
+        raise Undecided(
+            f"offset 0 is declared, but baseline {source} has {S2_OFFSET}: they contradict", S2_RADIOMETRIES
+        )
     agrees = "; the asset declares the same" if offset is not None else "; the asset declares none"
     return Radiometry(S2_SCALE, S2_OFFSET, f"baseline {source}, from 04.00: offset {S2_OFFSET}{agrees}")
 
@@ -220,13 +326,136 @@ def _landsat_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Ra
     raise ValueError("nothing in its id, properties or assets shows that this is Landsat Collection 2 Level 2")
 
 
+def _nbart_radiometry(platforms: str, item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radiometry:
+    """Geoscience Australia's ARD has one scale and no offset; the item must show that it is that product."""
+    said = declared(asset)
+    _same_scale(said, NBART_SCALE, "DEA NBART")
+    if said.get("offset"):
+        raise ValueError(f"offset {said['offset']:g} is declared, but DEA NBART has none")
+    properties = item.get("properties", {})
+    named = (item.get("collection"), properties.get("odc:product"), properties.get("title"), asset.get("href"))
+    shown = (re.search(rf"ga_({platforms})_ard_3", str(name or "")) for name in named)
+    product = next((match[0] for match in shown if match), None)
+    if product is None:
+        raise ValueError(
+            f"nothing in its collection, properties or hrefs shows the DEA product ga_<platform>_ard_3 ({platforms})"
+        )
+    return Radiometry(NBART_SCALE, 0.0, f"{product}: DEA NBART, one scale and no offset")
+
+
+def _rtc_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radiometry:
+    """Terrain-corrected gamma0 as linear power needs no scale; decibels and uncorrected backscatter are other products."""
+    said = declared(asset)
+    _same_scale(said, 1.0, "Sentinel-1 RTC")
+    if said.get("offset"):
+        raise ValueError(f"offset {said['offset']:g} is declared, but Sentinel-1 RTC has none")
+    unit = _unit(asset)
+    if unit.lower() == "db":
+        raise ValueError("backscatter in decibels: linear power is needed, because averages of decibels are not averages")
+    properties = item.get("properties", {})
+    named = f"{item.get('collection')} {item['id']}".lower()
+    if str(properties.get("sar:product_type", "")).upper() != "RTC" and "rtc" not in named:
+        raise ValueError("nothing in its id, collection or product type shows terrain-corrected backscatter (RTC)")
+    state = properties.get("sat:orbit_state")
+    return Radiometry(1.0, 0.0, f"Sentinel-1 RTC, gamma0 as linear power{f', {state}' if state else ''}")
+
+
+def _glo30_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Radiometry:
+    """Metres above the EGM2008 geoid, as delivered; other elevation models and GLO-90 are other products."""
+    said = declared(asset)
+    _same_scale(said, 1.0, "Copernicus DEM")
+    match = re.match(r"Copernicus_DSM(?:_COG)?_(\d{2})_[NS]\d{2}_00_[EW]\d{3}_00", item["id"])
+    if match is None:
+        raise ValueError("its id is not that of a Copernicus DEM tile (Copernicus_DSM_COG_10_N53_00_W115_00_DEM)")
+    if match[1] != "10":
+        raise ValueError(f"a Copernicus DEM tile of {match[1]} arc seconds / 10: GLO-30 (10) is needed")
+    if (unit := _unit(asset).lower()) not in ("", "m", "metre", "meter", "metres", "meters"):
+        raise ValueError(f"elevation in {unit!r}: metres are needed")
+    return Radiometry(1.0, 0.0, "Copernicus DEM GLO-30: metres above the EGM2008 geoid")
+
+
+def _unit(asset: Mapping[str, Any]) -> str:
+    """The unit an asset declares, or an empty text."""
+    for place in ((asset.get("raster:bands") or [{}])[0], (asset.get("bands") or [{}])[0], asset):
+        if place.get("unit"):
+            return str(place["unit"])
+    return ""
+
+
 def _same_scale(said: Mapping[str, float], expected: float, product: str) -> None:
     if "scale" in said and abs(said["scale"] / expected - 1) > 1e-6:
         raise ValueError(f"scale {said['scale']:g} is declared, but {product} has {expected:g}")
 
 
-def _bands(resolutions: dict[str, tuple[float, tuple[str, ...]]]) -> Mapping[str, Band]:
-    return MappingProxyType({role: Band(role, keys, metres) for role, (metres, keys) in resolutions.items()})
+# ---------------------------------------------------------------- which place, which processing
+
+
+def _identify_sentinel2(item: Mapping[str, Any]) -> Identity | None:
+    """MGRS tile; the newer baseline and, within one, the later processing is the newer generation."""
+    properties = item.get("properties", {})
+    told = [properties.get(name) for name in ("grid:code", "s2:mgrs_tile", "sentinel:mgrs", "odc:region_code")]
+    for prefix in ("mgrs", "sentinel"):
+        parts = [properties.get(f"{prefix}:{part}") for part in ("utm_zone", "latitude_band", "grid_square")]
+        told += ["".join(map(str, parts))] if all(parts) else []
+    names = [properties.get(key) for key in ("s2:product_uri", "sentinel:product_id", "s2:tile_id")] + [item["id"]]
+    told += [match[1] for name in names if (match := re.search(r"_T?(\d{1,2}[C-X][A-Z]{2})(?:_|$)", str(name or "")))]
+    tile = next((match for text in told if (match := re.search(r"(\d{1,2})([C-X][A-Z]{2})$", str(text or "")))), None)
+    if tile is None:
+        return None
+    try:
+        baseline, source = _baseline(item)
+    except ValueError:
+        baseline, source = None, ""
+    uris = (re.search(r"_T\w{5}_(\d{8}T\d{6})", str(name or "")) for name in names)
+    made = str(properties.get("s2:generation_time") or next((match[1] for match in uris if match), ""))
+    made = re.sub(r"\D", "", made)[:14]
+    words = (f"baseline {source}" if source else "", f"processed {made[:8]}" if made else "")
+    return Identity(
+        f"MGRS-{int(tile[1]):02d}{tile[2]}", (baseline or 0.0, made, _listed(item)), ", ".join(filter(None, words))
+    )
+
+
+def _listed(item: Mapping[str, Any]) -> str:
+    """When the catalogue made its item, to the second: the last word between two of one processing."""
+    return re.sub(r"\D", "", str(item.get("properties", {}).get("created") or ""))[:14]
+
+
+def _identify_landsat(item: Mapping[str, Any]) -> Identity | None:
+    """WRS path and row; what is not real-time, and what is processed later, is the newer generation."""
+    properties = item.get("properties", {})
+    name = re.match(r"L[COTEM]0\d_L\w{3}_(\d{3})(\d{3})_\d{8}(?:_(\d{8}))?_\d{2}_(\w{2})", str(item["id"]))
+    path, row = properties.get("landsat:wrs_path"), properties.get("landsat:wrs_row")
+    if path is None or row is None:
+        if name is None:
+            return None
+        path, row = name[1], name[2]
+    category = str(properties.get("landsat:collection_category") or (name[4] if name else ""))
+    made = name[3] if name and name[3] else ""
+    words = ", ".join(filter(None, (category, f"processed {made}" if made else "")))
+    return Identity(f"WRS-{int(path):03d}{int(row):03d}", (category != "RT", made, _listed(item)), words)
+
+
+def _identify_rtc(item: Mapping[str, Any]) -> Identity | None:
+    """The slice of a pass, by the times and the orbit in a product's name, or its MGRS tile."""
+    name = re.search(r"_(\d{8}T\d{6})_(\d{8}T\d{6})_(\d{6})_", item["id"])
+    tile = re.search(r"_(\d{2}[C-X][A-Z]{2})_", item["id"])
+    if name is None and tile is None:
+        return None
+    place = f"slice {name[1]} {name[2]} {name[3]}" if name else f"MGRS-{tile[1]}"
+    return Identity(place, (_listed(item),), "")
+
+
+def _identify_glo30(item: Mapping[str, Any]) -> Identity | None:
+    match = re.search(r"_([NS]\d{2})_00_([EW]\d{3})_00", item["id"])
+    made = str(item.get("properties", {}).get("datetime") or "")
+    return Identity(f"CDEM-{match[1]}{match[2]}", (made,), f"of {made[:10]}") if match else None
+
+
+# ---------------------------------------------------------------- the registry
+
+
+def _bands(resolutions: dict[str, tuple[float, tuple[str, ...]]], **about: str) -> Mapping[str, Band]:
+    return MappingProxyType({role: Band(role, keys, metres, **about) for role, (metres, keys) in resolutions.items()})
 
 
 # Asset keys: Earth Search v1 and stactools, then Planetary Computer and Earth Search v0, then CDSE (native resolution).
@@ -234,6 +463,7 @@ SENTINEL2 = Sensor(
     name="sentinel-2-l2a",
     prefix="s2",
     title="Sentinel-2 MSI, Level 2A surface reflectance",
+    kind="optical",
     collections=("sentinel-2-l2a", "sentinel-2-c1-l2a", "sentinel-s2-l2a-cogs", "s2_l2a_c1"),
     bands=_bands(
         {
@@ -258,27 +488,135 @@ SENTINEL2 = Sensor(
         clear_classes=(4, 5, 6, 7),
         grow=(3, 8, 9, 10),
         dilation_m=20,
+        vegetation_classes=(4,),
     ),
     data_type="uint16",
     valid_dn=(1, 32767),
     nodata=0,
+    radiometries=S2_RADIOMETRIES,
     calibrate=_sentinel2_radiometry,
+    identify=_identify_sentinel2,
 )
 
 LANDSAT = Sensor(
     name="landsat-c2-l2",
     prefix="ls",
     title="Landsat 4-9 TM, ETM+ and OLI, Collection 2 Level 2 surface reflectance",
+    kind="optical",
     collections=("landsat-c2-l2", "landsat-c2l2-sr"),
     bands=_bands({role: (30, (role,)) for role in ("blue", "green", "red", "nir08", "swir16", "swir22")}),
     # 0 fill, 1 dilated cloud, 2 cirrus, 3 cloud, 4 shadow, 5 snow must be 0. Bit 6 ("clear") is set in shadow and over
-    # water, so it says nothing here; bit 7 (water) is a surface, left to the forest mask. Bit 1 is dilation already.
-    quality=Quality(keys=("qa_pixel",), resolution_m=30, fill=1, unset_bits=(0, 1, 2, 3, 4, 5)),
+    # water, so it says nothing here; bit 7 (water) is a surface, left to the forest mask. Bit 1 is dilation already, so
+    # cirrus, cloud and shadow grow only when a study asks for it.
+    quality=Quality(
+        keys=("qa_pixel",), resolution_m=30, fill=1, unset_bits=(0, 1, 2, 3, 4, 5), grow=(2, 3, 4), water_bits=(7,)
+    ),
     data_type="uint16",
     valid_dn=(1, 65535),
     nodata=0,
+    radiometries=((LANDSAT_SCALE, LANDSAT_OFFSET),),
     calibrate=_landsat_radiometry,
+    identify=_identify_landsat,
 )
 
-SENSORS: dict[str, Sensor] = {sensor.name: sensor for sensor in (SENTINEL2, LANDSAT)}
+# Geoscience Australia's own correction of Landsat and Sentinel-2 (BRDF and terrain corrected), another product than
+# Collection 2 and L2A. Types, nodata and Fmask classes: the ODC product definitions ga_s2am_ard_3 and ga_ls8c_ard_3 in
+# GeoscienceAustralia/dea-config @c35aebe1ce99 and @22341bf8524e; scale: see NBART_SCALE.
+_FMASK = Quality(
+    keys=("oa_fmask",), resolution_m=20, fill=0, clear_classes=(1, 5), grow=(2, 3), dilation_m=30, vegetation_classes=(1,)
+)
+
+SENTINEL2_NBART = Sensor(
+    name="sentinel-2-nbart",
+    prefix="s2n",
+    title="Sentinel-2 MSI, Geoscience Australia ARD (NBART), Australia",
+    kind="optical",
+    collections=("ga_s2am_ard_3", "ga_s2bm_ard_3", "ga_s2cm_ard_3"),
+    bands=_bands(
+        {
+            "blue": (10, ("nbart_blue",)),
+            "green": (10, ("nbart_green",)),
+            "red": (10, ("nbart_red",)),
+            "rededge1": (20, ("nbart_red_edge_1",)),
+            "rededge2": (20, ("nbart_red_edge_2",)),
+            "rededge3": (20, ("nbart_red_edge_3",)),
+            "nir": (10, ("nbart_nir_1",)),  # band 8
+            "nir08": (20, ("nbart_nir_2",)),  # band 8A
+            "swir16": (20, ("nbart_swir_2",)),  # band 11
+            "swir22": (20, ("nbart_swir_3",)),  # band 12
+        }
+    ),
+    quality=_FMASK,
+    data_type="int16",
+    valid_dn=(1, 10000),
+    nodata=-999,
+    radiometries=((NBART_SCALE, 0.0),),
+    calibrate=partial(_nbart_radiometry, "s2am|s2bm|s2cm"),
+    identify=_identify_sentinel2,
+)
+
+LANDSAT_NBART = Sensor(
+    name="landsat-nbart",
+    prefix="lsn",
+    title="Landsat 5-9 TM, ETM+ and OLI, Geoscience Australia ARD (NBART), Australia",
+    kind="optical",
+    collections=("ga_ls5t_ard_3", "ga_ls7e_ard_3", "ga_ls8c_ard_3", "ga_ls9c_ard_3"),
+    bands=_bands(
+        {
+            "blue": (30, ("nbart_blue",)),
+            "green": (30, ("nbart_green",)),
+            "red": (30, ("nbart_red",)),
+            "nir08": (30, ("nbart_nir",)),
+            "swir16": (30, ("nbart_swir_1",)),
+            "swir22": (30, ("nbart_swir_2",)),
+        }
+    ),
+    quality=replace(_FMASK, resolution_m=30),
+    data_type="int16",
+    valid_dn=(1, 10000),
+    nodata=-999,
+    radiometries=((NBART_SCALE, 0.0),),
+    calibrate=partial(_nbart_radiometry, "ls5t|ls7e|ls8c|ls9c"),
+    identify=_identify_landsat,
+)
+
+SENTINEL1 = Sensor(
+    name="sentinel-1-rtc",
+    prefix="s1",
+    title="Sentinel-1 C-band SAR, radiometrically terrain corrected gamma0",
+    kind="radar",
+    collections=("sentinel-1-rtc", "sentinel1-rtc-aws"),
+    bands=_bands(
+        {"vv": (10, ("vv", "gamma0_vv")), "vh": (10, ("vh", "gamma0_vh"))}, quantity="gamma0, linear power", units="1"
+    ),
+    quality=None,
+    data_type="float32",
+    valid_dn=(1e-6, 1e3),  # -60 to 30 dB: below lies what noise removal leaves, above no target
+    nodata=-32768,
+    radiometries=((1.0, 0.0),),
+    calibrate=_rtc_radiometry,
+    identify=_identify_rtc,
+)
+
+COPERNICUS_DEM = Sensor(
+    name="copernicus-dem-glo30",
+    prefix="dem",
+    title="Copernicus DEM GLO-30, surface elevation",
+    kind="elevation",
+    collections=("cop-dem-glo-30",),
+    bands=_bands({"elevation": (30, ("data",))}, quantity="elevation above the EGM2008 geoid", units="m"),
+    quality=None,
+    data_type="float32",
+    valid_dn=(-500, 9000),
+    nodata=None,
+    radiometries=((1.0, 0.0),),
+    calibrate=_glo30_radiometry,
+    identify=_identify_glo30,
+    static=True,
+)
+
+SENSORS: dict[str, Sensor] = {
+    sensor.name: sensor
+    for sensor in (SENTINEL2, LANDSAT, SENTINEL1, COPERNICUS_DEM, SENTINEL2_NBART, LANDSAT_NBART)
+}
 """Every sensor a study can name."""

@@ -79,7 +79,7 @@ def _search(chosen: argparse.Namespace) -> int:
         scenes = plan.resources / "scenes" / f"{sensor}.json"
         search(
             scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
-            years=plan.sensor_years(sensor),
+            years=plan.sensor_years(sensor), refresh=True,
         )  # fmt: skip
         print(f"{sensor}: frozen in {scenes}; the next run of the workflow redoes the blocks that new scenes touch")
     return 0

@@ -120,6 +120,8 @@ class Sensor(Section):
     years: tuple[int, ...] | None = None
     season: tuple[str, str] = ("01-01", "12-31")
     max_cloud_percent: float = Field(80.0, ge=0, le=100)
+    check_radiometry: bool = False
+    cloud_dilation_m: float | None = Field(None, ge=0, le=2000)
     reducer: Name = "median"
     min_clear_count: int = Field(1, ge=1)
     on_scene_error: Literal["drop", "fail"] = "fail"

@@ -22,7 +22,7 @@ from pipeline.products import Product, products_of
 LARGEST_PX = 20_000 * 20_000
 """Above this many pixels a map is published as block COGs under a VRT: one file of it would not open comfortably."""
 
-ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent")
+ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry")
 """Settings of a sensor that decide which scenes are found."""
 
 
@@ -317,6 +317,7 @@ class Plan:
 
     def _unknown_names(self) -> list[str]:
         """A sentence for every name of the configuration that is in no registry, and no product of the study."""
+        from catalogs.sensors import SENSORS
         from models.regressors import REGRESSORS
         from pipeline.optical.composite import REDUCERS
 
@@ -326,6 +327,11 @@ class Plan:
             f"{key}: {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}"
             for key, name, known in asked
             if name not in known
+        ]
+        problems += [
+            f"sensors.{name}: composites are made of optical sensors only; {SENSORS[name].title} is {SENSORS[name].kind}"
+            for name in self.study.sensors
+            if name in SENSORS and SENSORS[name].kind != "optical"
         ]
         try:
             place = "sensors"

@@ -1,7 +1,8 @@
 # What others made, brought onto the grid: scenes, composites, lidar metrics, plots.
 # Snakemake looks at no param of a job whose `ancient` input is made again in the same run: `searched` is touched whenever
 # the rule searches, so that its composites follow at once; `python -m pipeline search` leaves it alone, and then the
-# digest of the scenes that touch a block decides.
+# digest of the scenes that touch a block decides. `update` leaves the frozen scenes where they are while a search runs: the
+# years that they hold stay as they are when a study adds one.
 
 
 rule search:
@@ -9,7 +10,7 @@ rule search:
         ancient(plan.local_catalog),
         made=plan.made("scenes"),
     output:
-        scenes=f"{resources}/scenes/{{sensor}}.json",
+        scenes=update(f"{resources}/scenes/{{sensor}}.json"),
         searched=touch(f"{resources}/scenes/{{sensor}}.searched"),
     params:
         settings=lambda wildcards: plan.search_settings(wildcards.sensor),

@@ -41,7 +41,7 @@ def composite(
     scenes : path
         Frozen scenes that `search` wrote.
     settings : mapping
-        `pipeline.config.Sensor` as plain values: reducer, min_clear_count, on_scene_error.
+        `pipeline.config.Sensor` as plain values: reducer, min_clear_count, on_scene_error, cloud_dilation_m.
     roles : sequence of str
         Bands that the study's predictors need.
 
@@ -60,7 +60,7 @@ def composite(
     image = {role: np.full(window.shape, np.nan, "float32") for role in roles}
     image["clear_count"] = np.zeros(window.shape, "int16")
     dropped: dict[str, str] = {}
-    with SceneReader(sensor_named(sensor)) as reader:
+    with SceneReader(sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m"))) as reader:
         for _, chunk in study.chunks(window):
             items = items_touching(frozen, year, study.bounds_of(chunk))
             stack = _stack(reader, items, roles, study.geobox_of(chunk), settings["on_scene_error"], dropped)

@@ -113,7 +113,8 @@ def _sources(study: Mapping) -> list[dict]:
         row = {"sensor": name, "what": SENSORS[name].title if name in SENSORS else name}
         known = endpoints().get(sensor["catalog"])
         if known:
-            found.append(row | {"origin": known["title"], "licence": known["licence"], "citation": known["citation"]})
+            terms = {part: known[part].get(name, "as its owner says") for part in ("licence", "citation")}
+            found.append(row | {"origin": known["title"]} | terms)
         else:
             found.append(row | _owned(sensor["catalog"], planted))
     for name, campaign in study["lidar"].items():

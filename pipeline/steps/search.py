@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalogs.search import find_scenes
+from catalogs.radiometry import sample_scene
+from catalogs.search import environment_of, find_scenes, is_local
 from catalogs.sensors import sensor_named
 from pipeline import store
 from pipeline.grid import Grid
@@ -16,9 +18,18 @@ log = logging.getLogger(__name__)
 
 
 def search(
-    *, scenes: Path, settings: Mapping[str, Any], sensor: str, grid: Mapping[str, Any], years: Sequence[int]
+    *,
+    scenes: Path,
+    settings: Mapping[str, Any],
+    sensor: str,
+    grid: Mapping[str, Any],
+    years: Sequence[int],
+    refresh: bool = False,
 ) -> None:
     """Write the scenes of a sensor for all years to `scenes`, local files relative to it.
+
+    Years that the file holds already, as the answer of a remote catalogue to the same question, stay as they are: a year
+    that a study adds changes no scene of the others. A catalogue on this machine is always asked again.
 
     Parameters
     ----------
@@ -28,12 +39,16 @@ def search(
         Name in `SENSORS`.
     grid : mapping
         `Grid.settings()`.
+    refresh : bool
+        Asks for every year again.
     """
     study = Grid(**grid)
     years = [int(year) for year in settings.get("years") or years]
+    catalog = settings["catalog"]
+    keep = not refresh and not is_local(catalog) and Path(scenes).exists()
     frozen = find_scenes(
         sensor_named(sensor),
-        catalog=settings["catalog"],
+        catalog=catalog,
         collection=settings.get("collection"),
         bounds=study.bounds,
         crs=study.crs,
@@ -41,9 +56,15 @@ def search(
         season=tuple(settings["season"]),
         max_cloud_percent=settings["max_cloud_percent"],
         relative_to=Path(scenes).resolve().parent,
+        look=partial(sample_scene, bounds=study.bounds, crs=study.crs, options=environment_of(catalog)),
+        check_radiometry=settings.get("check_radiometry", False),
+        earlier=store.read_json(scenes) if keep else None,
     )
     for entry in frozen["left_out"]:
         log.info("%s left out: %s", entry["id"], entry["reason"])
-    per_year = {year: sum(item["year"] == year for item in frozen["items"]) for year in years}
-    log.info("%s: %s", sensor, ", ".join(f"{count} scenes of {year}" for year, count in per_year.items()))
+    if frozen["query"]["static"]:
+        log.info("%s: %d scenes, the same in every year", sensor, len(frozen["items"]))
+    else:
+        per_year = {year: sum(item["year"] == year for item in frozen["items"]) for year in years}
+        log.info("%s: %s", sensor, ", ".join(f"{count} scenes of {year}" for year, count in per_year.items()))
     store.write_json(scenes, frozen)

@@ -1,15 +1,25 @@
 """Searching static catalogues and STAC APIs: what is kept, what is left out and why, and what a user is told."""
 
+import datetime as dt
 import json
+import os
+import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlparse
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
 
+import numpy as np
 import pytest
 
-from catalogs.search import endpoints, find_scenes, items_touching, season_year, with_local_paths
-from catalogs.sensors import LANDSAT, SENSORS, SENTINEL2
+from catalogs.footprints import Area, bbox_of, bounds_in, footprint_of
+from catalogs.radiometry import Sample
+from catalogs.search import endpoints, environment_of, find_scenes, items_touching, season_year, with_local_paths
+from catalogs.sensors import COPERNICUS_DEM, LANDSAT, SENSORS, SENTINEL1, SENTINEL2
+
+DATA = Path(os.environ.get("FORESTSINK_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+ITEMS = DATA / "stac-items"
 
 CRS = "EPSG:32650"  # UTM 50 north: easting 500 000 m is 117 degrees east
 STUDY = (500_000.0, 3_000_000.0, 510_000.0, 3_010_000.0)  # about 117.0 to 117.1 E, 27.12 to 27.21 N
@@ -185,6 +195,337 @@ def test_items_touching_a_place_are_those_whose_footprint_overlaps_it(tmp_path):
     assert names((507_000, 3_000_000, 508_000, 3_001_000), year=2020) == []
 
 
+# ---------------------------------------------------------------- radar and elevation
+
+
+def make_rtc(name, start, state="descending", orbit=51, **options):
+    stop = f"{start[:-2]}{int(start[-2:]) + 25:02d}"
+    name = f"{name}_IW_GRDH_1SDV_{start}_{stop}_053498_067DF2_rtc"
+    date = f"{start[:4]}-{start[4:6]}-{start[6:8]}"
+    item = make_item(name, date, None, collection="sentinel-1-rtc", **options)
+    item["properties"] |= {"platform": "SENTINEL-1A", "sat:orbit_state": state, "sat:relative_orbit": orbit}
+    bands = [{"nodata": -32768, "data_type": "float32"}]
+    item["assets"] = {key: {"href": f"./{name}_{key}.tif", "raster:bands": bands} for key in ("vv", "vh")}
+    return item
+
+
+def make_dem(name="Copernicus_DSM_COG_10_N27_00_E117_00_DEM", date="2021-04-22", **options):
+    item = make_item(name, date, None, collection="cop-dem-glo-30", **options)
+    item["assets"] = {"data": {"href": f"./{name}.tif"}}
+    return item
+
+
+def test_radar_scenes_are_frozen_with_their_orbit_and_without_a_quality_layer(tmp_path):
+    items = [make_rtc("S1A", "20190701T045800"), make_rtc("S1A", "20190703T165800", "ascending", 73)]
+    frozen = find(make_catalog(tmp_path, items), SENTINEL1, relative_to=tmp_path)
+    assert [(item["orbit_state"], item["relative_orbit"]) for item in frozen["items"]] == [
+        ("descending", 51),
+        ("ascending", 73),
+    ]
+    first = frozen["items"][0]
+    assert first["quality"] is None and first["overpass"] == "sentinel-1a 2019-07-01 R051"
+    assert first["bands"]["vh"]["scale"] == 1 and first["bands"]["vh"]["nodata"] == -32768
+    assert "gamma0 as linear power" in first["evidence"]
+    moved = with_local_paths(frozen, tmp_path / "new")
+    assert moved["items"][0]["quality"] is None and moved["items"][0]["bands"]["vv"]["href"].startswith(str(tmp_path))
+
+
+def test_elevation_is_the_same_in_every_year_and_needs_no_date(tmp_path):
+    catalog = make_catalog(tmp_path, [make_dem(), make_dem("Copernicus_DSM_COG_10_N26_00_E117_00_DEM", date=None)])
+    frozen = find(catalog, COPERNICUS_DEM, years=(2019, 2024))
+    assert frozen["query"]["static"] and frozen["query"]["years"] == [2019, 2024]
+    assert [(item["year"], item["datetime"]) for item in frozen["items"]] == [(None, None), (None, "2021-04-22T03:00:00Z")]
+    for year in (2019, 2024):
+        assert len(items_touching(frozen, year, STUDY)) == 2
+    assert frozen["items"][1]["bands"]["elevation"]["nodata"] is None
+
+
+def test_elevation_of_an_api_is_asked_for_without_a_date():
+    with stac_api([make_dem(), make_dem("Copernicus_DSM_COG_10_N28_00_E117_00_DEM", box=ELSEWHERE)]) as address:
+        assert ids(find(address, COPERNICUS_DEM)) == ["Copernicus_DSM_COG_10_N27_00_E117_00_DEM"]
+
+
+def test_no_elevation_in_the_area_is_told(tmp_path):
+    with pytest.raises(ValueError, match="no scene touches the study area"):
+        find(make_catalog(tmp_path, [make_dem(box=ELSEWHERE)]), COPERNICUS_DEM)
+
+
+# ---------------------------------------------------------------- one acquisition counts once
+
+
+def processed(baseline, made, sensed="20190701T024549", tile="T50RKQ", **options):
+    name = f"S2B_MSIL2A_{sensed}_N{baseline.replace('.', '')}_R132_{tile}_{made}"
+    return make_item(name, f"{sensed[:4]}-{sensed[4:6]}-{sensed[6:8]}", **{"s2:processing_baseline": baseline}, **options)
+
+
+def test_of_two_processings_of_one_acquisition_the_newest_baseline_is_used(tmp_path):
+    old, new = processed("02.12", "20201007T214652"), processed("05.00", "20230612T214223")
+    frozen = find(make_catalog(tmp_path, [new, old]))
+    assert ids(frozen) == [new["id"]]
+    (left,) = frozen["left_out"]
+    assert left["id"] == old["id"] and left["year"] == 2019
+    assert left["reason"] == (
+        f"another processing (baseline 02.12, processed 20201007) of what {new['id']} (baseline 05.00, processed 20230612) "
+        "shows: the newer one is used"
+    )
+
+
+def test_of_two_processings_with_one_baseline_the_later_is_used(tmp_path):
+    first, second = processed("02.12", "20200826T094900"), processed("02.12", "20201027T073925")
+    assert ids(find(make_catalog(tmp_path, [first, second]))) == [second["id"]]
+
+
+def test_an_older_processing_is_used_where_the_newer_cannot_be(tmp_path):
+    old, new = processed("02.12", "20201007T214652"), processed("05.00", "20230612T214223")
+    del new["assets"]["scl"]
+    assert ids(find(make_catalog(tmp_path, [old, new]))) == [old["id"]]
+
+
+def test_the_two_halves_of_a_granule_are_both_used(tmp_path):
+    west = processed("05.10", "20230612T214223", box=(116.9, 27.0, 117.06, 27.3))
+    east = processed("05.10", "20230612T220001", box=(117.04, 27.0, 117.2, 27.3))
+    assert len(ids(find(make_catalog(tmp_path, [west, east])))) == 2
+
+
+def test_neighbouring_tiles_of_one_pass_are_both_kept_and_share_their_overpass(tmp_path):
+    items = [processed("05.10", "20230612T214223", tile=tile) for tile in ("T50RKQ", "T51RTK")]
+    frozen = find(make_catalog(tmp_path, items))
+    assert [item["tile"] for item in frozen["items"]] == ["MGRS-50RKQ", "MGRS-51RTK"]
+    assert {item["overpass"] for item in frozen["items"]} == {"sentinel-2a 2019-07-01 R132"}
+
+
+def test_another_orbit_of_the_same_day_is_another_acquisition(tmp_path):
+    first, later = processed("05.10", "20230612T214223"), processed("05.10", "20230612T220000", "20190701T042549")
+    later["properties"]["datetime"] = "2019-07-01T04:40:00Z"  # an orbit later
+    assert len(ids(find(make_catalog(tmp_path, [first, later])))) == 2
+
+
+def test_real_time_landsat_gives_way_to_its_final_processing(tmp_path):
+    names = ["LC08_L2SP_121041_20190701_20190702_02_RT", "LC08_L2SP_121041_20190701_20200827_02_T1"]
+    items = [make_item(name, collection="landsat-c2-l2") for name in names]
+    assert ids(find(make_catalog(tmp_path, items), LANDSAT)) == [names[1]]
+
+
+@pytest.mark.skipif(not ITEMS.is_dir(), reason="data set stac-items is absent")
+def test_thirteen_dates_of_one_real_tile_are_thirteen_acquisitions(tmp_path):
+    files = sorted((ITEMS / "planetary-computer/sentinel-2-l2a").glob("*_T35MNM_*.json"))
+    items = [json.loads(file.read_text()) | {"links": []} for file in files]
+    frozen = find(
+        make_catalog(tmp_path, items), years=(2020,), bounds=(540_000, 9_130_000, 560_000, 9_150_000), crs="EPSG:32735"
+    )
+    assert len(files) == 13 and len(frozen["items"]) == 13 and not frozen["left_out"]
+    assert {item["crs"] for item in frozen["items"]} == {"EPSG:32735"}
+
+
+# ---------------------------------------------------------------- radiometry settled by pixels
+
+
+def make_doubtful(name="S2A_50RKQ_20190701_0_L2A", **changes):
+    """An item of Earth Search's sentinel-2-l2a whose metadata say an offset that its files may not have."""
+    item = make_item(name, **{"earthsearch:boa_offset_applied": False} | changes)
+    for key in ("red", "nir08", "scl"):
+        item["assets"][key]["href"] = f"https://sentinel-cogs.s3.example/{name}/{key}.tif"
+    return item
+
+
+def sample(red, nir, n=500):
+    return lambda scene, sensor: Sample({"red": np.full(n, red), "nir": np.full(n, nir)}, "the study area")
+
+
+@pytest.mark.parametrize(("red", "nir", "offset"), [(350, 3200, 0.0), (1350, 4200, -0.1)])
+def test_doubtful_metadata_are_settled_by_pixels_once_and_for_all_bands(tmp_path, red, nir, offset):
+    catalog = make_catalog(tmp_path, [make_doubtful()])
+    (item,) = find(catalog, look=sample(red, nir))["items"]
+    assert {band["offset"] for band in item["bands"].values()} == {offset}
+    assert "500 pixels of clear vegetation" in item["evidence"] and "without boa_offset_applied" in item["evidence"]
+
+
+def test_doubtful_metadata_without_pixels_to_settle_them_are_left_out(tmp_path):
+    catalog = make_catalog(tmp_path, [make_item("a"), make_doubtful()])
+    assert "the offset is uncertain" in find(catalog)["left_out"][0]["reason"]
+    reason = find(catalog, look=sample(350, 3200, n=12))["left_out"][0]["reason"]
+    assert "the offset is uncertain" in reason and "12 pixels of clear vegetation" in reason
+
+
+def test_scenes_whose_metadata_agree_are_not_looked_at_unless_asked(tmp_path):
+    def never(scene, sensor):
+        raise AssertionError("looked at pixels")
+
+    catalog = make_catalog(tmp_path, [make_item("a")])
+    assert ids(find(catalog, look=never)) == ["a"]
+    with pytest.raises(AssertionError, match="looked at pixels"):
+        find(catalog, look=never, check_radiometry=True)
+
+
+def test_a_check_of_every_scene_leaves_out_what_contradicts_its_metadata(tmp_path):
+    catalog = make_catalog(tmp_path, [make_item("a"), make_item("b", "2019-07-11")])
+
+    def look(scene, sensor):
+        if scene["id"] == "b":  # shifted already, though its baseline says otherwise
+            return sample(350, 3200)(scene, sensor)
+        return sample(1350, 4200)(scene, sensor)
+
+    frozen = find(catalog, look=look, check_radiometry=True)
+    assert ids(frozen) == ["a"] and "checked on 500 pixels" in frozen["items"][0]["evidence"]
+    assert "pixels contradict its metadata" in frozen["left_out"][0]["reason"]
+
+
+def test_a_check_that_cannot_read_the_pixels_keeps_the_scene_and_says_so(tmp_path, caplog):
+    def look(scene, sensor):
+        raise ValueError("its pixels cannot be looked at: 403")
+
+    (item,) = find(make_catalog(tmp_path, [make_item("a")]), look=look, check_radiometry=True)["items"]
+    assert item["evidence"].endswith("its pixels cannot be looked at: 403") and "403" in caplog.text
+
+
+# ---------------------------------------------------------------- around the globe
+
+
+def across(name, west, east, south, north, *, split):
+    """An item over the antimeridian, drawn in two parts as GeoJSON asks, or in one ring that jumps from 179 to -179."""
+    item = make_item(name, box=(west, south, 180, north))
+    if split:
+        rings = [[(west, south), (180, south), (180, north), (west, north), (west, south)]]
+        rings += [[(-180, south), (east, south), (east, north), (-180, north), (-180, south)]]
+        item["geometry"] = {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
+    else:
+        ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+        item["geometry"] = {"type": "Polygon", "coordinates": [ring]}
+    item["bbox"] = [west, south, east, north]
+    return item
+
+
+@pytest.mark.parametrize("split", [True, False], ids=["two_parts", "one_ring"])
+def test_a_study_across_the_antimeridian_finds_scenes_on_both_sides_and_over_it(tmp_path, split):
+    # UTM 1 north: 180 degrees is at easting 364 600 at 66 N; the study reaches 40 km to either side
+    study = {"bounds": (325_000, 7_320_000, 405_000, 7_340_000), "crs": "EPSG:32601"}
+    items = [
+        across("over", 179.2, -179.4, 65.5, 66.5, split=split),
+        make_item("west", box=(178.0, 65.5, 179.5, 66.5)),
+        make_item("east", box=(-179.5, 65.5, -178.0, 66.5)),
+        make_item("greenwich", box=(-1.0, 65.5, 1.0, 66.5)),
+        make_item("short", box=(176.0, 65.5, 178.5, 66.5)),
+    ]
+    static = find(make_catalog(tmp_path, items), **study)
+    assert ids(static) == ["east", "over", "west"] and static["left_out"] == []
+    over = static["items"][1]
+    assert over["bbox"] == [179.2, 65.5, -179.4, 66.5]
+    assert over["bounds"][0] < 364_600 < over["bounds"][2] and over["bounds"][2] - over["bounds"][0] < 80_000
+    with stac_api(items) as address:
+        assert ids(find(address, **study)) == ["east", "over", "west"]
+
+
+def test_a_polar_study_finds_the_scenes_around_the_pole(tmp_path):
+    study = {"bounds": (-200_000, -200_000, 200_000, 200_000), "crs": "EPSG:3031"}
+    items = [make_item(f"lon{lon}", box=(lon, -90.0, lon + 30, -88.9)) for lon in range(-180, 180, 60)]
+    items.append(make_item("north", box=(0.0, -80.0, 10.0, -75.0)))
+    frozen = find(make_catalog(tmp_path, items), **study)
+    assert len(ids(frozen)) == 6 and "north" not in ids(frozen)
+    for item in frozen["items"]:  # 1.1 degrees from the pole is 118 to 124 km in this projection
+        assert max(map(abs, item["bounds"])) < 130_000
+
+
+@pytest.mark.skipif(not ITEMS.is_dir(), reason="data set stac-items is absent")
+@pytest.mark.parametrize(
+    ("file", "centre", "crs"),
+    [
+        ("stactools-generated/no-collection/S2A_MSIL2A_20230821T221941_N0509_R029_T01KAB_20230822T021825", (150, 8150), 32701),
+        ("stactools-generated/no-collection/S2A_T60CWS_20240109T203651_L2A", (550, 1150), 32760),
+        ("usgs-landsatlook/landsat-c2l2-sr/LT05_L2SR_087017_20090621_20200827_02_T2_SR", (480, 6820), 32601),
+    ],
+    ids=["T01KAB", "T60CWS", "landsat_087017"],
+)
+def test_real_scenes_over_the_antimeridian_lie_where_their_zone_puts_them(file, centre, crs):
+    item = json.loads((ITEMS / f"{file}.json").read_text())
+    x, y = (1000.0 * value for value in centre)
+    area = Area((x - 1000, y - 1000, x + 1000, y + 1000), f"EPSG:{crs}")
+    footprint = footprint_of(item)
+    assert footprint.intersects(area.lonlat)
+    west, south, east, north = bounds_in(footprint, f"EPSG:{crs}")
+    assert west < x < east and south < y < north
+    assert max(east - west, north - south) < 260_000  # a Landsat scene is 185 km across, turned by its orbit
+
+
+def test_a_footprint_of_the_whole_world_is_the_whole_world():
+    world = make_item(box=(-180.0, -60.0, 180.0, 80.0))
+    assert footprint_of(world).bounds == (-180, -60, 180, 80)
+    assert footprint_of(world | {"geometry": None}).area == pytest.approx(360 * 140)
+
+
+def test_a_bbox_across_the_antimeridian_stands_in_for_a_missing_geometry():
+    item = make_item() | {"geometry": None, "bbox": [178.0, -17.0, -179.0, -16.0]}
+    assert footprint_of(item).area == pytest.approx(3.0)
+    assert bbox_of(footprint_of(item)) == (178.0, -17.0, -179.0, -16.0)
+
+
+# ---------------------------------------------------------------- frozen once
+
+
+def test_the_query_says_whom_it_asked_what_and_when(tmp_path):
+    query = find(make_catalog(tmp_path, [make_item("a")]), today=dt.date(2025, 3, 4))["query"]
+    assert query["searched"] == {"2019": "2025-03-04"} and query["provider"] is None
+    assert query["season"] == ["06-01", "09-30"] and query["years"] == [2019] and query["static"] is False
+
+
+def test_a_year_that_a_study_adds_leaves_the_others_as_they_were(tmp_path):
+    before = [make_item("a", "2019-07-01"), make_item("cloudy", "2019-07-02", 95)]
+    with stac_api(before) as address:
+        first = find(address, today=dt.date(2025, 1, 1))
+    after = [make_item("a2", "2019-07-01"), make_item("b", "2020-07-01")]
+    with stac_api(after) as other:
+        first["query"]["catalog"] = other  # the same catalogue, which answers differently by now
+        second = find(other, years=(2019, 2020), earlier=first, today=dt.date(2026, 1, 1))
+    assert ids(second) == ["a", "b"]
+    assert second["query"]["searched"] == {"2019": "2025-01-01", "2020": "2026-01-01"}
+    assert [entry["id"] for entry in second["left_out"]] == ["cloudy"]
+    assert items_touching(second, 2019, STUDY) == items_touching(first, 2019, STUDY)
+
+
+@pytest.mark.parametrize("change", [{"max_cloud_percent": 50}, {"season": ("05-01", "09-30")}, {"check_radiometry": True}])
+def test_another_question_is_asked_anew_for_every_year(tmp_path, change):
+    catalog = make_catalog(tmp_path, [make_item("a")])
+    first = find(catalog)
+    first["items"][0]["id"] = "kept"
+    assert ids(find(catalog, earlier=first)) == ["kept"]
+    assert ids(find(catalog, earlier=first, **change)) == ["a"]
+
+
+def test_a_year_that_a_study_drops_is_dropped(tmp_path):
+    catalog = make_catalog(tmp_path, [make_item("a"), make_item("b", "2020-07-01")])
+    both = find(catalog, years=(2019, 2020))
+    assert ids(find(catalog, years=(2020,), earlier=both)) == ["b"]
+
+
+def test_a_run_from_frozen_scenes_asks_nobody(tmp_path, monkeypatch):
+    """A composite of frozen local scenes, with every socket forbidden and the catalogue gone."""
+    from test_radiometry import make_cogs
+
+    from pipeline import store
+    from pipeline.grid import Grid
+    from pipeline.steps.composite import composite
+
+    make_cogs(tmp_path / "cogs")
+    item = make_item("a", **{"s2:processing_baseline": "02.12"})
+    for key, name in {"red": "red", "nir08": "nir", "scl": "scl"}.items():
+        item["assets"][key]["href"] = f"../cogs/{name}.tif"
+    catalog = make_catalog(tmp_path, [item])
+    grid = Grid.covering(STUDY, crs=CRS, resolution_m=1000, chunk_px=10, block_chunks=1)
+    scenes = tmp_path / "scenes.json"
+    store.write_json(scenes, find(catalog, relative_to=tmp_path))
+    (tmp_path / "catalog.json").unlink()
+
+    def forbidden(*_, **__):
+        raise AssertionError("a run from frozen scenes opened a socket")
+
+    monkeypatch.setattr(socket, "socket", forbidden)
+    monkeypatch.setattr(socket, "create_connection", forbidden)
+    composite(
+        scenes=scenes, raster=tmp_path / "out.tif", sensor="sentinel-2-l2a", year=2019, block=grid.blocks()[0],
+        grid=grid.settings(), settings={"reducer": "median", "min_clear_count": 1, "on_scene_error": "fail"}, roles=["red"],
+    )  # fmt: skip
+    assert (tmp_path / "out.tif").exists()
+
+
 # ---------------------------------------------------------------- what a user is told
 
 
@@ -244,8 +585,8 @@ def test_a_year_of_refused_scenes_only_is_told_the_reason(tmp_path):
 
 
 @contextmanager
-def stac_api(items, page=2):
-    """A small STAC API on loopback: landing page, collections, search by bbox, time and collection, paged."""
+def stac_api(items, page=2, verbs=("GET", "POST")):
+    """A small STAC API on loopback: landing page, collections, search by bbox, time and collection, paged; no more."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
@@ -262,10 +603,21 @@ def stac_api(items, page=2):
         def do_GET(self):
             address = f"http://127.0.0.1:{self.server.server_port}"
             names = sorted({item["collection"] for item in items})
-            if urlparse(self.path).path == "/collections":
+            asked = urlparse(self.path)
+            if asked.path == "/collections":
                 return self.answer({"collections": [make_collection(name) for name in names], "links": []})
+            if asked.path == "/search":
+                given = {key: values[0] for key, values in parse_qs(asked.query).items()}
+                query = given | {"collections": given["collections"].split(",")}
+                query["bbox"] = [float(value) for value in given["bbox"].split(",")]
+                answer, start = found(query)
+                if start is not None:
+                    more = "&".join(f"{key}={value}" for key, value in (given | {"token": start}).items())
+                    answer["links"] = [{"rel": "next", "href": f"{address}/search?{more}", "method": "GET"}]
+                return self.answer(answer)
             geojson = "application/geo+json"
             core = "https://api.stacspec.org/v1.0.0/"
+            search = [{"rel": "search", "href": address + "/search", "type": geojson, "method": verb} for verb in verbs]
             self.answer(
                 {
                     "type": "Catalog",
@@ -277,32 +629,43 @@ def stac_api(items, page=2):
                         {"rel": "self", "href": address},
                         {"rel": "root", "href": address},
                         {"rel": "data", "href": address + "/collections"},
-                        {"rel": "search", "href": address + "/search", "method": "POST", "type": geojson},
+                        *search,
                     ],
                 }
             )
 
         def do_POST(self):
+            if "POST" not in verbs:
+                return self.send_error(405)
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            first, last = query["datetime"].split("/")
-            west, south, east, north = query["bbox"]
-            found = [
-                item
-                for item in items
-                if item["collection"] in query["collections"]
-                and first <= item["properties"]["datetime"] <= last
-                and item["bbox"][0] <= east
-                and item["bbox"][2] >= west
-                and item["bbox"][1] <= north
-                and item["bbox"][3] >= south
-            ]
-            start = int(query.get("token", 0))
-            answer = {"type": "FeatureCollection", "features": found[start : start + page], "links": []}
-            if start + page < len(found):
+            answer, start = found(query)
+            if start is not None:
                 address = f"http://127.0.0.1:{self.server.server_port}/search"
-                body = query | {"token": str(start + page)}
+                body = query | {"token": str(start)}
                 answer["links"] = [{"rel": "next", "href": address, "method": "POST", "body": body}]
             self.answer(answer)
+
+    def found(query):
+        """A page of what is asked for, and where the next one starts."""
+        first, last = query["datetime"].split("/") if query.get("datetime") else ("", "9")
+        west, south, east, north = query["bbox"]
+        assert west <= east, "this API knows no boxes across the antimeridian"
+        touching = [
+            item
+            for item in items
+            if item["collection"] in query["collections"]
+            and first <= (item["properties"]["datetime"] or "") <= last
+            and any(w <= east and e >= west for w, e in sides(item["bbox"]))
+            and item["bbox"][1] <= north
+            and item["bbox"][3] >= south
+        ]
+        start = int(query.get("token", 0))
+        more = start + page if start + page < len(touching) else None
+        return {"type": "FeatureCollection", "features": touching[start : start + page], "links": []}, more
+
+    def sides(box):
+        west, _, east, _ = box
+        return [(west, east)] if west <= east else [(west, 180), (-180, east)]
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -329,6 +692,12 @@ def test_an_api_finds_what_the_static_catalogue_finds(tmp_path):
     assert [[item[key] for key in keep] for item in live["items"]] == [
         [item[key] for key in keep] for item in static["items"]
     ]
+
+
+def test_an_api_that_answers_get_alone_is_read_page_by_page(tmp_path):
+    items = [make_item(f"s{day}", f"2019-07-{day}") for day in (11, 13, 15, 17, 19)]
+    with stac_api(items, verbs=("GET",)) as address:
+        assert ids(find(address)) == ["s11", "s13", "s15", "s17", "s19"]
 
 
 def test_an_api_without_the_collection_or_the_area_says_what_it_has():
@@ -366,7 +735,45 @@ def test_a_web_page_in_place_of_an_api_is_one_sentence():
 def test_known_endpoints_name_known_sensors():
     for name, endpoint in endpoints().items():
         assert set(endpoint["collections"]) <= set(SENSORS), name
-        assert set(endpoint["access"]) == set(endpoint["collections"]), name
-        assert endpoint["url"].startswith("https://") and endpoint["licence"] and endpoint["citation"]
+        for part in ("access", "licence", "citation"):
+            assert set(endpoint[part]) == set(endpoint["collections"]), (name, part)
+        assert set(endpoint["access"].values()) <= {"open", "signed", "requester-pays", "keys", "login"}
+        assert endpoint["url"].startswith("https://") and endpoint["title"]
+        assert all(isinstance(value, str) for value in endpoint["environment"].values()), "GDAL options are text"
+        assert not set(endpoint.get("refused", {})) & set(endpoint["collections"])
     with pytest.raises(ValueError, match="usgs offers no sentinel-2-l2a; it offers landsat-c2-l2"):
         find("usgs")
+    with pytest.raises(ValueError, match="cdse offers no sentinel-1-rtc; it offers sentinel-2-l2a: cdse has Sentinel-1 as GRD"):
+        find("cdse", SENTINEL1)
+
+
+def test_no_endpoint_holds_a_secret():
+    for endpoint in endpoints().values():
+        assert not {name for name in endpoint["environment"] if "KEY" in name or "SECRET" in name or "TOKEN" in name}
+
+
+def test_every_known_endpoint_and_credential_is_documented():
+    guide = (Path(__file__).parents[2] / "docs/how-to/catalogues.md").read_text(encoding="utf-8")
+    for name, endpoint in endpoints().items():
+        assert f"`{name}`" in guide
+        assert all(option in guide for option in endpoint["environment"]), name
+
+
+def test_gdal_options_come_with_the_name_or_the_address_of_a_catalogue():
+    assert environment_of("usgs")["AWS_REQUEST_PAYER"] == "requester"
+    assert environment_of("https://stac.dataspace.copernicus.eu/v1/")["AWS_VIRTUAL_HOSTING"] == "FALSE"
+    assert environment_of("https://stac.example/v1") == {}
+
+
+def test_usgs_files_are_read_from_the_bucket_that_needs_no_web_login(tmp_path, monkeypatch):
+    item = make_item("LC08_L2SP_121041_20190701_02_T1", collection="landsat-c2l2-sr")
+    for key, asset in item["assets"].items():
+        asset["alternate"] = {"s3": {"href": f"s3://usgs-landsat/{key}.TIF"}}
+        asset["href"] = f"https://landsatlook.example/{key}.TIF"
+    with stac_api([item]) as address:
+        known = endpoints() | {"usgs": endpoints()["usgs"] | {"url": address}}
+        monkeypatch.setattr("catalogs.search.endpoints", lambda: known)
+        frozen = find("usgs", LANDSAT)
+    assert frozen["query"]["provider"] == "usgs"
+    assert frozen["items"][0]["bands"]["red"]["href"] == "s3://usgs-landsat/red.TIF"
+    assert frozen["items"][0]["quality"]["href"] == "s3://usgs-landsat/qa_pixel.TIF"

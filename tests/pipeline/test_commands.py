@@ -69,9 +69,10 @@ def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
         ({"model.predictors": {"lidar": ["zmaen"]}}, r"'zmaen' is not a predictor of this study; did you mean zmean\?"),
         ({"model.regressor": "lineal"}, r"model.regressor: 'lineal' is not .*linear"),
         ({"sensors": {"sentinel-2": {"catalog": "plots.csv"}}}, r"'sentinel-2'.*sentinel-2-l2a"),
+        ({"sensors": {"sentinel-1-rtc": {"catalog": "plots.csv"}}}, "sentinel-1-rtc: composites are made of optical sensors"),
         ({"area.resolutoin_m": 5}, r"area.resolutoin_m is not a setting; did you mean area.resolution_m\?"),
     ],
-    ids=["predictor", "regressor", "sensor", "key"],
+    ids=["predictor", "regressor", "sensor", "radar", "key"],
 )
 def test_check_answers_a_wrong_name_with_the_nearest_right_one(tmp_path, capsys, changes, sentence):
     assert main(["check", write_study(tmp_path, changes)]) == 1
