@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from catalogs.remote import plain_id
 from catalogs.sensors import Sensor, asset_key, declared, radiometry
 
 log = logging.getLogger(__name__)
@@ -405,6 +406,7 @@ class _Found:
 
     def sort_in(self, item: dict[str, Any], sensor: Sensor, asked: _Asked, relative_to: str | Path | None) -> None:
         """Keep an item, or note why not; what lies elsewhere or in another season is passed over."""
+        item = {**item, "id": plain_id(item.get("id"))}
         footprint, moment = _footprint(item), _moment(item)
         if footprint is None or moment is None:
             lacks = "footprint" if footprint is None else "datetime"

@@ -47,7 +47,8 @@ class Client:
 
     def __init__(self, source: Source) -> None:
         self.source, self.patience = source, source.patience
-        self._http = Connections(source.trusted_hosts | s3_hosts(environment_of(source.provider)))
+        self._http = Connections(source.trusted_hosts)
+        self._stores = Connections(s3_hosts(environment_of(source.provider)))
         self._hosts: dict[str, _Host] = {}
         self._signer = signer_of(source)
 
@@ -98,11 +99,11 @@ class Client:
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity", "User-Agent": AGENT}
         patience = self.patience
         timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.silence_s)
-        url = signed
+        url, connections = signed, self._stores if href.startswith("s3://") else self._http
         for _ in range(REDIRECTS + 1):
             response = None
             try:
-                response = self._http.pool_for(url).urlopen(
+                response = connections.pool_for(url).urlopen(
                     "GET", url, headers=headers, redirect=False, retries=False, preload_content=False, timeout=timeout,
                     assert_same_host=False,
                 )  # fmt: skip
@@ -115,7 +116,7 @@ class Client:
             finally:
                 if response is not None:
                     response.close() if response.status != 206 else response.release_conn()
-            url = self._onward(name, url, target)
+            url, connections = self._onward(name, url, target), self._http
         raise RemoteError(f"{name} cannot be read: redirected more than {REDIRECTS} times")
 
     def _onward(self, name: str, url: str, target: str) -> str:

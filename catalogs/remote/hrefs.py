@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -136,12 +137,16 @@ def environment_of(provider: str | None) -> dict[str, str]:
 
 
 def plain_id(name: Any) -> str:
-    """An item's id as it may stand in a log, a page or a file name: at most 200 letters, digits, `.`, `-`, `+` and `_`.
+    """An item's id as it may stand in a log, a page or a file name: letters, digits, `.`, `-`, `+` and `_`, at most 200.
 
-    Whatever else a catalogue writes becomes `_`; no name begins with a point.
+    An id of such letters stays as it is; of another, whatever else it holds becomes `_`, and a digest of all of it is added,
+    so that different ids stay different. No name begins with a point.
     """
-    text = re.sub(r"[^A-Za-z0-9._+-]", "_", str(name))[:200]
-    return re.sub(r"^\.+", "_", text) or "_"
+    text = str(name)
+    plain = re.sub(r"^\.+", "_", re.sub(r"[^A-Za-z0-9._+-]", "_", text)) or "_"
+    if plain == text and len(text) <= 200:
+        return text
+    return f"{plain[:190]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def shown(href: str) -> str:

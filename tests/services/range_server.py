@@ -33,10 +33,11 @@ KINDS = ("status", "reset", "short", "fewer", "wrong_range", "whole", "stall", "
 class Fault:
     """Something that goes wrong with requests for `path` (a pattern); which of them, `first`, `after` or `probability` say.
 
-    kind : `status` (answers `status`), `reset` (connection reset after half of the body), `short` (closed after half of
-        it), `fewer` (a shorter body than asked, consistently announced), `wrong_range` (bytes of another place, announced
-        as such), `whole` (200 and the whole file), `stall` (half of the body, then `seconds` of silence), `html` (200 and a
-        web page), `truncated` (the file ends at half of its size), `changed` (another ETag), `redirect` (to `location`)
+    kind : `status` (answers `status` with `headers`), `reset` (connection reset after half of the body), `short` (closed
+        after half of it), `fewer` (a shorter body than asked, consistently announced), `wrong_range` (bytes of another
+        place, announced as such), `whole` (200 and the whole file), `stall` (half of the body, then `seconds` of silence),
+        `html` (200 and a web page), `truncated` (the file ends at half of its size), `changed` (another ETag), `redirect`
+        (to `location`)
     first : only the first so many requests of a path; None: every one
     after : not before so many requests of a path
     probability : of each request that remains, drawn from `seed`, the path and its number, so that runs agree
@@ -49,7 +50,7 @@ class Fault:
     probability: float = 1.0
     seed: int = 0
     status: int = 503
-    retry_after: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     seconds: float = 60.0
     location: str = ""
 
@@ -252,7 +253,7 @@ class RangeServer:
         if self.tokens is not None and path.startswith("/token/") and fault is None:
             return say(200, json.dumps(self.tokens.give()).encode(), Content_Type="application/json")
         if fault and fault.kind == "status":
-            return say(fault.status, b"no", **({"Retry_After": fault.retry_after} if fault.retry_after else {}))
+            return say(fault.status, b"no", **dict(fault.headers))
         if fault and fault.kind == "html":
             return say(200, HTML, Content_Type="text/html; charset=utf-8")
         if fault and fault.kind == "redirect":
