@@ -263,24 +263,24 @@ class RangeServer:
         file = (self.folder / path.lstrip("/")).resolve()
         if not file.is_relative_to(self.folder.resolve()) or not file.is_file():
             return say(404, b"no such file")
-        content = file.read_bytes()
+        size = file.stat().st_size
         if fault and fault.kind == "truncated":
-            content = content[: len(content) // 2]
+            size //= 2
         tag = f'"{file.stat().st_mtime_ns:x}{"x" if fault and fault.kind == "changed" else ""}"'
         about = {"Content_Type": "image/tiff", "ETag": tag, "Accept_Ranges": "bytes"}
         if start is None or (fault and fault.kind == "whole"):
-            return say(200, content, **about)
-        end = min(len(content) if stop is None else stop, len(content))
-        if start >= len(content):
-            return say(416, **about, Content_Range=f"bytes */{len(content)}")
+            return say(200, _part(file, 0, size), **about)
+        end = min(size if stop is None else stop, size)
+        if start >= size:
+            return say(416, **about, Content_Range=f"bytes */{size}")
         if fault and fault.kind == "wrong_range":
-            start_, end_ = (start + 7, end + 7) if end + 7 <= len(content) else (max(start - 7, 0), max(end - 7, 1))
+            start_, end_ = (start + 7, end + 7) if end + 7 <= size else (max(start - 7, 0), max(end - 7, 1))
         elif fault and fault.kind == "fewer":
             start_, end_ = start, start + max((end - start) // 2, 1)
         else:
             start_, end_ = start, end
-        body = content[start_:end_]
-        about["Content_Range"] = f"bytes {start_}-{end_ - 1}/{len(content)}"
+        body = _part(file, start_, end_)
+        about["Content_Range"] = f"bytes {start_}-{end_ - 1}/{size}"
         if fault and fault.kind in ("reset", "short", "stall"):
             note(206)
             connection.sendall(_head(206, len(body), about) + body[: len(body) // 2])
@@ -291,6 +291,12 @@ class RangeServer:
                 _reset(connection)
             return False
         return say(206, body, **about)
+
+
+def _part(file: Path, start: int, stop: int) -> bytes:
+    with open(file, "rb") as content:
+        content.seek(start)
+        return content.read(stop - start)
 
 
 def _read_request(stream) -> tuple[str, str, dict[str, str]] | None:
