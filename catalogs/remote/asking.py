@@ -109,7 +109,7 @@ class Client:
                 )  # fmt: skip
                 onward = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
                 if onward is None or self._signer.explains(href, response):
-                    return self._proven(name, href, response, start, stop)
+                    return self._proven(name, href, signed, response, start, stop)
                 target = urljoin(url, onward)
             except (HTTPError, OSError) as error:
                 raise Passing(words(error, patience), down=True) from None
@@ -125,7 +125,7 @@ class Client:
             raise Refused(f"{name} leads to {shown(target)}, which is not followed")
         return checked(target, self.source)
 
-    def _proven(self, name: str, href: str, response: Any, start: int, stop: int) -> Reply:
+    def _proven(self, name: str, href: str, signed: str, response: Any, start: int, stop: int) -> Reply:
         """The body of an answer that is what was asked for."""
         status, headers = response.status, response.headers
         if status == 206:
@@ -148,7 +148,7 @@ class Client:
             page = kind == "text/html"
             what = "it is a web page, perhaps a login or an error" if page else "the server gives no part of a file"
             raise Passing(what, tries=4)
-        self._signer.refused(href, response)
+        self._signer.refused(href, signed, response)
         why = {401: "it wants a login", 403: "access is denied", 404: "it is not there", 410: "it is not there any more"}
         raise RemoteError(f"{name} cannot be read: {why.get(status, 'the server refuses')} ({status}){self._signer.hint(status)}")
 

@@ -23,8 +23,8 @@ class Unsigned:
         """The address that is asked: signed just before, and never kept or told."""
         return href
 
-    def refused(self, href: str, response: Any) -> None:
-        """What a refusal teaches: Passing where another signature may help."""
+    def refused(self, href: str, signed: str, response: Any) -> None:
+        """What a refusal of a signed address teaches: Passing where another signature may help."""
 
     def explains(self, href: str, response: Any) -> bool:
         """Whether a redirect is to be answered by signing otherwise."""
@@ -66,7 +66,7 @@ class _S3(Unsigned):
     def _setting(self, name: str) -> str:
         return self.environment.get(name) or os.environ.get(name, "")
 
-    def refused(self, href: str, response: Any) -> None:
+    def refused(self, href: str, signed: str, response: Any) -> None:
         if self.explains(href, response):
             self.regions[urlsplit(href).netloc] = response.headers["x-amz-bucket-region"]
             raise Passing("its bucket lies in another region", tries=3)
@@ -177,25 +177,22 @@ class _PlanetaryComputer(Unsigned):
     def __init__(self, source: Source) -> None:
         self.patience = source.patience
         self._lock = threading.Lock()
-        self._used: dict[str, str] = {}
 
     def signed(self, href: str) -> str:
         if not self._container(href) or {"sig", "se"} & set(re.findall(r"[?&](\w+)=", href)):
             return href
         with self._lock:
-            token = self._token(href)
-            self._used[href] = token.token
-        return token.sign(href).href
+            return self._token(href).sign(href).href
 
-    def refused(self, href: str, response: Any) -> None:
-        """A token that ended early is forgotten, once for all readers that used it."""
+    def refused(self, href: str, signed: str, response: Any) -> None:
+        """A token that ended early is forgotten; a newer one, which another reader has fetched meanwhile, is not."""
         if response.status != 403 or not self._container(href):
             return
         from planetary_computer.sas import TOKEN_CACHE
 
         with self._lock:
             held = TOKEN_CACHE.get(self._token_address(href))
-            if held is not None and held.token == self._used.get(href):
+            if held is not None and signed.endswith(held.token):
                 TOKEN_CACHE.pop(self._token_address(href), None)
         raise Passing("its signature has expired or is not accepted", tries=3)
 

@@ -88,6 +88,7 @@ PASSING = {
     "reset_in_mid_body": Fault("reset", first=2),
     "closed_in_mid_body": Fault("short", first=2),
     "fewer_bytes_than_asked": Fault("fewer", first=2),
+    "fewer_bytes_than_announced": Fault("lie", first=2),
     "another_range_than_asked": Fault("wrong_range", first=2),
     "the_whole_file": Fault("whole", first=2),
     "silence": Fault("stall", first=1, seconds=60),
@@ -171,6 +172,7 @@ LASTING = {
     "resets": (Fault("reset"), r"the connection broke \(after"),
     "short_bodies": (Fault("short"), r"the connection broke \(after"),
     "fewer_bytes": (Fault("fewer"), r"the server answers with another part than was asked for \(after 6 tries"),
+    "lies": (Fault("lie"), r"the server's answer is not as long as it says \(after 6 tries"),
     "wrong_range": (Fault("wrong_range"), r"the server answers with another part than was asked for \(after 6 tries"),
     "whole_files": (Fault("whole"), r"the server gives no part of a file \(after 4 tries"),
     "silence": (Fault("stall", seconds=60), r"the server fell silent for 0.25 s \(after"),
@@ -182,14 +184,14 @@ LASTING = {
 }
 
 
-@pytest.mark.parametrize("name", ["band.tif", "raw.tif"])
 @pytest.mark.parametrize(("fault", "words"), LASTING.values(), ids=LASTING)
-def test_what_lasts_ends_in_one_sentence_and_no_pixel(server, name, fault, words):
+def test_what_lasts_ends_in_one_sentence_and_no_pixel(server, fault, words):
+    name = "raw.tif"  # no checksum would tell
     server.faults = [Fault(**{**vars(fault), "after": 1})]
     began = time.monotonic()
     with pytest.raises(remote.RemoteError, match=rf"^{server.address}/{name} cannot be read: {words}"):
         read(server, name)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
 
 
 def test_a_truncated_file_is_named_as_such(packed, tmp_path):
@@ -380,19 +382,20 @@ def test_a_name_is_judged_by_what_it_resolves_to_when_it_is_connected(monkeypatc
     assert server.requests() == []
 
 
-def test_the_address_that_was_judged_is_the_one_connected_to(monkeypatch, server, truth):
-    asked = []
+def test_the_address_that_was_judged_is_the_one_connected_to(monkeypatch, server):
+    """A name that resolves to another address the second time it is asked for (nobody listens there)."""
+    real, asked = socket.getaddrinfo, []
 
-    def look_up(host, port, *_arguments, **_named):
-        asked.append(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    def look_up(host, port, *arguments, **named):
+        if host == "inside.example.org":
+            asked.append(host)
+            host = "127.0.0.1" if len(asked) == 1 else "127.0.0.9"
+        return real(host, port, *arguments, **named)
 
-    real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **n: (real if host == "127.0.0.1" else look_up)(host, *a, **n))
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     source = source_of(server, catalogue="https://example.org", private_hosts=("inside.example.org",))
-    with remote.open_raster(f"http://inside.example.org:{server.port}/band.tif", source) as raster:
-        np.testing.assert_array_equal(raster.read(1), truth)
-    assert asked == ["inside.example.org"] * len(asked) and 1 <= len(asked) <= IN_FLIGHT
+    remote.open_raster(f"http://inside.example.org:{server.port}/band.tif", source).close()
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -410,7 +413,8 @@ def test_public_addresses_are_told_from_others(text, expected):
 def test_redirects_are_followed_to_where_the_catalogue_might_point(server, truth, tmp_path):
     server.faults = [Fault("redirect", path="/moved.tif", location=f"{server.address}/band.tif")]
     np.testing.assert_array_equal(read(server, "moved.tif"), truth)
-    for location in ("http://127.0.0.2:80/a.tif", "http://169.254.169.254/", "file:///etc/passwd", "ftp://example.org/a.tif"):
+    named = f"http://user:word@127.0.0.1:{server.port}/band.tif"
+    for location in (named, "http://127.0.0.2:80/a.tif", "http://169.254.169.254/", "file:///etc/passwd", "ftp://example.org/a.tif"):
         server.faults = [Fault("redirect", path="/moved.tif", location=location)]
         with pytest.raises(remote.Refused):
             read(server, "moved.tif")
@@ -503,6 +507,23 @@ def test_a_token_that_ended_early_is_renewed_in_mid_read(planetary, truth):
         planetary.tokens.revoke()
         np.testing.assert_array_equal(remote.read_window(raster, Window(TILE, 0, TILE, SIDE)), truth[:, TILE : 2 * TILE])
     assert planetary.tokens.given == 2  # four ranges were refused, one new token served them all
+
+
+def test_a_late_refusal_of_an_old_token_does_not_end_the_new_one(planetary):
+    from catalogs.remote.connections import Passing
+    from catalogs.remote.signing import signer_of
+
+    class Denied:
+        status = 403
+
+    signer = signer_of(remote.Source("https://example.org", "planetary-computer"))
+    href = f"http://planted.blob.core.windows.net:{planetary.port}/sentinel2/raw.tif"
+    old = signer.signed(href)
+    for _ in range(3):  # three readers had asked with it
+        with pytest.raises(Passing):
+            signer.refused(href, old, Denied)
+        new = signer.signed(href)
+    assert new != old and planetary.tokens.given == 2
 
 
 def test_a_giver_of_tokens_that_fails_for_a_while_is_asked_again(planetary, truth):

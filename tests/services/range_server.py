@@ -26,18 +26,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 HTML = b"<!DOCTYPE html><html><body>Please sign in to continue</body></html>"
 REASONS = {200: "OK", 206: "Partial Content", 302: "Found", 403: "Forbidden", 404: "Not Found", 416: "Range Not Satisfiable",
            429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
-KINDS = ("status", "reset", "short", "fewer", "wrong_range", "whole", "stall", "html", "truncated", "changed", "redirect")
+KINDS = ("status", "reset", "short", "fewer", "lie", "wrong_range", "whole", "stall", "html", "truncated", "changed", "redirect")
 
 
 @dataclass(frozen=True)
 class Fault:
     """Something that goes wrong with requests for `path` (a pattern); which of them, `first`, `after` or `probability` say.
 
-    kind : `status` (answers `status` with `headers`), `reset` (connection reset after half of the body), `short` (closed
-        after half of it), `fewer` (a shorter body than asked, consistently announced), `wrong_range` (bytes of another
-        place, announced as such), `whole` (200 and the whole file), `stall` (half of the body, then `seconds` of silence),
-        `html` (200 and a web page), `truncated` (the file ends at half of its size), `changed` (another ETag), `redirect`
-        (to `location`)
+    kind : `status` (answers `status` with `headers`), `reset` (connection reset after half of the body), `short`
+        (closed after half of it), `fewer` (a shorter body than asked, announced as such), `lie` (a shorter body,
+        announced as the range asked for), `wrong_range` (bytes of another place, announced as such), `whole` (200 and
+        the whole file), `stall` (half of the body, then `seconds` of silence), `html` (200 and a web page), `truncated`
+        (the file ends at half of its size), `changed` (another ETag), `redirect` (to `location`)
     first : only the first so many requests of a path; None: every one
     after : not before so many requests of a path
     probability : of each request that remains, drawn from `seed`, the path and its number, so that runs agree
@@ -281,6 +281,8 @@ class RangeServer:
             start_, end_ = start, end
         body = _part(file, start_, end_)
         about["Content_Range"] = f"bytes {start_}-{end_ - 1}/{size}"
+        if fault and fault.kind == "lie":
+            return say(206, body[: len(body) // 2], **about)
         if fault and fault.kind in ("reset", "short", "stall"):
             note(206)
             connection.sendall(_head(206, len(body), about) + body[: len(body) // 2])
