@@ -7,9 +7,10 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from contextvars import Context, copy_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +33,18 @@ PAGE_BYTES, PAGES = 16 * 1024, 16
 class Raster:
     """A rasterio dataset (whatever it offers, this offers) whose pixels are handed over only when all their bytes are proven.
 
-    It serves one thread at a time, others wait: open one for each thread that shall read at the same time. One that failed
-    stays failed, since GDAL may have kept half of a tile index: close it and open the file anew.
+    Any thread may use it, one at a time, others wait: open one for each thread that shall read at the same time. One that
+    failed stays failed, since GDAL may have kept half of a tile index: close it and open the file anew.
     """
 
-    def __init__(self, dataset: DatasetReader, name: str, content: _Content | None) -> None:
-        self._dataset, self._name, self._content = dataset, name, content
+    def __init__(self, dataset: DatasetReader, name: str, content: _Content | None, context: Context) -> None:
+        """`context`: what `rasterio.open` ran in; rasterio finds the file's opener in no other."""
+        self._dataset, self._name, self._content, self._context = dataset, name, content, context
         self._lock = threading.Lock()
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._dataset, attribute)
+        value = self._run(getattr, self._dataset, attribute)
+        return partial(self._run, value) if callable(value) else value
 
     def __enter__(self) -> Raster:
         return self
@@ -49,25 +52,27 @@ class Raster:
     def __exit__(self, *problem: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def _run(self, work: Callable, *arguments: Any, **named: Any) -> Any:
         with self._lock:
-            self._dataset.close()
+            return self._context.run(work, *arguments, **named)
 
     def read(self, *arguments: Any, **named: Any) -> np.ndarray:
         """What `DatasetReader.read` gives; RemoteError where a part cannot be had or does not decode."""
+        return self._run(self._read, *arguments, **named)
+
+    def _read(self, *arguments: Any, **named: Any) -> np.ndarray:
         from rasterio.errors import RasterioError
 
-        with self._lock:
-            problem = self._problem
-            if problem is None:
-                try:
-                    pixels = self._dataset.read(*arguments, **named)
-                except (RasterioError, OSError) as error:
-                    problem = self._problem or RemoteError(
-                        f"{self._name} is damaged or cut short, its pixels cannot be read ({_first_line(error)})"
-                    )
-                else:
-                    problem = self._problem
+        problem = self._problem
+        if problem is None:
+            try:
+                pixels = self._dataset.read(*arguments, **named)
+            except (RasterioError, OSError) as error:
+                problem = self._problem or RemoteError(
+                    f"{self._name} is damaged or cut short, its pixels cannot be read ({_first_line(error)})"
+                )
+            else:
+                problem = self._problem
         if problem is not None:
             raise problem from None
         return pixels
@@ -99,27 +104,27 @@ def open_raster(href: str, source: Source | None = None) -> Raster:
     source = source or Source()
     place = checked(href, source)
     name = shown(place)
-    content = None
+    content, context = None, copy_context()
     try:
         if "://" in place:
             content = _Content(client_of(source), place)
             driver = _driver_of(content.head, name)
             _known_to_rasterio()
-            dataset = rasterio.open(name, driver=driver, opener=_Container(name, content))
+            dataset = context.run(rasterio.open, name, driver=driver, opener=_Container(name, content))
         else:
             if not Path(place).is_file():
                 raise RemoteError(f"the file {name} does not exist")
             with open(place, "rb") as file:
                 driver = _driver_of(file.read(64), name)
-            dataset = rasterio.open(place, driver=driver)
+            dataset = context.run(rasterio.open, place, driver=driver)
     except (RasterioError, OSError) as error:
         if content is not None and content.problem is not None:
             raise content.problem from None
         raise RemoteError(f"{name} cannot be read as a raster ({_first_line(error)})") from None
     if content is not None and content.problem is not None:
-        dataset.close()
+        context.run(dataset.close)
         raise content.problem
-    return Raster(dataset, name, content)
+    return Raster(dataset, name, content, context)
 
 
 def read_window(raster: Raster, window: Window | None = None, *, band: int = 1) -> np.ndarray:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +309,18 @@ def test_ranges_are_fetched_at_the_same_time_but_never_more_than_agreed(packed, 
         assert len(server.requests()) == 24 * 5
     for name in names:
         np.testing.assert_array_equal(found[name], truth[:, TILE : 2 * TILE])
+
+
+def test_a_raster_may_be_opened_read_and_closed_by_different_threads(server, truth):
+    with ThreadPoolExecutor(1) as other:
+        raster = other.submit(remote.open_raster, f"{server.address}/band.tif", source_of(server)).result()
+    windows = [Window(TILE * (k % 4), TILE * (k // 4), TILE, TILE) for k in range(16)]
+    with ThreadPoolExecutor(4) as readers:
+        parts = list(readers.map(lambda window: remote.read_window(raster, window), windows))
+    for window, part in zip(windows, parts, strict=True):
+        np.testing.assert_array_equal(part, truth[window.toslices()])
+    assert raster.overviews(1) == [] and raster.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"] == "DEFLATE"
+    raster.close()
 
 
 # ---------------------------------------------------------------- what may be opened
