@@ -8,28 +8,20 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from catalogs import remote
 from catalogs.sensors import Sensor
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
-    from rasterio.io import DatasetReader
 
 MIN_CLEAR_SHARE = 0.5
 """A pixel of the study's grid has a value when at least this share of it is clear."""
 
 OPEN_FILES = 200
-READ_OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": "5",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_TIMEOUT": "120",
-}
 
 
 class SceneError(ValueError):
@@ -47,15 +39,16 @@ def read_scene(
 class SceneReader:
     """Reads frozen scenes window by window and keeps their files open in between; a context manager."""
 
-    def __init__(self, sensor: Sensor) -> None:
-        self.sensor = sensor
-        self._files: OrderedDict[str, DatasetReader] = OrderedDict()
+    def __init__(self, sensor: Sensor, source: remote.Source | None = None) -> None:
+        """`source`: where the scenes' hrefs come from, which decides what they may point to; None trusts local files."""
+        self.sensor, self.source = sensor, source or remote.Source()
+        self._files: OrderedDict[str, remote.Raster] = OrderedDict()
         self._samples: OrderedDict[tuple, _Separable | _Scattered] = OrderedDict()
 
     def __enter__(self) -> SceneReader:
         import rasterio
 
-        self._options = rasterio.Env(**READ_OPTIONS)
+        self._options = rasterio.Env(**remote.options(self.source.provider))
         self._options.__enter__()
         return self
 
@@ -102,7 +95,7 @@ class SceneReader:
         file = self._open(item, band["href"])
         if file.dtypes[0] != self.sensor.data_type:
             raise SceneError(
-                f"scene {item['id']}: {band['href']} holds {file.dtypes[0]} with nodata {file.nodata}, but "
+                f"scene {item['id']}: {remote.shown(band['href'])} holds {file.dtypes[0]} with nodata {file.nodata}, but "
                 f"{self.sensor.title} comes as {self.sensor.data_type}: this is another product, with another scale"
             )
         samples = self._samples_of(file, geobox)
@@ -119,15 +112,17 @@ class SceneReader:
             valid &= numbers != file.nodata
         return _average(samples, numbers, valid, scale=band["scale"], offset=band["offset"])
 
-    def _clear(self, item: Mapping[str, Any], like: DatasetReader, window: _Window) -> np.ndarray:
+    def _clear(self, item: Mapping[str, Any], like: remote.Raster, window: _Window) -> np.ndarray:
         """True where the quality layer calls a pixel of another file's window clear, dilation included."""
         quality = self.sensor.quality
         href = item["quality"]["href"]
         file = self._open(item, href)
         if file.crs != like.crs:
-            raise SceneError(f"scene {item['id']}: {href} lies in {file.crs}, the bands in {like.crs}")
+            raise SceneError(f"scene {item['id']}: {remote.shown(href)} lies in {file.crs}, the bands in {like.crs}")
         if not np.issubdtype(file.dtypes[0], np.integer):
-            raise SceneError(f"scene {item['id']}: {href} holds {file.dtypes[0]}, a quality layer holds whole numbers")
+            raise SceneError(
+                f"scene {item['id']}: {remote.shown(href)} holds {file.dtypes[0]}, a quality layer holds whole numbers"
+            )
         band, own = like.transform, file.transform
         rows = _nearest(band.f, band.e, window.row0, window.row1, own.f, own.e)
         cols = _nearest(band.c, band.a, window.col0, window.col1, own.c, own.a)
@@ -140,19 +135,19 @@ class SceneReader:
         return clear[np.ix_(rows - around.row0, cols - around.col0)]
 
     def _numbers(
-        self, item: Mapping[str, Any], href: str, file: DatasetReader, window: _Window, *, fill: float
+        self, item: Mapping[str, Any], href: str, file: remote.Raster, window: _Window, *, fill: float
     ) -> np.ndarray:
         """Pixels of a window that may reach beyond the file; `fill` outside."""
-        from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
         inner = window.clip(file.height, file.width)
-        try:
-            part = file.read(1, window=Window(inner.col0, inner.row0, *reversed(inner.shape))) if inner.size else None
-        except (RasterioError, OSError) as error:
-            raise SceneError(
-                f"scene {item['id']}: {href} is damaged or cut short, its pixels cannot be read ({_first_line(error)})"
-            ) from None
+        part = None
+        if inner.size:
+            try:
+                part = remote.read_window(file, Window(inner.col0, inner.row0, *reversed(inner.shape)))
+            except remote.RemoteError as error:
+                self._files.pop(href).close()  # a file that failed is opened anew, if at all
+                raise SceneError(f"scene {item['id']}: {error}") from None
         if inner == window:
             return part
         whole = np.full(window.shape, fill, file.dtypes[0])
@@ -162,28 +157,23 @@ class SceneReader:
             ] = part
         return whole
 
-    def _open(self, item: Mapping[str, Any], href: str) -> DatasetReader:
-        import rasterio
-        from rasterio.errors import RasterioError
-
+    def _open(self, item: Mapping[str, Any], href: str) -> remote.Raster:
         if href in self._files:
             self._files.move_to_end(href)
             return self._files[href]
-        if "://" not in href and not Path(href).is_file():
-            raise SceneError(f"scene {item['id']}: the file {href} does not exist")
         try:
-            file = rasterio.open(href)
-        except (RasterioError, OSError) as error:
-            raise SceneError(f"scene {item['id']}: {href} cannot be read as a raster ({_first_line(error)})") from None
+            file = remote.open_raster(href, self.source)
+        except remote.RemoteError as error:
+            raise SceneError(f"scene {item['id']}: {error}") from None
         if file.crs is None or file.transform.b or file.transform.d or file.transform.e >= 0 or file.transform.a <= 0:
             file.close()
-            raise SceneError(f"scene {item['id']}: {href} has no coordinate reference system or is not north-up")
+            raise SceneError(f"scene {item['id']}: {remote.shown(href)} has no coordinate reference system or is not north-up")
         self._files[href] = file
         if len(self._files) > OPEN_FILES:
             self._files.popitem(last=False)[1].close()
         return file
 
-    def _samples_of(self, file: DatasetReader, geobox: GeoBox) -> _Separable | _Scattered:
+    def _samples_of(self, file: remote.Raster, geobox: GeoBox) -> _Separable | _Scattered:
         """How a file's pixels make the grid's; kept, because the bands and dates of a chunk share it."""
         key = (file.transform, file.crs.to_wkt(), geobox)
         if key not in self._samples:
@@ -248,12 +238,6 @@ def _rasterio_crs(geobox: GeoBox) -> Any:
     return CRS.from_user_input(str(geobox.crs))
 
 
-def _first_line(error: Exception) -> str:
-    cause = error.__cause__ or error
-    text = str(cause).strip() or str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
-
-
 # ---------------------------------------------------------------- from source pixels to the grid's
 
 
@@ -281,7 +265,7 @@ class _Separable:
         self.window = _Window(rows.first, rows.last, cols.first, cols.last)
 
     @classmethod
-    def between(cls, file: DatasetReader, geobox: GeoBox) -> _Separable:
+    def between(cls, file: remote.Raster, geobox: GeoBox) -> _Separable:
         source, grid = file.transform, geobox.transform
         rows, cols = geobox.shape
         return cls(
@@ -350,7 +334,7 @@ class _Scattered:
         )
 
     @classmethod
-    def between(cls, file: DatasetReader, geobox: GeoBox) -> _Scattered:
+    def between(cls, file: remote.Raster, geobox: GeoBox) -> _Scattered:
         from pyproj import Transformer
 
         rows, cols = geobox.shape

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from catalogs.footprints import Area, bbox_of, bounds_in, flat, footprint_of, in_words
 from catalogs.radiometry import Sampler, checked, settled
+from catalogs.remote import plain_id
 from catalogs.sensors import Identity, Radiometry, Sensor, Undecided, asset_key, crs_of, declared, radiometry
 
 log = logging.getLogger(__name__)
@@ -537,6 +538,7 @@ class _Found:
 
     def sort_in(self, item: dict[str, Any], sensor: Sensor, asked: _Asked) -> None:
         """Keep an item, or note why not; what lies elsewhere or in another season is passed over."""
+        item = {**item, "id": plain_id(item.get("id"))}
         footprint, moment = footprint_of(item), _moment(item)
         if footprint is None:
             return self.leave_out(item, None, "no footprint")

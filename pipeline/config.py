@@ -125,6 +125,8 @@ class Sensor(Section):
     reducer: Name = "median"
     min_clear_count: int = Field(1, ge=1)
     on_scene_error: Literal["drop", "fail"] = "fail"
+    private_hosts: tuple[str, ...] = ()
+    data_folders: tuple[FilePath, ...] = ()
 
     @field_validator("season")
     @classmethod

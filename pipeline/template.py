@@ -33,6 +33,8 @@ sensors:                            # satellites; leave out for a study on lidar
     reducer: median                 # how the clear looks of a season become one image
     min_clear_count: 1              # a cell with fewer clear looks stays missing
     on_scene_error: fail            # or drop: go on without a scene that cannot be read, counted
+    private_hosts: []               # servers of scenes in a private network that may be asked; others are refused
+    data_folders: []                # folders outside a local catalogue's own that its files may lie in
 
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
   als2019:                          # a name of your own

@@ -430,6 +430,16 @@ class Plan:
         }
 
     @property
+    def dropped_files(self) -> dict[str, list[str]]:
+        """What each composite says about scenes that could not be read, per sensor."""
+        return {
+            f"dropped__{sensor.replace('-', '__dash__')}": [
+                f"{self.resources}/composite/{sensor}_{year}/{block}.json" for year in self.study.years for block in self.blocks
+            ]
+            for sensor in self.sources["sensors"]
+        }
+
+    @property
     def published_maps(self) -> dict[str, str]:
         return {f"maps__{name}": f"{self.results}/maps/{name}{self.map_suffix}" for name in self.products}
 

@@ -198,6 +198,8 @@ def _scenes_left_out(sensor: str, frozen: Mapping) -> dict:
         "left_out": len(left_out),
         "reasons": words.counted_reasons(entry["reason"] for entry in left_out),
         "entries": [(entry["id"], entry["reason"]) for entry in left_out[:200]],
+        "dropped": len(frozen.get("dropped", ())),
+        "unread": [(entry["id"], entry["composites"], entry["reason"]) for entry in frozen.get("dropped", ())[:200]],
     }
 
 
@@ -373,6 +375,10 @@ LEFT_OUT = """
 {{ one.entries|length }}){% endif %}
 </summary><ul>{% for name, reason in one.entries %}<li>{{ name }}:
 {{ reason }}</li>{% endfor %}</ul></details>{% endif %}
+{% if one.dropped %}<p class="warning">{{ one.dropped }} of those used could not be read in part of the area and are missing
+from the composites there:</p>
+<ul>{% for name, composites, reason in one.unread %}<li>{{ name }}, missing from {{ composites }} composite{{ "s" if composites
+> 1 }}: {{ reason }}</li>{% endfor %}</ul>{% endif %}
 {% endfor %}
 {% for one in plots %}
 <h3>Plots{% if plots|length > 1 %} for {{ one.target }}{% endif %}</h3>

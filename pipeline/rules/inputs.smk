@@ -28,6 +28,7 @@ rule composite:
         searched=f"{resources}/scenes/{{sensor}}.searched",
     output:
         raster=f"{resources}/composite/{{sensor}}_{{year}}/{{block}}.tif",
+        dropped=f"{resources}/composite/{{sensor}}_{{year}}/{{block}}.json",
     params:
         settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),

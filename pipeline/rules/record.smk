@@ -33,6 +33,7 @@ rule report:
         **plan.left_out_files,
         **plan.training_files,
         **plan.scene_files,
+        **plan.dropped_files,
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from catalogs.remote import Source
 from catalogs.scenes import SceneError, SceneReader
 from catalogs.search import items_touching, with_local_paths
 from catalogs.sensors import sensor_named
@@ -31,44 +32,63 @@ def composite(
     grid: Mapping[str, Any],
     settings: Mapping[str, Any],
     roles: Sequence[str],
+    dropped: Path | None = None,
 ) -> None:
     """Write the composite of a block: reflectance by role as int16 x 1e-4, and `clear_count`.
 
-    Each chunk chooses and reduces its own scenes, so that the block size changes no pixel.
+    Each chunk chooses and reduces its own scenes, so that the block size changes no pixel. A scene that cannot be read in
+    one chunk is dropped from the whole block.
 
     Parameters
     ----------
     scenes : path
         Frozen scenes that `search` wrote.
     settings : mapping
-        `pipeline.config.Sensor` as plain values: reducer, min_clear_count, on_scene_error, cloud_dilation_m.
+        `pipeline.config.Sensor` as plain values: reducer, min_clear_count, on_scene_error, cloud_dilation_m,
+        private_hosts, data_folders.
     roles : sequence of str
         Bands that the study's predictors need.
+    dropped : path, optional
+        Where it is written how many scenes were used and which were dropped, with the reason.
 
     Raises
     ------
     ValueError
-        When the frozen scenes are of other years, or a scene cannot be read and `on_scene_error` is `fail` (it names
-        scene and file).
+        When the frozen scenes are of other years; when a scene cannot be read and `on_scene_error` is `fail` (it names
+        scene and file), or when none of the block's scenes can.
     """
     study = Grid(**grid)
     window = study.block_window(block)
-    frozen = with_local_paths(store.read_json(scenes), Path(scenes).resolve().parent)
+    folder = Path(scenes).resolve().parent
+    frozen = with_local_paths(store.read_json(scenes), folder)
+    source = Source.of(
+        frozen, folder, private_hosts=settings.get("private_hosts", ()), data_folders=settings.get("data_folders", ())
+    )
     if year not in frozen["query"]["years"]:
         held = ", ".join(map(str, frozen["query"]["years"]))
         raise ValueError(f"{scenes} holds scenes of {held}, not of {year}: search again for {sensor}")
     image = {role: np.full(window.shape, np.nan, "float32") for role in roles}
     image["clear_count"] = np.zeros(window.shape, "int16")
-    dropped: dict[str, str] = {}
-    with SceneReader(sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m"))) as reader:
-        for _, chunk in study.chunks(window):
-            items = items_touching(frozen, year, study.bounds_of(chunk))
-            stack = _stack(reader, items, roles, study.geobox_of(chunk), settings["on_scene_error"], dropped)
-            if not stack:
-                continue
-            part = compose(stack, settings["reducer"], min_clear_count=settings["min_clear_count"])
-            for name, values in part.items():
-                image[name][chunk.within(window).slices] = values
+    touching = items_touching(frozen, year, study.bounds_of(window))
+    left: dict[str, str] = {}
+    known_sensor = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m"))
+    with SceneReader(known_sensor, source) as reader:
+        waiting = [chunk for _, chunk in study.chunks(window)]
+        while waiting:
+            known = set(left)
+            for chunk in waiting:
+                items = [item for item in items_touching(frozen, year, study.bounds_of(chunk)) if item["id"] not in left]
+                stack = _stack(reader, items, roles, study.geobox_of(chunk), settings["on_scene_error"], left)
+                part = compose(stack, settings["reducer"], min_clear_count=settings["min_clear_count"]) if stack else {}
+                for name, values in image.items():
+                    values[chunk.within(window).slices] = part.get(name, 0 if name == "clear_count" else np.nan)
+            fresh = {"items": [item for item in touching if item["id"] in left and item["id"] not in known]}
+            waiting = [chunk for _, chunk in study.chunks(window) if items_touching(fresh, year, study.bounds_of(chunk))]
+    if touching and len(left) == len(touching):
+        raise ValueError(
+            f"none of the {len(touching)} scenes of {sensor} in {year} can be read in block {block}; the first: "
+            f"{next(iter(left.values()))}"
+        )
     store.write_raster(
         raster,
         image,
@@ -76,15 +96,18 @@ def composite(
         units={**dict.fromkeys(roles, "1"), "clear_count": "1"},
         scales={**dict.fromkeys(roles, REFLECTANCE_SCALE), "clear_count": 1.0},
     )
-    for scene, reason in dropped.items():
-        log.warning("dropped in %s: %s", block, reason.removeprefix(f"scene {scene}: "))
-    used = len(items_touching(frozen, year, study.bounds_of(window))) - len(dropped)
+    for scene, reason in left.items():
+        log.warning("%s dropped in %s: %s", scene, block, reason.removeprefix(f"scene {scene}: "))
+    used = len(touching) - len(left)
+    if dropped is not None:
+        scenes_dropped = [{"id": scene, "reason": reason.removeprefix(f"scene {scene}: ")} for scene, reason in left.items()]
+        store.write_json(dropped, {"used": used, "dropped": sorted(scenes_dropped, key=lambda entry: entry["id"])})
     missing = np.isnan(image[roles[0]]).mean() if len(roles) else 0.0
     median_count = float(np.median(image["clear_count"]))
     say = log.warning if missing == 1.0 else log.info
     say(
         "%s %d, block %s: %d scenes, median clear count %g, %.1f %% of pixels missing, %d scenes dropped",
-        sensor, year, block, used, median_count, 100 * missing, len(dropped),
+        sensor, year, block, used, median_count, 100 * missing, len(left),
     )  # fmt: skip
 
 

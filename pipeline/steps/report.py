@@ -38,6 +38,7 @@ def report(
     checks: Path,
     scenes: Mapping[str, Path] | None = None,
     said: Sequence[Path] = (),
+    dropped: Mapping[str, Sequence[Path]] | None = None,
     notes: Sequence[str] = (),
     **_inputs: object,
 ) -> None:
@@ -51,9 +52,12 @@ def report(
     models, left_out, training : mappings of target to file
     scenes : mapping of sensor to its frozen scenes; none in a study without satellites
     said : what earlier steps warned of, a file each
+    dropped : mapping of sensor to what its composites say about scenes that could not be read
     notes : sentences on what this study does not make, and why
     """
     frozen = {name: store.read_json(path) for name, path in (scenes or {}).items()}
+    for name, paths in (dropped or {}).items():
+        frozen[name]["dropped"] = _dropped(paths)
     material = Material(
         study=study,
         grid=grid,
@@ -74,6 +78,15 @@ def report(
     text = build_page(material)
     store.write_text(page, text)
     log.info("report of %d stands and %d maps: %.2f MB", len(material.stands), len(material.layers), len(text) / 1e6)
+
+
+def _dropped(paths: Sequence[Path]) -> list[dict]:
+    """Scenes that could not be read, by id, with the reason and the number of composites they are missing from."""
+    found: dict[str, dict] = {}
+    for path in paths:
+        for entry in store.read_json(path)["dropped"]:
+            found.setdefault(entry["id"], {**entry, "composites": 0})["composites"] += 1
+    return [found[name] for name in sorted(found)]
 
 
 def _project(path: Path) -> pd.DataFrame:

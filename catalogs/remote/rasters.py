@@ -1,0 +1,293 @@
+"""Rasters behind hrefs: bytes proven by `asking`, decoded by GDAL."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catalogs.remote.asking import Client, client_of
+from catalogs.remote.connections import IN_FLIGHT
+from catalogs.remote.hrefs import Refused, RemoteError, Source, checked, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rasterio.io import DatasetReader
+    from rasterio.windows import Window
+
+HEAD_BYTES = 32 * 1024
+"""First request of a file: the header and tile index of a Sentinel-2 band as COG (10980 px, tiles of 512) fit into it."""
+
+PAGE_BYTES, PAGES = 16 * 1024, 16
+"""Small reads (headers) come in pages, kept per file; tiles come as they are asked for and are not kept."""
+
+
+class Raster:
+    """A rasterio dataset (whatever it offers, this offers) whose pixels are handed over only when all their bytes are proven.
+
+    Any thread may use it, one at a time, others wait: open one for each thread that shall read at the same time. One that
+    failed stays failed, since GDAL may have kept half of a tile index: close it and open the file anew.
+    """
+
+    def __init__(self, dataset: DatasetReader, name: str, content: _Content | None, context: Context) -> None:
+        """`context`: what `rasterio.open` ran in; rasterio finds the file's opener in no other."""
+        self._dataset, self._name, self._content, self._context = dataset, name, content, context
+        self._lock = threading.Lock()
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = self._run(getattr, self._dataset, attribute)
+        return partial(self._run, value) if callable(value) else value
+
+    def __enter__(self) -> Raster:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+    def _run(self, work: Callable, *arguments: Any, **named: Any) -> Any:
+        with self._lock:
+            return self._context.run(work, *arguments, **named)
+
+    def read(self, *arguments: Any, **named: Any) -> np.ndarray:
+        """What `DatasetReader.read` gives; RemoteError where a part cannot be had or does not decode."""
+        return self._run(self._read, *arguments, **named)
+
+    def _read(self, *arguments: Any, **named: Any) -> np.ndarray:
+        from rasterio.errors import RasterioError
+
+        problem = self._problem
+        if problem is None:
+            try:
+                pixels = self._dataset.read(*arguments, **named)
+            except (RasterioError, OSError) as error:
+                problem = self._problem or RemoteError(
+                    f"{self._name} is damaged or cut short, its pixels cannot be read ({_first_line(error)})"
+                )
+            else:
+                problem = self._problem
+        if problem is not None:
+            raise problem from None
+        return pixels
+
+    @property
+    def _problem(self) -> RemoteError | None:
+        return self._content.problem if self._content is not None else None
+
+
+def open_raster(href: str, source: Source | None = None) -> Raster:
+    """The GeoTIFF or JPEG 2000 file behind an href.
+
+    One request opens a COG; a read fetches all tiles of its window at once, neighbours in one request. At most `IN_FLIGHT`
+    requests of a process are under way.
+
+    Parameters
+    ----------
+    source : Source, optional
+        Where the href comes from; None where it is the caller's own.
+
+    Raises
+    ------
+    RemoteError
+        When the file is not there, not allowed, or no such raster, after as much patience as the source has.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    source = source or Source()
+    place = checked(href, source)
+    name = shown(place)
+    content, context = None, copy_context()
+    try:
+        if "://" in place:
+            content = _Content(client_of(source), place)
+            driver = _driver_of(content.head, name)
+            _known_to_rasterio()
+            dataset = context.run(rasterio.open, name, driver=driver, opener=_Container(name, content))
+        else:
+            if not Path(place).is_file():
+                raise RemoteError(f"the file {name} does not exist")
+            with open(place, "rb") as file:
+                driver = _driver_of(file.read(64), name)
+            dataset = context.run(rasterio.open, place, driver=driver)
+    except (RasterioError, OSError) as error:
+        if content is not None and content.problem is not None:
+            raise content.problem from None
+        raise RemoteError(f"{name} cannot be read as a raster ({_first_line(error)})") from None
+    if content is not None and content.problem is not None:
+        context.run(dataset.close)
+        raise content.problem
+    return Raster(dataset, name, content, context)
+
+
+def read_window(raster: Raster, window: Window | None = None, *, band: int = 1) -> np.ndarray:
+    """Pixels (rows, cols) of a band as they are stored.
+
+    Raises
+    ------
+    RemoteError
+        When a part cannot be had or does not decode; no pixel of a failed read is handed over.
+    """
+    return raster.read(band, window=window)
+
+
+def _driver_of(head: bytes, name: str) -> str:
+    """The one driver that may open a file, by its first bytes: what a file says it is counts, not its name."""
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "GTiff"
+    if head[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or head[:4] == b"\xff\x4f\xff\x51":
+        return "JP2OpenJPEG"
+    if head.lstrip()[:1] == b"<":
+        raise Refused(f"{name} cannot be read as a raster (it is a web page or XML, perhaps a login or an error)")
+    raise Refused(f"{name} cannot be read as a raster (it is neither GeoTIFF nor JPEG 2000)")
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.__cause__ or error
+    text = str(cause).strip() or str(error).strip()
+    return re.sub(r"/vsiriopener_\w+/", "", text.splitlines()[0])[:200] if text else type(error).__name__
+
+
+class _Content:
+    """The bytes of a remote file: size and version fixed by the first answer, small reads in pages, problems kept."""
+
+    def __init__(self, client: Client, href: str) -> None:
+        self.client, self.href = client, href
+        self.first = client.get(href, 0, HEAD_BYTES)
+        self.head, self.size = self.first.body, self.first.size
+        self.problem: RemoteError | None = None
+        self._pages: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes from `start` to `stop` or the end of the file; RemoteError is kept as well, for GDAL forgets it."""
+        try:
+            stop = min(stop, self.size)
+            if start >= stop:
+                return b""
+            if stop <= len(self.head):
+                return self.head[start:stop]
+            if stop - start >= PAGE_BYTES:
+                return self._get(start, stop)
+            pages = range(start // PAGE_BYTES, (stop - 1) // PAGE_BYTES + 1)
+            joined = b"".join(self._page(number) for number in pages)
+            begin = start - pages.start * PAGE_BYTES
+            return joined[begin : begin + stop - start]
+        except RemoteError as error:
+            self.problem = self.problem or error
+            raise
+
+    def read_all(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Several ranges (start, stop) at once."""
+        beyond = max((stop for _, stop in ranges), default=0)
+        if beyond > self.size:
+            self.problem = self.problem or RemoteError(
+                f"{shown(self.href)} is damaged or cut short, its pixels cannot be read (it has {self.size} bytes and its "
+                f"tiles reach to {beyond})"
+            )
+            raise self.problem
+        if len(ranges) == 1:
+            return [self.read(*ranges[0])]
+        return list(_pool().map(lambda one: self.read(*one), ranges))
+
+    def _page(self, number: int) -> bytes:
+        with self._lock:
+            if number in self._pages:
+                self._pages.move_to_end(number)
+                return self._pages[number]
+        start = number * PAGE_BYTES
+        page = self._get(start, min(start + PAGE_BYTES, self.size))
+        with self._lock:
+            self._pages[number] = page
+            while len(self._pages) > PAGES:
+                self._pages.popitem(last=False)
+        return page
+
+    def _get(self, start: int, stop: int) -> bytes:
+        return self.client.get(self.href, start, stop, same_as=self.first).body
+
+
+class _Container:
+    """What rasterio asks about files: there is one, and nothing beside it."""
+
+    def __init__(self, name: str, content: _Content) -> None:
+        self.name, self.content = name, content
+
+    def open(self, path: str, mode: str = "rb", **_options: Any) -> _Cursor:
+        if path != self.name:
+            raise FileNotFoundError(path)
+        return _Cursor(self.content)
+
+    def isfile(self, path: str) -> bool:
+        return path == self.name
+
+    def isdir(self, _path: str) -> bool:
+        return False
+
+    def ls(self, _path: str) -> list[str]:
+        return []
+
+    def mtime(self, _path: str) -> int:
+        return 0
+
+    def size(self, path: str) -> int:
+        return self.content.size if path == self.name else 0
+
+    def rm(self, path: str) -> None:
+        raise PermissionError(path)
+
+
+class _Cursor(io.RawIOBase):
+    """A place in a remote file, as GDAL reads it."""
+
+    def __init__(self, content: _Content) -> None:
+        self.content, self.place = content, 0
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self.content.size if size < 0 else self.place + size
+        try:
+            found = self.content.read(self.place, stop)
+        except RemoteError:  # kept by the content; GDAL sees a file that ends here, which it reports
+            return b""
+        self.place += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.content.size}[whence]
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def get_byte_ranges(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+        """Several ranges at once. After a problem, bytes that nobody will see: rasterio passes no failure on from here."""
+        ranges = [(start, start + size) for start, size in zip(offsets, sizes, strict=True)]
+        try:
+            return self.content.read_all(ranges)
+        except RemoteError:
+            return [bytes(size) for size in sizes]
+
+    def close(self) -> None:
+        pass
+
+
+@lru_cache(maxsize=1)
+def _known_to_rasterio() -> None:
+    """Tell rasterio what a container and a cursor can do, on first use: importing it takes a while."""
+    from rasterio._vsiopener import MultiByteRangeResource
+    from rasterio.abc import MultiByteRangeResourceContainer
+
+    MultiByteRangeResourceContainer.register(_Container)
+    MultiByteRangeResource.register(_Cursor)
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="ranges")
