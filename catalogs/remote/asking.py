@@ -92,7 +92,7 @@ class Client:
     def _ask(self, href: str, start: int, stop: int) -> Reply:
         """One try: a request, its redirects, and the proof of the answer."""
         import urllib3
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import HTTPError, SSLError
 
         name = shown(href)
         signed = self._signer.signed(href)
@@ -112,7 +112,8 @@ class Client:
                     return self._proven(name, href, signed, response, start, stop)
                 target = urljoin(url, onward)
             except (HTTPError, OSError) as error:
-                raise Passing(words(error, patience), down=True) from None
+                most = 4 if isinstance(error, SSLError) else None
+                raise Passing(words(error, patience), tries=most, down=True) from None
             finally:
                 if response is not None:
                     response.close() if response.status != 206 else response.release_conn()

@@ -49,7 +49,7 @@ class Connections:
     def _manager(self, proxy: str | None) -> Any:
         import urllib3
 
-        settings = {"num_pools": 16, "maxsize": IN_FLIGHT, "ca_certs": _certificates()}
+        settings = {"num_pools": 16, "maxsize": IN_FLIGHT, "ca_certs": certificates()}
         if proxy is not None:  # the proxy looks names up, and decides where it connects to
             return urllib3.ProxyManager(proxy, **settings)
         manager = urllib3.PoolManager(**settings)
@@ -101,7 +101,7 @@ def _proxy_for(scheme: str, host: str) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _certificates() -> str | None:
+def certificates() -> str | None:
     """The bundle that the user's other tools are told to use, else the one that comes with rasterio and requests."""
     for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         if os.environ.get(variable):

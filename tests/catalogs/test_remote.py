@@ -323,6 +323,38 @@ def test_a_raster_may_be_opened_read_and_closed_by_different_threads(server, tru
     raster.close()
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which makes the certificate, is not installed")
+def test_https_is_read_from_who_has_a_certificate_and_from_nobody_else(packed, truth, tmp_path, monkeypatch):
+    import ssl
+    import subprocess
+
+    from catalogs.remote.asking import client_of
+    from catalogs.remote.connections import certificates
+
+    made = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem", "-subj", "/CN=loopback"]
+    named = ["-days", "2", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *made, *named]
+    subprocess.run(command, check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with RangeServer(packed, tls=tls) as server:
+        for cache in (certificates, client_of):
+            cache.cache_clear()
+        with pytest.raises(remote.RemoteError, match="its certificate or encryption is not accepted"):
+            read(server, "band.tif")
+        assert server.requests() == []
+        monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "cert.pem"))
+        for cache in (certificates, client_of):
+            cache.cache_clear()
+        server.faults = [Fault("short", after=1, first=2)]
+        np.testing.assert_array_equal(read(server, "band.tif"), truth)
+        server.faults = [Fault("redirect", path="/moved.tif", location=server.address.replace("https", "http") + "/band.tif")]
+        with pytest.raises(remote.Refused, match="which is not followed"):  # from https to http
+            read(server, "moved.tif")
+    certificates.cache_clear()
+    client_of.cache_clear()
+
+
 # ---------------------------------------------------------------- what may be opened
 
 REFUSED = {

@@ -13,6 +13,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -117,6 +118,8 @@ class RangeServer:
         The first that strikes wins; may be replaced while the server runs.
     latency_s : float
         What every request waits before its answer.
+    tls : SSLContext, optional
+        Where given, the server speaks HTTPS.
     tokens : Tokens, optional
         Where given, files need a good signature, and `/token/...` gives one.
     """
@@ -128,9 +131,11 @@ class RangeServer:
         faults: Sequence[Fault] = (),
         latency_s: float = 0.0,
         tokens: Tokens | None = None,
+        tls: ssl.SSLContext | None = None,
         port: int = 0,
     ) -> None:
         self.folder, self.faults, self.latency_s, self.tokens, self.port = Path(folder), list(faults), latency_s, tokens, port
+        self.tls = tls
         self.log: list[Request] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -148,7 +153,7 @@ class RangeServer:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Listen; after a `stop` on the same port as before."""
@@ -206,6 +211,11 @@ class RangeServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        if self.tls is not None:
+            try:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            except OSError:  # the other side does not trust us
+                return
         stream = connection.makefile("rb")
         try:
             while self._listener is not None and (asked := _read_request(stream)):
