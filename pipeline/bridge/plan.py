@@ -129,7 +129,9 @@ class Plan:
         return kept | {"date_effect": self.date_effect}
 
     def search_settings(self, sensor: str) -> dict:
-        return {name: value for name, value in self.settings("sensors", sensor).items() if name in ASKED}
+        """What decides which scenes are found, and where their files may lie when their pixels are looked at."""
+        wanted = (*ASKED, "private_hosts", "data_folders")
+        return {name: value for name, value in self.settings("sensors", sensor).items() if name in wanted}
 
     def composite_settings(self, sensor: str) -> dict:
         """What makes a composite of frozen scenes; a new search reruns it by itself."""
