@@ -12,7 +12,7 @@ from numba import njit
 NAN = np.float32(np.nan)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def classify(layer, clear_of, grows_of, down, right):
     """Clear mask (rows, cols) of a quality layer by two tables, what grows spread over the offsets `down`, `right`."""
     rows, cols = layer.shape
@@ -31,7 +31,7 @@ def classify(layer, clear_of, grows_of, down, right):
     return clear
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def spread(values, row, col):
     """Nearest neighbour along rows and columns: `values[row[i], col[j]]`."""
     out = np.empty((row.size, col.size), values.dtype)
@@ -45,7 +45,7 @@ def spread(values, row, col):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def usable(numbers, clear, low, high, nodata, file_nodata):
     """True where a number is clear, in the sensor's range and not one of the two values for missing (NaN: none)."""
     rows, cols = numbers.shape
@@ -59,7 +59,7 @@ def usable(numbers, clear, low, high, nodata, file_nodata):
     return valid
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def mean_of_blocks(numbers, valid, side, least):
     """Mean of the valid part of whole `side` x `side` blocks; missing below a share of `least`."""
     rows, cols = numbers.shape[0] // side, numbers.shape[1] // side
@@ -91,7 +91,7 @@ def mean_of_blocks(numbers, valid, side, least):
     return out, ok
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _down_the_rows(numbers, valid, index, weight, total, share):
     """Weighted sums over the source rows of one row of the grid, into `total` and `share` (source columns)."""
     total[:] = 0
@@ -105,7 +105,7 @@ def _down_the_rows(numbers, valid, index, weight, total, share):
                 share[j] += w if good[j] else np.float32(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def weighted(numbers, valid, row_index, row_weight, col_index, col_weight, least):
     """Weighted mean of the valid part of each pixel, rows first; weights of a pixel add up to 1."""
     rows, cols, taps = row_index.shape[0], col_index.shape[0], col_index.shape[1]
@@ -124,7 +124,7 @@ def weighted(numbers, valid, row_index, row_weight, col_index, col_weight, least
     return out, ok
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def doubled(numbers, valid, row_index, row_weight, start, cols, least):
     """`weighted` for pixels half as large on the same edges (20 m to 10 m): columns in pairs of 1/4 and 3/4.
 
@@ -156,7 +156,7 @@ def doubled(numbers, valid, row_index, row_weight, start, cols, least):
     return out, ok
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _inside(corners, i, j, down, right):
     """A coordinate inside a pixel, interpolated between its four corners."""
     upper = (1 - right) * corners[i, j] + right * corners[i, j + 1]
@@ -164,7 +164,7 @@ def _inside(corners, i, j, down, right):
     return (1 - down) * upper + down * lower
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def scattered(numbers, valid, row, col, row0, col0, points, least):
     """Mean over `points` x `points` places spread over each pixel, or one bilinear sample.
 
@@ -204,7 +204,7 @@ def scattered(numbers, valid, row, col, row0, col0, points, least):
     return out, ok
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def nearest_scattered(values, row, col, row0, col0):
     """The value whose pixel holds each pixel's centre; `row`, `col`, `row0`, `col0` as in `scattered`."""
     rows, cols = row.shape[0] - 1, row.shape[1] - 1

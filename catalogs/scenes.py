@@ -428,7 +428,7 @@ class SceneReader:
 
     def _samples_of(self, raster: _Raster, geobox: GeoBox) -> _Same | _Separable | _Scattered:
         """How a file's pixels make the grid's; kept, because the bands and dates of a chunk share it."""
-        key = (raster.transform, raster.crs, geobox.shape, geobox.transform, str(geobox.crs))
+        key = (raster.transform, raster.crs, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
         with self._guard:
             if key not in self._samples:
                 while len(self._samples) >= KEPT_SAMPLES:

@@ -66,8 +66,15 @@ class Observations:
     whole numbers, else they are float32. Both go through the same loops and give the same result.
     """
 
-    def __init__(self, roles: Sequence[str], shape: tuple[int, int], days_from_target: Sequence[float]) -> None:
+    def __init__(
+        self,
+        roles: Sequence[str],
+        shape: tuple[int, int],
+        days_from_target: Sequence[float],
+        scratch: dict[str, np.ndarray] | None = None,
+    ) -> None:
         self.roles, self.shape = tuple(roles), shape
+        self._scratch = {} if scratch is None else scratch
         self.days_from_target = np.asarray(days_from_target, "float64")
         self.count = np.zeros(shape, "int16")
         self._stack: dict[str, np.ndarray] = {}
@@ -78,12 +85,20 @@ class Observations:
 
     @classmethod
     def of_looks(
-        cls, groups: Sequence[Sequence[Look]], roles: Sequence[str], *, days_from_target: Sequence[float] | None = None
+        cls,
+        groups: Sequence[Sequence[Look]],
+        roles: Sequence[str],
+        *,
+        days_from_target: Sequence[float] | None = None,
+        scratch: dict[str, np.ndarray] | None = None,
     ) -> Observations:
-        """Observations from looks, each group one overpass; of several granules the first that sees a pixel counts."""
+        """Observations from looks, each group one overpass; of several granules the first that sees a pixel counts.
+
+        `scratch` keeps memory for the next window, which overwrites these observations.
+        """
         looks = [look for group in groups for look in group]
         days = [0.0] * len(groups) if days_from_target is None else days_from_target
-        seen = cls(roles, looks[0].seen.shape, days)
+        seen = cls(roles, looks[0].seen.shape, days, scratch)
         takes = [_shared_out(group) for group in groups]
         for group in takes:
             for take in group:
@@ -132,7 +147,7 @@ class Observations:
             for look, shift in zip(looks, shifts, strict=True)
         )
         rows, cols = self.shape
-        stack = np.empty((rows, len(groups), cols), "int16" if whole else "float32")
+        stack = self._memory(role, (rows, len(groups), cols), "int16" if whole else "float32")
         number = np.int32 if whole else np.float32
         missing = missing_in(stack.dtype)
         for date, (group, mine) in enumerate(zip(groups, takes, strict=True)):
@@ -149,18 +164,24 @@ class Observations:
                     place(values, take, number(shift_of[id(look)]), date, stack)
         self._stack[role], self._encoding[role] = stack, (scale, base)
 
+    def _memory(self, role: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array to write into; fresh memory costs as much as a median does."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if role not in self._scratch or self._scratch[role].size < size:
+            self._scratch[role] = np.empty(size, "uint8")
+        return self._scratch[role][:size].view(dtype).reshape(shape)
+
     def quantile(self, share: float) -> Image:
         """Quantile of type 7 (linear between order statistics; Hyndman and Fan 1996) by role, float32 (rows, cols)."""
         from pipeline.optical import kernels
 
         if share not in self._quantiles:
-            network = _network(len(self.days_from_target))
+            dates = len(self.days_from_target)
             image = {}
-            for role in self.roles:
+            for role, stack in self._stack.items():
                 image[role] = np.empty(self.shape, "float32")
-                kernels.quantile(
-                    self._stack[role], self.count, network, float(share), *self._encoding[role], image[role]
-                )
+                ranks = kernels.ranks(dates, share)
+                kernels.quantile(stack, self.count, _network(dates), *ranks, *self._encoding[role], image[role])
             self._quantiles[share] = image
         return self._quantiles[share]
 

@@ -13,7 +13,7 @@ EQUAL = 1e-9
 """Sums of distances (reflectance) closer than this are one and the same but for rounding."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def place(numbers, take, shift, date, stack):
     """Write one look into a stack: `numbers` + `shift` where `take`, which other looks of its date leave alone."""
     for i in range(numbers.shape[0]):
@@ -23,7 +23,7 @@ def place(numbers, take, shift, date, stack):
             target[j] = value if here[j] else target[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def place_first(numbers, take, shift, missing, date, stack):
     """As `place` for the first look of a date: what it does not take is missing."""
     for i in range(numbers.shape[0]):
@@ -47,17 +47,25 @@ def sorting_network(n: int) -> np.ndarray:
     return np.array(pairs, "int64").reshape(-1, 2)
 
 
-@njit(cache=True, nogil=True)
-def quantile(stack, count, network, share, scale, base, out):
+def ranks(dates: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """By the number n of observations: where the lower of a type-7 quantile's two lies among sorted dates, its weight."""
+    n = np.arange(dates + 1)
+    place = np.maximum(n - 1, 0) * share
+    below = np.floor(place)
+    return (dates - n + below).astype("int16"), place - below
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def quantile(stack, count, network, low_of, beyond_of, scale, base, out):
     """Type-7 quantile of each pixel's dates, as base + scale x number; missing where `count` is 0.
 
     Dates of a row are sorted for all its columns at once by the network's comparisons, which have no branches and fill
-    the processor's vector registers.
+    the processor's vector registers; then the two observations beside the quantile are picked (`ranks`).
     """
     rows, dates, cols = stack.shape
-    tile = np.empty((dates, cols), stack.dtype)
+    tile = np.zeros((dates + 1, cols), stack.dtype)  # one row more: the upper of the two where there is none
     for i in range(rows):
-        tile[:] = stack[i]
+        tile[:dates] = stack[i]
         for k in range(network.shape[0]):
             low, high = tile[network[k, 0]], tile[network[k, 1]]
             for j in range(cols):
@@ -65,19 +73,13 @@ def quantile(stack, count, network, share, scale, base, out):
                 low[j] = a if a < b else b
                 high[j] = b if a < b else a
         for j in range(cols):
-            n = count[i, j]
-            if n == 0:
-                out[i, j] = np.nan
-                continue
-            place = (n - 1) * share
-            below = int(place)
-            first = tile[dates - n + below, j]
-            second = tile[min(dates - n + below + 1, dates - 1), j]
-            number = first + (place - below) * (np.float64(second) - np.float64(first))
-            out[i, j] = base + scale * number
+            n = np.uintp(count[i, j])
+            row, col = np.uintp(low_of[n]), np.uintp(j)  # unsigned: no test for counting from the end
+            first, second = np.float64(tile[row, col]), np.float64(tile[row + np.uintp(1), col])
+            out[i, j] = base + scale * (first + beyond_of[n] * (second - first)) if n > 0 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def mean(stack, count, missing, scale, base, out):
     """Mean of each pixel's dates, as base + scale x number."""
     rows, dates, cols = stack.shape
@@ -92,7 +94,7 @@ def mean(stack, count, missing, scale, base, out):
             out[i, j] = base + scale * (total[j] / count[i, j]) if count[i, j] else np.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def pick(stack, chosen, scale, base, out):
     """The number of the chosen date of each pixel, as base + scale x number; missing where `chosen` is negative."""
     for i in range(chosen.shape[0]):
@@ -101,7 +103,7 @@ def pick(stack, chosen, scale, base, out):
             out[i, j] = base + scale * np.float64(stack[i, date, j]) if date >= 0 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def medoid(cube, chosen):
     """Index of the date whose distances to all other dates of its pixel add up to the least; the earliest of equals.
 
@@ -129,7 +131,7 @@ def medoid(cube, chosen):
             chosen[i, j] = index[best] if best >= 0 else -1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def geometric_median(cube, tolerance, max_steps, out):
     """Point of least summed distance to a pixel's dates (bands, rows, cols); how many did not settle is returned.
 
@@ -180,7 +182,7 @@ def geometric_median(cube, tolerance, max_steps, out):
     return unsettled
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _gather(cube, i, j, index, point):
     """The seen dates of a pixel and their bands; how many."""
     n = 0
@@ -193,7 +195,7 @@ def _gather(cube, i, j, index, point):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _distance(a, b):
     total = 0.0
     for band in range(a.size):
@@ -201,7 +203,7 @@ def _distance(a, b):
     return np.sqrt(total)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _own_median(point, n, pull):
     """The first point that is the geometric median itself: the others' unit pulls do not exceed its own weight."""
     for a in range(n):
@@ -222,7 +224,7 @@ def _own_median(point, n, pull):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def best(score, cube, chosen):
     """Index of the seen date with the highest score of each pixel, the earliest of equals; `score` (dates, rows, cols)."""
     for i in range(chosen.shape[0]):
