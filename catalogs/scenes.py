@@ -139,7 +139,7 @@ class SceneReader:
         self.sensor, self.upsampling, self.reads = sensor, upsampling, reads
         self._files: OrderedDict[str, DatasetReader] = OrderedDict()
         self._rasters: dict[str, _Raster] = {}
-        self._samples: OrderedDict[tuple, _Same | _Separable | _Scattered] = OrderedDict()
+        self._plans: OrderedDict[tuple, _Plan] = OrderedDict()
         self._tables: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -220,9 +220,9 @@ class SceneReader:
 
     def clear(self, item: Mapping[str, Any], geobox: GeoBox) -> np.ndarray:
         """True (rows, cols) where the quality layer alone calls a window's pixel clear, nearest neighbour."""
-        href = item["quality"]["href"]
-        samples = self._samples_of(self._raster(item, href), geobox)
-        return samples.nearest(self._clear(item, self._raster(item, href), samples.window))
+        raster = self._raster(item, item["quality"]["href"])
+        plan = self._plan(item, [raster], geobox)
+        return plan.samples[raster.place].nearest(self._masks(item, plan)[raster.place])
 
     def in_order(self, work: Callable[[S], T], jobs: Iterable[S]) -> Iterator[tuple[S, T | SceneError]]:
         """Each job and `work(job)`, in order, `reads` of them at a time; a `SceneError` takes the place of its answer.
@@ -263,8 +263,9 @@ class SceneReader:
                 f"scene {item['id']} offers no band {', '.join(missing)}; it offers {', '.join(item['bands'])}"
             )
         rasters = {role: self._band_raster(item, role) for role in roles}
-        masks: dict[tuple, np.ndarray | None] = {}
-        return {role: self._band(item, role, raster, geobox, masks) for role, raster in rasters.items()}
+        plan = self._plan(item, rasters.values(), geobox)
+        masks = self._masks(item, plan)
+        return {role: self._band(item, role, raster, geobox, plan, masks) for role, raster in rasters.items()}
 
     def _band_raster(self, item: Mapping[str, Any], role: str) -> _Raster:
         href = item["bands"][role]["href"]
@@ -277,53 +278,55 @@ class SceneReader:
         return raster
 
     def _band(
-        self, item: Mapping[str, Any], role: str, raster: _Raster, geobox: GeoBox, masks: dict[tuple, np.ndarray | None]
+        self,
+        item: Mapping[str, Any],
+        role: str,
+        raster: _Raster,
+        geobox: GeoBox,
+        plan: _Plan,
+        masks: Mapping[str, np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Digital numbers of one band on the grid, and where they are valid."""
         from catalogs.resampling import usable
 
-        band = item["bands"][role]
-        samples = self._samples_of(raster, geobox)
-        place = (raster.transform, samples.window)
-        if place not in masks:
-            mask = self._clear(item, raster, samples.window)
-            masks[place] = mask if mask.any() else None
-        clear = masks[place]
-        if clear is None:
+        band, samples, clear = item["bands"][role], plan.samples[raster.place], masks[raster.place]
+        if not clear.any():
             return np.zeros(geobox.shape, raster.data_type), np.zeros(geobox.shape, bool)
         numbers = self._pixels(item, band["href"], samples.window, fill=band["nodata"])
         low, high = map(np.float32, self.sensor.valid_dn)
         no = [np.float32(np.nan if value is None else value) for value in (band["nodata"], raster.nodata)]
         return samples.bring(numbers, usable(numbers, clear, low, high, *no))
 
-    def _clear(self, item: Mapping[str, Any], like: _Raster, window: _Window) -> np.ndarray:
-        """True where the quality layer calls a pixel of another file's window clear, dilation included."""
+    def _masks(self, item: Mapping[str, Any], plan: _Plan) -> dict[str, np.ndarray]:
+        """True where the quality layer calls a pixel clear, dilation included, on the window of each kind of band."""
         from catalogs.resampling import classify, spread
 
-        quality = self.sensor.quality
-        own = self._quality_raster(item, like.crs).transform
-        band = like.transform
-        rows = _nearest(band.f, band.e, window.row0, window.row1, own.f, own.e)
-        cols = _nearest(band.c, band.a, window.col0, window.col1, own.c, own.a)
-        offsets = _offsets(quality.dilation_m, own) if quality.grow else np.zeros((0, 2), "int64")
-        down, right = _reach(quality.dilation_m, own) if len(offsets) else (0, 0)
-        around = _Window(int(rows[0]) - down, int(rows[-1]) + 1 + down, int(cols[0]) - right, int(cols[-1]) + 1 + right)
-        layer = self._pixels(item, item["quality"]["href"], around, fill=quality.fill)
-        clear = classify(layer, *self._tables_of(layer.dtype), offsets[:, 0], offsets[:, 1])
-        if not len(offsets) and clear.shape == (rows.size, cols.size):  # without dilation around it, the window is the bands' own
-            return clear
-        return spread(clear, rows - around.row0, cols - around.col0)
+        layer = self._pixels(item, item["quality"]["href"], plan.around, fill=self.sensor.quality.fill)
+        clear = classify(layer, *self._tables_of(layer.dtype), plan.offsets[:, 0], plan.offsets[:, 1])
+        return {place: spread(clear, row, col) for place, (row, col) in plan.nearest.items()}
 
-    def _quality_raster(self, item: Mapping[str, Any], crs: str) -> _Raster:
+    def _plan(self, item: Mapping[str, Any], rasters: Iterable[_Raster], geobox: GeoBox) -> _Plan:
+        """How a scene's files make a window of the grid; kept, because the dates of a chunk share it."""
         href = item["quality"]["href"]
-        raster = self._raster(item, href)
-        if raster.crs != crs:
-            raise SceneError(f"scene {item['id']}: {href} lies in {raster.crs_name}, the bands in another CRS")
-        if raster.data_type not in ("uint8", "uint16"):
+        own = self._raster(item, href)
+        if own.data_type not in ("uint8", "uint16"):
             raise SceneError(
-                f"scene {item['id']}: {href} holds {raster.data_type}, a quality layer holds whole numbers from 0 to 65535"
+                f"scene {item['id']}: {href} holds {own.data_type}, a quality layer holds whole numbers from 0 to 65535"
             )
-        return raster
+        kinds = {raster.place: raster for raster in rasters}
+        for raster in kinds.values():
+            if raster.crs != own.crs:
+                raise SceneError(f"scene {item['id']}: {href} lies in {own.crs_name}, the bands in {raster.crs_name}")
+        key = (own.place, *kinds, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
+        with self._guard:
+            if key not in self._plans:
+                while len(self._plans) >= KEPT_PLANS:
+                    self._plans.popitem(last=False)
+                samples = {place: _samples(raster, geobox, self.upsampling) for place, raster in kinds.items()}
+                quality = self.sensor.quality
+                reach_m = quality.dilation_m if quality.grow else 0.0
+                self._plans[key] = _Plan.of(own.transform, reach_m, kinds, samples)
+            return self._plans[key]
 
     def _tables_of(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
         """What each possible value of a quality layer means: clear, and growing."""
@@ -344,7 +347,7 @@ class SceneReader:
         quality = self.sensor.quality
         href = item["quality"]["href"]
         raster = self._raster(item, href)
-        samples = self._samples_of(raster, geobox)
+        samples = self._plan(item, [raster], geobox).samples[raster.place]
         metres = 1.0 if raster.projected else 111_320.0  # per degree of latitude
         size = -raster.transform.e * metres, raster.transform.a * metres
         down, right = (math.ceil(FAR_FROM_CLOUD_M / side) for side in size)
@@ -426,24 +429,15 @@ class SceneReader:
                     self._files.pop(other).close()
                     self._locks[other].release()
 
-    def _samples_of(self, raster: _Raster, geobox: GeoBox) -> _Same | _Separable | _Scattered:
-        """How a file's pixels make the grid's; kept, because the bands and dates of a chunk share it."""
-        key = (raster.transform, raster.crs, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
-        with self._guard:
-            if key not in self._samples:
-                while len(self._samples) >= KEPT_SAMPLES:
-                    self._samples.popitem(last=False)
-                self._samples[key] = _samples(raster, geobox, self.upsampling)
-            return self._samples[key]
-
 
 # ---------------------------------------------------------------- files and windows of a source
 
 
 class _Raster(NamedTuple):
-    """What a file says of itself; its CRS as WKT."""
+    """What a file says of itself; its CRS as WKT. Files of one `place` have their pixels in the same places."""
 
     name: str
+    place: str
     transform: Any
     crs: str
     crs_name: str
@@ -453,8 +447,9 @@ class _Raster(NamedTuple):
 
     @classmethod
     def of(cls, file: DatasetReader) -> _Raster:
-        crs = file.crs
-        return cls(file.name, file.transform, crs.to_wkt(), str(crs), crs.is_projected, file.dtypes[0], file.nodata)
+        crs, wkt = file.crs, file.crs.to_wkt()
+        place = f"{tuple(file.transform)} {wkt}"
+        return cls(file.name, place, file.transform, wkt, str(crs), crs.is_projected, file.dtypes[0], file.nodata)
 
 
 class _Window(NamedTuple):
@@ -476,6 +471,39 @@ class _Window(NamedTuple):
         return _Window(row0, max(row0, min(self.row1, height)), col0, max(col0, min(self.col1, width)))
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How the files of a scene make a window of the grid.
+
+    By the place of a kind of band: `samples` from its pixels to the grid's, `nearest` the rows and columns of the
+    quality layer under its pixels. `around` is the quality layer's window with what may grow into it, `offsets` (n, 2)
+    how far that is.
+    """
+
+    around: _Window
+    offsets: np.ndarray
+    samples: dict[str, _Same | _Separable | _Scattered]
+    nearest: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @classmethod
+    def of(cls, own: Any, reach_m: float, kinds: Mapping[str, _Raster], samples: Mapping[str, Any]) -> _Plan:
+        places = {}
+        for place, raster in kinds.items():
+            window, band = samples[place].window, raster.transform
+            rows = _nearest(band.f, band.e, window.row0, window.row1, own.f, own.e)
+            places[place] = rows, _nearest(band.c, band.a, window.col0, window.col1, own.c, own.a)
+        offsets = _offsets(reach_m, own)
+        down, right = offsets.max(axis=0, initial=0)
+        around = _Window(
+            min(int(rows[0]) for rows, _ in places.values()) - down,
+            max(int(rows[-1]) for rows, _ in places.values()) + 1 + down,
+            min(int(cols[0]) for _, cols in places.values()) - right,
+            max(int(cols[-1]) for _, cols in places.values()) + 1 + right,
+        )
+        nearest = {place: (rows - around.row0, cols - around.col0) for place, (rows, cols) in places.items()}
+        return cls(around, offsets, dict(samples), nearest)
+
+
 def _nearest(start: float, step: float, first: int, last: int, source_start: float, source_step: float) -> np.ndarray:
     """Source index under each pixel centre `first:last` of a line, nearest neighbour."""
     centres = start + step * (np.arange(first, last) + 0.5)
@@ -488,17 +516,15 @@ def _reach(distance_m: float, transform: Any) -> tuple[int, int]:
 
 
 def _offsets(distance_m: float, transform: Any) -> np.ndarray:
-    """Rows and columns (n, 2) from a pixel to all others within a distance, centre to centre."""
+    """Rows and columns (n, 2) from a pixel to all others within a distance, centre to centre; none for distance 0."""
     reach_down, reach_right = _reach(distance_m, transform)
-    return np.array(
-        [
-            (down, right)
-            for down in range(-reach_down, reach_down + 1)
-            for right in range(-reach_right, reach_right + 1)
-            if math.hypot(down * transform.e, right * transform.a) <= distance_m + 1e-6
-        ],
-        "int64",
-    )
+    within = [
+        (down, right)
+        for down in range(-reach_down, reach_down + 1)
+        for right in range(-reach_right, reach_right + 1)
+        if math.hypot(down * transform.e, right * transform.a) <= distance_m + 1e-6
+    ]
+    return np.array(within if distance_m > 0 else [], "int64").reshape(-1, 2)
 
 
 @cache
@@ -520,7 +546,7 @@ def _first_line(error: Exception) -> str:
 
 # ---------------------------------------------------------------- from source pixels to the grid's
 
-KEPT_SAMPLES = 24
+KEPT_PLANS = 12
 LATTICE_PX = 16
 LEAST = np.float32(MIN_CLEAR_SHARE - 1e-5)
 
