@@ -103,8 +103,10 @@ def with_answer(side_px: int) -> dict[str, Any]:
 
 
 def floor(prepared: dict[str, Any], *, warm_up: bool) -> str:
-    """Decode the pixels of all files chunk by chunk, each tile once, and write the answer: nothing between."""
+    """Decode the pixels of all files, each tile once, and write the answer: nothing between."""
     import rasterio
+
+    from pipeline.grid import Window
 
     side_px = WARM_PX if warm_up else prepared["side_px"]
     answer = np.load(prepared["answer"], mmap_mode="r")
@@ -113,11 +115,13 @@ def floor(prepared: dict[str, Any], *, warm_up: bool) -> str:
     target = listed.parent / f"floor{'-warm' * warm_up}.tif"
     grid = _grid(side_px)
     place = {"width": side_px, "height": side_px, "count": len(answer), "crs": CRS, "transform": grid.geobox.transform}
-    with rasterio.Env(GDAL_CACHEMAX=256 * 2**20, GDAL_NUM_THREADS="1"), rasterio.open(target, "w", **place, **OPTIONS) as out:
+    with rasterio.Env(GDAL_CACHEMAX=64 * 2**20, GDAL_NUM_THREADS="1"), rasterio.open(target, "w", **place, **OPTIONS) as out:
         files = [(rasterio.open(listed.parent / href), side) for item in items for href, side in _hrefs(item)]
-        for _, chunk in grid.chunks():
-            _decode(files, chunk)
-            out.write(np.ascontiguousarray(answer[:, *chunk.slices]), window=_pixels(chunk, 1))
+        for row0 in range(0, side_px, grid.chunk_px):  # rows of chunks: few large reads are the cheapest way
+            row = Window(row0, min(row0 + grid.chunk_px, side_px), 0, side_px)
+            for opened, side in files:
+                opened.read(1, window=_pixels(row, side))
+            out.write(np.ascontiguousarray(answer[:, *row.slices]), window=_pixels(row, 1))
         for file, _ in files:
             file.close()
     return str(target)
@@ -127,11 +131,6 @@ def _hrefs(item: dict[str, Any]) -> list[tuple[str, int]]:
     """Files of a scene and how many pixels of 10 m a side of theirs has."""
     bands = [(item["bands"][role]["href"], resolution_m // 10) for role, (resolution_m, _) in BANDS.items()]
     return [(item["quality"]["href"], 2), *bands]
-
-
-def _decode(files: list, chunk) -> None:
-    for file, side in files:
-        file.read(1, window=_pixels(chunk, side))
 
 
 def _pixels(chunk, side: int):

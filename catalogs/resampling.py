@@ -36,12 +36,15 @@ def spread(values, row, col):
     """Nearest neighbour along rows and columns: `values[row[i], col[j]]`."""
     out = np.empty((row.size, col.size), values.dtype)
     for i in range(row.size):
+        target = out[i]
         if i and row[i] == row[i - 1]:
-            out[i] = out[i - 1]
+            line = out[i - 1]
+            for j in range(col.size):
+                target[j] = line[j]
         else:
             line = values[row[i]]
             for j in range(col.size):
-                out[i, j] = line[col[j]]
+                target[j] = line[np.uintp(col[j])]
     return out
 
 
@@ -129,30 +132,45 @@ def doubled(numbers, valid, row_index, row_weight, start, cols, least):
     """`weighted` for pixels half as large on the same edges (20 m to 10 m): columns in pairs of 1/4 and 3/4.
 
     `start` is 0 where the first column lies right of its source pixel's centre, 1 where it lies left of the next one's.
+    Between two source rows lie two of the grid's: what is valid of a source row is told once.
     """
-    rows, pairs = row_index.shape[0], numbers.shape[1] - 1
+    rows, width = row_index.shape[0], numbers.shape[1]
     out = np.empty((rows, cols), np.float32)
     ok = np.empty((rows, cols), np.bool_)
-    total, share = np.empty(pairs + 1, np.float32), np.empty(pairs + 1, np.float32)
-    line, left, right = np.empty(2 * pairs, np.float32), np.empty(pairs, np.float32), np.empty(pairs, np.float32)
+    value, share = np.zeros((2, width), np.float32), np.zeros((2, width), np.float32)  # of an even and an odd row
+    told = np.full(2, -1, np.int64)
+    t, s = np.empty(width, np.float32), np.empty(width, np.float32)
+    line = np.empty(2 * width, np.float32)
+    left, right = np.empty(width, np.float32), np.empty(width, np.float32)
     near, far = np.float32(0.75), np.float32(0.25)
     for i in range(rows):
-        _down_the_rows(numbers, valid, row_index[i], row_weight[i], total, share)
-        for j in range(pairs):
-            s = near * share[j] + far * share[j + 1]
-            t = near * total[j] + far * total[j + 1]
-            left[j] = t / s if s >= least else NAN
-        for j in range(pairs):
-            s = far * share[j] + near * share[j + 1]
-            t = far * total[j] + near * total[j + 1]
-            right[j] = t / s if s >= least else NAN
-        for j in range(pairs):
+        for k in range(2):
+            row = row_index[i, k]
+            if told[row % 2] != row:
+                told[row % 2] = row
+                number, good, v, w = numbers[row], valid[row], value[row % 2], share[row % 2]
+                for j in range(width):
+                    v[j] = np.float32(number[j]) if good[j] else np.float32(0)
+                    w[j] = np.float32(1) if good[j] else np.float32(0)
+        first, second = row_index[i, 0] % 2, row_index[i, 1] % 2
+        a, b, c, d = value[first], value[second], share[first], share[second]
+        above, below = row_weight[i, 0], row_weight[i, 1]
+        for j in range(width):
+            t[j] = above * a[j] + below * b[j]
+            s[j] = above * c[j] + below * d[j]
+        for j in range(width - 1):
+            whole = near * s[j] + far * s[j + 1]
+            left[j] = (near * t[j] + far * t[j + 1]) / whole if whole >= least else NAN
+        for j in range(width - 1):
+            whole = far * s[j] + near * s[j + 1]
+            right[j] = (far * t[j] + near * t[j + 1]) / whole if whole >= least else NAN
+        for j in range(width - 1):
             line[2 * j] = left[j]
             line[2 * j + 1] = right[j]
+        target, seen = out[i], ok[i]
         for j in range(cols):
-            value = line[start + j]
-            out[i, j] = value
-            ok[i, j] = value == value
+            target[j] = line[start + j]
+            seen[j] = line[start + j] == line[start + j]
     return out, ok
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import math
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
     from rasterio.io import DatasetReader
-
-T = TypeVar("T")
-S = TypeVar("S")
 
 MIN_CLEAR_SHARE = 0.5
 """A pixel of the study's grid has a value when at least this share of it is clear."""
@@ -41,11 +38,11 @@ UPSAMPLING = ("bilinear", "nearest")
 """How bands coarser than the grid reach its pixels."""
 
 REMOTE_READS, LOCAL_READS = 16, 1
-"""Scenes read at the same time: a network's delays overlap, a local file's decoding keeps one core busy."""
+"""Files read at the same time: a network's delays overlap, a local file's decoding keeps one core busy."""
 
 OPEN_FILES = 200
-DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 256 * 2**20}
-"""One thread per read, and room for the tiles that neighbouring windows share, so that each is decoded once."""
+DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 64 * 2**20}
+"""One thread per read, and little room for tiles: `Feed` keeps what is needed again."""
 
 READ_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -138,8 +135,9 @@ class SceneReader:
             raise ValueError(f"upsampling must be {' or '.join(UPSAMPLING)}, got {upsampling!r}")
         self.sensor, self.upsampling, self.reads = sensor, upsampling, reads
         self._files: OrderedDict[str, DatasetReader] = OrderedDict()
-        self._rasters: dict[str, _Raster] = {}
+        self._rasters: dict[str, _Raster | SceneError] = {}
         self._plans: OrderedDict[tuple, _Plan] = OrderedDict()
+        self._reaches: dict[tuple, tuple[_Window, dict[str, _Window]]] = {}
         self._tables: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -197,11 +195,18 @@ class SceneReader:
         return image
 
     def look(
-        self, item: Mapping[str, Any], roles: Sequence[str], geobox: GeoBox, *, cloud_distance: bool = False
+        self,
+        item: Mapping[str, Any],
+        roles: Sequence[str],
+        geobox: GeoBox,
+        *,
+        held: Held | None = None,
+        cloud_distance: bool = False,
     ) -> Look | None:
         """What one scene shows of a window, as digital numbers; None when it shows nothing clear.
 
-        Parameters as of `read`; `cloud_distance` asks for the distance to the nearest cloud or shadow as well.
+        Parameters as of `read`. Pixels that are in `held` are not read again; `cloud_distance` asks for the distance to
+        the nearest cloud or shadow as well.
 
         Raises
         ------
@@ -209,7 +214,7 @@ class SceneReader:
             As `read`.
         """
         numbers, seen = {}, None
-        for role, (values, valid) in self._bands(item, roles, geobox).items():
+        for role, (values, valid) in self._bands(item, roles, geobox, held).items():
             numbers[role] = values
             seen = valid if seen is None else np.logical_and(seen, valid, out=seen)
         if seen is None or not seen.any():
@@ -218,43 +223,18 @@ class SceneReader:
         distance = self._cloud_distance(item, geobox) if cloud_distance else None
         return Look(item["id"], numbers, encoding, seen, self.sensor.valid_dn, distance)
 
-    def clear(self, item: Mapping[str, Any], geobox: GeoBox) -> np.ndarray:
+    def clear(self, item: Mapping[str, Any], geobox: GeoBox, *, held: Held | None = None) -> np.ndarray:
         """True (rows, cols) where the quality layer alone calls a window's pixel clear, nearest neighbour."""
         raster = self._raster(item, item["quality"]["href"])
         plan = self._plan(item, [raster], geobox)
-        return plan.samples[raster.place].nearest(self._masks(item, plan)[raster.place])
+        return plan.samples[raster.place].nearest(self._masks(item, plan, held)[raster.place])
 
-    def in_order(self, work: Callable[[S], T], jobs: Iterable[S]) -> Iterator[tuple[S, T | SceneError]]:
-        """Each job and `work(job)`, in order, `reads` of them at a time; a `SceneError` takes the place of its answer.
-
-        At most 2 x `reads` answers are held, so that memory does not grow with the number of jobs.
-        """
-
-        def safely(job: S) -> T | SceneError:
-            try:
-                return work(job)
-            except SceneError as error:
-                return error
-
-        if self._pool is None:
-            yield from ((job, safely(job)) for job in jobs)
-            return
-        waiting: deque = deque()
-        try:
-            for job in jobs:
-                waiting.append((job, self._pool.submit(safely, job)))
-                if len(waiting) >= 2 * self.reads:
-                    done, answer = waiting.popleft()
-                    yield done, answer.result()
-            while waiting:
-                done, answer = waiting.popleft()
-                yield done, answer.result()
-        finally:
-            for _, answer in waiting:
-                answer.cancel()
+    def feed(self, strip: GeoBox) -> Feed:
+        """Reads scenes along a strip of the grid, row of chunks by row of chunks; see `Feed`."""
+        return Feed(self, strip)
 
     def _bands(
-        self, item: Mapping[str, Any], roles: Sequence[str], geobox: GeoBox
+        self, item: Mapping[str, Any], roles: Sequence[str], geobox: GeoBox, held: Held | None = None
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Numbers and validity (rows, cols) of each band; files are looked at before any pixel is read."""
         missing = [role for role in roles if role not in item["bands"]]
@@ -264,8 +244,8 @@ class SceneReader:
             )
         rasters = {role: self._band_raster(item, role) for role in roles}
         plan = self._plan(item, rasters.values(), geobox)
-        masks = self._masks(item, plan)
-        return {role: self._band(item, role, raster, geobox, plan, masks) for role, raster in rasters.items()}
+        masks = self._masks(item, plan, held)
+        return {role: self._band(item, role, raster, geobox, plan, masks, held) for role, raster in rasters.items()}
 
     def _band_raster(self, item: Mapping[str, Any], role: str) -> _Raster:
         href = item["bands"][role]["href"]
@@ -285,6 +265,7 @@ class SceneReader:
         geobox: GeoBox,
         plan: _Plan,
         masks: Mapping[str, np.ndarray],
+        held: Held | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Digital numbers of one band on the grid, and where they are valid."""
         from catalogs.resampling import usable
@@ -292,16 +273,16 @@ class SceneReader:
         band, samples, clear = item["bands"][role], plan.samples[raster.place], masks[raster.place]
         if not clear.any():
             return np.zeros(geobox.shape, raster.data_type), np.zeros(geobox.shape, bool)
-        numbers = self._pixels(item, band["href"], samples.window, fill=band["nodata"])
+        numbers = self._pixels(item, band["href"], samples.window, fill=band["nodata"], held=held)
         low, high = map(np.float32, self.sensor.valid_dn)
         no = [np.float32(np.nan if value is None else value) for value in (band["nodata"], raster.nodata)]
         return samples.bring(numbers, usable(numbers, clear, low, high, *no))
 
-    def _masks(self, item: Mapping[str, Any], plan: _Plan) -> dict[str, np.ndarray]:
+    def _masks(self, item: Mapping[str, Any], plan: _Plan, held: Held | None) -> dict[str, np.ndarray]:
         """True where the quality layer calls a pixel clear, dilation included, on the window of each kind of band."""
         from catalogs.resampling import classify, spread
 
-        layer = self._pixels(item, item["quality"]["href"], plan.around, fill=self.sensor.quality.fill)
+        layer = self._pixels(item, item["quality"]["href"], plan.around, fill=self.sensor.quality.fill, held=held)
         clear = classify(layer, *self._tables_of(layer.dtype), plan.offsets[:, 0], plan.offsets[:, 1])
         return {place: spread(clear, row, col) for place, (row, col) in plan.nearest.items()}
 
@@ -323,9 +304,7 @@ class SceneReader:
                 while len(self._plans) >= KEPT_PLANS:
                     self._plans.popitem(last=False)
                 samples = {place: _samples(raster, geobox, self.upsampling) for place, raster in kinds.items()}
-                quality = self.sensor.quality
-                reach_m = quality.dilation_m if quality.grow else 0.0
-                self._plans[key] = _Plan.of(own.transform, reach_m, kinds, samples)
+                self._plans[key] = _Plan.of(own.transform, self._reach_m, kinds, samples)
             return self._plans[key]
 
     def _tables_of(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -361,17 +340,53 @@ class SceneReader:
         distance = distance_transform_edt(~cloud, sampling=size)[down:-down, right:-right]
         return samples.nearest(np.minimum(distance, FAR_FROM_CLOUD_M).astype("float32"))
 
-    def _pixels(self, item: Mapping[str, Any], href: str, window: _Window, *, fill: float) -> np.ndarray:
-        """Pixels of a window of a file, which is opened where it is not and read by one thread at a time."""
+    def _pixels(
+        self, item: Mapping[str, Any], href: str, window: _Window, *, fill: float, held: Held | None = None
+    ) -> np.ndarray:
+        """Pixels of a window of a file: from what is held, else from the file, which one thread reads at a time."""
+        if held is not None and href in held:
+            raster, kept = self._raster(item, href), held[href]
+            inner = window.clip(raster.height, raster.width)
+            if inner.size == 0 or kept.window.holds(inner):
+                return _padded(kept.cut(inner), inner, window, fill)
         with self._lock_of(href):
             return self._numbers(item, href, self._open(item, href), window, fill=fill)
 
     def _raster(self, item: Mapping[str, Any], href: str) -> _Raster:
-        """What a file is; kept, because asking an open file is dear."""
+        """What a file is; kept, because asking an open file is dear. One that cannot be opened stays so."""
         if href not in self._rasters:
             with self._lock_of(href):
-                self._rasters[href] = _Raster.of(self._open(item, href))
+                try:
+                    self._rasters[href] = _Raster.of(self._open(item, href))
+                except SceneError as error:
+                    self._rasters[href] = error
+        if isinstance(self._rasters[href], SceneError):
+            raise SceneError(str(self._rasters[href]))
         return self._rasters[href]
+
+    def _start(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Begin a piece of work in the pool, or do it where there is none; `.result()` gives its answer.
+
+        Work may wait for the answer of work begun before it: threads begin it in order, so none waits for ever.
+        """
+        return _Answer(work(*given)) if self._pool is None else self._pool.submit(work, *given)
+
+    def _reach(self, item: Mapping[str, Any], roles: Sequence[str], geobox: GeoBox) -> dict[str, _Window]:
+        """The windows of a scene's files that a window of the grid needs, by href."""
+        own = self._raster(item, item["quality"]["href"])
+        rasters = {item["bands"][role]["href"]: self._raster(item, item["bands"][role]["href"]) for role in roles}
+        kinds = {raster.place: raster for raster in rasters.values()}
+        key = (own.place, *kinds, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
+        if key not in self._reaches:
+            windows = {place: _reach_in(raster, geobox, self.upsampling) for place, raster in kinds.items()}
+            around = _Plan.of(own.transform, self._reach_m, kinds, windows).around
+            self._reaches[key] = around, {place: samples.window for place, samples in windows.items()}
+        around, by_place = self._reaches[key]
+        return {item["quality"]["href"]: around, **{href: by_place[raster.place] for href, raster in rasters.items()}}
+
+    @property
+    def _reach_m(self) -> float:
+        return self.sensor.quality.dilation_m if self.sensor.quality.grow else 0.0
 
     def _lock_of(self, href: str) -> threading.Lock:
         with self._guard:
@@ -393,12 +408,7 @@ class SceneReader:
             ) from None
         if inner == window:
             return part
-        whole = np.full(window.shape, fill, file.dtypes[0])
-        if part is not None:
-            whole[
-                inner.row0 - window.row0 : inner.row1 - window.row0, inner.col0 - window.col0 : inner.col1 - window.col0
-            ] = part
-        return whole
+        return _padded(np.empty((0, 0), file.dtypes[0]) if part is None else part, inner, window, fill)
 
     def _open(self, item: Mapping[str, Any], href: str) -> DatasetReader:
         import rasterio
@@ -430,6 +440,148 @@ class SceneReader:
                     self._locks[other].release()
 
 
+# ---------------------------------------------------------------- reading ahead
+
+
+class Kept(NamedTuple):
+    """Pixels of one file in memory; `clear` is false where they are a quality layer that shows nothing clear."""
+
+    window: _Window
+    pixels: np.ndarray
+    clear: bool = True
+
+    def cut(self, window: _Window) -> np.ndarray:
+        """The pixels of a window inside, rows one after another in memory."""
+        inside = self.pixels[
+            window.row0 - self.window.row0 : window.row1 - self.window.row0,
+            window.col0 - self.window.col0 : window.col1 - self.window.col0,
+        ]
+        return np.ascontiguousarray(inside)
+
+
+Held = Mapping[str, Kept]
+"""Pixels in memory by href."""
+
+
+class Feed:
+    """Reads scenes along a strip of the grid, row of chunks by row of chunks from north to south.
+
+    Tiles of a file seldom end where chunks do. What a tile holds for the next row is kept, so that each tile of the
+    strip is decoded once; memory is the strip's width x a tile and a chunk in height x files. Files of a scene that
+    shows nothing clear in a row are not read. Where the reader may read many files at a time, `quality` and `bands`
+    return at once. What cannot be read is left to be read, and complained of, where it is needed.
+    """
+
+    def __init__(self, reader: SceneReader, strip: GeoBox) -> None:
+        self._reader, self._strip = reader, strip
+        self._last: dict[str, _Answer] = {}
+        self._opened: dict[str, bool] = {}
+
+    def open(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str]) -> None:
+        """Open the files of scenes, many at a time."""
+
+        def can_open(item: Mapping[str, Any], href: str) -> bool:
+            try:
+                return bool(self._reader._raster(item, href))
+            except SceneError:
+                return False
+
+        answers = {
+            href: self._reader._start(can_open, item, href)
+            for item in items
+            for href in _hrefs(item, roles)
+            if href not in self._opened
+        }
+        self._opened |= {href: answer.result() for href, answer in answers.items()}
+
+    def quality(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str], row: GeoBox) -> dict[str, _Answer]:
+        """Begin to read the quality layers of a row; answers by href."""
+        begun = {}
+        for item in items:
+            if self._readable(item, roles):
+                href = item["quality"]["href"]
+                begun[href] = self._begin(item, href, self._reach(item, roles, row)[href], None)
+        return begun
+
+    def bands(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str], row: GeoBox) -> dict[str, _Answer]:
+        """Begin to read the bands of a row whose quality layers were begun before; answers by href."""
+        begun = {}
+        for item in items:
+            if self._readable(item, roles):
+                reach = self._reach(item, roles, row)
+                after = self._last[item["quality"]["href"]]
+                for href in dict.fromkeys(item["bands"][role]["href"] for role in roles):
+                    begun[href] = self._begin(item, href, reach[href], after)
+        return begun
+
+    def _readable(self, item: Mapping[str, Any], roles: Sequence[str]) -> bool:
+        return all(role in item["bands"] for role in roles) and all(self._opened[href] for href in _hrefs(item, roles))
+
+    def _reach(self, item: Mapping[str, Any], roles: Sequence[str], row: GeoBox) -> dict[str, _Window]:
+        """Windows of a scene's files that a row needs: its own rows, the columns of the strip."""
+        rows, cols = self._reader._reach(item, roles, row), self._reader._reach(item, roles, self._strip)
+        return {href: _Window(rows[href].row0, rows[href].row1, cols[href].col0, cols[href].col1) for href in rows}
+
+    def _begin(self, item: Mapping[str, Any], href: str, need: _Window, after: _Answer | None) -> _Answer:
+        self._last[href] = self._reader._start(self._advance, item, href, need, self._last.get(href), after)
+        return self._last[href]
+
+    def _advance(
+        self, item: Mapping[str, Any], href: str, need: _Window, last: _Answer | None, after: _Answer | None
+    ) -> Kept | None:
+        """The pixels of a window down to the end of its tiles, those of the row before taken over."""
+        if after is not None and (layer := after.result()) is not None and not layer.clear:
+            return None
+        reader = self._reader
+        raster = reader._raster(item, href)
+        need = need.clip(raster.height, raster.width)
+        end = min(-(-need.row1 // raster.tile_rows) * raster.tile_rows, raster.height)
+        before = last.result() if last is not None else None
+        parts, row0 = [], need.row0
+        if before is not None and before.window[2:] == need[2:] and before.window.row0 <= row0 < before.window.row1:
+            parts.append(before.pixels[row0 - before.window.row0 :])
+            row0 = before.window.row1
+        try:
+            if row0 < end and need.size:
+                below = _Window(row0, end, need.col0, need.col1)
+                with reader._lock_of(href):
+                    parts.append(reader._numbers(item, href, reader._open(item, href), below, fill=0))
+        except SceneError:
+            return None
+        if not parts:
+            return Kept(need, np.empty(need.shape, raster.data_type), clear=False)
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        clear = after is not None or bool(reader._tables_of(pixels.dtype)[0][pixels[: need.shape[0]]].any())
+        return Kept(_Window(need.row0, max(row0, end), need.col0, need.col1), pixels, clear)
+
+
+class _Answer:
+    """The answer of work that is done already; one of work under way is a `concurrent.futures.Future`."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def result(self) -> Any:
+        return self._answer
+
+
+def _hrefs(item: Mapping[str, Any], roles: Sequence[str]) -> list[str]:
+    """The files of a scene, quality first."""
+    return [item["quality"]["href"], *dict.fromkeys(item["bands"][role]["href"] for role in roles if role in item["bands"])]
+
+
+def _padded(part: np.ndarray, inner: _Window, window: _Window, fill: float) -> np.ndarray:
+    """Pixels of a window of which a file holds the part `inner`; `fill` outside."""
+    if inner == window:
+        return part
+    whole = np.full(window.shape, fill, part.dtype)
+    if inner.size:
+        whole[
+            inner.row0 - window.row0 : inner.row1 - window.row0, inner.col0 - window.col0 : inner.col1 - window.col0
+        ] = part
+    return whole
+
+
 # ---------------------------------------------------------------- files and windows of a source
 
 
@@ -444,12 +596,27 @@ class _Raster(NamedTuple):
     projected: bool
     data_type: str
     nodata: float | None
+    height: int
+    width: int
+    tile_rows: int
 
     @classmethod
     def of(cls, file: DatasetReader) -> _Raster:
         crs, wkt = file.crs, file.crs.to_wkt()
         place = f"{tuple(file.transform)} {wkt}"
-        return cls(file.name, place, file.transform, wkt, str(crs), crs.is_projected, file.dtypes[0], file.nodata)
+        return cls(
+            file.name,
+            place,
+            file.transform,
+            wkt,
+            str(crs),
+            crs.is_projected,
+            file.dtypes[0],
+            file.nodata,
+            file.height,
+            file.width,
+            file.block_shapes[0][0],
+        )
 
 
 class _Window(NamedTuple):
@@ -465,6 +632,11 @@ class _Window(NamedTuple):
     @property
     def size(self) -> int:
         return self.shape[0] * self.shape[1]
+
+    def holds(self, other: _Window) -> bool:
+        return (
+            self.row0 <= other.row0 and other.row1 <= self.row1 and self.col0 <= other.col0 and other.col1 <= self.col1
+        )
 
     def clip(self, height: int, width: int) -> _Window:
         row0, col0 = min(max(self.row0, 0), height), min(max(self.col0, 0), width)
@@ -546,7 +718,7 @@ def _first_line(error: Exception) -> str:
 
 # ---------------------------------------------------------------- from source pixels to the grid's
 
-KEPT_PLANS = 12
+KEPT_PLANS = 6
 LATTICE_PX = 16
 LEAST = np.float32(MIN_CLEAR_SHARE - 1e-5)
 
@@ -563,6 +735,17 @@ def _samples(raster: _Raster, geobox: GeoBox, upsampling: str) -> _Same | _Separ
     return _Separable(
         _Taps.along(down, grid.e / source.e, rows, upsampling), _Taps.along(right, grid.a / source.a, cols, upsampling)
     )
+
+
+def _reach_in(raster: _Raster, geobox: GeoBox, upsampling: str) -> Any:
+    """Something with the `window` of `_samples`, or one a little larger, found without placing every pixel."""
+    if raster.crs == _wkt(geobox):
+        return _samples(raster, geobox, upsampling)
+    source = raster.transform
+    x, y = _knots_in(raster, geobox)[:2]
+    row, col = (y - source.f) / source.e, (x - source.c) / source.a
+    low, high = (math.floor(row.min()) - 2, math.floor(col.min()) - 2), (math.ceil(row.max()) + 2, math.ceil(col.max()) + 2)
+    return _Same(_Window(low[0], high[0], low[1], high[1]))
 
 
 def _whole(value: float) -> bool:
@@ -705,6 +888,12 @@ def _corners_in(raster: _Raster, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray
     PROJ is asked every `LATTICE_PX` pixels, at multiples counted from the CRS's origin so that windows agree, and
     corners between are interpolated: between UTM zones the two differ by less than a thousandth of a pixel.
     """
+    x, y, from_north, from_west = _knots_in(raster, geobox)
+    return _interpolated(x, from_north, from_west), _interpolated(y, from_north, from_west)
+
+
+def _knots_in(raster: _Raster, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates of the lattice's knots in a file's CRS, and the places of the grid's edges among them."""
     from pyproj import Transformer
 
     rows, cols = geobox.shape
@@ -715,7 +904,7 @@ def _corners_in(raster: _Raster, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray
     x, y = to_source.transform(*np.meshgrid(east, -south))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise SceneError(f"{raster.name} lies in {raster.crs_name}, where part of the study area has no coordinates")
-    return _interpolated(x, from_north, from_west), _interpolated(y, from_north, from_west)
+    return x, y, from_north, from_west
 
 
 def _lattice(start: float, step: float, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogs.scenes import REMOTE_READS, Look, SceneError, SceneReader, observations_of
+from catalogs.scenes import REMOTE_READS, Feed, Kept, Look, SceneError, SceneReader, observations_of
 from catalogs.search import first_day, items_touching, last_day, with_local_paths
 from catalogs.sensors import sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.optical.composite import Image, Observations, band_names, reduce, reducers_named
 
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
 log = logging.getLogger(__name__)
 
 REFLECTANCE_SCALE = 1e-4
 
+HELD_MB = 400
+"""Room for the scenes of a row of chunks; a block whose scenes need more is cut into narrower strips."""
+
+TILE_PX = 1024
+"""Height of a tile of the files, at most, as far as memory is concerned: those of Sentinel-2 and Landsat have 256-1024."""
+
 Item = Mapping[str, Any]
+Groups = list[tuple[int, list[Item]]]
+"""Observations by their number in the season, each one or more granules."""
 
 
 def composite(
@@ -114,62 +127,72 @@ class Season:
     def images(
         self, reader: SceneReader, study: Grid, window: Window, roles: Sequence[str]
     ) -> Iterator[tuple[Window, Image]]:
-        """Each chunk of a block and its image; chunks that share tiles of the files follow one another."""
-        chunks = sorted((chunk for _, chunk in study.chunks(window)), key=_nearby(study.chunk_px))
-        distances = self._distances
+        """Each chunk of a block and its image, strip by strip from north to south."""
+        touching = [item for _, items in self._touching(study.bounds_of(window)) for item in items]
+        for strip in _strips(study, window, self._strip_chunks(study, len(touching), roles)):
+            feed = reader.feed(study.geobox_of(strip))
+            feed.open(touching, roles)
+            for row in self._rows(reader, feed, study, strip, roles):
+                for chunk, chosen in row.chosen.items():
+                    yield chunk, self._image(reader, row, chunk, chosen, study.geobox_of(chunk), roles)
 
-        def jobs() -> Iterator[tuple[Window, int, Item | None]]:
-            for chunk, groups in self._chosen(reader, study, chunks):
-                for number, items in groups:
-                    yield from ((chunk, number, item) for item in items)
-                yield chunk, -1, None  # the chunk is complete
+    def _strip_chunks(self, study: Grid, scenes: int, roles: Sequence[str]) -> int:
+        """How many chunks wide a strip may be for its scenes to fit into `HELD_MB`."""
+        height_px = study.chunk_px + TILE_PX
+        bytes_per_px = 2.0 * sum((study.resolution_m / self.sensor.bands[role].resolution_m) ** 2 for role in roles)
+        rows = 2 if self._remote else 1  # one is used while the next is read
+        chunk_mb = max(scenes, 1) * bytes_per_px * height_px * study.chunk_px * rows / 2**20
+        return max(int(HELD_MB / chunk_mb), 1)
 
-        def work(job: tuple[Window, int, Item | None]) -> Look | None:
-            chunk, _, item = job
-            return reader.look(item, roles, study.geobox_of(chunk), cloud_distance=distances) if item else None
+    def _rows(
+        self, reader: SceneReader, feed: Feed, study: Grid, strip: Window, roles: Sequence[str]
+    ) -> Iterator[_Row]:
+        """The rows of chunks of a strip with their scenes; over a network, one is read while the one before is used."""
+        waiting: _Row | None = None
+        for row in _rows_of(study, strip):
+            begun = self._begin(reader, feed, study, row, roles)
+            if not self._remote:
+                yield begun
+                continue
+            if waiting is not None:
+                yield waiting
+            waiting = begun
+        if waiting is not None:
+            yield waiting
 
-        looks: dict[int, list[Look]] = {}
-        for (chunk, number, item), look in reader.in_order(work, jobs()):
-            if item is None:
-                yield chunk, self._image(looks, roles, chunk.shape)
-                looks = {}
-            elif isinstance(look, SceneError):
-                self._drop(item, look)
-            elif look is not None:
-                looks.setdefault(number, []).append(look)
+    def _begin(
+        self, reader: SceneReader, feed: Feed, study: Grid, chunks: Sequence[Window], roles: Sequence[str]
+    ) -> _Row:
+        """Begin to read a row: all quality layers, then the bands of the observations that some chunk has chosen."""
+        whole = study.geobox_of(Window(chunks[0].row0, chunks[0].row1, chunks[0].col0, chunks[-1].col1))
+        groups = {chunk: self._touching(study.bounds_of(chunk)) for chunk in chunks}
+        items = {item["id"]: item for found in groups.values() for _, group in found for item in group}
+        answers = feed.quality(items.values(), roles, whole)
+        row = _Row({}, answers)
+        for chunk, found in groups.items():
+            row.chosen[chunk] = self._chosen(reader, row, found, study.geobox_of(chunk))
+        wanted = {item["id"]: item for found in row.chosen.values() for _, group in found for item in group}
+        answers |= feed.bands(wanted.values(), roles, whole)
+        return row
 
-    def _chosen(
-        self, reader: SceneReader, study: Grid, chunks: Sequence[Window]
-    ) -> Iterator[tuple[Window, list[tuple[int, list[Item]]]]]:
-        """Numbered observations to read for each chunk: all that touch it, or the clearest of them."""
+    def _chosen(self, reader: SceneReader, row: _Row, found: Groups, geobox: GeoBox) -> Groups:
+        """The observations to use for a chunk: all that touch it, or the clearest of them there."""
         most = self.settings.get("max_scenes")
         if not most:
-            for chunk in chunks:
-                yield chunk, self._touching(study.bounds_of(chunk))
-            return
-
-        def jobs() -> Iterator[tuple[Window, int, Item | None]]:
-            for chunk in chunks:
-                for number, items in self._touching(study.bounds_of(chunk)):
-                    yield from ((chunk, number, item) for item in items)
-                yield chunk, -1, None
-
-        def work(job: tuple[Window, int, Item | None]) -> np.ndarray | None:
-            chunk, _, item = job
-            return reader.clear(item, study.geobox_of(chunk)) if item else None
-
+            return found
         clear: dict[int, np.ndarray] = {}
         readable: dict[int, list[Item]] = {}
-        for (chunk, number, item), mask in reader.in_order(work, jobs()):
-            if item is None:
-                best = sorted(readable, key=lambda number: (-int(clear[number].sum()), *self._rank(readable[number])))
-                yield chunk, [(number, readable[number]) for number in sorted(best[:most])]
-                clear, readable = {}, {}
-            elif isinstance(mask, SceneError):
-                self._drop(item, mask)
-            else:
+        for number, items in found:
+            for item in items:
+                try:
+                    mask = reader.clear(item, geobox, held=row.held(item, ()))
+                except SceneError as error:
+                    self._drop(item, error)
+                    continue
                 clear[number] = clear[number] | mask if number in clear else mask
                 readable.setdefault(number, []).append(item)
+        best = sorted(readable, key=lambda number: (-int(clear[number].sum()), *self._rank(readable[number])))
+        return [(number, readable[number]) for number in sorted(best[:most])]
 
     def _touching(self, bounds: tuple[float, float, float, float]) -> list[tuple[int, list[Item]]]:
         found = [(number, _within(group, bounds)) for number, group in enumerate(self._passes)]
@@ -191,20 +214,48 @@ class Season:
             raise ValueError(f"{error}; set on_scene_error: drop to go on without such scenes") from None
         self.dropped[item["id"]] = str(error)
 
-    def _image(self, looks: Mapping[int, list[Look]], roles: Sequence[str], shape: tuple[int, int]) -> Image:
+    def _image(
+        self, reader: SceneReader, row: _Row, chunk: Window, chosen: Groups, geobox: GeoBox, roles: Sequence[str]
+    ) -> Image:
         """The image of a chunk from what its scenes show; all missing where none shows anything."""
         settings = self.settings
+        looks: dict[int, list[Look]] = {}
+        for number, items in chosen:
+            for item in items:
+                try:
+                    look = reader.look(
+                        item, roles, geobox, held=row.held(item, roles), cloud_distance=self._distances
+                    )
+                except SceneError as error:
+                    self._drop(item, error)
+                    continue
+                if look is not None:
+                    looks.setdefault(number, []).append(look)
         if not looks:
             names = band_names(roles, settings["reducer"])
-            return {name: np.full(shape, np.nan, "float32") for name in names} | {"clear_count": np.zeros(shape, "int16")}
-        numbers = sorted(looks)
+            nothing = {name: np.full(chunk.shape, np.nan, "float32") for name in names}
+            return nothing | {"clear_count": np.zeros(chunk.shape, "int16")}
         seen = Observations.of_looks(
-            [looks[number] for number in numbers],
+            list(looks.values()),
             roles,
-            days_from_target=[self._days_from_target(self._passes[number]) for number in numbers],
+            days_from_target=[self._days_from_target(self._passes[number]) for number in looks],
             scratch=self._scratch,
         )
         return reduce(seen, settings["reducer"], min_clear_count=settings["min_clear_count"])
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of chunks: the observations each chunk uses, and the pixels that are read for them."""
+
+    chosen: dict[Window, Groups]
+    answers: dict[str, Any]
+
+    def held(self, item: Item, roles: Sequence[str]) -> dict[str, Kept]:
+        """What is in memory of a scene's quality layer and bands."""
+        hrefs = [item["quality"]["href"], *(item["bands"][role]["href"] for role in roles if role in item["bands"])]
+        found = {href: self.answers[href].result() for href in hrefs if href in self.answers}
+        return {href: kept for href, kept in found.items() if kept is not None}
 
 
 class _Tally:
@@ -245,11 +296,16 @@ def _target_day(target: str | None, year: int, season: Sequence[str]) -> dt.date
     return day if day >= first or first.year == last.year else first_day(year + 1, (target, target))
 
 
-def _nearby(chunk_px: int) -> Callable[[Window], int]:
-    """Orders chunks along a Z-shaped curve, so that those that share tiles of a file come soon after one another."""
+def _strips(study: Grid, window: Window, chunks_wide: int) -> list[Window]:
+    """A block cut into strips from north to south."""
+    width = chunks_wide * study.chunk_px
+    edges = [*range(window.col0, window.col1, width), window.col1]
+    return [Window(window.row0, window.row1, left, right) for left, right in pairwise(edges)]
 
-    def place(chunk: Window) -> int:
-        row, col = chunk.row0 // chunk_px, chunk.col0 // chunk_px
-        return sum(((row >> bit & 1) << (2 * bit + 1)) | ((col >> bit & 1) << (2 * bit)) for bit in range(24))
 
-    return place
+def _rows_of(study: Grid, strip: Window) -> list[list[Window]]:
+    rows: dict[int, list[Window]] = {}
+    for _, chunk in study.chunks(strip):
+        if strip.col0 <= chunk.col0 < strip.col1:
+            rows.setdefault(chunk.row0, []).append(chunk)
+    return list(rows.values())
