@@ -324,7 +324,11 @@ class Plan:
         from pipeline.optical.composite import REDUCERS
 
         asked = [("model.regressor", self.study.model.regressor, REGRESSORS)]
-        asked += [(f"sensors.{name}.reducer", one.reducer, REDUCERS) for name, one in self.study.sensors.items()]
+        asked += [
+            (f"sensors.{name}.reducer", reducer, REDUCERS)
+            for name, one in self.study.sensors.items()
+            for reducer in one.reducers
+        ]
         problems = [
             f"{key}: {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}"
             for key, name, known in asked
