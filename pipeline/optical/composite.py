@@ -66,19 +66,12 @@ class Observations:
     whole numbers, else they are float32. Both go through the same loops and give the same result.
     """
 
-    def __init__(
-        self,
-        roles: Sequence[str],
-        shape: tuple[int, int],
-        days_from_target: Sequence[float],
-        scratch: dict[str, np.ndarray] | None = None,
-    ) -> None:
+    def __init__(self, roles: Sequence[str], shape: tuple[int, int], days_from_target: Sequence[float]) -> None:
         self.roles, self.shape = tuple(roles), shape
-        self._scratch = {} if scratch is None else scratch
         self.days_from_target = np.asarray(days_from_target, "float64")
         self.count = np.zeros(shape, "int16")
-        self._stack: dict[str, np.ndarray] = {}
-        self._encoding: dict[str, tuple[float, float]] = {}
+        self._bands: dict[str, _Gathered] = {}
+        self._stacks: dict[str, np.ndarray] = {}
         self._cloud_distance_m: np.ndarray | None = None
         self._quantiles: dict[float, Image] = {}
         self._cube: np.ndarray | None = None
@@ -90,26 +83,22 @@ class Observations:
         roles: Sequence[str],
         *,
         days_from_target: Sequence[float] | None = None,
-        scratch: dict[str, np.ndarray] | None = None,
     ) -> Observations:
-        """Observations from looks, each group one overpass; of several granules the first that sees a pixel counts.
-
-        `scratch` keeps memory for the next window, which overwrites these observations.
-        """
+        """Observations from looks, each group one overpass; of several granules the first that sees a pixel counts."""
         looks = [look for group in groups for look in group]
         days = [0.0] * len(groups) if days_from_target is None else days_from_target
-        seen = cls(roles, looks[0].seen.shape, days, scratch)
-        takes = [_shared_out(group) for group in groups]
-        for group in takes:
-            for take in group:
-                seen.count += take
+        seen = cls(roles, looks[0].seen.shape, days)
+        shared = [_shared_out(group) for group in groups]
+        takes = [take for group in shared for take in group]
+        dates = [date for date, group in enumerate(groups) for _ in group]
+        for take in takes:
+            seen.count += take
         for role in roles:
-            seen._fill(role, groups, takes, looks)
+            seen._bands[role] = seen._gather(role, looks, takes, dates)
         if all(look.cloud_distance_m is not None for look in looks):
             seen._cloud_distance_m = np.zeros((len(groups), *seen.shape), "float32")
-            for date, (group, mine) in enumerate(zip(groups, takes, strict=True)):
-                for look, take in zip(group, mine, strict=True):
-                    seen._cloud_distance_m[date][take] = look.cloud_distance_m[take]
+            for look, take, date in zip(looks, takes, dates, strict=True):
+                seen._cloud_distance_m[date][take] = look.cloud_distance_m[take]
         return seen
 
     @classmethod
@@ -131,45 +120,42 @@ class Observations:
         ]
         return cls.of_looks([[look] for look in looks], roles, **options)
 
-    def _fill(
-        self, role: str, groups: Sequence[Sequence[Look]], takes: list[list[np.ndarray]], looks: Sequence[Look]
-    ) -> None:
-        """The band's stack, in one encoding for all dates."""
-        from pipeline.optical.kernels import place, place_first
-
+    def _gather(self, role: str, looks: Sequence[Look], takes: Sequence[np.ndarray], dates: Sequence[int]) -> _Gathered:
+        """The band's looks in one encoding for all dates."""
         common = _common_encoding([look.encoding[role] for look in looks])
         scale, base, shifts = common or (1.0, 0.0, [0.0] * len(looks))
-        shift_of = dict(zip(map(id, looks), shifts, strict=True))
+        numbers = [look.numbers[role] for look in looks]
         whole = common is not None and all(
-            look.numbers[role].dtype.kind in "iu"
+            values.dtype == numbers[0].dtype
+            and values.dtype.kind in "iu"
             and look.limits[0] + shift >= -32767
             and look.limits[1] + shift <= 32767
-            for look, shift in zip(looks, shifts, strict=True)
+            for values, look, shift in zip(numbers, looks, shifts, strict=True)
         )
-        rows, cols = self.shape
-        stack = self._memory(role, (rows, len(groups), cols), "int16" if whole else "float32")
-        number = np.int32 if whole else np.float32
-        missing = missing_in(stack.dtype)
-        for date, (group, mine) in enumerate(zip(groups, takes, strict=True)):
-            for nth, (look, take) in enumerate(zip(group, mine, strict=True)):
-                values = look.numbers[role]
-                if common is None:
-                    own_scale, own_offset = look.encoding[role]
-                    values = np.float32(own_offset) + np.float32(own_scale) * values.astype("float32")
-                elif not whole:
-                    values = values.astype("float32", copy=False)
-                if nth == 0:
-                    place_first(values, take, number(shift_of[id(look)]), missing, date, stack)
-                else:
-                    place(values, take, number(shift_of[id(look)]), date, stack)
-        self._stack[role], self._encoding[role] = stack, (scale, base)
+        if common is None:
+            numbers = [_as_reflectance(look, role) for look in looks]
+        elif not whole:
+            numbers = [values.astype("float32", copy=False) for values in numbers]
+        return _Gathered(
+            [np.ascontiguousarray(values) for values in numbers],
+            [np.ascontiguousarray(take) for take in takes],
+            np.array(shifts, "int32" if whole else "float32"),
+            np.array(dates),
+            np.int16(-32768) if whole else np.float32(-np.inf),
+            scale,
+            base,
+        )
 
-    def _memory(self, role: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """An array to write into; fresh memory costs as much as a median does."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if role not in self._scratch or self._scratch[role].size < size:
-            self._scratch[role] = np.empty(size, "uint8")
-        return self._scratch[role][:size].view(dtype).reshape(shape)
+    def _stack(self, role: str) -> np.ndarray:
+        """The band's observations (rows, dates, cols), for what looks at them date by date."""
+        from pipeline.optical.kernels import stacked
+
+        if role not in self._stacks:
+            gathered, (rows, cols) = self._bands[role], self.shape
+            stack = np.empty((rows, len(self.days_from_target), cols), gathered.missing.dtype)
+            stacked(*gathered.in_place(), stack)
+            self._stacks[role] = stack
+        return self._stacks[role]
 
     def quantile(self, share: float) -> Image:
         """Quantile of type 7 (linear between order statistics; Hyndman and Fan 1996) by role, float32 (rows, cols)."""
@@ -177,11 +163,11 @@ class Observations:
 
         if share not in self._quantiles:
             dates = len(self.days_from_target)
+            network, ranks = _network(dates), kernels.ranks(dates, share)
             image = {}
-            for role, stack in self._stack.items():
+            for role, band in self._bands.items():
                 image[role] = np.empty(self.shape, "float32")
-                ranks = kernels.ranks(dates, share)
-                kernels.quantile(stack, self.count, _network(dates), *ranks, *self._encoding[role], image[role])
+                kernels.quantile(*band.in_place(), self.count, network, *ranks, band.scale, band.base, image[role])
             self._quantiles[share] = image
         return self._quantiles[share]
 
@@ -190,9 +176,9 @@ class Observations:
         from pipeline.optical import kernels
 
         image = {}
-        for role in self.roles:
-            stack, image[role] = self._stack[role], np.empty(self.shape, "float32")
-            kernels.mean(stack, self.count, missing_in(stack.dtype), *self._encoding[role], image[role])
+        for role, band in self._bands.items():
+            image[role] = np.empty(self.shape, "float32")
+            kernels.mean(self._stack(role), self.count, band.missing, band.scale, band.base, image[role])
         return image
 
     def of_date(self, chosen: np.ndarray) -> Image:
@@ -200,9 +186,9 @@ class Observations:
         from pipeline.optical import kernels
 
         image = {}
-        for role in self.roles:
+        for role, band in self._bands.items():
             image[role] = np.empty(self.shape, "float32")
-            kernels.pick(self._stack[role], chosen, *self._encoding[role], image[role])
+            kernels.pick(self._stack(role), chosen, band.scale, band.base, image[role])
         return image
 
     @property
@@ -211,9 +197,9 @@ class Observations:
         if self._cube is None:
             rows, cols = self.shape
             self._cube = np.empty((len(self.roles), rows, len(self.days_from_target), cols), "float32")
-            for band, role in enumerate(self.roles):
-                stack, (scale, base) = self._stack[role], self._encoding[role]
-                self._cube[band] = np.where(stack == missing_in(stack.dtype), np.nan, base + scale * stack.astype("float64"))
+            for number, role in enumerate(self.roles):
+                stack, band = self._stack(role), self._bands[role]
+                self._cube[number] = np.where(stack == band.missing, np.nan, band.base + band.scale * stack.astype("float64"))
         return self._cube
 
     @property
@@ -236,9 +222,28 @@ class _Plain:
     cloud_distance_m: np.ndarray | None = None
 
 
-def missing_in(dtype: np.dtype) -> Any:
-    """What stands for missing in a stack: it sorts before every number."""
-    return np.int16(-32768) if dtype == np.int16 else np.float32(-np.inf)
+@dataclass(frozen=True)
+class _Gathered:
+    """One band of all looks: reflectance = base + scale x (number + shift), missing where a look is not taken."""
+
+    numbers: list[np.ndarray]
+    takes: list[np.ndarray]
+    shift: np.ndarray
+    date_of: np.ndarray
+    missing: np.int16 | np.float32
+    scale: float
+    base: float
+
+    def in_place(self) -> tuple:
+        """What the loops of `kernels` read looks by."""
+        from pipeline.optical.kernels import addresses
+
+        return addresses(self.numbers), self.numbers[0], addresses(self.takes), self.shift, self.date_of, self.missing
+
+
+def _as_reflectance(look: Look, role: str) -> np.ndarray:
+    scale, offset = look.encoding[role]
+    return np.float32(offset) + np.float32(scale) * look.numbers[role].astype("float32")
 
 
 def _shared_out(group: Sequence[Look]) -> list[np.ndarray]:

@@ -7,30 +7,55 @@ Missing is the least value of the type (-32768, minus infinity) and sorts to the
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 EQUAL = 1e-9
 """Sums of distances (reflectance) closer than this are one and the same but for rounding."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def place(numbers, take, shift, date, stack):
-    """Write one look into a stack: `numbers` + `shift` where `take`, which other looks of its date leave alone."""
-    for i in range(numbers.shape[0]):
-        line, here, target = numbers[i], take[i], stack[i, date]
-        for j in range(line.size):
-            value = line[j] + shift
-            target[j] = value if here[j] else target[j]
+@intrinsic
+def _pointer(typing_context, address):
+    """An address as a pointer, for `carray`."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.uintp), generate
+
+
+def addresses(arrays: list[np.ndarray]) -> np.ndarray:
+    """Where arrays (rows, cols, rows one after another) lie: loops over looks read them in place, without a copy.
+
+    Whoever asks keeps the arrays alive until the loop is done.
+    """
+    if not all(array.flags.c_contiguous for array in arrays):
+        raise ValueError("looks are read in place and must be contiguous")
+    return np.array([array.ctypes.data for array in arrays], np.uintp)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def place_first(numbers, take, shift, missing, date, stack):
-    """As `place` for the first look of a date: what it does not take is missing."""
-    for i in range(numbers.shape[0]):
-        line, here, target = numbers[i], take[i], stack[i, date]
-        for j in range(line.size):
-            value = line[j] + shift
-            target[j] = value if here[j] else missing
+def _gather_row(i, cols, numbers_at, like, take_at, shift, date_of, missing, tile):
+    """Row `i` of all looks into a tile (dates, cols): number + shift where a look is taken, else missing."""
+    for d in range(tile.shape[0]):
+        target = tile[d]
+        for j in range(cols):
+            target[j] = missing
+    for k in range(numbers_at.size):
+        line = carray(_pointer(numbers_at[k] + np.uintp(i * cols * like.itemsize)), (cols,), like.dtype)
+        take = carray(_pointer(take_at[k] + np.uintp(i * cols)), (cols,), np.bool_)
+        target, more = tile[date_of[k]], shift[k]
+        for j in range(cols):
+            value = line[j] + more
+            target[j] = value if take[j] else target[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def stacked(numbers_at, like, take_at, shift, date_of, missing, stack):
+    """All looks as one stack (rows, dates, cols)."""
+    for i in range(stack.shape[0]):
+        _gather_row(i, stack.shape[2], numbers_at, like, take_at, shift, date_of, missing, stack[i])
 
 
 def sorting_network(n: int) -> np.ndarray:
@@ -56,19 +81,18 @@ def ranks(dates: int, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def quantile(stack, count, network, low_of, beyond_of, scale, base, out):
+def quantile(numbers_at, like, take_at, shift, date_of, missing, count, network, low_of, beyond_of, scale, base, out):
     """Type-7 quantile of each pixel's dates, as base + scale x number; missing where `count` is 0.
 
     Dates of a row are sorted for all its columns at once by the network's comparisons, which have no branches and fill
     the processor's vector registers; then the two observations beside the quantile are picked (`ranks`).
     """
-    rows, dates, cols = stack.shape
-    tile = np.zeros((dates + 1, cols), stack.dtype)  # one row more: the upper of the two where there is none
+    rows, cols = out.shape
+    dates = low_of.size - 1
+    tile = np.full((dates + 1, cols), missing)  # one row more: the upper of the two where there is none
+    tile[dates] = 0
     for i in range(rows):
-        for d in range(dates):
-            line, target = stack[i, d], tile[d]
-            for j in range(cols):  # a slice assigned as a whole takes five times as long
-                target[j] = line[j]
+        _gather_row(i, cols, numbers_at, like, take_at, shift, date_of, missing, tile[:dates])
         for k in range(network.shape[0]):
             low, high = tile[network[k, 0]], tile[network[k, 1]]
             for j in range(cols):

@@ -133,7 +133,6 @@ class Season:
         self._target = _target_day(settings.get("target_day"), year, frozen["query"].get("season", ("01-01", "12-31")))
         self._distances = any(one.cloud_distance for one in reducers_named(settings["reducer"]))
         self._remote = any("://" in item["quality"]["href"] for item in mine)
-        self._scratch: dict[str, np.ndarray] = {}
         self.dropped: dict[str, str] = {}
 
     def reader(self) -> SceneReader:
@@ -261,7 +260,6 @@ class Season:
             list(looks.values()),
             roles,
             days_from_target=[self._days_from_target(self._passes[number]) for number in looks],
-            scratch=self._scratch,
         )
         return reduce(seen, settings["reducer"], min_clear_count=settings["min_clear_count"])
 
