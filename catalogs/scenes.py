@@ -42,8 +42,13 @@ REMOTE_READS, LOCAL_READS = 16, 1
 """Files read at the same time: a network's delays overlap, a local file's decoding keeps one core busy."""
 
 OPEN_FILES = 200
-DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 64 * 2**20}
-"""One thread per read, and little room for tiles: `Feed` keeps what is needed again."""
+DECODE_OPTIONS = {
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_CACHEMAX": 64 * 2**20,
+    "CPL_VSIL_CURL_CACHE_SIZE": str(128 * 2**20),
+}
+"""One thread per read, and little room for tiles: `Feed` keeps what is needed again. GDAL's 16 MB for what it fetched are
+not enough for 16 reads at a time: bytes are pushed out before they are decoded, and fetched again one by one."""
 
 READ_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -162,7 +167,7 @@ class SceneReader:
         """GDAL's options, entered; a thread has its own."""
         import rasterio
 
-        options = rasterio.Env(**READ_OPTIONS, **DECODE_OPTIONS)
+        options = rasterio.Env(**(DECODE_OPTIONS | READ_OPTIONS))
         options.__enter__()
         return options
 
