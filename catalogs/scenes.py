@@ -214,6 +214,8 @@ class SceneReader:
         SceneError
             As `read`.
         """
+        if not roles:
+            return None
         numbers, seen = {}, None
         for role, (values, valid) in self._bands(item, roles, geobox, held).items():
             numbers[role] = values
@@ -257,7 +259,7 @@ class SceneReader:
         return Feed(self, strip)
 
     def _readable(self, item: Mapping[str, Any], roles: Sequence[str]) -> bool:
-        return all(role in item["bands"] for role in roles) and all(
+        return bool(roles) and all(role in item["bands"] for role in roles) and all(
             isinstance(self._rasters.get(href), _Raster) for href in _hrefs(item, roles)
         )
 

@@ -50,7 +50,7 @@ def composite(
     """Write the composite of a block: reflectance by role as int16 x 1e-4, and `clear_count`.
 
     Each chunk chooses and reduces its own scenes, so that the block size changes no pixel; memory holds a few chunks. A
-    scene that cannot be read in one chunk is dropped from the whole block, which is then made again without it.
+    scene that cannot be read in a chunk is dropped there, and the block's record names it.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def composite(
     roles : sequence of str
         Bands that the study's predictors need.
     dropped : path, optional
-        Where it is written how many scenes were used and which were dropped, with the reason.
+        Where it is written how many scenes were used and which were dropped from some chunk or all, with the reason.
 
     Raises
     ------
@@ -75,32 +75,29 @@ def composite(
     season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
     names = band_names(roles, settings["reducer"])
     touching = season.touching(study.bounds_of(window))
-    known: set[str] | None = None
-    while known != set(season.dropped):
-        known = set(season.dropped)
-        tally = _Tally(roles)
-        with (
-            season.reader() as reader,
-            store.raster_by_window(
-                raster,
-                names,
-                geobox=study.geobox_of(window),
-                units=dict.fromkeys(names, "1"),
-                scales={**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0},
-            ) as file,
-        ):
-            for chunk, image in season.images(reader, study, window, roles):
-                file.write(chunk.within(window), image)
-                tally.add(image)
-            if touching and len(season.dropped) == len(touching):
-                raise ValueError(
-                    f"none of the {len(touching)} scenes of {sensor} in {year} can be read in block {block}; the first: "
-                    f"{next(iter(season.dropped.values()))}"
-                )
+    tally = _Tally(roles)
+    with (
+        season.reader() as reader,
+        store.raster_by_window(
+            raster,
+            names,
+            geobox=study.geobox_of(window),
+            units=dict.fromkeys(names, "1"),
+            scales={**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0},
+        ) as file,
+    ):
+        for chunk, image in season.images(reader, study, window, roles):
+            file.write(chunk.within(window), image)
+            tally.add(image)
+        if touching and not season.readable:
+            raise ValueError(
+                f"none of the {len(touching)} scenes of {sensor} in {year} can be read in block {block}; the first: "
+                f"{next(iter(season.dropped.values()))}"
+            )
     reasons = {scene: reason.removeprefix(f"scene {scene}: ") for scene, reason in season.dropped.items()}
     for scene, reason in reasons.items():
         log.warning("%s dropped in %s: %s", scene, block, reason)
-    used = len(touching) - len(reasons)
+    used = len(season.readable)
     if dropped is not None:
         told = [{"id": scene, "reason": reasons[scene]} for scene in sorted(reasons)]
         store.write_json(dropped, {"used": used, "dropped": told})
@@ -112,7 +109,8 @@ def composite(
 
 
 class Season:
-    """The scenes of a sensor and year, and how a place's become one image; `dropped` holds what could not be read."""
+    """The scenes of a sensor and year, and how a place's become one image; `dropped` holds what could not
+    be read in some chunk, with the reason, `readable` what could in some chunk."""
 
     def __init__(
         self, frozen: Mapping[str, Any], file: Path, sensor: str, year: int, settings: Mapping[str, Any]
@@ -131,6 +129,7 @@ class Season:
         self._distances = any(one.cloud_distance for one in reducers_named(settings["reducer"]))
         self._remote = any("://" in item["quality"]["href"] for item in mine)
         self.dropped: dict[str, str] = {}
+        self.readable: set[str] = set()
 
     def reader(self) -> SceneReader:
         """Reads this season's scenes; over a network many at a time."""
@@ -138,7 +137,7 @@ class Season:
         return SceneReader(self.sensor, self.source, upsampling=self.settings.get("upsampling", "bilinear"), **reads)
 
     def touching(self, bounds: tuple[float, float, float, float]) -> list[Item]:
-        """Scenes that touch a place and have not been dropped."""
+        """Scenes that touch a place."""
         return [item for _, items in self._touching(bounds) for item in items]
 
     def images(
@@ -213,8 +212,7 @@ class Season:
         return [(number, readable[number]) for number in sorted(best[:most])]
 
     def _touching(self, bounds: tuple[float, float, float, float]) -> list[tuple[int, list[Item]]]:
-        left = [[item for item in group if item["id"] not in self.dropped] for group in self._passes]
-        found = [(number, _within(group, bounds)) for number, group in enumerate(left)]
+        found = [(number, _within(group, bounds)) for number, group in enumerate(self._passes)]
         return [(number, items) for number, items in found if items]
 
     def _rank(self, items: Sequence[Item]) -> tuple[float, float, str]:
@@ -248,6 +246,7 @@ class Season:
                 except SceneError as error:
                     self._drop(item, error)
                     continue
+                self.readable.add(item["id"])
                 if look is not None:
                     looks.setdefault(number, []).append(look)
         if not looks:
