@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from catalogs.lidar.points import Points, inside, on_lattice, overlapping
-from catalogs.lidar.references import METRES, Bounds, checked_crs, mover
+from catalogs.lidar.references import METRES, Bounds, checked_crs, horizontal, horizontal_unit, mover
 from catalogs.lidar.tiles import Tile
 
 if TYPE_CHECKING:
     from affine import Affine
-
 
 
 def index_canopy(path: str, *, crs: str | None = None) -> Tile:
@@ -126,3 +125,68 @@ def _canopy_cells(tile: Tile, bounds: Bounds) -> tuple[np.ndarray, np.ndarray, n
 
 def _apply(transform: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
+
+
+def inspect_canopy(path: str, *, crs: str | None = None) -> dict[str, Any]:
+    """What a canopy height raster holds, and what is wrong with it: sentences on what a run would refuse, and remarks.
+
+    Heights come from a view of at most some 4 million cells, which overviews serve.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    report: dict[str, Any] = {"path": path, "problems": [], "remarks": []}
+    try:
+        tile = index_canopy(path, crs=crs)
+    except (ValueError, FileNotFoundError) as error:
+        return report | {"problems": [str(error)]}
+    try:
+        with rasterio.open(path) as raster:
+            step = max(1, int(np.ceil(np.sqrt(raster.width * raster.height / 4e6))))
+            shape = -(-raster.height // step), -(-raster.width // step)
+            heights = raster.read(1, out_shape=shape, masked=True)
+            report |= {
+                "cells": [raster.height, raster.width], "resolution": list(raster.res), "bounds": list(raster.bounds),
+                "nodata": None if raster.nodata is None else f"{raster.nodata:g}", "bands": raster.count,
+            }  # fmt: skip
+            values = heights.compressed() * raster.scales[0] + raster.offsets[0]
+    except RasterioError as error:
+        return report | {"problems": [f"{path} is cut off or damaged: its cells cannot be read ({error})"]}
+    values = values[np.isfinite(values)]
+    report |= {
+        "crs": horizontal(tile.crs).name, "horizontal_unit": horizontal_unit(tile.crs),
+        "missing_percent": 100.0 * (1 - len(values) / heights.size),
+        "height": [float(values.min()), float(values.max())] if len(values) else None,
+    }  # fmt: skip
+    if not len(values):
+        report["problems"].append(f"{path} holds no height at all")
+    elif float(np.median(values)) > 130:
+        report["problems"].append(
+            f"{path} has a median of {np.median(values):.0f}: these look like elevations or feet, not heights above ground in m"
+        )
+    elif values.min() < -1:
+        report["remarks"].append(
+            f"{100.0 * (values < -1).mean():.2f} % of the cells are lower than -1 m; they are set to 0, and counted"
+        )
+    if report["nodata"] is None and report["missing_percent"] == 0:
+        report["remarks"].append("no value stands for missing: cells outside the survey would count as height 0")
+    return report
+
+
+def sentences(report: dict[str, Any]) -> list[str]:
+    """A report of `inspect_canopy` as lines to print."""
+    lines = [f"canopy height raster: {report['path']}"]
+    if "crs" in report:
+        rows, cols = report["cells"]
+        west, south, east, north = report["bounds"]
+        lines += [
+            f"cells: {rows} x {cols} of {report['resolution'][0]:g} x {report['resolution'][1]:g}; "
+            f"{report['missing_percent']:.1f} % missing (value {report['nodata']})",
+            f"extent: x {west:.2f} to {east:.2f}, y {south:.2f} to {north:.2f}",
+            f"CRS: {report['crs']}, {report['horizontal_unit']} across",
+        ]
+        if report["height"]:
+            lines.append("heights: {:.2f} to {:.2f}".format(*report["height"]))
+    lines += [f"wrong: {sentence}" for sentence in report["problems"]]
+    lines += [f"note: {sentence}" for sentence in report["remarks"]]
+    return lines if report["problems"] else [*lines, "nothing in it would stop a run"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from catalogs.lidar import references
 from catalogs.lidar.headers import Header, Pieces, Records, decoded, header_of, pieces_of
 from catalogs.lidar.ranges import Ranges, is_remote, open_ranges
 from catalogs.lidar.references import METRES, Bounds
-from catalogs.lidar.thinning import thinned, thinning_cells
+from catalogs.lidar.thinning import hashed, thinned, thinning_cells
 from catalogs.lidar.tiles import HEADER_TOLERANCE, Tile, refuse_lying_box
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Points:
 
     `x`, `y`, `z` float64, `classification` uint8 (ASPRS), `first_return` bool. `return_number` and `number_of_returns`
     uint8 and `intensity` uint16 where they were read, else None. `withheld`, `noise` and `overlap` count what was left
-    out inside the window for that reason, `thinned` what was left out to thin it.
+    out inside the window for that reason, `twins` what another tile holds too, `thinned` what was left out to thin it.
     """
 
     x: np.ndarray
@@ -47,6 +47,7 @@ class Points:
     noise: int = 0
     overlap: int = 0
     thinned: int = 0
+    twins: int = 0
     return_number: np.ndarray | None = None
     number_of_returns: np.ndarray | None = None
     intensity: np.ndarray | None = None
@@ -81,11 +82,54 @@ def concat(parts: Sequence[Points]) -> Points:
     if not parts:
         return no_points()
     names = [name for name in parts[0].columns if all(name in part.columns for part in parts)]
-    counts = ("withheld", "noise", "overlap", "thinned")
+    counts = ("withheld", "noise", "overlap", "thinned", "twins")
     return Points(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
         **{name: sum(getattr(part, name) for part in parts) for name in counts},
     )
+
+
+def without_twins(parts: Sequence[Points], boxes: Sequence[Bounds]) -> list[Points]:
+    """Points of several tiles, each point once: tiles cut with a buffer hold the points of their edges twice.
+
+    A point is the same where place, height, returns and class are. One that a tile holds twice by itself stays twice:
+    what is dropped is only what an earlier tile holds as often. Only points inside another tile's box are looked at.
+    """
+    shared = [
+        np.logical_or.reduce([_in_box(part, box) for other, box in enumerate(boxes) if other != number])
+        for number, part in enumerate(parts)
+    ]
+    if sum(map(np.any, shared)) < 2:
+        return list(parts)
+    kept, seen = [], np.empty(0, np.uint64)
+    for part, mask in zip(parts, shared, strict=True):
+        where = np.flatnonzero(mask)
+        own = part.select(where)
+        name = hashed(own.x, own.y, own.z, own.return_number, own.number_of_returns, own.classification)
+        name = hashed(name.view(np.float64), _occurrence(name))
+        twin = np.isin(name, seen)
+        seen = np.concatenate([seen, name[~twin]])
+        keep = np.ones(len(part), bool)
+        keep[where[twin]] = False
+        counts = {count: getattr(part, count) for count in ("withheld", "noise", "overlap", "thinned")}
+        kept.append(replace(part.select(keep), **counts, twins=int(twin.sum())) if twin.any() else part)
+    return kept
+
+
+def _in_box(points: Points, box: Bounds) -> np.ndarray:
+    west, south, east, north = box
+    return (points.x >= west) & (points.x <= east) & (points.y >= south) & (points.y <= north)
+
+
+def _occurrence(names: np.ndarray) -> np.ndarray:
+    """How many equal names stand before each."""
+    order = np.argsort(names, kind="stable")
+    opens = np.ones(len(names), bool)
+    opens[1:] = names[order][1:] != names[order][:-1]
+    first = np.flatnonzero(opens)
+    number = np.empty(len(names))
+    number[order] = np.arange(len(names)) - first[np.cumsum(opens) - 1]
+    return number
 
 
 def inside(x: np.ndarray, y: np.ndarray, bounds: Bounds) -> np.ndarray:
@@ -206,11 +250,19 @@ class PointReader:
         # What was left out for other reasons is counted over the whole cells, a little beyond the window.
         return Points(
             **{name: values for name, values in found.columns.items() if name != "time_s" or "time" in extra},
-            withheld=whole.withheld, noise=whole.noise, overlap=whole.overlap, thinned=int((within & ~keep).sum()),
+            withheld=whole.withheld, noise=whole.noise, overlap=whole.overlap, twins=whole.twins,
+            thinned=int((within & ~keep).sum()),
         )  # fmt: skip
 
     def _read(self, bounds: Bounds, extra: tuple[str, ...]) -> Points:
-        return concat([part for tile in self.touching(bounds) for part in self._tile_points(tile, bounds, extra)])
+        tiles = self.touching(bounds)
+        parts = [concat(self._tile_points(tile, bounds, extra)) for tile in tiles]
+        filled = [number for number, part in enumerate(parts) if len(part)]
+        if len(filled) > 1:
+            boxes = [self.bounds_of(tiles[number]) for number in filled]
+            for number, part in zip(filled, without_twins([parts[number] for number in filled], boxes), strict=True):
+                parts[number] = part
+        return concat([part for part in parts if len(part) or part.withheld or part.noise or part.overlap])
 
     def _tile_points(self, tile: Tile, bounds: Bounds, extra: tuple[str, ...]) -> list[Points]:
         with open_ranges(tile.path) as ranges:

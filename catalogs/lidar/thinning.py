@@ -55,6 +55,14 @@ def thinned(
     return keep
 
 
+def hashed(*columns: np.ndarray) -> np.ndarray:
+    """One 64-bit number per row of some numeric columns: equal rows give equal numbers, others hardly ever."""
+    state = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        state = _mixed(state, _bits(column))
+    return state
+
+
 def _bits(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, np.float64).view(np.uint64)
 

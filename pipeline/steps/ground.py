@@ -58,7 +58,7 @@ class ClothReader:
             self._ground.popitem(last=False)
         return replace(
             replace(every, classification=classification).select(every.inside(bounds)),
-            withheld=every.withheld, noise=every.noise, overlap=every.overlap, thinned=every.thinned,
+            withheld=every.withheld, noise=every.noise, overlap=every.overlap, thinned=every.thinned, twins=every.twins,
         )  # fmt: skip
 
     def _ground_of(self, square: tuple[int, int], every: Points, own: np.ndarray) -> np.ndarray:
