@@ -393,15 +393,19 @@ def decoded(header: Header, raw: bytes, pieces: Pieces, number: int, *, extra: t
     if header.compressed:
         raw = _decompressed(header, raw, count, first, extra)
     records = Records(header, np.frombuffer(raw, record_type(header), count))
-    limits = np.iinfo(np.int32)
-    for axis in "XYZ":
+    refuse_overflow(records)
+    return records
+
+
+def refuse_overflow(records: Records) -> None:
+    """Raise where coordinates have run against the limits of their integers."""
+    limits, header = np.iinfo(np.int32), records.header
+    for axis, scale in zip("XYZ", header.scales, strict=True):
         if records.raw[axis].min() == limits.min or records.raw[axis].max() == limits.max:
             raise ValueError(
-                f"{header.path} holds points at the limits of its integers ({axis.lower()}, scale "
-                f"{header.scales['XYZ'.index(axis)]:g}): its writer overflowed, so write it again with a coarser scale or a "
-                "nearer offset"
+                f"{header.path} holds points at the limits of its integers ({axis.lower()}, scale {scale:g}): its writer "
+                "overflowed, so write it again with a coarser scale or a nearer offset"
             )
-    return records
 
 
 def _decompressed(header: Header, raw: bytes, count: int, first: int, extra: tuple[str, ...]) -> np.ndarray:

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from catalogs.lidar import references
-from catalogs.lidar.headers import Header, Pieces, Records, days, decode, first_points, header_of, pieces_of
+from catalogs.lidar.headers import (
+    Header,
+    Pieces,
+    Records,
+    days,
+    decode,
+    first_points,
+    header_of,
+    pieces_of,
+    refuse_overflow,
+)
 from catalogs.lidar.points import NOISE_CLASSES
 from catalogs.lidar.ranges import Ranges, is_remote, name_of, open_ranges
 from catalogs.lidar.references import METRES, Bounds
@@ -148,6 +158,7 @@ def _listed(path: str, crs: str | None, item_crs: str | None) -> tuple[Header, T
         points = first_points(header, ranges, pieces_of(header, ranges), at_most=FIRST_POINTS)
     found = unit = None
     checks = (
+        lambda: refuse_overflow(points),
         lambda: refuse_lying_box(header, points.place(0), points.place(1)),
         lambda: references.refuse_impossible_place(found, header.bounds, path),
     )
@@ -155,7 +166,7 @@ def _listed(path: str, crs: str | None, item_crs: str | None) -> tuple[Header, T
         found, unit = tile_crs(header, crs=crs, item_crs=item_crs)
     except ValueError as error:
         sentences.append(str(error))
-    for check in checks if found else checks[:1]:
+    for check in checks if found else checks[:2]:
         try:
             check()
         except ValueError as error:

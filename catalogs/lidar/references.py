@@ -117,7 +117,7 @@ def refuse_impossible_place(crs: str, bounds: Bounds, path: str) -> None:
     west, south, east, north = bounds
     shown = f"x {west:.10g} to {east:.10g}, y {south:.10g} to {north:.10g}"
     away = _distance_deg(crs, (west + east) / 2, (south + north) / 2)
-    if away > BEYOND_USE_DEG and max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90:
+    if away > 0 and max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90:
         raise ValueError(
             f"the coordinates of {path} ({shown}) look like degrees, but it says {crs_name(crs)}; reproject the file, or "
             "set crs of the campaign"

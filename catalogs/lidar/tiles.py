@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from catalogs.lidar import references
-from catalogs.lidar.headers import Header, days, first_points, header_of, pieces_of
+from catalogs.lidar.headers import Header, days, first_points, header_of, pieces_of, refuse_overflow
 from catalogs.lidar.ranges import is_remote, open_ranges
 from catalogs.lidar.references import Bounds
 
@@ -127,6 +127,7 @@ def read_tile(path: str, *, crs: str | None = None, item_crs: str | None = None)
         header = header_of(path, ranges)
         points = first_points(header, ranges, pieces_of(header, ranges), at_most=FIRST_POINTS)
     found, unit = tile_crs(header, crs=crs, item_crs=item_crs)
+    refuse_overflow(points)
     refuse_lying_box(header, points.place(0), points.place(1))
     references.refuse_impossible_place(found, header.bounds, path)
     return Tile(
