@@ -322,6 +322,23 @@ class Records:
         """Coordinates along an axis (0, 1, 2) in the file's unit, float64."""
         return self.raw["XYZ"[axis]] * self.header.scales[axis] + self.header.offsets[axis]
 
+    @cached_property
+    def box(self) -> Bounds:
+        """West, south, east, north of the points, in the file's unit."""
+        (west, east), (south, north) = (
+            [float(end * self.header.scales[axis] + self.header.offsets[axis]) for end in (whole.min(), whole.max())]
+            for axis, whole in ((0, self.raw["X"]), (1, self.raw["Y"]))
+        )
+        return west, south, east, north
+
+    def within(self, bounds: Bounds) -> Records:
+        """The points inside `bounds` (file's unit, edges included), in their order."""
+        box = self.box
+        if bounds[0] <= box[0] and bounds[1] <= box[1] and bounds[2] >= box[2] and bounds[3] >= box[3]:
+            return self
+        x, y = self.place(0), self.place(1)
+        return self[(x >= bounds[0]) & (x <= bounds[2]) & (y >= bounds[1]) & (y <= bounds[3])]
+
     @property
     def classification(self) -> np.ndarray:
         # LAS 1.0 has no flags in the byte of the class; LAS 1.1 put them into its upper three bits.

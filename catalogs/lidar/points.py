@@ -81,6 +81,8 @@ def concat(parts: Sequence[Points]) -> Points:
     """All points of `parts`, in their order, with their counts added; attributes that all parts have."""
     if not parts:
         return no_points()
+    if len(parts) == 1:
+        return parts[0]
     names = [name for name in parts[0].columns if all(name in part.columns for part in parts)]
     counts = ("withheld", "noise", "overlap", "thinned", "twins")
     return Points(
@@ -269,20 +271,27 @@ class PointReader:
             header, pieces = self._layout(tile, ranges)
             boxes = self._boxes_of(tile, pieces)
             mover = self._movers[tile.path]
-            here = bounds if mover is None else mover.transform_bounds(*bounds, densify_pts=21, direction="INVERSE")
+            here = bounds if mover is None else _moved_back(mover, bounds)
             known = boxes is not None
             wanted = overlapping(boxes.T, _widened(here, HEADER_TOLERANCE)) if known else np.ones(len(pieces.start), bool)
             parts, found = [], []
             for records in _decoded(header, ranges, pieces, wanted, extra):
-                x, y = records.place(0), records.place(1)
-                refuse_lying_box(header, x, y)
-                found.append((x.min(), y.min(), x.max(), y.max()))
+                box = records.box
+                refuse_lying_box(header, np.array(box[::2]), np.array(box[1::2]))
+                found.append(box)
+                # Most points of a piece at the edge lie outside: only those near the window are placed exactly.
+                near = records.within(_widened(here, HEADER_TOLERANCE))
+                if not len(near):
+                    continue
+                x, y = near.place(0), near.place(1)
                 if mover is not None:
                     x, y = mover.transform(x, y)
                 x, y = on_lattice(x), on_lattice(y)
                 mask = inside(x, y, bounds)
-                if mask.any():
-                    parts.append(self._harmonised(x[mask], y[mask], records[mask], extra))
+                if mask.all():
+                    parts.append(self._harmonised(x, y, near, extra))
+                elif mask.any():
+                    parts.append(self._harmonised(x[mask], y[mask], near[mask], extra))
         if known:
             _refuse_lying_pieces(header, boxes[wanted], np.array(found).reshape(-1, 4))
         else:
@@ -314,7 +323,7 @@ class PointReader:
 
     def _harmonised(self, x: np.ndarray, y: np.ndarray, records: Records, extra: tuple[str, ...]) -> Points:
         withheld = records.withheld
-        noise = np.isin(records.classification, NOISE_CLASSES) & ~withheld
+        noise = np.logical_or.reduce([records.classification == kind for kind in NOISE_CLASSES]) & ~withheld
         overlap = records.overlap & ~(withheld | noise) if self.drop_overlap else np.zeros(len(x), bool)
         keep = ~(withheld | noise | overlap)
         if not keep.all():
@@ -329,6 +338,12 @@ class PointReader:
             intensity=records.intensity if "intensity" in extra else None,
             time_s=records.time if "time" in extra else None,
         )  # fmt: skip
+
+
+def _moved_back(mover: Transformer, bounds: Bounds) -> Bounds:
+    """A window in a tile's own CRS; without bounds where a corner of it is no place there."""
+    box = mover.transform_bounds(*bounds, densify_pts=21, direction="INVERSE")
+    return box if np.isfinite(box).all() else (-np.inf, -np.inf, np.inf, np.inf)
 
 
 def _decoded(
