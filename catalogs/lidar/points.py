@@ -271,7 +271,7 @@ class PointReader:
             header, pieces = self._layout(tile, ranges)
             boxes = self._boxes_of(tile, pieces)
             mover = self._movers[tile.path]
-            here = bounds if mover is None else _moved_back(mover, bounds)
+            here = bounds if mover is None else _moved_back(mover, bounds, self.bounds_of(tile))
             known = boxes is not None
             wanted = overlapping(boxes.T, _widened(here, HEADER_TOLERANCE)) if known else np.ones(len(pieces.start), bool)
             parts, found = [], []
@@ -340,10 +340,11 @@ class PointReader:
         )  # fmt: skip
 
 
-def _moved_back(mover: Transformer, bounds: Bounds) -> Bounds:
-    """A window in a tile's own CRS; without bounds where a corner of it is no place there."""
-    box = mover.transform_bounds(*bounds, densify_pts=21, direction="INVERSE")
-    return box if np.isfinite(box).all() else (-np.inf, -np.inf, np.inf, np.inf)
+def _moved_back(mover: Transformer, bounds: Bounds, tile: Bounds) -> Bounds:
+    """The part of a window over a tile, in the tile's own CRS: farther away it may be no place there."""
+    west, south, east, north = bounds
+    part = max(west, tile[0]), max(south, tile[1]), min(east, tile[2]), min(north, tile[3])
+    return mover.transform_bounds(*part, densify_pts=21, direction="INVERSE")
 
 
 def _decoded(

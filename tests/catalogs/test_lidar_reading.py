@@ -193,6 +193,20 @@ def test_a_second_job_decodes_only_what_touches_its_window(tmp_path, monkeypatch
     assert len(first) == ((y > window[1]) & (y <= window[3])).sum()
 
 
+def test_kept_boxes_serve_a_study_in_another_projection(tmp_path):
+    """A window far larger than where the tile's projection holds, and one that covers a part."""
+    from pyproj import Transformer
+
+    x, y = scattered(120_000)
+    tiles = index_tiles(write_tile(tmp_path / "a.laz", x, y))
+    moved = np.array(Transformer.from_crs(UTM, "EPSG:32634", always_xy=True).transform(x, y))
+    kept = KeptArrays(tmp_path / "pieces")
+    middle = moved.mean(axis=1)
+    for window in (EVERYWHERE, (middle[0], middle[1], middle[0] + 500, middle[1] + 500)) * 2:
+        inside = (moved[0] >= window[0]) & (moved[0] < window[2]) & (moved[1] > window[1]) & (moved[1] <= window[3])
+        assert len(PointReader(tiles, "EPSG:32634", kept=kept).points(window)) == inside.sum() > 0
+
+
 def test_kept_boxes_that_are_damaged_or_of_other_content_are_made_again(tmp_path):
     x, y = scattered(60_000)
     tiles = index_tiles(write_tile(tmp_path / "a.laz", x, y))
