@@ -101,13 +101,16 @@ def header_of(path: str, ranges: Ranges) -> Header:
         )
     compressed = bool(head[104] & 0xC0)
     points = _point_count(head, version)
-    _refuse_cut_off(path, ranges, data_start, length, points, compressed)
-    if points == 0:
-        raise ValueError(f"{path} holds 0 points; take it out of the campaign")
     if len(head) < min(data_start, size):
         head = ranges.read(0, data_start)
     records = _records(ranges, head, version)
-    if compressed and ("laszip encoded", 22204) not in records:
+    laszip = records.get(("laszip encoded", 22204), b"")
+    if compressed and laszip[:2] == b"\x01\0":
+        raise ValueError(f"{path} is a LAZ without chunks, as none is written since 2011; compress it again")
+    _refuse_cut_off(path, ranges, data_start, length, points, compressed)
+    if points == 0:
+        raise ValueError(f"{path} holds 0 points; take it out of the campaign")
+    if compressed and not laszip:
         raise ValueError(f"{path} is damaged: its points are compressed, but the record that says how is missing")
     doubles = struct.unpack_from("<12d", head, 131)
     scales, offsets, (east, west, north, south, top, bottom) = doubles[:3], doubles[3:6], doubles[6:]

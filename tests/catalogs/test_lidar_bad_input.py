@@ -153,6 +153,14 @@ def test_a_table_of_chunks_that_accounts_for_other_points_is_named(tmp_path):
         index_tiles(path)
 
 
+def test_a_laz_without_chunks_is_not_called_damaged(tmp_path):
+    """Compressor 1 of LASzip's record: points one after the other, without a table of chunks."""
+    path = write_tile(tmp_path / "old.laz", X, Y, point_format=1)
+    place = Path(path).read_bytes().index(b"laszip encoded") - 2 + 54
+    with pytest.raises(ValueError, match=r"old\.laz is a LAZ without chunks"):
+        index_tiles(patched(path, place, "<H", 1))
+
+
 def test_a_tile_that_changes_under_a_run_is_named(tmp_path):
     path = write_tile(tmp_path / "a.laz", X, Y)
     tiles = index_tiles(path)
