@@ -173,7 +173,9 @@ class Campaign(Section):
                 "points need none, so leave it out"
             )
         if self.classify_ground and 2 not in self.ground_classes:
-            raise ValueError(f"classify_ground gives ground the class 2, which ground_classes {list(self.ground_classes)} leaves out")
+            raise ValueError(
+                f"classify_ground gives ground the class 2, which ground_classes {list(self.ground_classes)} leaves out"
+            )
         points_only = {"thin_to_pts_m2", "drop_overlap", "heights"} & self.model_fields_set
         if self.canopy_height and points_only:
             raise ValueError(f"{', '.join(sorted(points_only))} of a canopy height raster: only points have that setting")

@@ -299,8 +299,23 @@ class Plan:
                 look()
             except (ValueError, OSError) as error:
                 problems.append(str(error))
+        if not problems:
+            problems = self._campaigns_elsewhere()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _campaigns_elsewhere(self) -> list[str]:
+        """A sentence for every campaign none of whose tiles touches the area: its lidar would be silently missing."""
+        west, south, east, north = self.grid.bounds
+        elsewhere = []
+        for name in self.study.lidar:
+            boxes = [entry["bounds"] for entry in self._tile_entries(name) or []]
+            if boxes and not any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
+                elsewhere.append(
+                    f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
+                    f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and crs of the campaign"
+                )
+        return elsewhere
 
     def _years_unseen(self) -> list[str]:
         """A sentence for every study year that neither a sensor nor a campaign shows."""
