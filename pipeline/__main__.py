@@ -93,11 +93,9 @@ def _search(chosen: argparse.Namespace) -> int:
 def _inspect(chosen: argparse.Namespace) -> int:
     """Exits 1 where a run would refuse what was found."""
     import json
-    import logging
 
     from catalogs.lidar import canopy, inspection
 
-    logging.getLogger("catalogs").setLevel(logging.ERROR)
     rasters = [path for path in chosen.path if path.lower().endswith((".tif", ".tiff", ".vrt"))]
     if rasters and len(chosen.path) > 1:
         raise ValueError("one canopy height raster at a time, please")

@@ -213,7 +213,12 @@ def _cell_index(heights: Heights, grid: Grid, window: Window) -> np.ndarray:
 
 
 def plot_metrics(
-    campaign: Mapping, footprints: Sequence[Polygon], *, crs: str, names: Sequence[str] | None = None
+    campaign: Mapping,
+    footprints: Sequence[Polygon],
+    *,
+    crs: str,
+    names: Sequence[str] | None = None,
+    kept: MutableMapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Metrics of the points inside each plot's footprint: the predictors of the area-based approach at plot support.
 
@@ -228,6 +233,8 @@ def plot_metrics(
         In `crs`.
     names : sequence of str, optional
         Which of `METRICS`; all by default.
+    kept : mutable mapping, optional
+        See `open_campaign`.
 
     Returns
     -------
@@ -242,7 +249,7 @@ def plot_metrics(
     import pandas as pd
 
     names = known_metrics(names)
-    reader = open_campaign(campaign, crs=crs)
+    reader = open_campaign(campaign, crs=crs, kept=kept)
     table = pd.DataFrame(np.full((len(footprints), len(names)), np.nan, np.float32), columns=names)
     counts: Counter = Counter()
     for rows in _neighbourhoods(footprints):
