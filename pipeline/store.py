@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -438,6 +438,38 @@ def write_text(path: str | Path, text: str) -> None:
 def write_bytes(path: str | Path, content: bytes) -> None:
     with replacing(path) as partial:
         partial.write_bytes(content)
+
+
+class KeptArrays(MutableMapping):
+    """Arrays by name in a folder, kept from one job to the next: what is dear to find out and follows from its name.
+
+    Whatever cannot be read counts as not there, and is made again.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.npy"
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            return np.load(self._file(name), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, array: np.ndarray) -> None:
+        with replacing(self._file(name)) as partial, partial.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    def __delitem__(self, name: str) -> None:
+        self._file(name).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(file.stem for file in self._folder.glob("[!.]*.npy")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def clear_folder(path: str | Path) -> Path:

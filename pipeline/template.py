@@ -38,7 +38,7 @@ sensors:                            # satellites; leave out for a study on lidar
 
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
   als2019:                          # a name of your own
-    points: data/als2019            # <- a folder or a list of LAS/LAZ/COPC tiles
+    points: data/als2019            # <- a folder, files, a pattern or a STAC catalogue of LAS/LAZ/COPC tiles
     # canopy_height: data/chm2019.tif   # instead of points: heights above ground in metres
     date: 2019-07-01                # <- when it was flown; a bare year means its 1 July
     # crs: EPSG:32650               # where the tiles do not say, or say it wrong
@@ -47,6 +47,13 @@ lidar:                              # airborne campaigns; leave out for a study 
     ground_classes: [2]             # point classes that are ground
     buffer_m: 30                    # points read around a window, metres
     max_height_m: 80                # returns higher than this are left out, metres above ground
+    # max_days_apart: 400           # flights of one campaign; farther apart they are two
+    # heights: normalised           # the points' z is above ground already
+    # drop_overlap: true            # leave out what is flagged as overlap of flight lines
+    # thin_to_pts_m2: 4             # thin to equal density, to compare campaigns
+    # thin_seed: 0                  # another number draws other pulses
+    # classify_ground: csf          # tiles without ground classes: cloth simulation, and every product says so
+    # cloth: {resolution_m: 0.5, rigidness: 1, threshold_m: 0.5}   # rigidness: 1 steep, 2 relief, 3 flat
 
 plots:                              # field plots
   file: data/plots.csv              # <- plot, date, x, y (and targets where they are there already)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import glob
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from typing import Any
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
 from pipeline.bridge.jobs import step_module
 from pipeline.bridge.touching import bounds_in, files_of, kept_index, with_sidecars, within_reach
-from pipeline.config import TARGETS, Study, nearest
+from pipeline.config import TARGETS, Campaign, Study, nearest
 from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
 from pipeline.products import Product, products_of
@@ -116,10 +117,20 @@ class Plan:
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
         part = getattr(self.study, section)
-        return (part[key] if key is not None else part).model_dump(mode="json")
+        plain = (part[key] if key is not None else part).model_dump(mode="json")
+        return self._with_tiles(key, plain) if section == "lidar" and key is not None else plain
 
     def settings_of_all(self, section: str) -> dict:
-        return {name: part.model_dump(mode="json") for name, part in getattr(self.study, section).items()}
+        return {name: self.settings(section, name) for name in getattr(self.study, section)}
+
+    def _with_tiles(self, campaign: str, plain: dict) -> dict:
+        """A campaign's settings, tiles of catalogues and addresses frozen: no job asks a catalogue, and all see the same."""
+        if not plain["points"] or not any(_is_listed_elsewhere(path) for path in _listed(plain["points"])):
+            return plain
+        try:
+            return plain | {"points": [entry["id"] for entry in self._tile_entries(campaign) or []] or plain["points"]}
+        except (ValueError, OSError):
+            return plain  # the job says what is wrong
 
     @cached_property
     def model_settings(self) -> dict:
@@ -236,6 +247,12 @@ class Plan:
             notes.append("Neither biomass nor volume is a target: no carbon is computed.")
         if study.forest.source == "everywhere":
             notes.append("No forest definition is set: every pixel is treated as forest, fields and water too.")
+        notes += [_of_campaign(name, campaign) for name, campaign in study.lidar.items() if campaign.classify_ground]
+        notes += [
+            f"Campaign {name}: points are thinned to {campaign.thin_to_pts_m2:g} per m2."
+            for name, campaign in study.lidar.items()
+            if campaign.thin_to_pts_m2
+        ]
         if "lidar" in self.predictor_sets and len({campaign.leaf for campaign in study.lidar.values()}) > 1:
             notes.append(
                 "Campaigns differ in leaf condition: dates are kept apart by a date effect, never pooled untested."
@@ -284,8 +301,23 @@ class Plan:
                 look()
             except (ValueError, OSError) as error:
                 problems.append(str(error))
+        if not problems:
+            problems = self._campaigns_elsewhere()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _campaigns_elsewhere(self) -> list[str]:
+        """A sentence for every campaign none of whose tiles touches the area: its lidar would be silently missing."""
+        west, south, east, north = self.grid.bounds
+        elsewhere = []
+        for name in self.study.lidar:
+            boxes = [entry["bounds"] for entry in self._tile_entries(name) or []]
+            if boxes and not any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
+                elsewhere.append(
+                    f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
+                    f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and crs of the campaign"
+                )
+        return elsewhere
 
     def _years_unseen(self) -> list[str]:
         """A sentence for every study year that neither a sensor nor a campaign shows."""
@@ -313,7 +345,7 @@ class Plan:
         problems = []
         for key, path in _paths_in(self.study.model_dump(), ""):
             planted = self.study.planted and Path(path).is_relative_to(self.resources / "planted")
-            if not planted and not Path(path).exists():
+            if not planted and not Path(path).exists() and not (key.endswith(".points") and _is_pattern_or_address(path)):
                 problems.append(f"{key}: {path} does not exist")
         return problems
 
@@ -364,7 +396,7 @@ class Plan:
         return [catalog] if _is_local_catalog(catalog) else []
 
     def campaign_files(self, wildcards: Any) -> list[str]:
-        return _listed(self._source_of(wildcards.campaign))
+        return _local_files(self._source_of(wildcards.campaign))
 
     def _source_of(self, campaign: str) -> str | tuple[str, ...]:
         settings = self.study.lidar[campaign]
@@ -372,7 +404,7 @@ class Plan:
 
     @property
     def all_campaign_files(self) -> list[str]:
-        return [path for campaign in self.study.lidar for path in _listed(self._source_of(campaign))]
+        return [path for campaign in self.study.lidar for path in _local_files(self._source_of(campaign))]
 
     @property
     def plot_files(self) -> list[str]:
@@ -506,15 +538,19 @@ class Plan:
     def _tile_entries(self, campaign: str) -> list[dict] | None:
         settings = self.study.lidar[campaign]
         source = self._source_of(campaign)
-        files = files_of(source, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
-        if not files:
+        local = tuple(_local_files(source))
+        files = files_of(local, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
+        if not files and (local or not any(map(_is_pattern_or_address, _listed(source)))):
             return None
 
         def index() -> list[dict]:
             from catalogs.lidar import index_canopy, index_tiles
 
             if settings.points:
-                tiles = index_tiles(list(source) if isinstance(source, tuple) else source, crs=settings.crs)
+                tiles = index_tiles(
+                    list(source) if isinstance(source, tuple) else source, crs=settings.crs,
+                    max_days_apart=settings.max_days_apart,
+                )  # fmt: skip
             else:
                 tiles = [index_canopy(str(source), crs=settings.crs)]
             return [
@@ -546,6 +582,12 @@ class Plan:
     def _kept_index(self, name: str, settings: Any, files: list[Path], index: Callable[[], list[dict]]) -> list[dict]:
         about = [settings.model_dump(mode="json"), self.area_settings]
         return kept_index(self.resources / "index" / f"{name}.json", about, files, index)
+
+
+def _of_campaign(name: str, campaign: Campaign) -> str:
+    from pipeline.steps.ground import cloth_note
+
+    return f"Campaign {name}: {cloth_note(campaign.cloth.model_dump())}."
 
 
 def _all_names(sets: dict[str, list[str]]) -> list[str]:
@@ -589,6 +631,28 @@ def _is_local_catalog(catalog: str) -> bool:
     from catalogs.search import endpoints
 
     return "://" not in catalog and catalog not in endpoints()
+
+
+def _is_pattern_or_address(path: str) -> bool:
+    from catalogs.lidar.ranges import is_remote
+
+    return is_remote(path) or (glob.has_magic(path) and not Path(path).exists())
+
+
+def _is_listed_elsewhere(path: str) -> bool:
+    """Whether lidar tiles are listed by a STAC document or stand at addresses."""
+    return path.split("?", 1)[0].lower().endswith(".json") or (_is_pattern_or_address(path) and "://" in path)
+
+
+def _local_files(source: str | tuple[str, ...]) -> list[str]:
+    """The local files and folders behind a campaign's setting: patterns filled in, addresses left out."""
+    found: list[str] = []
+    for path in _listed(source):
+        if not _is_pattern_or_address(path):
+            found.append(path)
+        elif "://" not in path:
+            found += sorted(glob.glob(path, recursive=True))
+    return found
 
 
 def _listed(source: str | tuple[str, ...]) -> list[str]:

@@ -113,7 +113,8 @@ def _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_
         near = (frame["date"] - flown).abs() / pd.Timedelta(days=365.25) <= max_years_apart
         rows = frame.index[frame["kept"] & (frame["year"] == int(year)) & near]
         if len(rows):
-            found = plot_metrics(campaigns[campaign], list(frame.geometry.loc[rows]), crs=grid.crs, names=metrics)
+            kept = store.KeptArrays(Path(sources["lidar_folder"]).parent / "index" / "pieces")  # as the blocks found them
+            found = plot_metrics(campaigns[campaign], list(frame.geometry.loc[rows]), crs=grid.crs, names=metrics, kept=kept)
             values.loc[rows, metrics] = found[metrics].to_numpy()
 
 
