@@ -28,8 +28,11 @@ sensors:                            # satellites; leave out for a study on lidar
     # years: [2019, 2024]           # where they differ from the study's
     season: ["06-01", "09-30"]      # <- first and last day, MM-DD; leaves on
     max_cloud_percent: 80           # scenes with more cloud are not read, percent
-    reducer: median                 # how the clear looks of a season become one image
+    reducer: median                 # how the clear looks of a season become one image; a list adds bands such as red_p10
     min_clear_count: 1              # a cell with fewer clear looks stays missing
+    # max_scenes: 12                # the clearest of each chunk, no more; leave out for all
+    # target_day: "07-15"           # MM-DD that best_available_pixel goes by; leave out for the season's middle
+    upsampling: bilinear            # how 20 m bands reach 10 m cells; or nearest: observed numbers only
     on_scene_error: fail            # or drop: go on without a scene that cannot be read, counted
 
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
