@@ -30,8 +30,11 @@ sensors:                            # satellites; leave out for a study on lidar
     max_cloud_percent: 80           # scenes with more cloud are not read, percent
     check_radiometry: false         # true looks at pixels of every scene, not only where its metadata leave the offset open
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
-    reducer: median                 # how the clear looks of a season become one image
+    reducer: median                 # how the clear looks of a season become one image; a list adds bands such as red_p10
     min_clear_count: 1              # a cell with fewer clear looks stays missing
+    # max_scenes: 12                # the clearest of each chunk, no more; leave out for all
+    # target_day: "07-15"           # MM-DD that best_available_pixel goes by; leave out for the season's middle
+    upsampling: bilinear            # how 20 m bands reach 10 m cells; or nearest: observed numbers only
     on_scene_error: fail            # or drop: go on without a scene that cannot be read, counted
     private_hosts: []               # servers of scenes in a private network that may be asked; others are refused
     data_folders: []                # folders outside a local catalogue's own that its files may lie in
