@@ -111,10 +111,31 @@ class Plan:
 
     @cached_property
     def offered_roles(self) -> dict[str, tuple[str, ...]]:
-        """Band roles by predictor prefix of the study's sensors."""
-        from catalogs.sensors import offered_roles
+        """Bands by predictor prefix of the study's composites: roles of the sensor, and what reducers and series add."""
+        from catalogs.sensors import SENSORS, offered_roles
 
-        return offered_roles(self.study.sensors)
+        offered = offered_roles(self.study.sensors)
+        return {
+            SENSORS[name].prefix: (*offered[SENSORS[name].prefix], *self._added_bands(name)) for name in self.study.sensors
+        }
+
+    def _added_bands(self, sensor: str) -> dict[str, tuple[str, ...]]:
+        """Bands of a sensor's composites beyond its roles -> the roles they are made of: `red_p10`, `ndvi_p90`."""
+        from catalogs.sensors import SENSORS
+        from pipeline.indicators import INDICATORS
+        from pipeline.optical.composite import REDUCERS
+        from pipeline.optical.series import STATISTICS, series_bands
+
+        chosen, known = self.study.sensors[sensor], SENSORS[sensor]
+        added = {f"{role}_{name}": (role,) for name in chosen.reducers[1:] if name in REDUCERS for role in known.roles}
+        series = {
+            index: [name for name in names if name in STATISTICS]
+            for index, names in chosen.series.items()
+            if index in INDICATORS and known.kind == "optical"
+        }
+        for band, (index, _, _) in series_bands(series, years=chosen.series_years).items():
+            added[band] = INDICATORS[index].roles(known.prefix)
+        return added
 
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
@@ -140,14 +161,23 @@ class Plan:
         """What makes a composite of frozen scenes; a new search reruns it by itself."""
         return {name: value for name, value in self.settings("sensors", sensor).items() if name not in ASKED}
 
+    def topography_settings(self, sensor: str) -> dict:
+        """What decides how bright a scene's slopes are; how its dates become one image, and the kind of correction, do not."""
+        elsewhere = {"topographic", "min_clear_count", "max_scenes", "target_day"}
+        return {name: value for name, value in self.composite_settings(sensor).items() if name not in elsewhere}
+
     def sensor_years(self, sensor: str) -> list[int]:
         return list(self.study.sensors[sensor].years or self.study.years)
 
     def roles(self, sensor: str) -> list[str]:
         """Bands that a sensor's rasters hold: those that predictors need, and of elevation always the elevation."""
         from catalogs.sensors import SENSORS
+        from pipeline.optical.series import series_roles
 
-        needed = set(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+        added = self._added_bands(sensor)
+        asked = set(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+        needed = {role for band in asked for role in added.get(band, (band,))}
+        needed |= set(series_roles(self.study.sensors[sensor].series, SENSORS[sensor].prefix) if asked else ())
         return sorted(needed | set(SENSORS[sensor].roles if SENSORS[sensor].kind == "elevation" else ()))
 
     def periods(self, sensor: str) -> list[str]:
@@ -385,6 +415,7 @@ class Plan:
             for name in self.study.sensors
             if name in SENSORS and SENSORS[name].kind != "optical"
         ]
+        problems += [sentence for name in self.study.sensors if name in SENSORS for sentence in self._wrong_corrections(name)]
         try:
             place = "sensors"
             sensors = self.offered_roles
@@ -401,6 +432,33 @@ class Plan:
                     f"comparisons.{name}: there is no map {other.target}_{other.year} to compare; "
                     f"the study makes {', '.join(stocks)}"
                 )
+        return problems
+
+    def _wrong_corrections(self, sensor: str) -> list[str]:
+        """A sentence for every correction or series that a sensor's scenes do not allow."""
+        from catalogs.harmonisation import sensors_harmonised
+        from catalogs.search import first_day, last_day
+        from catalogs.sensors import SENSORS
+        from pipeline.optical.series import problems_of
+
+        chosen, known, key = self.study.sensors[sensor], SENSORS[sensor], f"sensors.{sensor}"
+        problems = []
+        if chosen.harmonise != "none" and sensor not in sensors_harmonised():
+            offered = ", ".join(sensors_harmonised())
+            problems.append(f"{key}.harmonise: there are no published lines for {sensor}; there are for {offered}")
+        if chosen.topographic != "none" and known.kind != "optical":
+            problems.append(f"{key}.topographic: slopes are corrected in optical images; {known.title} is {known.kind}")
+        elif chosen.topographic != "none" and self.elevation_sensor is None:
+            problems.append(
+                f"{key}.topographic: {chosen.topographic} needs the elevation of the ground: "
+                "add copernicus-dem-glo30 to sensors"
+            )
+        days = (last_day(2021, chosen.season) - first_day(2021, chosen.season)).days + 1
+        if chosen.series and known.kind != "optical":
+            problems.append(f"{key}.series: series are made of optical images; {known.title} is {known.kind}")
+        elif chosen.series:
+            found = problems_of(chosen.series, known.prefix, known.roles, days, years=chosen.series_years)
+            problems += [f"{key}.series: {sentence}" for sentence in found]
         return problems
 
     # ------------------------------------------------------------ files that rules name
@@ -512,6 +570,18 @@ class Plan:
         plugins = plugins_of(step_module(rule), self.study.plugins)
         return {"digest": code_digest(step_module(rule), plugins), "plugins": plugins}
 
+    def composite_code(self, sensor: str) -> dict:
+        """As `code`, with the formulas of the indices whose series the sensor is asked for."""
+        from pipeline.bridge.digests import text_digest
+        from pipeline.optical.series import formula_modules
+
+        code, series = self.code("composite"), self.study.sensors[sensor].series
+        if not series:
+            return code
+        modules = formula_modules(series)
+        plugins = [name for name in self.study.plugins if name in modules]
+        return {"digest": digest([code["digest"], text_digest(modules)]), "plugins": [*{*code["plugins"], *plugins}]}
+
     @property
     def _forest_halo_px(self) -> int:
         """How far beyond a window the forest definition looks: a patch of the smallest area fits in."""
@@ -536,8 +606,49 @@ class Plan:
         bounds = self.grid.bounds_of(self.grid.block_window(block))
         if not frozen.exists():
             return "not searched yet"
-        year = None if period == STATIC else int(period)
-        return _or_why_not(lambda: digest(items_touching(_json(frozen, frozen.stat().st_mtime_ns), year, bounds)))
+        if period == STATIC:
+            years: list[int | None] = [None]
+        else:
+            years = list(range(int(period) - self._years_looked_back(sensor), int(period) + 1))
+
+        def touching() -> list[dict]:
+            found = _json(frozen, frozen.stat().st_mtime_ns)
+            return [item for year in years for item in items_touching(found, year, bounds)]
+
+        return _or_why_not(lambda: digest(touching()))
+
+    def _years_looked_back(self, sensor: str) -> int:
+        """How many years before its own a composite reads scenes of."""
+        chosen = self.study.sensors[sensor]
+        return chosen.series_years - 1 if chosen.series else 0
+
+    # ------------------------------------------------------------ slopes
+
+    def levels(self, sensor: str) -> bool:
+        """Whether a sensor's reflectance is corrected for slopes."""
+        return self.study.sensors[sensor].topographic != "none"
+
+    def levelling_files(self, wildcards: Any) -> dict[str, Any]:
+        """What a composite needs to correct slopes: the c of its scenes, and the elevation of the block and around it."""
+        if not self.levels(wildcards.sensor):
+            return {}
+        near = self.grid.blocks_touching(self._widened(wildcards.block, 1))
+        return {
+            "topography": f"{self.resources}/topography/{wildcards.sensor}_{wildcards.year}.json",
+            "relief": self.composites(self.elevation_sensor, near),
+        }
+
+    @property
+    def elevation_files(self) -> list[str]:
+        """The elevation of the whole study; none where it has no elevation model."""
+        return self.composites(self.elevation_sensor, self.blocks) if self.elevation_sensor else []
+
+    def elevation_param(self, sensor: str) -> str | None:
+        return self.elevation_folder if self.levels(sensor) else None
+
+    def scenes_of_year(self, sensor: str, year: str) -> str:
+        """Digest of the frozen scenes that a year's composites read, wherever they lie."""
+        return digest([self.scenes_touching(sensor, year, block) for block in self.blocks])
 
     def tiles_touching(self, campaign: str, block: str) -> str:
         """Digest of the lidar tiles within reach of a block; `not there yet` before they are made."""

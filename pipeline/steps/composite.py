@@ -85,7 +85,7 @@ def composite(
     season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
     if settings.get("topographic", "none") != "none":
         season.level = Levelling(store.read_json(topography), study, elevation, settings["topographic"])
-    names = [*band_names(roles, settings["reducer"]), *season.series.bands]
+    names = season.names(roles)
     touching = season.touching(study.bounds_of(window))
     known: set[str] | None = None
     while known != set(season.dropped):
@@ -97,8 +97,8 @@ def composite(
                 raster,
                 names,
                 geobox=study.geobox_of(window),
-                units=dict.fromkeys(names, "1") | season.series.units,
-                scales={**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0} | season.series.scales,
+                units=season.units(names),
+                scales=season.scales(names),
             ) as file,
         ):
             for chunk, image in season.images(reader, study, window, roles):
@@ -151,6 +151,18 @@ class Season:
         self._remote = any("://" in item["quality"]["href"] for item in mine)
         self.level: Levelling | None = None
         self.dropped: dict[str, str] = {}
+
+    def names(self, roles: Sequence[str]) -> list[str]:
+        """Bands of its file."""
+        return [*band_names(roles, self.settings["reducer"]), *self.series.bands]
+
+    def units(self, names: Sequence[str]) -> dict[str, str]:
+        """Unit of each band of its file."""
+        return dict.fromkeys(names, "1") | self.series.units
+
+    def scales(self, names: Sequence[str]) -> dict[str, float]:
+        """What a whole number of each band of its file stands for."""
+        return {**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0} | self.series.scales
 
     def reader(self) -> SceneReader:
         """Reads this season's scenes; over a network many at a time."""
@@ -287,8 +299,7 @@ class Season:
                     continue
                 if look is not None:
                     looks.setdefault(number, []).append(self.level.of(look, chunk) if self.level else look)
-        names = [*band_names(roles, settings["reducer"]), *self.series.bands]
-        image = {name: np.full(chunk.shape, np.nan, "float32") for name in names}
+        image = {name: np.full(chunk.shape, np.nan, "float32") for name in self.names(roles)}
         image["clear_count"] = np.zeros(chunk.shape, "int16")
         own = {number: found for number, found in looks.items() if not self.is_earlier(self._passes[number][0])}
         if own:
