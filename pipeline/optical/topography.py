@@ -2,7 +2,8 @@
 
 C (Teillet et al. 1982) keeps the light that reaches a slope from the sky in one number per scene and band, c; SCS+C (Soenen
 et al. 2005) is the same for trees, which stand upright on a slope and do not lean with it. c is the ratio of intercept and
-slope of reflectance over cos(i), i the angle between sun and ground, fitted on vegetation of the whole scene.
+slope of reflectance over cos(i), i the angle between sun and ground, fitted on vegetation of the whole scene, like with
+like: conifers on shady slopes and broadleaves on sunny ones would otherwise pass for light.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ FLAT_DEG = 2.0
 MAX_FACTOR = 2.0
 """A reflectance is at most doubled or halved: beyond that the light is guessed, and noise with it (our choice)."""
 
-VEGETATION = ("red", "nir08")
-"""What tells vegetation: a ratio, in which illumination cancels."""
+VEGETATION = ("red", "nir08", "swir16")
+"""What tells vegetation and its kind: ratios of two bands, in which most of the illumination cancels."""
+
+KINDS = 10
+"""Classes of NDVI, and as many of swir16 / nir08, each with as many pixels: within one, brightness is compared."""
 
 FIT_NDVI, FIT_SLOPE_DEG = 0.5, 5.0
 """c is fitted on vegetation, whose brightness differs less than that of all land, where the ground leans enough to tell."""
@@ -86,7 +90,10 @@ class Relief:
 
 
 class Fit(NamedTuple):
-    """reflectance = intercept + slope x cos(i) on a scene's vegetation; `c` is None where it tells nothing, `why` then why."""
+    """reflectance = intercept + slope x cos(i) on a scene's vegetation; `c` is None where it tells nothing, `why` then why.
+
+    `r` is the correlation within kinds of vegetation, `t` the slope over its error between cells.
+    """
 
     c: float | None
     why: str
@@ -98,32 +105,60 @@ class Fit(NamedTuple):
     cells: int = 0
 
 
-def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray) -> Fit:
-    """The c of a scene and band, from some pixels of vegetation (n) and the cells that they lie in (n, whole numbers).
+def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray, kind: np.ndarray | None = None) -> Fit:
+    """The c of a scene and band.
 
-    No c, and so no correction, where pixels or cells are few, or reflectance does not rise with cos(i) beyond what differs
-    between cells (`MIN_T`). A c below 0, for a band that would be black before the light is gone, counts as 0.
+    Parameters
+    ----------
+    reflectance, cos_incidence : array (n)
+        Of some pixels of vegetation.
+    cell, kind : whole numbers (n)
+        The place that each pixel lies in, and the kind of vegetation that it shows (`kinds_of`). The slope is that within
+        kinds, its error that between cells.
+
+    Returns
+    -------
+    Fit
+        Without a c, and so without a correction, where pixels or cells are few, or reflectance does not rise with cos(i)
+        beyond what differs between cells (`MIN_T`). A c below 0, of a band that would be black before the light is gone,
+        counts as 0.
     """
     pixels, cells = len(reflectance), len(np.unique(cell))
     if pixels < MIN_PIXELS or cells < MIN_CELLS:
         why = f"{pixels} pixels in {cells} cells of sloping vegetation; {MIN_PIXELS} in {MIN_CELLS} are needed"
         return Fit(None, why, pixels=pixels, cells=cells)
     x, y = cos_incidence.astype("float64"), reflectance.astype("float64")
-    away, level = x - x.mean(), y - y.mean()
-    spread = float(away @ away)
+    alike = np.zeros(pixels, "int64") if kind is None else np.unique(kind, return_inverse=True)[1]
+    away, level = _within(x, alike), _within(y, alike)
+    spread, of_level = float(away @ away), float(level @ level)
     if spread <= 0:
         return Fit(None, "all slopes face the sun alike", pixels=pixels, cells=cells)
     slope = float(away @ level) / spread
     intercept = float(y.mean() - slope * x.mean())
     by_cell = np.bincount(np.unique(cell, return_inverse=True)[1], weights=away * (level - slope * away))
     error = float(np.sqrt((by_cell @ by_cell) * cells / (cells - 1))) / spread
-    t = slope / error if error > 0 else float(np.inf)
-    of_level = float(level @ level)
+    t = slope / error if error > 0 else 0.0
     r = slope * float(np.sqrt(spread / of_level)) if of_level > 0 else 0.0
     found = Fit(None, "", intercept, slope, r, t, pixels, cells)
     if slope <= 0 or t < MIN_T:
         return found._replace(why=f"reflectance does not rise with illumination: t {t:.2f}, {MIN_T:g} is needed")
     return found._replace(c=max(intercept / slope, 0.0))
+
+
+def _within(values: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Values less the mean of their kind."""
+    return values - (np.bincount(alike, weights=values) / np.bincount(alike))[alike]
+
+
+def kinds_of(red: np.ndarray, nir08: np.ndarray, swir16: np.ndarray) -> np.ndarray:
+    """The kind of vegetation of some pixels (n), whole numbers: tenths by NDVI crossed with tenths by swir16 / nir08."""
+    if not len(red):
+        return np.zeros(0, "int64")
+    return _tenth((nir08 - red) / (nir08 + red)) * KINDS + _tenth(swir16 / nir08)
+
+
+def _tenth(values: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.quantile(values, np.arange(1, KINDS) / KINDS), values)
 
 
 def factor(relief: Relief, sun: Sun, c: float, method: str) -> np.ndarray:
@@ -181,8 +216,8 @@ def cells_of(window: Window, cols: int) -> np.ndarray:
 
 
 def sloping_vegetation(reflectance: Mapping[str, np.ndarray], relief: Relief) -> np.ndarray:
-    """Where c is fitted (rows, cols): clear, green and steep enough; `reflectance` holds `VEGETATION`, missing NaN."""
-    red, nir = (reflectance[role] for role in VEGETATION)
+    """Where c is fitted (rows, cols): clear, green and steep enough; `reflectance` has red and nir08, missing NaN."""
+    red, nir = reflectance["red"], reflectance["nir08"]
     with np.errstate(invalid="ignore", divide="ignore"):
         ndvi = (nir - red) / (nir + red)
         return (ndvi >= FIT_NDVI) & (relief.up <= np.cos(np.radians(FIT_SLOPE_DEG)))

@@ -12,7 +12,7 @@ import numpy as np
 from catalogs.scenes import SceneError
 from pipeline import store
 from pipeline.grid import Grid, Window
-from pipeline.optical.topography import VEGETATION, Fit, Sun, cells_of, fit_c, sample_windows, sloping_vegetation
+from pipeline.optical.topography import VEGETATION, Fit, Sun, cells_of, fit_c, kinds_of, sample_windows, sloping_vegetation
 from pipeline.steps.composite import Item, Season, relief_of
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def topography(
     study = Grid(**grid)
     season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
     items = season.touching(study.bounds)
-    turn = _turn_deg(study)
+    turn = turn_deg(study)
     suns = {item["id"]: _sun(item, turn) for item in items}
     samples = _Samples(study, season, roles, store.Mosaic(elevation, study))
     with season.reader() as reader:
@@ -75,7 +75,7 @@ class _Samples:
 
     def __init__(self, study: Grid, season: Season, roles: Sequence[str], elevation: store.Mosaic) -> None:
         self._study, self._season, self._roles, self._elevation = study, season, roles, elevation
-        self._turn = _turn_deg(study)
+        self._turn = turn_deg(study)
         self._taken: dict[str, list[dict[str, np.ndarray]]] = {}
 
     def take(self, reader: Any, items: Sequence[Item], window: Window) -> None:
@@ -97,7 +97,7 @@ class _Samples:
                 continue
             image = {role: look.reflectance(role) for role in roles}
             there = sloping_vegetation(image, relief)
-            taken = {role: image[role][there] for role in mine}
+            taken = {role: image[role][there] for role in roles}
             taken["cos_incidence"] = relief.cos_incidence(_sun(item, self._turn))[there]
             taken["cell"] = cells[there]
             self._taken.setdefault(item["id"], []).append(taken)
@@ -109,8 +109,8 @@ class _Samples:
         def whole(name: str) -> np.ndarray:
             return np.concatenate([part[name] for part in parts]) if parts else np.zeros(0)
 
-        cos_incidence, cell = whole("cos_incidence"), whole("cell")
-        return {role: fit_c(whole(role), cos_incidence, cell) for role in roles}
+        cos_incidence, cell, kind = whole("cos_incidence"), whole("cell"), kinds_of(*map(whole, VEGETATION))
+        return {role: fit_c(whole(role), cos_incidence, cell, kind) for role in roles}
 
 
 def _sun(item: Item, turn_deg: float) -> Sun:
@@ -124,7 +124,7 @@ def _sun(item: Item, turn_deg: float) -> Sun:
     return Sun(told["elevation_deg"], (told["azimuth_deg"] + turn_deg) % 360)
 
 
-def _turn_deg(study: Grid) -> float:
+def turn_deg(study: Grid) -> float:
     """Where true north lies on the grid, in the middle of the study: degrees clockwise from the grid's own north."""
     from pyproj import Transformer
 
