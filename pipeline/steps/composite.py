@@ -146,7 +146,9 @@ class Season:
         ]
         self.year = year
         self._passes = observations_of(mine)  # of the whole study: what belongs together is the same in every chunk
-        self._target = _target_day(settings.get("target_day"), year, frozen["query"].get("season", ("01-01", "12-31")))
+        season = frozen["query"].get("season", ("01-01", "12-31"))
+        years = range(year - self.series.years, year + 1)
+        self._targets = {one: _target_day(settings.get("target_day"), one, season) for one in years}
         self._distances = any(one.cloud_distance for one in reducers_named(settings["reducer"]))
         self._remote = any("://" in item["quality"]["href"] for item in mine)
         self.level: Levelling | None = None
@@ -274,7 +276,7 @@ class Season:
         moment = items[0].get("datetime")
         if moment is None:
             return 0.0
-        return abs((dt.datetime.fromisoformat(moment.replace("Z", "+00:00")).date() - self._target).days)
+        return abs((dt.datetime.fromisoformat(moment.replace("Z", "+00:00")).date() - self._targets[items[0]["year"]]).days)
 
     def drop(self, item: Item, error: SceneError) -> None:
         if self.settings["on_scene_error"] == "fail":
@@ -310,7 +312,7 @@ class Season:
             if len(own) < len(looks):
                 seen = Observations.of_looks(list(looks.values()), self.series.roles)
             dates = [np.datetime64(self._passes[number][0]["datetime"].rstrip("Z"), "s") for number in looks]
-            image |= self.series.of(seen, dates, target=np.datetime64(self._target, "s"), min_clear_count=fewest)
+            image |= self.series.of(seen, dates, target=np.datetime64(self._targets[self.year], "s"), min_clear_count=fewest)
         return image
 
 
