@@ -33,9 +33,6 @@ REFLECTANCE_SCALE = 1e-4
 HELD_MB = 400
 """Room for the scenes of a row of chunks; a block whose scenes need more is cut into narrower strips."""
 
-TILE_PX = 1024
-"""Height of a tile of the files, at most, as far as memory is concerned: those of Sentinel-2 and Landsat have 256-1024."""
-
 Item = Mapping[str, Any]
 Groups = list[tuple[int, list[Item]]]
 """Observations by their number in the season, each one or more granules."""
@@ -58,7 +55,7 @@ def composite(
     """Write the composite of a block: reflectance by role as int16 x 1e-4, `clear_count`, and what its dates say (series).
 
     Each chunk chooses and reduces its own scenes, so that the block size changes no pixel; memory holds a few chunks. A
-    scene that cannot be read in one chunk is dropped from the whole block, which is then made again without it.
+    scene that cannot be read in a chunk is dropped there, and the block's record names it.
 
     Parameters
     ----------
@@ -72,7 +69,7 @@ def composite(
     topography, elevation : path and folder, optional
         What the step `topography` found, and the elevation on the study's grid; both where `topographic` is asked for.
     dropped : path, optional
-        Where it is written how many scenes were used and which were dropped, with the reason.
+        Where it is written how many scenes were used and which were dropped from some chunk or all, with the reason.
 
     Raises
     ------
@@ -87,32 +84,29 @@ def composite(
         season.level = Levelling(store.read_json(topography), study, elevation, settings["topographic"])
     names = season.names(roles)
     touching = season.touching(study.bounds_of(window))
-    known: set[str] | None = None
-    while known != set(season.dropped):
-        known = set(season.dropped)
-        tally = _Tally(roles)
-        with (
-            season.reader() as reader,
-            store.raster_by_window(
-                raster,
-                names,
-                geobox=study.geobox_of(window),
-                units=season.units(names),
-                scales=season.scales(names),
-            ) as file,
-        ):
-            for chunk, image in season.images(reader, study, window, roles):
-                file.write(chunk.within(window), image)
-                tally.add(image)
-            if touching and len(season.dropped) == len(touching):
-                raise ValueError(
-                    f"none of the {len(touching)} scenes of {sensor} in {year} can be read in block {block}; the first: "
-                    f"{next(iter(season.dropped.values()))}"
-                )
+    tally = _Tally(roles)
+    with (
+        season.reader() as reader,
+        store.raster_by_window(
+            raster,
+            names,
+            geobox=study.geobox_of(window),
+            units=season.units(names),
+            scales=season.scales(names),
+        ) as file,
+    ):
+        for chunk, image in season.images(reader, study, window, roles):
+            file.write(chunk.within(window), image)
+            tally.add(image)
+        if touching and not season.readable:
+            raise ValueError(
+                f"none of the {len(touching)} scenes of {sensor} in {year} can be read in block {block}; the first: "
+                f"{next(iter(season.dropped.values()))}"
+            )
     reasons = {scene: reason.removeprefix(f"scene {scene}: ") for scene, reason in season.dropped.items()}
     for scene, reason in reasons.items():
         log.warning("%s dropped in %s: %s", scene, block, reason)
-    used = len(touching) - len(reasons)
+    used = len(season.readable)
     if dropped is not None:
         told = [{"id": scene, "reason": reasons[scene]} for scene in sorted(reasons)]
         store.write_json(dropped, {"used": used, "dropped": told})
@@ -124,7 +118,8 @@ def composite(
 
 
 class Season:
-    """The scenes of a sensor and year, and how a place's become one image; `dropped` holds what could not be read."""
+    """The scenes of a sensor and year, and how a place's become one image; `dropped` holds what could not
+    be read in some chunk, with the reason, `readable` what could in some chunk."""
 
     def __init__(
         self, frozen: Mapping[str, Any], file: Path, sensor: str, year: int, settings: Mapping[str, Any]
@@ -153,6 +148,7 @@ class Season:
         self._remote = any("://" in item["quality"]["href"] for item in mine)
         self.level: Levelling | None = None
         self.dropped: dict[str, str] = {}
+        self.readable: set[str] = set()
 
     def names(self, roles: Sequence[str]) -> list[str]:
         """Bands of its file."""
@@ -172,7 +168,7 @@ class Season:
         return SceneReader(self.sensor, self.source, upsampling=self.settings.get("upsampling", "bilinear"), **reads)
 
     def touching(self, bounds: tuple[float, float, float, float]) -> list[Item]:
-        """Scenes that touch a place and have not been dropped."""
+        """Scenes that touch a place."""
         return [item for _, items in self._touching(bounds) for item in items]
 
     def images(
@@ -180,21 +176,24 @@ class Season:
     ) -> Iterator[tuple[Window, Image]]:
         """Each chunk of a block and its image, strip by strip from north to south."""
         touching = self.touching(study.bounds_of(window))
-        for strip in _strips(study, window, self._strip_chunks(study, len(touching), roles)):
+        for mine, needed in self._by_roles(touching, roles):
+            reader.open(mine, needed)
+        for strip in _strips(study, window, self._strip_chunks(reader, study, window, touching, roles)):
             feed = reader.feed(study.geobox_of(strip))
-            for mine, needed in self._by_roles(touching, roles):
-                feed.open(mine, needed)
             for row in self._rows(reader, feed, study, strip, roles):
                 for chunk, chosen in row.chosen.items():
                     yield chunk, self._image(reader, row, chunk, chosen, study.geobox_of(chunk), roles)
 
-    def _strip_chunks(self, study: Grid, scenes: int, roles: Sequence[str]) -> int:
+    def _strip_chunks(
+        self, reader: SceneReader, study: Grid, window: Window, items: Sequence[Item], roles: Sequence[str]
+    ) -> int:
         """How many chunks wide a strip may be for its scenes to fit into `HELD_MB`."""
-        height_px = study.chunk_px + TILE_PX
-        bytes_per_px = 2.0 * sum((study.resolution_m / self.sensor.bands[role].resolution_m) ** 2 for role in roles)
+        _, chunk = next(study.chunks(window))
         rows = 2 if self._remote else 1  # one is used while the next is read
-        chunk_mb = max(scenes, 1) * bytes_per_px * height_px * study.chunk_px * rows / 2**20
-        return max(int(HELD_MB / chunk_mb), 1)
+        place = study.geobox_of(chunk)
+        held = sum(reader.held_bytes(mine, needed, place) for mine, needed in self._by_roles(items, roles))
+        chunk_mb = held * rows / 2**20
+        return max(int(HELD_MB / max(chunk_mb, 1e-3)), 1)
 
     def _rows(
         self, reader: SceneReader, feed: Feed, study: Grid, strip: Window, roles: Sequence[str]
@@ -263,8 +262,7 @@ class Season:
         return [(number, readable[number]) for number in kept]
 
     def _touching(self, bounds: tuple[float, float, float, float]) -> list[tuple[int, list[Item]]]:
-        left = [[item for item in group if item["id"] not in self.dropped] for group in self._passes]
-        found = [(number, _within(group, bounds)) for number, group in enumerate(left)]
+        found = [(number, _within(group, bounds)) for number, group in enumerate(self._passes)]
         return [(number, items) for number, items in found if items]
 
     def _rank(self, items: Sequence[Item]) -> tuple[float, float, str]:
@@ -299,6 +297,7 @@ class Season:
                 except SceneError as error:
                     self.drop(item, error)
                     continue
+                self.readable.add(item["id"])
                 if look is not None:
                     looks.setdefault(number, []).append(self.level.of(look, chunk) if self.level else look)
         image = {name: np.full(chunk.shape, np.nan, "float32") for name in self.names(roles)}

@@ -1,6 +1,7 @@
 """Reading scenes: reflectance by hand arithmetic, masks at the source, and values that no window can change."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from catalogs.scenes import SceneError, SceneReader, read_scene
+from catalogs.scenes import SceneError, SceneReader, observations_of, read_scene
 from catalogs.sensors import LANDSAT, SENTINEL2
 
 rasterio = pytest.importorskip("rasterio")
@@ -307,3 +308,203 @@ def test_the_barbellino_chip_reproduces_its_ndvi(tmp_path, date):
     seen = np.isfinite(ndvi) & (expected != -32768)
     assert seen.sum() > 100
     assert np.abs(ndvi[seen] * 1e4 - expected[seen]).max() <= 1.0
+
+
+# ---------------------------------------------------------------- how pixels reach the grid
+
+
+def bilinear_by_hand(numbers, valid, rows, cols):
+    """20 m onto 10 m on the same edges: 9/16, 3/16, 3/16, 1/16 of the valid around, missing below half."""
+    out = np.full((rows, cols), np.nan)
+    for i in range(rows):
+        for j in range(cols):
+            total = share = 0.0
+            for di, wi in ((0, 0.75), (1 if i % 2 else -1, 0.25)):
+                for dj, wj in ((0, 0.75), (1 if j % 2 else -1, 0.25)):
+                    y, x = i // 2 + di, j // 2 + dj
+                    if 0 <= y < numbers.shape[0] and 0 <= x < numbers.shape[1] and valid[y, x]:
+                        total += wi * wj * numbers[y, x]
+                        share += wi * wj
+            if share >= 0.5:
+                out[i, j] = total / share
+    return out
+
+
+def test_20_m_pixels_reach_10_m_by_the_weights_of_bilinear_interpolation(tmp_path):
+    numbers = noise((8, 10))
+    numbers[noise((8, 10), seed=4) < 1000] = 0  # missing
+    item = make_scene(tmp_path, {"swir16": (numbers, 20)})
+    swir16 = read_scene(item, ["swir16"], geobox(16, 20, 10), sensor=SENTINEL2)["swir16"]
+    np.testing.assert_allclose(swir16, 1e-4 * bilinear_by_hand(numbers, numbers > 0, 16, 20), rtol=1e-6)
+    odd = read_scene(item, ["swir16"], geobox(9, 11, 10, west=WEST + 30, north=NORTH - 50), sensor=SENTINEL2)["swir16"]
+    same(odd, swir16[5:14, 3:14])
+
+
+def test_nearest_upsampling_shows_observed_numbers_only(tmp_path):
+    numbers = noise((6, 6))
+    item = make_scene(tmp_path, {"swir16": (numbers, 20), "red": (noise((12, 12), 2), 10)})
+    read = read_scene(item, ["swir16", "red"], geobox(12, 12, 10), sensor=SENTINEL2, upsampling="nearest")
+    np.testing.assert_allclose(read["swir16"], 1e-4 * np.repeat(np.repeat(numbers, 2, 0), 2, 1), rtol=1e-6)
+    with SceneReader(SENTINEL2, upsampling="nearest") as reader:
+        look = reader.look(item, ["swir16"], geobox(12, 12, 10))
+    assert look.numbers["swir16"].dtype == np.uint16
+    with pytest.raises(ValueError, match="upsampling must be bilinear or nearest, got 'cubic'"):
+        SceneReader(SENTINEL2, upsampling="cubic")
+
+
+def test_means_of_blocks_leave_out_what_is_missing(tmp_path):
+    numbers = noise((30, 30))
+    numbers[noise((30, 30), seed=4) < 2200] = 0
+    item = make_scene(tmp_path, {"red": (numbers, 10)})
+    for side in (2, 3, 5):
+        red = read_scene(item, ["red"], geobox(30 // side, 30 // side, 10 * side), sensor=SENTINEL2)["red"]
+        blocks = np.where(numbers > 0, numbers, np.nan).reshape(30 // side, side, 30 // side, side)
+        share = np.isfinite(blocks).mean(axis=(1, 3))
+        with np.errstate(invalid="ignore"):
+            expected = np.where(share >= 0.5, np.nansum(blocks, axis=(1, 3)) / (share * side**2), np.nan)
+        np.testing.assert_allclose(red, 1e-4 * expected, rtol=1e-6)
+        assert 0 < np.isnan(red).sum() < red.size
+
+
+def test_pixels_of_the_grid_itself_go_through_as_whole_numbers(tmp_path):
+    numbers = noise((20, 20))
+    item = make_scene(tmp_path, {"red": (numbers, 10)})
+    with SceneReader(SENTINEL2) as reader:
+        look = reader.look(item, ["red"], geobox(10, 10, 10, west=WEST + 50, north=NORTH - 70))
+    assert look.numbers["red"].dtype == np.uint16 and look.seen.all()
+    same(look.numbers["red"], numbers[7:17, 5:15])
+
+
+@pytest.mark.parametrize("kind", ["same", "double", "blocks"])
+def test_the_fast_ways_give_the_numbers_of_the_general_way(kind):
+    from catalogs import resampling
+    from catalogs.scenes import LEAST, _Separable, _Taps
+
+    start, step = {"same": (3.0, 1.0), "double": (1.5, 0.5), "blocks": (4.0, 2.0)}[kind]
+    samples = _Separable(_Taps.along(start, step, 20, "bilinear"), _Taps.along(start, step, 24, "bilinear"))
+    numbers = noise((samples.window.row1 - samples.window.row0, samples.window.col1 - samples.window.col0))
+    valid = noise(numbers.shape, seed=3) > 2000
+    rows, cols = samples.rows, samples.cols
+    general, ok = resampling.weighted(numbers, valid, rows.index, rows.weight, cols.index, cols.weight, LEAST)
+    fast, seen = samples.bring(numbers, valid)
+    same(ok, seen)
+    same(general[ok], fast.astype("float32")[seen])
+    assert 0.1 < ok.mean() < 0.95
+
+
+# ---------------------------------------------------------------- what a look counts as
+
+
+def test_granules_of_one_overpass_are_one_observation():
+    def item(name, moment, platform="sentinel-2a"):
+        return {"id": name, "datetime": moment, "platform": platform}
+
+    items = [
+        item("b", "2019-07-01T02:55:30Z"),
+        item("a", "2019-07-01T02:55:44Z"),
+        item("c", "2019-07-01T02:57:00Z"),  # more than a minute after the first
+        item("d", "2019-07-01T02:55:31Z", "sentinel-2b"),
+        {"id": "e"},
+        {"id": "f"},
+    ]
+    groups = [[item["id"] for item in group] for group in observations_of(items)]
+    assert groups == [["e"], ["f"], ["a", "b"], ["d"], ["c"]]
+
+
+def test_distance_to_cloud_is_measured_from_centre_to_centre_and_capped(tmp_path):
+    quality = np.full((200, 200), 4, "uint8")
+    quality[100, 100], quality[101, 40] = 9, 3
+    quality[0, :5] = 0  # outside the scene: no cloud
+    item = make_scene(tmp_path, {"swir16": (np.full((200, 200), 900), 20)}, quality)
+    rows, cols = np.mgrid[0:200, 0:200]
+    metres = 20 * np.minimum(np.hypot(rows - 100, cols - 100), np.hypot(rows - 101, cols - 40))
+    with SceneReader(SENTINEL2) as reader:
+        whole = reader.look(item, ["swir16"], geobox(200, 200, 20), cloud_distance=True).cloud_distance_m
+        np.testing.assert_allclose(whole, np.minimum(metres, 1500), rtol=1e-6)
+        part = geobox(10, 30, 20, west=WEST + 1000, north=NORTH - 2600)  # no cloud inside
+        same(reader.look(item, ["swir16"], part, cloud_distance=True).cloud_distance_m, whole[130:140, 50:80])
+
+
+# ---------------------------------------------------------------- reading ahead
+
+
+def rows_of_chunks(side, chunk, west, north, resolution_m):
+    for row in range(0, side, chunk):
+        yield [
+            geobox(chunk, chunk, resolution_m, west=west + col * resolution_m, north=north - row * resolution_m)
+            for col in range(0, side, chunk)
+        ]
+
+
+def wide(chunks):
+    first = chunks[0]
+    return GeoBox((first.shape[0], sum(one.shape[1] for one in chunks)), first.transform, first.crs)
+
+
+@pytest.mark.parametrize("reads", [1, 8])
+@pytest.mark.parametrize("tile", [16, 48, 112])
+def test_rows_held_give_what_chunks_alone_read_and_no_tile_is_decoded_twice(tmp_path, monkeypatch, tile, reads):
+    options = {"tiled": True, "blockxsize": tile, "blockysize": tile}
+    quality = np.where(noise((100, 100), seed=2) < 600, 9, 4).astype("uint8")
+    item = make_scene(tmp_path, {"red": (noise((200, 200)), 10), "swir16": (noise((100, 100), 3), 20)}, quality, **options)
+    roles, west, north = ["red", "swir16"], WEST + 130, NORTH - 90  # off the tiles, beyond the scene in the east
+    rows = list(rows_of_chunks(192, 32, west, north, 10))
+    strip = GeoBox((192, 192), rows[0][0].transform, CRS)
+    decoded = []
+    plain = SceneReader._numbers
+
+    def counted(self, item, href, file, window, *, fill):
+        decoded.append((href, window.row0, window.row1))
+        return plain(self, item, href, file, window, fill=fill)
+
+    with SceneReader(SENTINEL2, reads=reads) as reader:
+        alone = [[reader.look(item, roles, chunk) for chunk in row] for row in rows]
+        monkeypatch.setattr(SceneReader, "_numbers", counted)
+        reader.open([item], roles)
+        feed = reader.feed(strip)
+        for row, expected in zip(rows, alone, strict=True):
+            answers = feed.quality([item], roles, wide(row))
+            answers |= feed.bands([item], roles, wide(row))
+            held = {href: answer.result() for href, answer in answers.items()}
+            for chunk, one in zip(row, expected, strict=True):
+                look = reader.look(item, roles, chunk, held=held)
+                assert (look is None) == (one is None)
+                for role in roles if one is not None else ():
+                    same(look.reflectance(role), one.reflectance(role))
+    assert any(one is not None for row in alone for one in row)
+    for href in {href for href, _, _ in decoded}:
+        windows = sorted((row0, row1) for name, row0, row1 in decoded if name == href)
+        assert all(end <= start for (_, end), (start, _) in pairwise(windows))
+        assert all(row1 % tile == 0 or row1 in (100, 200) for _, row1 in windows)
+
+
+def test_bands_of_a_row_that_shows_nothing_clear_are_not_read(tmp_path, monkeypatch):
+    item = make_scene(tmp_path, {"red": (noise((40, 40)), 10)}, np.full((20, 20), 9, "uint8"))
+    row = geobox(40, 40, 10)
+    read = []
+    plain = SceneReader._numbers
+
+    def noted(self, item, href, *rest, **named):
+        read.append(href)
+        return plain(self, item, href, *rest, **named)
+
+    monkeypatch.setattr(SceneReader, "_numbers", noted)
+    with SceneReader(SENTINEL2) as reader:
+        reader.open([item], ["red"])
+        feed = reader.feed(row)
+        answers = feed.quality([item], ["red"], row) | feed.bands([item], ["red"], row)
+        assert reader.look(item, ["red"], row, held={href: a.result() for href, a in answers.items() if a.result()}) is None
+    assert read == [item["quality"]["href"]]
+
+
+def test_files_beyond_those_kept_open_are_closed_and_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("catalogs.scenes.OPEN_FILES", 2)
+    items = []
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        items.append(make_scene(tmp_path / name, {"red": (noise((8, 8), seed=ord(name)), 10)}))
+    with SceneReader(SENTINEL2) as reader:
+        first = [reader.read(item, ["red"], geobox(8, 8, 10))["red"] for item in items]
+        assert len(reader._files) <= 2
+        for item, expected in zip(items, first, strict=True):
+            same(reader.read(item, ["red"], geobox(8, 8, 10))["red"], expected)
