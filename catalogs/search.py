@@ -31,6 +31,14 @@ received in two parts overlap in a seam only, and both are needed."""
 
 LOOKING_AT_ONCE = 8
 
+SUN = (
+    ("view:sun_azimuth", "view:sun_elevation", False),
+    ("s2:mean_solar_azimuth", "s2:mean_solar_zenith", True),
+    ("oa_solar_azimuth", "oa_solar_zenith", True),
+    ("eo:sun_azimuth", "eo:sun_elevation", False),
+)
+"""Where items say where the sun stood: azimuth, height, whether the height is counted from the zenith."""
+
 
 def find_scenes(
     sensor: Sensor,
@@ -77,7 +85,8 @@ def find_scenes(
     dict
         `sensor`, `query` (catalog, provider or None, collections, bounds, crs, years, season, max_cloud_percent,
         check_radiometry, static, searched {year: day}), `items` (by time and id: id, datetime, year, platform, overpass,
-        tile, orbit_state, relative_orbit, crs, cloud_percent, bbox in degrees, bounds in `crs`, bands {role: href, scale,
+        tile, orbit_state, relative_orbit, crs, cloud_percent, sun
+        {azimuth_deg, elevation_deg} or None, bbox in degrees, bounds in `crs`, bands {role: href, scale,
         offset, nodata}, quality {href} or None, evidence), `left_out` (id, year, reason). The items of a static sensor
         are of every year: their year is None.
 
@@ -479,6 +488,7 @@ def _frozen(item: Mapping[str, Any], sensor: Sensor, year: int | None, area: Are
         "relative_orbit": _relative_orbit(item),
         "crs": crs_of(item, item["assets"][asset_key(item, sensor.bands[next(iter(bands))].keys)]),
         "cloud_percent": _cloud_percent(item),
+        "sun": sun_position(properties),
         "bbox": [round(value, 6) for value in bbox_of(footprint)],
         "bounds": bounds_in(footprint, area.crs),
         "bands": bands,
@@ -486,6 +496,15 @@ def _frozen(item: Mapping[str, Any], sensor: Sensor, year: int | None, area: Are
         "evidence": evidence,
     }
     return _Doubt(frozen, open_roles, why)
+
+
+def sun_position(properties: Mapping[str, Any]) -> dict[str, float] | None:
+    """Where the sun stood, as an item's properties tell: degrees clockwise from north, and above the horizon; None if not."""
+    for azimuth, height, zenith in SUN:
+        told = properties.get(azimuth), properties.get(height)
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in told):
+            return {"azimuth_deg": float(told[0]), "elevation_deg": 90.0 - told[1] if zenith else float(told[1])}
+    return None
 
 
 def _overpass(item: Mapping[str, Any], identity: Identity | None, moment: dt.datetime) -> str:

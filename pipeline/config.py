@@ -127,6 +127,10 @@ class Sensor(Section):
     max_scenes: int | None = Field(None, ge=1)
     target_day: str | None = None
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    harmonise: Literal["none", "oli", "oli_ols"] = "none"
+    topographic: Literal["none", "c", "scs_c"] = "none"
+    series: dict[Name, tuple[Name, ...]] = {}
+    series_years: int = Field(1, ge=1, le=50)
     on_scene_error: Literal["drop", "fail"] = "fail"
     private_hosts: tuple[str, ...] = ()
     data_folders: tuple[FilePath, ...] = ()

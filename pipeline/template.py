@@ -31,6 +31,10 @@ sensors:                            # satellites; leave out for a study on lidar
     check_radiometry: false         # true looks at pixels of every scene, not only where its metadata leave the offset open
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
     reducer: median                 # how the clear looks of a season become one image; a list adds bands such as red_p10
+    harmonise: none                 # or oli: reflectance as Landsat 8 and 9 see it, by published lines (also oli_ols)
+    topographic: none               # or c, scs_c: slopes lit as level ground; needs copernicus-dem-glo30 among the sensors
+    # series: {ndvi: [p10, p90, harmonic]}   # what the dates say of an index, as predictors such as s2_ndvi_p90
+    series_years: 1                 # years whose dates a series looks at, its own the last
     min_clear_count: 1              # a cell with fewer clear looks stays missing
     # max_scenes: 12                # the clearest of each chunk, no more; leave out for all
     # target_day: "07-15"           # MM-DD that best_available_pixel goes by; leave out for the season's middle

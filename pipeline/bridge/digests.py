@@ -35,6 +35,11 @@ def code_digest(module: str, plugins: Iterable[str] = ()) -> str:
     return digest(sorted(found.items()))
 
 
+def text_digest(modules: Iterable[str]) -> str:
+    """Digest of some modules themselves, without what they import."""
+    return digest(sorted((name, _read(name)[0]) for name in modules))
+
+
 @cache
 def closure(start: str) -> frozenset[str]:
     """A module and every module of ours, or of its own package, that it imports, at its top or inside functions."""

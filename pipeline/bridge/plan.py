@@ -23,6 +23,9 @@ from pipeline.products import Product, products_of
 LARGEST_PX = 20_000 * 20_000
 """Above this many pixels a map is published as block COGs under a VRT: one file of it would not open comfortably."""
 
+STATIC = "static"
+"""What stands in place of the year in the path of a raster that shows every year alike."""
+
 ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry")
 """Settings of a sensor that decide which scenes are found."""
 
@@ -109,10 +112,31 @@ class Plan:
 
     @cached_property
     def offered_roles(self) -> dict[str, tuple[str, ...]]:
-        """Band roles by predictor prefix of the study's sensors."""
-        from catalogs.sensors import offered_roles
+        """Bands by predictor prefix of the study's composites: roles of the sensor, and what reducers and series add."""
+        from catalogs.sensors import SENSORS, offered_roles
 
-        return offered_roles(self.study.sensors)
+        offered = offered_roles(self.study.sensors)
+        return {
+            SENSORS[name].prefix: (*offered[SENSORS[name].prefix], *self._added_bands(name)) for name in self.study.sensors
+        }
+
+    def _added_bands(self, sensor: str) -> dict[str, tuple[str, ...]]:
+        """Bands of a sensor's composites beyond its roles -> the roles they are made of: `red_p10`, `ndvi_p90`."""
+        from catalogs.sensors import SENSORS
+        from pipeline.indicators import INDICATORS
+        from pipeline.optical.composite import REDUCERS
+        from pipeline.optical.series import STATISTICS, series_bands
+
+        chosen, known = self.study.sensors[sensor], SENSORS[sensor]
+        added = {f"{role}_{name}": (role,) for name in chosen.reducers[1:] if name in REDUCERS for role in known.roles}
+        series = {
+            index: [name for name in names if name in STATISTICS]
+            for index, names in chosen.series.items()
+            if index in INDICATORS and known.kind == "optical"
+        }
+        for band, (index, _, _) in series_bands(series, years=chosen.series_years).items():
+            added[band] = INDICATORS[index].roles(known.prefix)
+        return added
 
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
@@ -148,13 +172,54 @@ class Plan:
         """What makes a composite of frozen scenes; a new search reruns it by itself."""
         return {name: value for name, value in self.settings("sensors", sensor).items() if name not in ASKED}
 
+    def topography_settings(self, sensor: str) -> dict:
+        """What decides how bright a scene's slopes are; how its dates become one image, and the kind of correction, do not."""
+        elsewhere = {"topographic", "min_clear_count", "max_scenes", "target_day"}
+        return {name: value for name, value in self.composite_settings(sensor).items() if name not in elsewhere}
+
     def sensor_years(self, sensor: str) -> list[int]:
         return list(self.study.sensors[sensor].years or self.study.years)
 
     def roles(self, sensor: str) -> list[str]:
+        """Bands that a sensor's rasters hold: those that predictors need, and of elevation always the elevation."""
+        from catalogs.sensors import SENSORS
+        from pipeline.optical.series import series_roles
+
+        added = self._added_bands(sensor)
+        asked = set(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+        needed = {role for band in asked for role in added.get(band, (band,))}
+        needed |= set(series_roles(self.study.sensors[sensor].series, SENSORS[sensor].prefix) if asked else ())
+        return sorted(needed | set(SENSORS[sensor].roles if SENSORS[sensor].kind == "elevation" else ()))
+
+    def periods(self, sensor: str) -> list[str]:
+        """The rasters of a sensor, `composite/{sensor}_{period}`: one per study year, or one `static` for all of them."""
         from catalogs.sensors import SENSORS
 
-        return sorted(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+        return [STATIC] if SENSORS[sensor].static else [str(year) for year in self.study.years]
+
+    def composites(self, sensor: str, blocks: Iterable[str]) -> list[str]:
+        """A sensor's rasters of some blocks."""
+        return [
+            f"{self.resources}/composite/{sensor}_{period}/{block}.tif"
+            for block in blocks
+            for period in self.periods(sensor)
+        ]
+
+    @cached_property
+    def elevation_folder(self) -> str | None:
+        """Folder of the elevation on the study's grid, block by block, as `steps.windows.read_elevation` takes it.
+
+        None where the study has no elevation sensor. `composites(elevation_sensor, blocks)` are its files.
+        """
+        sensor = self.elevation_sensor
+        return f"{self.resources.as_posix()}/composite/{sensor}_{STATIC}" if sensor else None
+
+    @cached_property
+    def elevation_sensor(self) -> str | None:
+        """The study's elevation model, by its sensor's name."""
+        from catalogs.sensors import SENSORS
+
+        return next((name for name in self.study.sensors if SENSORS[name].kind == "elevation"), None)
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -167,23 +232,33 @@ class Plan:
         """Where predictors of each study year are read from, as `steps.windows.read_predictors` takes it."""
         from catalogs.sensors import SENSORS
 
-        used = {name: self.roles(name) for name in self.study.sensors}
+        prefixes = {name: SENSORS[name].prefix for name in self.study.sensors}
+        used = {name: sorted(self.needs.roles.get(prefix, ())) for name, prefix in prefixes.items()}
+        imagery = any(roles and not SENSORS[name].static for name, roles in used.items())
         return {
             "sensors": {
                 name: {
                     "folder": (self.resources / "composite").as_posix(),
-                    "prefix": SENSORS[name].prefix,
+                    "prefix": prefixes[name],
                     "roles": roles,
+                    **({"period": STATIC} if SENSORS[name].static else {}),
                 }
                 for name, roles in used.items()
                 if roles
             },
             "lidar_folder": (self.resources / "lidar").as_posix(),
             "campaign_of_year": {str(year): self._campaign_of(year) for year in self.study.years},
-            "seen": {str(year): self._seen(year, bool(any(used.values()))) for year in self.study.years},
+            "seen": {str(year): self._seen(year, imagery) for year in self.study.years},
             "metrics": self.metrics,
             "halo_px": self.needs.halo_px,
         }
+
+    @cached_property
+    def _imagery(self) -> list[str]:
+        """Sensors that see the land anew each year; an elevation model does not."""
+        from catalogs.sensors import SENSORS
+
+        return [name for name in self.study.sensors if name not in SENSORS or not SENSORS[name].static]
 
     def _campaign_of(self, year: int) -> str | None:
         """The campaign nearest to 1 July of a year, if it is near enough."""
@@ -201,7 +276,8 @@ class Plan:
 
         campaign = self._campaign_of(year)
         dates = [self.study.lidar[campaign].date] if campaign else []
-        for sensor in self.study.sensors.values() if satellites else ():
+        for name in self._imagery if satellites else ():
+            sensor = self.study.sensors[name]
             dates += [first_day(year, sensor.season), last_day(year, sensor.season)]
         return [date.isoformat() for date in dates]
 
@@ -234,10 +310,10 @@ class Plan:
             notes.append("One date only: no change and no sink can be computed.")
         if not study.lidar:
             notes.append("No airborne lidar: the map rests on satellite images, which saturate in dense forest.")
-        if not study.sensors:
+        if not self._imagery:
             notes.append("No satellite sensor: there is no estimate where no lidar was flown.")
         if study.lidar:
-            rest = "rests on satellite images alone" if study.sensors else "has no estimate"
+            rest = "rests on satellite images alone" if self._imagery else "has no estimate"
             notes += [
                 f"No lidar within {study.plots.max_years_apart:g} years of {year}: that year {rest}."
                 for year in study.years
@@ -321,7 +397,7 @@ class Plan:
 
     def _years_unseen(self) -> list[str]:
         """A sentence for every study year that neither a sensor nor a campaign shows."""
-        if self.study.sensors:
+        if self._imagery:
             return []
         near = self.study.plots.max_years_apart
         return [
@@ -371,6 +447,7 @@ class Plan:
             for name in self.study.sensors
             if name in SENSORS and SENSORS[name].kind != "optical"
         ]
+        problems += [sentence for name in self.study.sensors if name in SENSORS for sentence in self._wrong_corrections(name)]
         try:
             place = "sensors"
             sensors = self.offered_roles
@@ -387,6 +464,33 @@ class Plan:
                     f"comparisons.{name}: there is no map {other.target}_{other.year} to compare; "
                     f"the study makes {', '.join(stocks)}"
                 )
+        return problems
+
+    def _wrong_corrections(self, sensor: str) -> list[str]:
+        """A sentence for every correction or series that a sensor's scenes do not allow."""
+        from catalogs.harmonisation import sensors_harmonised
+        from catalogs.search import first_day, last_day
+        from catalogs.sensors import SENSORS
+        from pipeline.optical.series import problems_of
+
+        chosen, known, key = self.study.sensors[sensor], SENSORS[sensor], f"sensors.{sensor}"
+        problems = []
+        if chosen.harmonise != "none" and sensor not in sensors_harmonised():
+            offered = ", ".join(sensors_harmonised())
+            problems.append(f"{key}.harmonise: there are no published lines for {sensor}; there are for {offered}")
+        if chosen.topographic != "none" and known.kind != "optical":
+            problems.append(f"{key}.topographic: slopes are corrected in optical images; {known.title} is {known.kind}")
+        elif chosen.topographic != "none" and self.elevation_sensor is None:
+            problems.append(
+                f"{key}.topographic: {chosen.topographic} needs the elevation of the ground: "
+                "add copernicus-dem-glo30 to sensors"
+            )
+        days = (last_day(2021, chosen.season) - first_day(2021, chosen.season)).days + 1
+        if chosen.series and known.kind != "optical":
+            problems.append(f"{key}.series: series are made of optical images; {known.title} is {known.kind}")
+        elif chosen.series:
+            found = problems_of(chosen.series, known.prefix, known.roles, days, years=chosen.series_years)
+            problems += [f"{key}.series: {sentence}" for sentence in found]
         return problems
 
     # ------------------------------------------------------------ files that rules name
@@ -418,7 +522,7 @@ class Plan:
         found = []
         for block in blocks:
             for sensor in self.sources["sensors"]:
-                found += [f"{self.resources}/composite/{sensor}_{year}/{block}.tif" for year in self.study.years]
+                found += self.composites(sensor, [block])
             if self.metrics:
                 campaigns = sorted({name for name in self.sources["campaign_of_year"].values() if name})
                 found += [f"{self.resources}/lidar/{campaign}/{block}.tif" for campaign in campaigns]
@@ -472,7 +576,9 @@ class Plan:
         """What each composite says about scenes that could not be read, per sensor."""
         return {
             f"dropped__{sensor.replace('-', '__dash__')}": [
-                f"{self.resources}/composite/{sensor}_{year}/{block}.json" for year in self.study.years for block in self.blocks
+                f"{self.resources}/composite/{sensor}_{period}/{block}.json"
+                for period in self.periods(sensor)
+                for block in self.blocks
             ]
             for sensor in self.sources["sensors"]
         }
@@ -496,6 +602,18 @@ class Plan:
         plugins = plugins_of(step_module(rule), self.study.plugins)
         return {"digest": code_digest(step_module(rule), plugins), "plugins": plugins}
 
+    def composite_code(self, sensor: str) -> dict:
+        """As `code`, with the formulas of the indices whose series the sensor is asked for."""
+        from pipeline.bridge.digests import text_digest
+        from pipeline.optical.series import formula_modules
+
+        code, series = self.code("composite"), self.study.sensors[sensor].series
+        if not series:
+            return code
+        modules = formula_modules(series)
+        plugins = [name for name in self.study.plugins if name in modules]
+        return {"digest": digest([code["digest"], text_digest(modules)]), "plugins": [*{*code["plugins"], *plugins}]}
+
     @property
     def _forest_halo_px(self) -> int:
         """How far beyond a window the forest definition looks: a patch of the smallest area fits in."""
@@ -512,15 +630,57 @@ class Plan:
         place = self.grid.block_window(block)
         return Window(place.row0 - halo_px, place.row1 + halo_px, place.col0 - halo_px, place.col1 + halo_px)
 
-    def scenes_touching(self, sensor: str, year: int, block: str) -> str:
-        """Digest of the frozen scenes of a year that touch a block; `not searched yet` before the search."""
+    def scenes_touching(self, sensor: str, period: str, block: str) -> str:
+        """Digest of the frozen scenes of a year (or static ones) that touch a block; `not searched yet` before the search."""
         from catalogs.search import items_touching
 
         frozen = self.resources / "scenes" / f"{sensor}.json"
         bounds = self.grid.bounds_of(self.grid.block_window(block))
         if not frozen.exists():
             return "not searched yet"
-        return _or_why_not(lambda: digest(items_touching(_json(frozen, frozen.stat().st_mtime_ns), year, bounds)))
+        if period == STATIC:
+            years: list[int | None] = [None]
+        else:
+            years = list(range(int(period) - self._years_looked_back(sensor), int(period) + 1))
+
+        def touching() -> list[dict]:
+            found = _json(frozen, frozen.stat().st_mtime_ns)
+            return [item for year in years for item in items_touching(found, year, bounds)]
+
+        return _or_why_not(lambda: digest(touching()))
+
+    def _years_looked_back(self, sensor: str) -> int:
+        """How many years before its own a composite reads scenes of."""
+        chosen = self.study.sensors[sensor]
+        return chosen.series_years - 1 if chosen.series else 0
+
+    # ------------------------------------------------------------ slopes
+
+    def levels(self, sensor: str) -> bool:
+        """Whether a sensor's reflectance is corrected for slopes."""
+        return self.study.sensors[sensor].topographic != "none"
+
+    def levelling_files(self, wildcards: Any) -> dict[str, Any]:
+        """What a composite needs to correct slopes: the c of its scenes, and the elevation of the block and around it."""
+        if not self.levels(wildcards.sensor):
+            return {}
+        near = self.grid.blocks_touching(self._widened(wildcards.block, 1))
+        return {
+            "topography": f"{self.resources}/topography/{wildcards.sensor}_{wildcards.year}.json",
+            "relief": self.composites(self.elevation_sensor, near),
+        }
+
+    @property
+    def elevation_files(self) -> list[str]:
+        """The elevation of the whole study; none where it has no elevation model."""
+        return self.composites(self.elevation_sensor, self.blocks) if self.elevation_sensor else []
+
+    def elevation_param(self, sensor: str) -> str | None:
+        return self.elevation_folder if self.levels(sensor) else None
+
+    def scenes_of_year(self, sensor: str, year: str) -> str:
+        """Digest of the frozen scenes that a year's composites read, wherever they lie."""
+        return digest([self.scenes_touching(sensor, year, block) for block in self.blocks])
 
     def tiles_touching(self, campaign: str, block: str) -> str:
         """Digest of the lidar tiles within reach of a block; `not there yet` before they are made."""

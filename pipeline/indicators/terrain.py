@@ -21,7 +21,9 @@ def slope(elevation, *, resolution_m):
     """Slope of the ground."""
     import numpy as np
 
-    east, north = _gradient(elevation, resolution_m)
+    from pipeline.relief import gradient
+
+    east, north = gradient(elevation, resolution_m)
     return np.degrees(np.arctan(np.hypot(east, north)))
 
 
@@ -64,32 +66,8 @@ def tpi(elevation, *, resolution_m):
 def _facing(elevation, resolution_m: float, axis: int):
     import numpy as np
 
-    gradient = _gradient(elevation, resolution_m)
-    steep = np.hypot(*gradient)
-    return np.where(steep > 0, -gradient[axis] / steep, np.where(np.isnan(steep), np.nan, 0))  # it faces downhill
+    from pipeline.relief import gradient
 
-
-def _gradient(elevation, resolution_m: float):
-    """Rise per metre towards east and towards north (rows, cols)."""
-    import numpy as np
-
-    rows, cols = elevation.shape
-    centre = elevation.astype("float64")
-    padded = np.pad(centre, 1, constant_values=np.nan)
-
-    def beside(down: int, right: int):
-        there = padded[1 + down : 1 + down + rows, 1 + right : 1 + right + cols]
-        opposite = padded[1 - down : 1 - down + rows, 1 - right : 1 - right + cols]
-        return np.where(np.isnan(there), 2 * centre - opposite, there)  # missing where the pixel itself is, or both
-
-    def across(down: int, right: int, upright, level):
-        there = beside(down, right)
-        return np.where(np.isnan(there), upright + level - centre, there)  # a corner of the area has neither diagonal
-
-    n, s, w, e = beside(-1, 0), beside(1, 0), beside(0, -1), beside(0, 1)
-    nw, ne = across(-1, -1, n, w), across(-1, 1, n, e)
-    sw, se = across(1, -1, s, w), across(1, 1, s, e)
-    east = ((ne + 2 * e + se) - (nw + 2 * w + sw)) / (8 * resolution_m)
-    north = ((nw + 2 * n + ne) - (sw + 2 * s + se)) / (8 * resolution_m)
-    missing = np.isnan(centre)
-    return np.where(missing, np.nan, east), np.where(missing, np.nan, north)
+    rise = gradient(elevation, resolution_m)
+    steep = np.hypot(*rise)
+    return np.where(steep > 0, -rise[axis] / steep, np.where(np.isnan(steep), np.nan, 0))  # it faces downhill

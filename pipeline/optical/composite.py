@@ -202,6 +202,12 @@ class Observations:
                 self._cube[number] = np.where(stack == band.missing, np.nan, band.base + band.scale * stack.astype("float64"))
         return self._cube
 
+    def reflectance_of(self, role: str, rows: slice) -> np.ndarray:
+        """A band of some rows at all dates (dates, rows, cols), float32, missing NaN."""
+        stack, band = self._stack(role)[rows], self._bands[role]
+        values = np.where(stack == band.missing, np.nan, band.base + band.scale * stack.astype("float64"))
+        return np.ascontiguousarray(values.swapaxes(0, 1), "float32")
+
     @property
     def cloud_distance_m(self) -> np.ndarray:
         """Metres to the nearest cloud or shadow (dates, rows, cols), float32."""

@@ -261,3 +261,21 @@ def best(score, cube, chosen):
                 if not np.isnan(cube[0, i, date, j]) and (found < 0 or score[date, i, j] > score[found, i, j]):
                     found = date
             chosen[i, j] = found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lit_level(numbers, east, north, up, scale, offset, sun_east, sun_north, sun_up, c, upright, flat, most, out):
+    """Reflectance (offset + scale x number) of slopes as level ground under the same sun would show it; see `topography`.
+
+    `east`, `north`, `up` is the direction that the ground faces; `upright` asks for SCS+C. Factors lie within 1 / `most`
+    and `most`; where `up` is above `flat` or missing, it is 1.
+    """
+    least = 1.0 / most
+    for i in range(out.shape[0]):
+        line, e, n, u, target = numbers[i], east[i], north[i], up[i], out[i]
+        for j in range(line.size):
+            lit = max(e[j] * sun_east + n[j] * sun_north + u[j] * sun_up, 0.0)
+            by = (sun_up * (u[j] if upright else 1.0) + c) / (lit + c)
+            by = min(max(by, least), most)
+            by = by if u[j] <= flat else 1.0
+            target[j] = (offset + scale * line[j]) * by

@@ -22,8 +22,29 @@ rule search:
         "run_step.py"
 
 
+rule topography:
+    input:
+        plan.elevation_files,
+        scenes=ancient(f"{resources}/scenes/{{sensor}}.json"),
+        searched=f"{resources}/scenes/{{sensor}}.searched",
+    output:
+        table=f"{resources}/topography/{{sensor}}_{{year}}.json",
+    params:
+        settings=lambda wildcards: plan.topography_settings(wildcards.sensor),
+        roles=lambda wildcards: plan.roles(wildcards.sensor),
+        grid=plan.grid_settings,
+        elevation=lambda wildcards: plan.elevation_param(wildcards.sensor),
+        touching=lambda wildcards: plan.scenes_of_year(wildcards.sensor, wildcards.year),
+        code=plan.code("topography"),
+    log:
+        f"{logs}/topography/{{sensor}}_{{year}}.log",
+    script:
+        "run_step.py"
+
+
 rule composite:
     input:
+        unpack(plan.levelling_files),
         scenes=ancient(f"{resources}/scenes/{{sensor}}.json"),
         searched=f"{resources}/scenes/{{sensor}}.searched",
     output:
@@ -33,8 +54,9 @@ rule composite:
         settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),
         grid=plan.grid_settings,
-        touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, int(wildcards.year), wildcards.block),
-        code=plan.code("composite"),
+        touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, wildcards.year, wildcards.block),
+        elevation=lambda wildcards: plan.elevation_param(wildcards.sensor),
+        code=lambda wildcards: plan.composite_code(wildcards.sensor),
     log:
         f"{logs}/composite/{{sensor}}_{{year}}/{{block}}.log",
     script:

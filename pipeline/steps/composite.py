@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from catalogs.harmonisation import harmonised
 from catalogs.remote import Source
 from catalogs.scenes import REMOTE_READS, Feed, Kept, Look, SceneError, SceneReader, observations_of
 from catalogs.search import first_day, items_touching, last_day, with_local_paths
@@ -19,6 +21,7 @@ from catalogs.sensors import sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.optical.composite import Image, Observations, band_names, reduce, reducers_named
+from pipeline.optical.topography import HALO_PX, Relief, Sun, corrected
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -46,8 +49,10 @@ def composite(
     settings: Mapping[str, Any],
     roles: Sequence[str],
     dropped: Path | None = None,
+    topography: Path | None = None,
+    elevation: str | None = None,
 ) -> None:
-    """Write the composite of a block: reflectance by role as int16 x 1e-4, and `clear_count`.
+    """Write the composite of a block: reflectance by role as int16 x 1e-4, `clear_count`, and what its dates say (series).
 
     Each chunk chooses and reduces its own scenes, so that the block size changes no pixel; memory holds a few chunks. A
     scene that cannot be read in a chunk is dropped there, and the block's record names it.
@@ -58,9 +63,11 @@ def composite(
         Frozen scenes that `search` wrote.
     settings : mapping
         `pipeline.config.Sensor` as plain values: reducer, min_clear_count, max_scenes, target_day, upsampling,
-        cloud_dilation_m, on_scene_error, private_hosts, data_folders.
+        cloud_dilation_m, harmonise, topographic, series, series_years, on_scene_error, private_hosts, data_folders.
     roles : sequence of str
-        Bands that the study's predictors need.
+        Bands that the study's predictors need, and those that its series are made of.
+    topography, elevation : path and folder, optional
+        What the step `topography` found, and the elevation on the study's grid; both where `topographic` is asked for.
     dropped : path, optional
         Where it is written how many scenes were used and which were dropped from some chunk or all, with the reason.
 
@@ -73,7 +80,9 @@ def composite(
     study = Grid(**grid)
     window = study.block_window(block)
     season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
-    names = band_names(roles, settings["reducer"])
+    if settings.get("topographic", "none") != "none":
+        season.level = Levelling(store.read_json(topography), study, elevation, settings["topographic"])
+    names = season.names(roles)
     touching = season.touching(study.bounds_of(window))
     tally = _Tally(roles)
     with (
@@ -82,8 +91,8 @@ def composite(
             raster,
             names,
             geobox=study.geobox_of(window),
-            units=dict.fromkeys(names, "1"),
-            scales={**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0},
+            units=season.units(names),
+            scales=season.scales(names),
         ) as file,
     ):
         for chunk, image in season.images(reader, study, window, roles):
@@ -123,13 +132,35 @@ class Season:
         allowed = {name: settings.get(name, ()) for name in ("private_hosts", "data_folders")}
         self.source = Source.of(frozen, folder, **allowed)
         self.sensor, self.settings = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m")), settings
-        mine = [item for item in frozen["items"] if item["year"] == year]
+        self.series = _SeriesOf(settings, self.sensor.prefix)
+        to = settings.get("harmonise", "none")
+        mine = [
+            harmonised(item, sensor=sensor, to=to)
+            for item in frozen["items"]
+            if item["year"] is not None and year - self.series.years < item["year"] <= year
+        ]
+        self.year = year
         self._passes = observations_of(mine)  # of the whole study: what belongs together is the same in every chunk
-        self._target = _target_day(settings.get("target_day"), year, frozen["query"].get("season", ("01-01", "12-31")))
+        season = frozen["query"].get("season", ("01-01", "12-31"))
+        years = range(year - self.series.years, year + 1)
+        self._targets = {one: _target_day(settings.get("target_day"), one, season) for one in years}
         self._distances = any(one.cloud_distance for one in reducers_named(settings["reducer"]))
         self._remote = any("://" in item["quality"]["href"] for item in mine)
+        self.level: Levelling | None = None
         self.dropped: dict[str, str] = {}
         self.readable: set[str] = set()
+
+    def names(self, roles: Sequence[str]) -> list[str]:
+        """Bands of its file."""
+        return [*band_names(roles, self.settings["reducer"]), *self.series.bands]
+
+    def units(self, names: Sequence[str]) -> dict[str, str]:
+        """Unit of each band of its file."""
+        return dict.fromkeys(names, "1") | self.series.units
+
+    def scales(self, names: Sequence[str]) -> dict[str, float]:
+        """What a whole number of each band of its file stands for."""
+        return {**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0} | self.series.scales
 
     def reader(self) -> SceneReader:
         """Reads this season's scenes; over a network many at a time."""
@@ -145,7 +176,8 @@ class Season:
     ) -> Iterator[tuple[Window, Image]]:
         """Each chunk of a block and its image, strip by strip from north to south."""
         touching = self.touching(study.bounds_of(window))
-        reader.open(touching, roles)
+        for mine, needed in self._by_roles(touching, roles):
+            reader.open(mine, needed)
         for strip in _strips(study, window, self._strip_chunks(reader, study, window, touching, roles)):
             feed = reader.feed(study.geobox_of(strip))
             for row in self._rows(reader, feed, study, strip, roles):
@@ -158,7 +190,9 @@ class Season:
         """How many chunks wide a strip may be for its scenes to fit into `HELD_MB`."""
         _, chunk = next(study.chunks(window))
         rows = 2 if self._remote else 1  # one is used while the next is read
-        chunk_mb = reader.held_bytes(items, roles, study.geobox_of(chunk)) * rows / 2**20
+        place = study.geobox_of(chunk)
+        held = sum(reader.held_bytes(mine, needed, place) for mine, needed in self._by_roles(items, roles))
+        chunk_mb = held * rows / 2**20
         return max(int(HELD_MB / max(chunk_mb, 1e-3)), 1)
 
     def _rows(
@@ -184,13 +218,25 @@ class Season:
         whole = study.geobox_of(Window(chunks[0].row0, chunks[0].row1, chunks[0].col0, chunks[-1].col1))
         groups = {chunk: self._touching(study.bounds_of(chunk)) for chunk in chunks}
         items = {item["id"]: item for found in groups.values() for _, group in found for item in group}
-        answers = feed.quality(items.values(), roles, whole)
+        answers = {}
+        for mine, needed in self._by_roles(items.values(), roles):
+            answers |= feed.quality(mine, needed, whole)
         row = _Row({}, answers)
         for chunk, found in groups.items():
             row.chosen[chunk] = self._chosen(reader, row, found, study.geobox_of(chunk))
         wanted = {item["id"]: item for found in row.chosen.values() for _, group in found for item in group}
-        answers |= feed.bands(wanted.values(), roles, whole)
+        for mine, needed in self._by_roles(wanted.values(), roles):
+            answers |= feed.bands(mine, needed, whole)
         return row
+
+    def _by_roles(self, items: Iterable[Item], roles: Sequence[str]) -> Iterator[tuple[list[Item], Sequence[str]]]:
+        """Scenes with the bands that are read of them: of earlier years, which only a series looks at, its own."""
+        for needed, earlier in ((roles, False), (self.series.roles, True)):
+            if mine := [item for item in items if self.is_earlier(item) == earlier]:
+                yield mine, needed
+
+    def is_earlier(self, item: Item) -> bool:
+        return item["year"] != self.year
 
     def _chosen(self, reader: SceneReader, row: _Row, found: Groups, geobox: GeoBox) -> Groups:
         """The observations to use for a chunk: all that touch it, or the clearest of them there."""
@@ -204,12 +250,16 @@ class Season:
                 try:
                     mask = reader.clear(item, geobox, held=row.held(item, ()))
                 except SceneError as error:
-                    self._drop(item, error)
+                    self.drop(item, error)
                     continue
                 clear[number] = clear[number] | mask if number in clear else mask
                 readable.setdefault(number, []).append(item)
         best = sorted(readable, key=lambda number: (-int(clear[number].sum()), *self._rank(readable[number])))
-        return [(number, readable[number]) for number in sorted(best[:most])]
+        of_year: dict[int, list[int]] = {}
+        for number in best:
+            of_year.setdefault(readable[number][0]["year"], []).append(number)
+        kept = sorted(number for numbers in of_year.values() for number in numbers[:most])
+        return [(number, readable[number]) for number in kept]
 
     def _touching(self, bounds: tuple[float, float, float, float]) -> list[tuple[int, list[Item]]]:
         found = [(number, _within(group, bounds)) for number, group in enumerate(self._passes)]
@@ -224,9 +274,9 @@ class Season:
         moment = items[0].get("datetime")
         if moment is None:
             return 0.0
-        return abs((dt.datetime.fromisoformat(moment.replace("Z", "+00:00")).date() - self._target).days)
+        return abs((dt.datetime.fromisoformat(moment.replace("Z", "+00:00")).date() - self._targets[items[0]["year"]]).days)
 
-    def _drop(self, item: Item, error: SceneError) -> None:
+    def drop(self, item: Item, error: SceneError) -> None:
         if self.settings["on_scene_error"] == "fail":
             raise ValueError(f"{error}; set on_scene_error: drop to go on without such scenes") from None
         self.dropped[item["id"]] = str(error)
@@ -236,29 +286,91 @@ class Season:
     ) -> Image:
         """The image of a chunk from what its scenes show; all missing where none shows anything."""
         settings = self.settings
+        fewest = settings["min_clear_count"]
         looks: dict[int, list[Look]] = {}
         for number, items in chosen:
             for item in items:
+                needed = self.series.roles if self.is_earlier(item) else roles
+                distances = self._distances and not self.is_earlier(item)
                 try:
-                    look = reader.look(
-                        item, roles, geobox, held=row.held(item, roles), cloud_distance=self._distances
-                    )
+                    look = reader.look(item, needed, geobox, held=row.held(item, needed), cloud_distance=distances)
                 except SceneError as error:
-                    self._drop(item, error)
+                    self.drop(item, error)
                     continue
                 self.readable.add(item["id"])
                 if look is not None:
-                    looks.setdefault(number, []).append(look)
-        if not looks:
-            names = band_names(roles, settings["reducer"])
-            nothing = {name: np.full(chunk.shape, np.nan, "float32") for name in names}
-            return nothing | {"clear_count": np.zeros(chunk.shape, "int16")}
-        seen = Observations.of_looks(
-            list(looks.values()),
-            roles,
-            days_from_target=[self._days_from_target(self._passes[number]) for number in looks],
-        )
-        return reduce(seen, settings["reducer"], min_clear_count=settings["min_clear_count"])
+                    looks.setdefault(number, []).append(self.level.of(look, chunk) if self.level else look)
+        image = {name: np.full(chunk.shape, np.nan, "float32") for name in self.names(roles)}
+        image["clear_count"] = np.zeros(chunk.shape, "int16")
+        own = {number: found for number, found in looks.items() if not self.is_earlier(self._passes[number][0])}
+        if own:
+            days = [self._days_from_target(self._passes[number]) for number in own]
+            seen = Observations.of_looks(list(own.values()), roles, days_from_target=days)
+            image |= reduce(seen, settings["reducer"], min_clear_count=fewest)
+        if looks and self.series.bands:
+            if len(own) < len(looks):
+                seen = Observations.of_looks(list(looks.values()), self.series.roles)
+            dates = [np.datetime64(self._passes[number][0]["datetime"].rstrip("Z"), "s") for number in looks]
+            image |= self.series.of(seen, dates, target=np.datetime64(self._targets[self.year], "s"), min_clear_count=fewest)
+        return image
+
+
+class _SeriesOf:
+    """What a study asks of the dates of its indices (`pipeline.optical.series`); nothing where it asks nothing.
+
+    The module is imported by its name as text: the digest of this step's code then does not hold the indices' formulas, and
+    a formula that changes reruns the composites of the sensors that ask for it (`Plan.series_code`), not all of them.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], sensor: str) -> None:
+        self._asked = settings.get("series") or {}
+        self._sensor, self.years = sensor, int(settings.get("series_years", 1)) if self._asked else 1
+        self.roles: list[str] = []
+        self.bands: list[str] = []
+        self.units: dict[str, str] = {}
+        self.scales: dict[str, float] = {}
+        if self._asked:
+            self._module = importlib.import_module("pipeline.optical.series")
+            self.roles = self._module.series_roles(self._asked, sensor)
+            self.bands = list(self._module.series_bands(self._asked, years=self.years))
+            self.units, self.scales = self._module.units_and_scales(self._asked, years=self.years)
+
+    def of(self, seen: Observations, dates: Sequence[np.datetime64], **options: Any) -> Image:
+        return self._module.statistics(seen, dates, self._asked, sensor=self._sensor, years=self.years, **options)
+
+
+class Levelling:
+    """Looks with their slopes lit as level ground, by the c of each scene and band; slopes of a chunk are kept for its dates."""
+
+    def __init__(self, found: Mapping[str, Any], study: Grid, elevation: str | Path, method: str) -> None:
+        self._scenes, self._study, self._method = found["scenes"], study, method
+        self._elevation = store.Mosaic(elevation, study)
+        self._at: Window | None = None
+        self._relief: Relief | None = None
+
+    def of(self, look: Look, chunk: Window) -> Look:
+        """The same look, its bands as corrected reflectance; a band without a c stays as it is."""
+        scene = self._scenes.get(look.scene)
+        if scene is None:
+            raise ValueError(f"the topographic correction knows no scene {look.scene}: run the rule topography again")
+        sun, cs = Sun(**scene["sun"]), {role: band["c"] for role, band in scene["bands"].items()}
+        numbers, encoding = dict(look.numbers), dict(look.encoding)
+        for role, values in look.numbers.items():
+            if cs[role] is not None:
+                numbers[role] = corrected(values, encoding[role], self._of_chunk(chunk), sun, cs[role], self._method)
+                encoding[role] = (1.0, 0.0)
+        return replace(look, numbers=numbers, encoding=encoding, limits=(-np.inf, np.inf))
+
+    def _of_chunk(self, chunk: Window) -> Relief:
+        if chunk != self._at:
+            self._at, self._relief = chunk, relief_of(self._elevation, chunk)
+        return self._relief
+
+
+def relief_of(elevation: store.Mosaic, window: Window) -> Relief:
+    """The slopes of a window from the elevation on the study's grid."""
+    wide = Window(window.row0 - HALO_PX, window.row1 + HALO_PX, window.col0 - HALO_PX, window.col1 + HALO_PX)
+    return Relief.of(elevation.read(wide, ["elevation"])["elevation"], elevation.grid.resolution_m)
 
 
 @dataclass(frozen=True)

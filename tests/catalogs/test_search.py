@@ -15,7 +15,15 @@ import pytest
 
 from catalogs.footprints import Area, bbox_of, bounds_in, footprint_of
 from catalogs.radiometry import Sample
-from catalogs.search import address_of, endpoints, find_scenes, items_touching, season_year, with_local_paths
+from catalogs.search import (
+    address_of,
+    endpoints,
+    find_scenes,
+    items_touching,
+    season_year,
+    sun_position,
+    with_local_paths,
+)
 from catalogs.sensors import COPERNICUS_DEM, LANDSAT, SENSORS, SENTINEL1, SENTINEL2
 
 DATA = Path(os.environ.get("FORESTSINK_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
@@ -779,3 +787,35 @@ def test_usgs_files_are_read_from_the_bucket_that_needs_no_web_login(tmp_path, m
     assert frozen["query"]["provider"] == "usgs"
     assert frozen["items"][0]["bands"]["red"]["href"] == "s3://usgs-landsat/red.TIF"
     assert frozen["items"][0]["quality"]["href"] == "s3://usgs-landsat/qa_pixel.TIF"
+
+
+# ---------------------------------------------------------------- where the sun stood
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"view:sun_azimuth": 140.5, "view:sun_elevation": 60}, (140.5, 60.0)),
+        ({"s2:mean_solar_azimuth": 150.25, "s2:mean_solar_zenith": 30.5}, (150.25, 59.5)),
+        ({"oa_solar_azimuth": 60.0, "oa_solar_zenith": 40.0}, (60.0, 50.0)),
+        ({"eo:sun_azimuth": 120.0, "eo:sun_elevation": 45.0}, (120.0, 45.0)),
+        ({"view:sun_azimuth": 140.5}, None),
+        ({"view:sun_azimuth": None, "view:sun_elevation": None, "eo:sun_azimuth": 1.0, "eo:sun_elevation": 2.0}, (1.0, 2.0)),
+        ({}, None),
+    ],
+)
+def test_where_the_sun_stood_is_read_from_whatever_name_the_catalogue_has_for_it(properties, expected):
+    told = sun_position(properties)
+    assert told == (expected and {"azimuth_deg": expected[0], "elevation_deg": expected[1]})
+
+
+@pytest.mark.skipif(not ITEMS.is_dir(), reason="data set stac-items is absent")
+def test_every_real_optical_item_of_level_2_tells_where_the_sun_stood():
+    told = []
+    for file in sorted(ITEMS.rglob("*.json")):
+        item = json.loads(file.read_text())
+        if item.get("collection") not in ("sentinel-2-l2a", "sentinel-2-c1-l2a", "landsat-c2-l2", "landsat-c2l2-sr"):
+            continue
+        told.append(sun_position(item["properties"]))
+        assert told[-1] and 0 <= told[-1]["azimuth_deg"] <= 360 and 0 < told[-1]["elevation_deg"] < 90, file
+    assert len(told) > 40

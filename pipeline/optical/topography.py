@@ -1,0 +1,223 @@
+"""Topographic correction: reflectance of a slope as level ground under the same sun would have reflected it.
+
+C (Teillet et al. 1982) keeps the light that reaches a slope from the sky in one number per scene and band, c; SCS+C (Soenen
+et al. 2005) is the same for trees, which stand upright on a slope and do not lean with it. c is the ratio of intercept and
+slope of reflectance over cos(i), i the angle between sun and ground, fitted on vegetation of the whole scene, like with
+like: conifers on shady slopes and broadleaves on sunny ones would otherwise pass for light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.grid import Window
+from pipeline.relief import gradient
+
+METHODS = ("none", "c", "scs_c")
+
+REFERENCES = {
+    "c": "Teillet, Guindon and Goodenough 1982, doi:10.1080/07038992.1982.10855028",
+    "scs_c": "Soenen, Peddle and Coburn 2005, doi:10.1109/TGRS.2005.852480",
+}
+
+HALO_PX = 1
+"""How far around a pixel its slope looks."""
+
+FLAT_DEG = 2.0
+"""Ground that leans less is left as it is: there an elevation model's errors are larger than its slopes."""
+
+MAX_FACTOR = 2.0
+"""A reflectance is at most doubled or halved: beyond that the light is guessed, and noise with it (our choice)."""
+
+VEGETATION = ("red", "nir08", "swir16")
+"""What tells vegetation and its kind: ratios of two bands, in which most of the illumination cancels."""
+
+KINDS = 10
+"""Classes of NDVI, and as many of swir16 / nir08, each with as many pixels: within one, brightness is compared."""
+
+FIT_NDVI, FIT_SLOPE_DEG = 0.5, 5.0
+"""c is fitted on vegetation, whose brightness differs less than that of all land, where the ground leans enough to tell."""
+
+MIN_PIXELS, MIN_CELLS, MIN_T = 500, 10, 2.0
+"""Fewest pixels, and cells that hold them, of a fit, and the least t of its slope. The error of the slope is taken between
+cells, because pixels beside each other say the same: pixels counted one by one would call any slope significant."""
+
+SQUARE_PX, SQUARES, CELL_PX = 128, 4, 16
+"""c is fitted on squares of the study's grid, at most `SQUARES` x `SQUARES` of them, each of cells of `CELL_PX`."""
+
+
+class Sun(NamedTuple):
+    """Where the sun stands: degrees above the horizon, and from the grid's north, clockwise."""
+
+    elevation_deg: float
+    azimuth_deg: float
+
+    @property
+    def direction(self) -> tuple[float, float, float]:
+        """A unit vector towards the sun: east, north, up."""
+        up, round_ = np.radians(self.elevation_deg), np.radians(self.azimuth_deg)
+        return float(np.cos(up) * np.sin(round_)), float(np.cos(up) * np.cos(round_)), float(np.sin(up))
+
+
+@dataclass(frozen=True)
+class Relief:
+    """The direction that the ground faces (rows, cols), as unit vectors east, north, up, float32; missing NaN."""
+
+    east: np.ndarray
+    north: np.ndarray
+    up: np.ndarray
+
+    @classmethod
+    def of(cls, elevation: np.ndarray, resolution_m: float) -> Relief:
+        """The inner part of an elevation model, `HALO_PX` from its edges."""
+        east, north = gradient(elevation, resolution_m)
+        inner = (slice(HALO_PX, -HALO_PX), slice(HALO_PX, -HALO_PX))
+        up = 1 / np.sqrt(1 + east[inner] ** 2 + north[inner] ** 2)
+        return cls(*((part * up).astype("float32") for part in (-east[inner], -north[inner])), up.astype("float32"))
+
+    @property
+    def slope_deg(self) -> np.ndarray:
+        return np.degrees(np.arccos(np.minimum(self.up, 1)))
+
+    def cos_incidence(self, sun: Sun) -> np.ndarray:
+        """Cosine of the angle between sun and ground (rows, cols), float32: negative where a slope shades itself."""
+        east, north, up = (np.float32(part) for part in sun.direction)
+        return self.east * east + self.north * north + self.up * up
+
+
+class Fit(NamedTuple):
+    """reflectance = intercept + slope x cos(i) on a scene's vegetation; `c` is None where it tells nothing, `why` then why.
+
+    `r` is the correlation within kinds of vegetation, `t` the slope over its error between cells.
+    """
+
+    c: float | None
+    why: str
+    intercept: float = 0.0
+    slope: float = 0.0
+    r: float = 0.0
+    t: float = 0.0
+    pixels: int = 0
+    cells: int = 0
+
+
+def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray, kind: np.ndarray | None = None) -> Fit:
+    """The c of a scene and band.
+
+    Parameters
+    ----------
+    reflectance, cos_incidence : array (n)
+        Of some pixels of vegetation.
+    cell, kind : whole numbers (n)
+        The place that each pixel lies in, and the kind of vegetation that it shows (`kinds_of`). The slope is that within
+        kinds, its error that between cells.
+
+    Returns
+    -------
+    Fit
+        Without a c, and so without a correction, where pixels or cells are few, or reflectance does not rise with cos(i)
+        beyond what differs between cells (`MIN_T`). A c below 0, of a band that would be black before the light is gone,
+        counts as 0.
+    """
+    pixels, cells = len(reflectance), len(np.unique(cell))
+    if pixels < MIN_PIXELS or cells < MIN_CELLS:
+        why = f"{pixels} pixels in {cells} cells of sloping vegetation; {MIN_PIXELS} in {MIN_CELLS} are needed"
+        return Fit(None, why, pixels=pixels, cells=cells)
+    x, y = cos_incidence.astype("float64"), reflectance.astype("float64")
+    alike = np.zeros(pixels, "int64") if kind is None else np.unique(kind, return_inverse=True)[1]
+    away, level = _within(x, alike), _within(y, alike)
+    spread, of_level = float(away @ away), float(level @ level)
+    if spread <= 0:
+        return Fit(None, "all slopes face the sun alike", pixels=pixels, cells=cells)
+    slope = float(away @ level) / spread
+    intercept = float(y.mean() - slope * x.mean())
+    by_cell = np.bincount(np.unique(cell, return_inverse=True)[1], weights=away * (level - slope * away))
+    error = float(np.sqrt((by_cell @ by_cell) * cells / (cells - 1))) / spread
+    t = slope / error if error > 0 else 0.0
+    r = slope * float(np.sqrt(spread / of_level)) if of_level > 0 else 0.0
+    found = Fit(None, "", intercept, slope, r, t, pixels, cells)
+    if slope <= 0 or t < MIN_T:
+        return found._replace(why=f"reflectance does not rise with illumination: t {t:.2f}, {MIN_T:g} is needed")
+    return found._replace(c=max(intercept / slope, 0.0))
+
+
+def _within(values: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Values less the mean of their kind."""
+    return values - (np.bincount(alike, weights=values) / np.bincount(alike))[alike]
+
+
+def kinds_of(red: np.ndarray, nir08: np.ndarray, swir16: np.ndarray) -> np.ndarray:
+    """The kind of vegetation of some pixels (n), whole numbers: tenths by NDVI crossed with tenths by swir16 / nir08."""
+    if not len(red):
+        return np.zeros(0, "int64")
+    return _tenth((nir08 - red) / (nir08 + red)) * KINDS + _tenth(swir16 / nir08)
+
+
+def _tenth(values: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.quantile(values, np.arange(1, KINDS) / KINDS), values)
+
+
+def factor(relief: Relief, sun: Sun, c: float, method: str) -> np.ndarray:
+    """What reflectance is multiplied with (rows, cols), float32: 1 on flat ground and where its height is missing.
+
+    A slope that shades itself counts as lit from the sky alone (cos(i) = 0).
+    """
+    out = np.empty(relief.up.shape, "float32")
+    _corrected(np.ones(out.shape, "float32"), 1.0, 0.0, relief, sun, c, method, out)
+    return out
+
+
+def corrected(
+    numbers: np.ndarray, encoding: tuple[float, float], relief: Relief, sun: Sun, c: float, method: str
+) -> np.ndarray:
+    """Reflectance (rows, cols), float32, of a band's digital numbers, as level ground would have reflected it."""
+    out = np.empty(relief.up.shape, "float32")
+    _corrected(numbers, *encoding, relief, sun, c, method, out)
+    return out
+
+
+def _corrected(numbers, scale, offset, relief: Relief, sun: Sun, c: float, method: str, out: np.ndarray) -> None:
+    from pipeline.optical import kernels
+
+    if method not in METHODS[1:]:
+        raise ValueError(f"a topographic correction is one of {', '.join(METHODS[1:])}, got {method!r}")
+    flat = np.float32(np.cos(np.radians(FLAT_DEG)))
+    arrays = (np.ascontiguousarray(numbers), relief.east, relief.north, relief.up)
+    kernels.lit_level(*arrays, scale, offset, *sun.direction, c, method == "scs_c", flat, MAX_FACTOR, out)
+
+
+def sample_windows(rows: int, cols: int) -> list[Window]:
+    """Where c is fitted: squares spread evenly over a grid, the whole of a small one.
+
+    They follow from the grid's size alone, not from chunks or blocks.
+    """
+    return [
+        Window(row, min(row + SQUARE_PX, rows), col, min(col + SQUARE_PX, cols))
+        for row in _starts(rows)
+        for col in _starts(cols)
+    ]
+
+
+def _starts(size: int) -> list[int]:
+    if size <= SQUARES * SQUARE_PX:
+        return list(range(0, size, SQUARE_PX))
+    return [number * (size - SQUARE_PX) // (SQUARES - 1) for number in range(SQUARES)]
+
+
+def cells_of(window: Window, cols: int) -> np.ndarray:
+    """The number of the cell that each pixel of a window lies in (rows, cols), counted over a grid of `cols` columns."""
+    across = -(-cols // CELL_PX)
+    row, col = np.arange(window.row0, window.row1) // CELL_PX, np.arange(window.col0, window.col1) // CELL_PX
+    return row[:, None] * across + col
+
+
+def sloping_vegetation(reflectance: Mapping[str, np.ndarray], relief: Relief) -> np.ndarray:
+    """Where c is fitted (rows, cols): clear, green and steep enough; `reflectance` has red and nir08, missing NaN."""
+    red, nir = reflectance["red"], reflectance["nir08"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ndvi = (nir - red) / (nir + red)
+        return (ndvi >= FIT_NDVI) & (relief.up <= np.cos(np.radians(FIT_SLOPE_DEG)))

@@ -1,0 +1,137 @@
+"""Find how much the light of the sky softens a scene's slopes: the c of each scene and band, once for the whole study."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catalogs.scenes import SceneError
+from pipeline import store
+from pipeline.grid import Grid, Window
+from pipeline.optical.topography import VEGETATION, Fit, Sun, cells_of, fit_c, kinds_of, sample_windows, sloping_vegetation
+from pipeline.steps.composite import Item, Season, relief_of
+
+log = logging.getLogger(__name__)
+
+
+def topography(
+    *,
+    scenes: Path,
+    table: Path,
+    sensor: str,
+    year: int,
+    grid: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    roles: Sequence[str],
+    elevation: str,
+) -> None:
+    """Write the sun and the c of every scene that a year's composites use, and how each was found.
+
+    c is fitted on squares spread over the study area, never on a chunk or block, so that all blocks correct a scene alike.
+
+    Parameters
+    ----------
+    scenes : path
+        Frozen scenes that `search` wrote.
+    table : path
+        Written: `scenes` {id: {sun {elevation_deg, azimuth_deg from the grid's north}, bands {role: a `Fit`}}}.
+    settings, roles
+        As of `composite`.
+    elevation : str
+        Folder of the elevation on the study's grid.
+
+    Raises
+    ------
+    ValueError
+        When a scene does not say where the sun stood, or cannot be read and `on_scene_error` is `fail`.
+    """
+    study = Grid(**grid)
+    season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
+    items = season.touching(study.bounds)
+    turn = turn_deg(study)
+    suns = {item["id"]: _sun(item, turn) for item in items}
+    samples = _Samples(study, season, roles, store.Mosaic(elevation, study))
+    with season.reader() as reader:
+        for window in sample_windows(study.rows, study.cols):
+            samples.take(reader, items, window)
+    found = {}
+    for item in items:
+        mine = season.series.roles if season.is_earlier(item) else roles
+        fits = samples.fits(item, mine)
+        found[item["id"]] = {"sun": suns[item["id"]]._asdict(), "bands": {role: fit._asdict() for role, fit in fits.items()}}
+    store.write_json(table, {"sensor": sensor, "year": year, "scenes": found})
+    bands = [fit for one in found.values() for fit in one["bands"].values()]
+    corrected = sum(fit["c"] is not None for fit in bands)
+    say = log.warning if corrected < len(bands) / 2 else log.info
+    say("%s %d: slopes are corrected in %d of %d bands of %d scenes", sensor, year, corrected, len(bands), len(found))
+
+
+class _Samples:
+    """Sloping vegetation of each scene: reflectance by band, cos(i) and cell, square by square."""
+
+    def __init__(self, study: Grid, season: Season, roles: Sequence[str], elevation: store.Mosaic) -> None:
+        self._study, self._season, self._roles, self._elevation = study, season, roles, elevation
+        self._turn = turn_deg(study)
+        self._taken: dict[str, list[dict[str, np.ndarray]]] = {}
+
+    def take(self, reader: Any, items: Sequence[Item], window: Window) -> None:
+        """Look at a square in every scene."""
+        study = self._study
+        relief, cells = relief_of(self._elevation, window), cells_of(window, study.cols)
+        near = {item["id"] for item in self._season.touching(study.bounds_of(window))}
+        for item in items:
+            if item["id"] not in near:
+                continue
+            mine = self._season.series.roles if self._season.is_earlier(item) else self._roles
+            roles = list(dict.fromkeys([*mine, *VEGETATION]))
+            try:
+                look = reader.look(item, roles, study.geobox_of(window))
+            except SceneError as error:
+                self._season.drop(item, error)
+                continue
+            if look is None:
+                continue
+            image = {role: look.reflectance(role) for role in roles}
+            there = sloping_vegetation(image, relief)
+            taken = {role: image[role][there] for role in roles}
+            taken["cos_incidence"] = relief.cos_incidence(_sun(item, self._turn))[there]
+            taken["cell"] = cells[there]
+            self._taken.setdefault(item["id"], []).append(taken)
+
+    def fits(self, item: Item, roles: Sequence[str]) -> dict[str, Fit]:
+        """The c of each band of a scene."""
+        parts = self._taken.get(item["id"], [])
+
+        def whole(name: str) -> np.ndarray:
+            return np.concatenate([part[name] for part in parts]) if parts else np.zeros(0)
+
+        cos_incidence, cell, kind = whole("cos_incidence"), whole("cell"), kinds_of(*map(whole, VEGETATION))
+        return {role: fit_c(whole(role), cos_incidence, cell, kind) for role in roles}
+
+
+def _sun(item: Item, turn_deg: float) -> Sun:
+    """Where the sun stood, its azimuth from the grid's north."""
+    told = item.get("sun")
+    if not told:
+        raise ValueError(
+            f"scene {item['id']} does not say where the sun stood (view:sun_azimuth and view:sun_elevation), which a "
+            "topographic correction needs; set topographic: none, or search again if the scenes were frozen by an older version"
+        )
+    return Sun(told["elevation_deg"], (told["azimuth_deg"] + turn_deg) % 360)
+
+
+def turn_deg(study: Grid) -> float:
+    """Where true north lies on the grid, in the middle of the study: degrees clockwise from the grid's own north."""
+    from pyproj import Transformer
+
+    west, south, east, north = study.bounds
+    to_degrees = Transformer.from_crs(study.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform((west + east) / 2, (south + north) / 2)
+    step = 0.01 if lat < 0 else -0.01  # towards the equator: the pole is no direction
+    (x0, x1), (y0, y1) = to_degrees.transform([lon, lon], [lat, lat + step], direction="INVERSE")
+    away = np.sign(step)
+    return float(np.degrees(np.arctan2((x1 - x0) * away, (y1 - y0) * away)))
