@@ -67,7 +67,7 @@ def _keywords(job: Any, step: Callable) -> dict:
     keywords = _gathered({**dict(job.input.items()), **dict(job.output.items())}, Path)
     keywords |= _gathered({name: value for name, value in job.params.items() if name not in NOT_FOR_STEPS}, _thawed)
     for name, value in job.wildcards.items():
-        keywords.setdefault(name, int(value) if name == "year" else value)
+        keywords.setdefault(name, int(value) if name == "year" and value.isdigit() else value)
     parameters = inspect.signature(step).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return keywords

@@ -22,6 +22,9 @@ from pipeline.products import Product, products_of
 LARGEST_PX = 20_000 * 20_000
 """Above this many pixels a map is published as block COGs under a VRT: one file of it would not open comfortably."""
 
+STATIC = "static"
+"""What stands in place of the year in the path of a raster that shows every year alike."""
+
 ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry")
 """Settings of a sensor that decide which scenes are found."""
 
@@ -139,9 +142,41 @@ class Plan:
         return list(self.study.sensors[sensor].years or self.study.years)
 
     def roles(self, sensor: str) -> list[str]:
+        """Bands that a sensor's rasters hold: those that predictors need, and of elevation always the elevation."""
         from catalogs.sensors import SENSORS
 
-        return sorted(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+        needed = set(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+        return sorted(needed | set(SENSORS[sensor].roles if SENSORS[sensor].kind == "elevation" else ()))
+
+    def periods(self, sensor: str) -> list[str]:
+        """The rasters of a sensor, `composite/{sensor}_{period}`: one per study year, or one `static` for all of them."""
+        from catalogs.sensors import SENSORS
+
+        return [STATIC] if SENSORS[sensor].static else [str(year) for year in self.study.years]
+
+    def composites(self, sensor: str, blocks: Iterable[str]) -> list[str]:
+        """A sensor's rasters of some blocks."""
+        return [
+            f"{self.resources}/composite/{sensor}_{period}/{block}.tif"
+            for block in blocks
+            for period in self.periods(sensor)
+        ]
+
+    @cached_property
+    def elevation_folder(self) -> str | None:
+        """Folder of the elevation on the study's grid, block by block, as `steps.windows.read_elevation` takes it.
+
+        None where the study has no elevation sensor. `composites(elevation_sensor, blocks)` are its files.
+        """
+        sensor = self.elevation_sensor
+        return f"{self.resources.as_posix()}/composite/{sensor}_{STATIC}" if sensor else None
+
+    @cached_property
+    def elevation_sensor(self) -> str | None:
+        """The study's elevation model, by its sensor's name."""
+        from catalogs.sensors import SENSORS
+
+        return next((name for name in self.study.sensors if SENSORS[name].kind == "elevation"), None)
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -154,23 +189,33 @@ class Plan:
         """Where predictors of each study year are read from, as `steps.windows.read_predictors` takes it."""
         from catalogs.sensors import SENSORS
 
-        used = {name: self.roles(name) for name in self.study.sensors}
+        prefixes = {name: SENSORS[name].prefix for name in self.study.sensors}
+        used = {name: sorted(self.needs.roles.get(prefix, ())) for name, prefix in prefixes.items()}
+        imagery = any(roles and not SENSORS[name].static for name, roles in used.items())
         return {
             "sensors": {
                 name: {
                     "folder": (self.resources / "composite").as_posix(),
-                    "prefix": SENSORS[name].prefix,
+                    "prefix": prefixes[name],
                     "roles": roles,
+                    **({"period": STATIC} if SENSORS[name].static else {}),
                 }
                 for name, roles in used.items()
                 if roles
             },
             "lidar_folder": (self.resources / "lidar").as_posix(),
             "campaign_of_year": {str(year): self._campaign_of(year) for year in self.study.years},
-            "seen": {str(year): self._seen(year, bool(any(used.values()))) for year in self.study.years},
+            "seen": {str(year): self._seen(year, imagery) for year in self.study.years},
             "metrics": self.metrics,
             "halo_px": self.needs.halo_px,
         }
+
+    @cached_property
+    def _imagery(self) -> list[str]:
+        """Sensors that see the land anew each year; an elevation model does not."""
+        from catalogs.sensors import SENSORS
+
+        return [name for name in self.study.sensors if name not in SENSORS or not SENSORS[name].static]
 
     def _campaign_of(self, year: int) -> str | None:
         """The campaign nearest to 1 July of a year, if it is near enough."""
@@ -188,7 +233,8 @@ class Plan:
 
         campaign = self._campaign_of(year)
         dates = [self.study.lidar[campaign].date] if campaign else []
-        for sensor in self.study.sensors.values() if satellites else ():
+        for name in self._imagery if satellites else ():
+            sensor = self.study.sensors[name]
             dates += [first_day(year, sensor.season), last_day(year, sensor.season)]
         return [date.isoformat() for date in dates]
 
@@ -221,10 +267,10 @@ class Plan:
             notes.append("One date only: no change and no sink can be computed.")
         if not study.lidar:
             notes.append("No airborne lidar: the map rests on satellite images, which saturate in dense forest.")
-        if not study.sensors:
+        if not self._imagery:
             notes.append("No satellite sensor: there is no estimate where no lidar was flown.")
         if study.lidar:
-            rest = "rests on satellite images alone" if study.sensors else "has no estimate"
+            rest = "rests on satellite images alone" if self._imagery else "has no estimate"
             notes += [
                 f"No lidar within {study.plots.max_years_apart:g} years of {year}: that year {rest}."
                 for year in study.years
@@ -287,7 +333,7 @@ class Plan:
 
     def _years_unseen(self) -> list[str]:
         """A sentence for every study year that neither a sensor nor a campaign shows."""
-        if self.study.sensors:
+        if self._imagery:
             return []
         near = self.study.plots.max_years_apart
         return [
@@ -380,7 +426,7 @@ class Plan:
         found = []
         for block in blocks:
             for sensor in self.sources["sensors"]:
-                found += [f"{self.resources}/composite/{sensor}_{year}/{block}.tif" for year in self.study.years]
+                found += self.composites(sensor, [block])
             if self.metrics:
                 campaigns = sorted({name for name in self.sources["campaign_of_year"].values() if name})
                 found += [f"{self.resources}/lidar/{campaign}/{block}.tif" for campaign in campaigns]
@@ -434,7 +480,9 @@ class Plan:
         """What each composite says about scenes that could not be read, per sensor."""
         return {
             f"dropped__{sensor.replace('-', '__dash__')}": [
-                f"{self.resources}/composite/{sensor}_{year}/{block}.json" for year in self.study.years for block in self.blocks
+                f"{self.resources}/composite/{sensor}_{period}/{block}.json"
+                for period in self.periods(sensor)
+                for block in self.blocks
             ]
             for sensor in self.sources["sensors"]
         }
@@ -474,14 +522,15 @@ class Plan:
         place = self.grid.block_window(block)
         return Window(place.row0 - halo_px, place.row1 + halo_px, place.col0 - halo_px, place.col1 + halo_px)
 
-    def scenes_touching(self, sensor: str, year: int, block: str) -> str:
-        """Digest of the frozen scenes of a year that touch a block; `not searched yet` before the search."""
+    def scenes_touching(self, sensor: str, period: str, block: str) -> str:
+        """Digest of the frozen scenes of a year (or static ones) that touch a block; `not searched yet` before the search."""
         from catalogs.search import items_touching
 
         frozen = self.resources / "scenes" / f"{sensor}.json"
         bounds = self.grid.bounds_of(self.grid.block_window(block))
         if not frozen.exists():
             return "not searched yet"
+        year = None if period == STATIC else int(period)
         return _or_why_not(lambda: digest(items_touching(_json(frozen, frozen.stat().st_mtime_ns), year, bounds)))
 
     def tiles_touching(self, campaign: str, block: str) -> str:

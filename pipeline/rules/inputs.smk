@@ -33,7 +33,7 @@ rule composite:
         settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),
         grid=plan.grid_settings,
-        touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, int(wildcards.year), wildcards.block),
+        touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, wildcards.year, wildcards.block),
         code=plan.code("composite"),
     log:
         f"{logs}/composite/{{sensor}}_{{year}}/{{block}}.log",

@@ -25,13 +25,22 @@ def read_predictors(
     halo = sources["halo_px"]
     wide = Window(window.row0 - halo, window.row1 + halo, window.col0 - halo, window.col1 + halo)
     bands = {
-        sensor["prefix"]: Mosaic(Path(sensor["folder"]) / f"{name}_{year}", grid).read(wide, sensor["roles"])
+        sensor["prefix"]: Mosaic(Path(sensor["folder"]) / f"{name}_{sensor.get('period', year)}", grid).read(wide, sensor["roles"])
         for name, sensor in sources["sensors"].items()
     }
     lidar = _read_lidar(grid, wide, year, sources, sources["metrics"])
     inner = window.within(wide)
     made = predictors(bands, lidar, names, resolution_m=grid.resolution_m)
     return {name: array[inner.slices] for name, array in made.items()}
+
+
+def read_elevation(grid: Grid, window: Window, folder: str | Path) -> np.ndarray:
+    """Elevation (rows, cols) of a window in metres, missing NaN, beyond the study too; halo is up to who asks.
+
+    `folder` is `bridge.Plan.elevation_folder`; who reads it needs `Plan.composites(Plan.elevation_sensor, Plan.near(block))`
+    (or the blocks that the window touches) as input files.
+    """
+    return Mosaic(Path(folder), grid).read(window, ["elevation"])["elevation"]
 
 
 def _read_lidar(
