@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import composites
+
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `ours` and `other` take what `prepare` made and `warm_up` (True: a small piece, to compile)."""
+    """One comparison. `ours` and `other` take what `prepare` made and `warm_up` (True: a small piece, to compile).
+
+    A `sized` row's `prepare` takes the side of its scenes in pixels; `clock` says which seconds the ratio is of.
+    """
 
     suite: str
     name: str
@@ -21,6 +26,10 @@ class Row:
     ours: Callable[..., Any]
     other: Callable[..., Any]
     agree: Callable[[Any, Any], bool]
+    sized: bool = False
+    repeats: int = 5
+    clock: str = "cpu"
+    note: str = ""
 
 
 def ground_points() -> np.ndarray:
@@ -97,6 +106,7 @@ def exactextract_means(prepared: tuple, *, warm_up: bool) -> np.ndarray:
 
 
 ROWS = [
+    *(Row(suite="composite", sized=True, repeats=3, **row) for row in composites.ROWS),
     Row(
         suite="lidar",
         name="Delaunay triangulation, 150,000 ground points",

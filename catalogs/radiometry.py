@@ -16,6 +16,8 @@ from catalogs.sensors import Sensor
 if TYPE_CHECKING:
     import numpy as np
 
+    from catalogs.remote import Source
+
 Bounds = tuple[float, float, float, float]
 
 MIN_CONTRAST = 0.2
@@ -43,7 +45,6 @@ CLEAR_MEDIAN, CLEAR_NEGATIVE_SHARE = 0.02, 0.10
 SAMPLE_PX = 512
 """Side of the decimated image that is looked at: one overview of a scene."""
 
-OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": "5", "GDAL_HTTP_RETRY_DELAY": "1"}
 
 
 class Sample(NamedTuple):
@@ -149,8 +150,7 @@ def sample_scene(
     *,
     bounds: Bounds,
     crs: str,
-    open_raster: Callable[[str], Any] | None = None,
-    options: Mapping[str, str] | None = None,
+    source: Source | None = None,
 ) -> Sample:
     """Clear land in a decimated image of a scene's part of the study area; of the whole scene where that holds too little.
 
@@ -160,10 +160,8 @@ def sample_scene(
         `bands` {role: {href, nodata}} and `quality` {href}, to be opened from here.
     bounds, crs
         The study area.
-    open_raster : callable, optional
-        How an href becomes an open dataset (signing, checks); `rasterio.open` by default.
-    options : mapping, optional
-        GDAL options that the files need.
+    source : Source, optional
+        Where the scene's hrefs come from, which decides what they may point to and how they are signed.
 
     Raises
     ------
@@ -173,16 +171,18 @@ def sample_scene(
     import rasterio
     from rasterio.errors import RasterioError
 
+    from catalogs import remote
+
+    source = source or remote.Source()
     roles = {"blue": ("blue",), "red": ("red",), "nir": ("nir", "nir08")}
     found = {name: next((role for role in keys if role in scene["bands"]), None) for name, keys in roles.items()}
     if sensor.quality is None or found["red"] is None or found["nir"] is None:
         raise ValueError("its pixels cannot tell either: that takes a quality layer, red and near infrared")
-    with rasterio.Env(**OPTIONS, **(options or {})):
-        open_raster = open_raster or rasterio.open
+    with rasterio.Env(**remote.options(source.provider)):
         for place in ((bounds, crs), None):
             try:
-                sample = _clear_land(scene, sensor, {name: role for name, role in found.items() if role}, place, open_raster)
-            except (RasterioError, OSError) as error:
+                sample = _clear_land(scene, sensor, {name: role for name, role in found.items() if role}, place, source)
+            except (RasterioError, OSError, remote.RemoteError) as error:
                 raise ValueError(f"its pixels cannot be looked at: {_first_line(error)}") from None
             scale = sensor.radiometries[0][0]
             if judged((scale, 0.0), sample).pixels >= MIN_PIXELS:
@@ -195,15 +195,17 @@ def _clear_land(
     sensor: Sensor,
     roles: Mapping[str, str],
     place: tuple[Bounds, str] | None,
-    open_raster: Callable[[str], Any],
+    source: Source,
 ) -> Sample:
     """The numbers of all roles where every band is valid and the quality layer shows clear land."""
     import numpy as np
 
+    from catalogs.remote import open_raster
+
     seen = "the scene" if place is None else "the study area"
     with ExitStack() as stack:
-        quality = stack.enter_context(open_raster(scene["quality"]["href"]))
-        files = {name: stack.enter_context(open_raster(scene["bands"][role]["href"])) for name, role in roles.items()}
+        quality = stack.enter_context(open_raster(scene["quality"]["href"], source))
+        files = {name: stack.enter_context(open_raster(scene["bands"][role]["href"], source)) for name, role in roles.items()}
         box = _common_box([quality, *files.values()], place)
         if box is None:
             return Sample({name: np.zeros(0, "int64") for name in files}, seen)
@@ -245,4 +247,4 @@ def _decimated(file: Any, box: Bounds, shape: tuple[int, int]) -> np.ndarray:
 
 def _first_line(error: Exception) -> str:
     text = str(error.__cause__ or error).strip()
-    return text.splitlines()[0].split("?")[0][:200] if text else type(error).__name__
+    return text.splitlines()[0].split("?")[0][:300] if text else type(error).__name__

@@ -201,9 +201,10 @@ def endpoints() -> dict[str, dict[str, Any]]:
     return yaml.safe_load((Path(__file__).parent / "endpoints.yaml").read_text(encoding="utf-8"))["catalogues"]
 
 
-def environment_of(catalog: str) -> dict[str, str]:
-    """GDAL options that the files of a catalogue need; none for one that `endpoints.yaml` does not know."""
-    return dict(next((one["environment"] for name, one in endpoints().items() if _is_called(catalog, name, one)), {}))
+def address_of(catalog: str) -> tuple[str, str | None]:
+    """Address of a catalogue, or its file on this machine, and its name in `endpoints.yaml` where it has one."""
+    known = next(((one["url"], name) for name, one in endpoints().items() if _is_called(catalog, name, one)), None)
+    return known or (_catalog_file(catalog) if is_local(catalog) else catalog, None)
 
 
 def is_local(catalog: str) -> bool:

@@ -122,8 +122,11 @@ class Sensor(Section):
     max_cloud_percent: float = Field(80.0, ge=0, le=100)
     check_radiometry: bool = False
     cloud_dilation_m: float | None = Field(None, ge=0, le=2000)
-    reducer: Name = "median"
+    reducer: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "median"
     min_clear_count: int = Field(1, ge=1)
+    max_scenes: int | None = Field(None, ge=1)
+    target_day: str | None = None
+    upsampling: Literal["bilinear", "nearest"] = "bilinear"
     on_scene_error: Literal["drop", "fail"] = "fail"
     private_hosts: tuple[str, ...] = ()
     data_folders: tuple[FilePath, ...] = ()
@@ -137,6 +140,16 @@ class Sensor(Section):
             except ValueError:
                 raise ValueError(f"{day!r} is not a month and day such as 06-01") from None
         return value
+
+    @field_validator("target_day")
+    @classmethod
+    def _month_day(cls, value: str | None) -> str | None:
+        return value if value is None else cls._month_days((value, value))[0]
+
+    @property
+    def reducers(self) -> tuple[str, ...]:
+        """The names of its reducers; the first makes the bands that carry a role's plain name."""
+        return (self.reducer,) if isinstance(self.reducer, str) else self.reducer
 
 
 class Campaign(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,35 +71,115 @@ def write_raster(
             _describe(raster, number, name, (units or {}).get(name, ""))
 
 
-def _open_to_write(path: Path, bands: Mapping[str, np.ndarray], geobox: GeoBox, dtype: str, **options: Any):
-    import rasterio
+TILE_PX = 512
 
+
+class RasterWriter:
+    """A working raster written piece by piece, in any order, so that memory holds only tiles that are not complete.
+
+    Bands are int16 = round(value / scale), as `write_raster` writes them. A tile goes to the file once, when its last
+    pixel is there: the same pieces in the same order give the same bytes.
+    """
+
+    def __init__(self, raster: Any, names: Sequence[str], scales: Mapping[str, float]) -> None:
+        self._raster, self.names = raster, list(names)
+        self._scales = [scales.get(name, 1.0) for name in self.names]
+        self._tiles: dict[tuple[int, int], np.ndarray] = {}
+        self._left: dict[tuple[int, int], int] = {}
+
+    def write(self, window: Window, bands: Mapping[str, np.ndarray]) -> None:
+        """One window (counted from the file's corner) of all bands; missing is NaN."""
+        packed = [_packed(bands[name], scale) for name, scale in zip(self.names, self._scales, strict=True)]
+        for row in range(window.row0 // TILE_PX, -(-window.row1 // TILE_PX)):
+            for col in range(window.col0 // TILE_PX, -(-window.col1 // TILE_PX)):
+                tile = self._tile_window(row, col)
+                part = tile.clip(window)
+                if part == tile:
+                    self._flush(tile, [array[part.within(window).slices] for array in packed])
+                    continue
+                if (row, col) not in self._tiles:
+                    self._tiles[row, col] = np.full((len(packed), *tile.shape), INT16_NODATA, "int16")
+                    self._left[row, col] = tile.shape[0] * tile.shape[1]
+                for number, array in enumerate(packed):
+                    self._tiles[row, col][number][part.within(tile).slices] = array[part.within(window).slices]
+                self._left[row, col] -= part.shape[0] * part.shape[1]
+                if not self._left[row, col]:
+                    self._flush(tile, self._tiles.pop((row, col)))
+
+    def close(self) -> None:
+        """Write what is not complete: pixels that were never given are missing."""
+        for row, col in sorted(self._tiles):
+            self._flush(self._tile_window(row, col), self._tiles[row, col])
+        self._tiles.clear()
+
+    def _tile_window(self, row: int, col: int) -> Window:
+        whole = Window(0, self._raster.height, 0, self._raster.width)
+        return Window(row * TILE_PX, (row + 1) * TILE_PX, col * TILE_PX, (col + 1) * TILE_PX).clip(whole)
+
+    def _flush(self, tile: Window, arrays: Sequence[np.ndarray]) -> None:
+        from rasterio.windows import Window as Pixels
+
+        place = Pixels(tile.col0, tile.row0, tile.shape[1], tile.shape[0])
+        self._raster.write(np.stack(arrays), window=place)
+
+
+@contextmanager
+def raster_by_window(
+    path: str | Path,
+    names: Sequence[str],
+    *,
+    geobox: GeoBox,
+    units: Mapping[str, str],
+    scales: Mapping[str, float],
+) -> Iterator[RasterWriter]:
+    """A `RasterWriter` for the file that takes its place at `path` when the body ends well."""
+    options = {"driver": "GTiff", "compress": "zstd", "zstd_level": 1}
+    with replacing(path) as partial, _create(partial, names, geobox, "int16", **options) as raster:
+        raster.scales = [scales.get(name, 1.0) for name in names]
+        for number, name in enumerate(names, start=1):
+            _describe(raster, number, name, units.get(name, ""))
+        writer = RasterWriter(raster, names, scales)
+        yield writer
+        writer.close()
+
+
+def _open_to_write(path: Path, bands: Mapping[str, np.ndarray], geobox: GeoBox, dtype: str, **options: Any):
     rows, cols = geobox.shape
     for name, array in bands.items():
         if array.shape != (rows, cols):
             raise ValueError(f"band {name!r} has shape {array.shape}, the grid has {(rows, cols)}")
+    return _create(path, bands, geobox, dtype, **options)
+
+
+def _create(path: Path, names: Collection[str], geobox: GeoBox, dtype: str, **options: Any):
+    import rasterio
+
+    rows, cols = geobox.shape
     return rasterio.open(
         path,
         "w",
         width=cols,
         height=rows,
-        count=len(bands),
+        count=len(names),
         dtype=dtype,
         crs=str(geobox.crs),
         transform=geobox.transform,
         nodata=INT16_NODATA if dtype == "int16" else float("nan"),
         tiled=True,
-        blockxsize=512,
-        blockysize=512,
+        blockxsize=TILE_PX,
+        blockysize=TILE_PX,
         interleave="band",
         **options,
     )
 
 
 def _packed(array: np.ndarray, scale: float) -> np.ndarray:
-    scaled = np.rint(np.asarray(array, "float64") / scale)
-    valid = np.isfinite(scaled) & (np.abs(scaled) <= 32767)
-    return np.where(valid, scaled, INT16_NODATA).astype("int16")
+    if array.dtype == np.int16 and scale == 1.0:
+        return array
+    scaled = np.asarray(array, "float64") / scale
+    np.rint(scaled, out=scaled)
+    scaled[~(np.abs(scaled) <= 32767)] = INT16_NODATA  # NaN and infinite fail the comparison as well
+    return scaled.astype("int16")
 
 
 def _set_scale(raster: Any, number: int, scale: float) -> None:

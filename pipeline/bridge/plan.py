@@ -132,7 +132,9 @@ class Plan:
         return kept | {"date_effect": self.date_effect}
 
     def search_settings(self, sensor: str) -> dict:
-        return {name: value for name, value in self.settings("sensors", sensor).items() if name in ASKED}
+        """What decides which scenes are found, and where their files may lie when their pixels are looked at."""
+        wanted = (*ASKED, "private_hosts", "data_folders")
+        return {name: value for name, value in self.settings("sensors", sensor).items() if name in wanted}
 
     def composite_settings(self, sensor: str) -> dict:
         """What makes a composite of frozen scenes; a new search reruns it by itself."""
@@ -368,7 +370,11 @@ class Plan:
         from pipeline.optical.composite import REDUCERS
 
         asked = [("model.regressor", self.study.model.regressor, REGRESSORS)]
-        asked += [(f"sensors.{name}.reducer", one.reducer, REDUCERS) for name, one in self.study.sensors.items()]
+        asked += [
+            (f"sensors.{name}.reducer", reducer, REDUCERS)
+            for name, one in self.study.sensors.items()
+            for reducer in one.reducers
+        ]
         problems = [
             f"{key}: {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}"
             for key, name, known in asked

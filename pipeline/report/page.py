@@ -284,8 +284,9 @@ def _method(material: Material) -> list[tuple[str, str]]:
 
 def _composite_sentence(sensor: Mapping) -> str:
     first, last = sensor["season"]
+    reducers = sensor["reducer"] if isinstance(sensor["reducer"], list) else [sensor["reducer"]]
     return (
-        f"The {sensor['reducer']} of the clear observations from {first} to {last} of each year, at least "
+        f"The {' and '.join(reducers).replace('_', ' ')} of the clear observations from {first} to {last} of each year, at least "
         f"{sensor['min_clear_count']} per pixel; scenes up to {sensor['max_cloud_percent']:g} % cloud."
     )
 

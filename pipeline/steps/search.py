@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from catalogs.radiometry import sample_scene
-from catalogs.search import environment_of, find_scenes, is_local
+from catalogs.remote import Source
+from catalogs.search import address_of, find_scenes, is_local
 from catalogs.sensors import sensor_named
 from pipeline import store
 from pipeline.grid import Grid
@@ -56,7 +57,7 @@ def search(
         season=tuple(settings["season"]),
         max_cloud_percent=settings["max_cloud_percent"],
         relative_to=Path(scenes).resolve().parent,
-        look=partial(sample_scene, bounds=study.bounds, crs=study.crs, options=environment_of(catalog)),
+        look=partial(sample_scene, bounds=study.bounds, crs=study.crs, source=_source(settings)),
         check_radiometry=settings.get("check_radiometry", False),
         earlier=store.read_json(scenes) if keep else None,
     )
@@ -68,3 +69,10 @@ def search(
         per_year = {year: sum(item["year"] == year for item in frozen["items"]) for year in years}
         log.info("%s: %s", sensor, ", ".join(f"{count} scenes of {year}" for year, count in per_year.items()))
     store.write_json(scenes, frozen)
+
+
+def _source(settings: Mapping[str, Any]) -> Source:
+    """Where the scenes' files may lie, for those whose pixels are looked at."""
+    address, provider = address_of(settings["catalog"])
+    allowed = {name: tuple(settings.get(name, ())) for name in ("private_hosts", "data_folders")}
+    return Source(address, provider, **allowed)

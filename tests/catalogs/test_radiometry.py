@@ -1,7 +1,7 @@
 """Pixels that settle a radiometry: real COGs of a planted forest, shifted and not, and real scenes with known truth."""
 
 import os
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from affine import Affine
 
 from catalogs.radiometry import MIN_PIXELS, Sample, checked, judged, sample_scene, settled
+from catalogs.remote import Source
 from catalogs.sensors import LANDSAT, LANDSAT_OFFSET, LANDSAT_SCALE, S2_RADIOMETRIES, SENTINEL1, SENTINEL2
 
 rasterio = pytest.importorskip("rasterio")
@@ -142,18 +143,13 @@ def test_a_study_area_in_another_crs_finds_the_same_forest(tmp_path):
     assert decide(scene, bounds=(116.9, 27.0, 117.2, 27.3), crs="EPSG:4326")[0] == SHIFTED
 
 
-def test_files_are_opened_by_the_function_that_is_given(tmp_path):
-    opened = []
-
-    def open_raster(href):
-        opened.append(href)
-        return rasterio.open(href.removeprefix("signed:"))
-
-    scene = make_cogs(tmp_path)
-    for part in (*scene["bands"].values(), scene["quality"]):
-        part["href"] = "signed:" + part["href"]
-    sample = partial(sample_scene, bounds=BOUNDS, crs=CRS, open_raster=open_raster)(scene, SENTINEL2)
-    assert sample.numbers["red"].size and {Path(href).name for href in opened} == {"blue.tif", "red.tif", "nir.tif", "scl.tif"}
+def test_a_file_outside_the_catalogues_folder_is_not_opened(tmp_path):
+    scene = make_cogs(tmp_path / "elsewhere")
+    source = Source(str(tmp_path / "catalogue" / "catalog.json"))
+    with pytest.raises(ValueError, match=r"its pixels cannot be looked at: .*lies outside the catalogue"):
+        sample_scene(scene, SENTINEL2, bounds=BOUNDS, crs=CRS, source=source)
+    allowed = replace(source, data_folders=(str(tmp_path / "elsewhere"),))
+    assert sample_scene(scene, SENTINEL2, bounds=BOUNDS, crs=CRS, source=allowed).numbers["red"].size
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence_without_its_signature(tmp_path):

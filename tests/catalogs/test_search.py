@@ -15,7 +15,7 @@ import pytest
 
 from catalogs.footprints import Area, bbox_of, bounds_in, footprint_of
 from catalogs.radiometry import Sample
-from catalogs.search import endpoints, environment_of, find_scenes, items_touching, season_year, with_local_paths
+from catalogs.search import address_of, endpoints, find_scenes, items_touching, season_year, with_local_paths
 from catalogs.sensors import COPERNICUS_DEM, LANDSAT, SENSORS, SENTINEL1, SENTINEL2
 
 DATA = Path(os.environ.get("FORESTSINK_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
@@ -759,10 +759,12 @@ def test_every_known_endpoint_and_credential_is_documented():
         assert all(option in guide for option in endpoint["environment"]), name
 
 
-def test_gdal_options_come_with_the_name_or_the_address_of_a_catalogue():
-    assert environment_of("usgs")["AWS_REQUEST_PAYER"] == "requester"
-    assert environment_of("https://stac.dataspace.copernicus.eu/v1/")["AWS_VIRTUAL_HOSTING"] == "FALSE"
-    assert environment_of("https://stac.example/v1") == {}
+def test_a_catalogue_is_known_by_its_name_or_its_address(tmp_path):
+    assert address_of("usgs") == (endpoints()["usgs"]["url"], "usgs")
+    assert address_of("https://stac.dataspace.copernicus.eu/v1/") == ("https://stac.dataspace.copernicus.eu/v1", "cdse")
+    assert address_of("https://stac.example/v1") == ("https://stac.example/v1", None)
+    (tmp_path / "catalog.json").write_text("{}")
+    assert address_of(str(tmp_path)) == (str(tmp_path / "catalog.json"), None)
 
 
 def test_usgs_files_are_read_from_the_bucket_that_needs_no_web_login(tmp_path, monkeypatch):

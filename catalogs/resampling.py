@@ -1,0 +1,235 @@
+"""Compiled loops from a scene's pixels to the grid's. Importing this module loads numba, so it is imported where the work is.
+
+Every loop treats a pixel of the grid by itself, in a fixed order of additions: neither the window nor the number of
+threads changes a bit. All release the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+NAN = np.float32(np.nan)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def classify(layer, clear_of, grows_of, down, right):
+    """Clear mask (rows, cols) of a quality layer by two tables, what grows spread over the offsets `down`, `right`."""
+    rows, cols = layer.shape
+    clear = np.empty((rows, cols), np.bool_)
+    for i in range(rows):
+        for j in range(cols):
+            clear[i, j] = clear_of[layer[i, j]]
+    if down.size:
+        for i in range(rows):
+            for j in range(cols):
+                if grows_of[layer[i, j]]:
+                    for k in range(down.size):
+                        y, x = i + down[k], j + right[k]
+                        if 0 <= y < rows and 0 <= x < cols:
+                            clear[y, x] = False
+    return clear
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def spread(values, row, col):
+    """Nearest neighbour along rows and columns: `values[row[i], col[j]]`."""
+    out = np.empty((row.size, col.size), values.dtype)
+    for i in range(row.size):
+        target = out[i]
+        if i and row[i] == row[i - 1]:
+            line = out[i - 1]
+            for j in range(col.size):
+                target[j] = line[j]
+        else:
+            line = values[row[i]]
+            for j in range(col.size):
+                target[j] = line[np.uintp(col[j])]
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def usable(numbers, clear, low, high, nodata, file_nodata):
+    """True where a number is clear, in the sensor's range and not one of the two values for missing (NaN: none)."""
+    rows, cols = numbers.shape
+    valid = np.empty((rows, cols), np.bool_)
+    for i in range(rows):
+        for j in range(cols):
+            number = np.float32(numbers[i, j])
+            valid[i, j] = (
+                clear[i, j] & (number >= low) & (number <= high) & (number != nodata) & (number != file_nodata)
+            )
+    return valid
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mean_of_blocks(numbers, valid, side, least):
+    """Mean of the valid part of whole `side` x `side` blocks; missing below a share of `least`."""
+    rows, cols = numbers.shape[0] // side, numbers.shape[1] // side
+    out = np.empty((rows, cols), np.float32)
+    ok = np.empty((rows, cols), np.bool_)
+    total, count = np.empty(numbers.shape[1], np.float32), np.empty(numbers.shape[1], np.float32)
+    enough = np.float32(least * side * side)
+    for i in range(rows):
+        total[:] = 0
+        count[:] = 0
+        for k in range(side):
+            line, good = numbers[i * side + k], valid[i * side + k]
+            for j in range(total.size):
+                total[j] += np.float32(line[j]) if good[j] else np.float32(0)
+                count[j] += np.float32(1) if good[j] else np.float32(0)
+        if side == 2:
+            for j in range(cols):
+                t, n = total[2 * j] + total[2 * j + 1], count[2 * j] + count[2 * j + 1]
+                ok[i, j] = n >= enough
+                out[i, j] = t / n if n >= enough else NAN
+        else:
+            for j in range(cols):
+                t, n = np.float32(0), np.float32(0)
+                for k in range(side):
+                    t += total[j * side + k]
+                    n += count[j * side + k]
+                ok[i, j] = n >= enough
+                out[i, j] = t / n if n >= enough else NAN
+    return out, ok
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _down_the_rows(numbers, valid, index, weight, total, share):
+    """Weighted sums over the source rows of one row of the grid, into `total` and `share` (source columns)."""
+    total[:] = 0
+    share[:] = 0
+    for k in range(index.size):
+        w = weight[k]
+        if w > 0:
+            line, good = numbers[index[k]], valid[index[k]]
+            for j in range(total.size):
+                total[j] += w * np.float32(line[j]) if good[j] else np.float32(0)
+                share[j] += w if good[j] else np.float32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def weighted(numbers, valid, row_index, row_weight, col_index, col_weight, least):
+    """Weighted mean of the valid part of each pixel, rows first; weights of a pixel add up to 1."""
+    rows, cols, taps = row_index.shape[0], col_index.shape[0], col_index.shape[1]
+    out = np.empty((rows, cols), np.float32)
+    ok = np.empty((rows, cols), np.bool_)
+    total, share = np.empty(numbers.shape[1], np.float32), np.empty(numbers.shape[1], np.float32)
+    for i in range(rows):
+        _down_the_rows(numbers, valid, row_index[i], row_weight[i], total, share)
+        for j in range(cols):
+            t, s = np.float32(0), np.float32(0)
+            for k in range(taps):
+                t += col_weight[j, k] * total[col_index[j, k]]
+                s += col_weight[j, k] * share[col_index[j, k]]
+            ok[i, j] = s >= least
+            out[i, j] = t / s if s >= least else NAN
+    return out, ok
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def doubled(numbers, valid, row_index, row_weight, start, cols, least):
+    """`weighted` for pixels half as large on the same edges (20 m to 10 m): columns in pairs of 1/4 and 3/4.
+
+    `start` is 0 where the first column lies right of its source pixel's centre, 1 where it lies left of the next one's.
+    Between two source rows lie two of the grid's: what is valid of a source row is told once.
+    """
+    rows, width = row_index.shape[0], numbers.shape[1]
+    out = np.empty((rows, cols), np.float32)
+    ok = np.empty((rows, cols), np.bool_)
+    value, share = np.zeros((2, width), np.float32), np.zeros((2, width), np.float32)  # of an even and an odd row
+    told = np.full(2, -1, np.int64)
+    t, s = np.empty(width, np.float32), np.empty(width, np.float32)
+    line = np.empty(2 * width, np.float32)
+    left, right = np.empty(width, np.float32), np.empty(width, np.float32)
+    near, far = np.float32(0.75), np.float32(0.25)
+    for i in range(rows):
+        for k in range(2):
+            row = row_index[i, k]
+            if told[row % 2] != row:
+                told[row % 2] = row
+                number, good, v, w = numbers[row], valid[row], value[row % 2], share[row % 2]
+                for j in range(width):
+                    v[j] = np.float32(number[j]) if good[j] else np.float32(0)
+                    w[j] = np.float32(1) if good[j] else np.float32(0)
+        first, second = row_index[i, 0] % 2, row_index[i, 1] % 2
+        a, b, c, d = value[first], value[second], share[first], share[second]
+        above, below = row_weight[i, 0], row_weight[i, 1]
+        for j in range(width):
+            t[j] = above * a[j] + below * b[j]
+            s[j] = above * c[j] + below * d[j]
+        for j in range(width - 1):
+            whole = near * s[j] + far * s[j + 1]
+            left[j] = (near * t[j] + far * t[j + 1]) / whole if whole >= least else NAN
+        for j in range(width - 1):
+            whole = far * s[j] + near * s[j + 1]
+            right[j] = (far * t[j] + near * t[j + 1]) / whole if whole >= least else NAN
+        for j in range(width - 1):
+            line[2 * j] = left[j]
+            line[2 * j + 1] = right[j]
+        target, seen = out[i], ok[i]
+        for j in range(cols):
+            target[j] = line[start + j]
+            seen[j] = line[start + j] == line[start + j]
+    return out, ok
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _inside(corners, i, j, down, right):
+    """A coordinate inside a pixel, interpolated between its four corners."""
+    upper = (1 - right) * corners[i, j] + right * corners[i, j + 1]
+    lower = (1 - right) * corners[i + 1, j] + right * corners[i + 1, j + 1]
+    return (1 - down) * upper + down * lower
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def scattered(numbers, valid, row, col, row0, col0, points, least):
+    """Mean over `points` x `points` places spread over each pixel, or one bilinear sample.
+
+    `row`, `col` are the source coordinates of the pixels' corners, counted from the file's corner, `row0`, `col0` where
+    the window begins: places are found in the file first, so that they do not depend on the window.
+    """
+    rows, cols = row.shape[0] - 1, row.shape[1] - 1
+    out = np.empty((rows, cols), np.float32)
+    ok = np.empty((rows, cols), np.bool_)
+    for i in range(rows):
+        for j in range(cols):
+            t, s = np.float32(0), np.float32(0)
+            if points == 1:
+                y, x = _inside(row, i, j, 0.5, 0.5) - 0.5, _inside(col, i, j, 0.5, 0.5) - 0.5
+                y0, x0 = int(np.floor(y)), int(np.floor(x))
+                down, right = np.float32(y - y0), np.float32(x - x0)
+                y0, x0 = y0 - row0, x0 - col0
+                for k in range(2):
+                    for m in range(2):
+                        if valid[y0 + k, x0 + m]:
+                            w = (down if k else np.float32(1) - down) * (right if m else np.float32(1) - right)
+                            s += w
+                            t += w * np.float32(numbers[y0 + k, x0 + m])
+            else:
+                for k in range(points):
+                    down = (k + 0.5) / points
+                    for m in range(points):
+                        right = (m + 0.5) / points
+                        y = int(np.floor(_inside(row, i, j, down, right))) - row0
+                        x = int(np.floor(_inside(col, i, j, down, right))) - col0
+                        if valid[y, x]:
+                            s += np.float32(1)
+                            t += np.float32(numbers[y, x])
+            enough = s >= least * points * points
+            ok[i, j] = enough
+            out[i, j] = t / s if enough else NAN
+    return out, ok
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def nearest_scattered(values, row, col, row0, col0):
+    """The value whose pixel holds each pixel's centre; `row`, `col`, `row0`, `col0` as in `scattered`."""
+    rows, cols = row.shape[0] - 1, row.shape[1] - 1
+    out = np.empty((rows, cols), values.dtype)
+    for i in range(rows):
+        for j in range(cols):
+            y = int(np.floor(_inside(row, i, j, 0.5, 0.5))) - row0
+            x = int(np.floor(_inside(col, i, j, 0.5, 0.5))) - col0
+            out[i, j] = values[y, x]
+    return out
