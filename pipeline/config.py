@@ -127,6 +127,8 @@ class Sensor(Section):
     max_scenes: int | None = Field(None, ge=1)
     target_day: str | None = None
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    orbit: Literal["auto", "both", "ascending", "descending"] = "auto"
+    speckle: Name = "multitemporal"
     on_scene_error: Literal["drop", "fail"] = "fail"
     private_hosts: tuple[str, ...] = ()
     data_folders: tuple[FilePath, ...] = ()

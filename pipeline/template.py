@@ -32,9 +32,20 @@ sensors:                            # satellites; leave out for a study on lidar
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
     reducer: median                 # how the clear looks of a season become one image
     min_clear_count: 1              # a cell with fewer clear looks stays missing
+    # max_scenes: 12                # at most so many of a season, the clearest over each chunk
+    # target_day: 07-15             # MM-DD that best_available_pixel and ties look for; the season's middle unless set
+    upsampling: bilinear            # or nearest: how bands coarser than the cells reach them
     on_scene_error: fail            # or drop: go on without a scene that cannot be read, counted
     private_hosts: []               # servers of scenes in a private network that may be asked; others are refused
     data_folders: []                # folders outside a local catalogue's own that its files may lie in
+
+  # sentinel-1-rtc:                 # radar: backscatter (gamma0, linear power), through clouds
+  #   catalog: planetary-computer
+  #   season: ["06-01", "09-30"]
+  #   orbit: auto                   # or ascending, descending, both: mixed directions change the level
+  #   speckle: multitemporal        # or lee, none: see docs/methods/composites.md
+  # copernicus-dem-glo30:           # terrain, the same in every year: dem_elevation, dem_slope, dem_tpi, ...
+  #   catalog: planetary-computer   # or a raster file of metres: data/dem.tif
 
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
   als2019:                          # a name of your own

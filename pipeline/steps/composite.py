@@ -1,4 +1,4 @@
-"""Make one clear image of a sensor, year and block from its frozen scenes."""
+"""Make one image of a sensor, year and block from its frozen scenes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs.remote import Source
-from catalogs.scenes import REMOTE_READS, Feed, Kept, Look, SceneError, SceneReader, observations_of
+from catalogs.scenes import MIN_CLEAR_SHARE, REMOTE_READS, Feed, Kept, Look, SceneError, SceneReader, observations_of
 from catalogs.search import first_day, items_touching, last_day, with_local_paths
 from catalogs.sensors import sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.optical.composite import Image, Observations, band_names, reduce, reducers_named
+from pipeline.radar.backscatter import compose_backscatter, first_seen, reach_px
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -43,14 +44,17 @@ def composite(
     scenes: Path,
     raster: Path,
     sensor: str,
-    year: int,
+    year: int | str,
     block: str,
     grid: Mapping[str, Any],
     settings: Mapping[str, Any],
     roles: Sequence[str],
     dropped: Path | None = None,
 ) -> None:
-    """Write the composite of a block: reflectance by role as int16 x 1e-4, and `clear_count`.
+    """Write the composite of a block: bands by role, and `clear_count`.
+
+    Reflectance is int16 x 1e-4; backscatter is linear power, float32; elevation, in metres and float32, has no count and is
+    the same in every year.
 
     Each chunk chooses and reduces its own scenes, so that the block size changes no pixel; memory holds a few chunks. A
     scene that cannot be read in one chunk is dropped from the whole block, which is then made again without it.
@@ -59,9 +63,11 @@ def composite(
     ----------
     scenes : path
         Frozen scenes that `search` wrote.
+    year : int or str
+        `static` for a sensor that shows every year alike.
     settings : mapping
         `pipeline.config.Sensor` as plain values: reducer, min_clear_count, max_scenes, target_day, upsampling,
-        cloud_dilation_m, on_scene_error, private_hosts, data_folders.
+        cloud_dilation_m, speckle, on_scene_error, private_hosts, data_folders.
     roles : sequence of str
         Bands that the study's predictors need.
     dropped : path, optional
@@ -75,8 +81,8 @@ def composite(
     """
     study = Grid(**grid)
     window = study.block_window(block)
-    season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
-    names = band_names(roles, settings["reducer"])
+    season = SEASONS[sensor_named(sensor).kind](store.read_json(scenes), Path(scenes), sensor, year, settings)
+    names = season.names(roles)
     touching = season.touching(study.bounds_of(window))
     known: set[str] | None = None
     while known != set(season.dropped):
@@ -88,8 +94,8 @@ def composite(
                 raster,
                 names,
                 geobox=study.geobox_of(window),
-                units=dict.fromkeys(names, "1"),
-                scales={**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0},
+                units=season.units(names),
+                scales=season.scales(names),
             ) as file,
         ):
             for chunk, image in season.images(reader, study, window, roles):
@@ -109,8 +115,8 @@ def composite(
         store.write_json(dropped, {"used": used, "dropped": told})
     say = log.warning if tally.missing_share == 1.0 else log.info
     say(
-        "%s %d, block %s: %d scenes, median clear count %g, %.1f %% of pixels missing, %d scenes dropped",
-        sensor, year, block, used, tally.median_count, 100 * tally.missing_share, len(reasons),
+        "%s %s, block %s: %d scenes%s, %.1f %% of pixels missing, %d scenes dropped",
+        sensor, year, block, used, tally.clear_count, 100 * tally.missing_share, len(reasons),
     )  # fmt: skip
 
 
@@ -118,9 +124,10 @@ class Season:
     """The scenes of a sensor and year, and how a place's become one image; `dropped` holds what could not be read."""
 
     def __init__(
-        self, frozen: Mapping[str, Any], file: Path, sensor: str, year: int, settings: Mapping[str, Any]
+        self, frozen: Mapping[str, Any], file: Path, sensor: str, year: int | str, settings: Mapping[str, Any]
     ) -> None:
-        if year not in frozen["query"]["years"]:
+        static = sensor_named(sensor).static
+        if not static and year not in frozen["query"]["years"]:
             held = ", ".join(map(str, frozen["query"]["years"]))
             raise ValueError(f"{file} holds scenes of {held}, not of {year}: search again for {sensor}")
         folder = file.resolve().parent
@@ -128,12 +135,29 @@ class Season:
         allowed = {name: settings.get(name, ()) for name in ("private_hosts", "data_folders")}
         self.source = Source.of(frozen, folder, **allowed)
         self.sensor, self.settings = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m")), settings
-        mine = [item for item in frozen["items"] if item["year"] == year]
+        mine = [item for item in frozen["items"] if item["year"] == (None if static else year)]
         self._passes = observations_of(mine)  # of the whole study: what belongs together is the same in every chunk
-        self._target = _target_day(settings.get("target_day"), year, frozen["query"].get("season", ("01-01", "12-31")))
+        season = frozen["query"].get("season", ("01-01", "12-31"))
+        self._target = None if static else _target_day(settings.get("target_day"), year, season)
         self._distances = any(one.cloud_distance for one in reducers_named(settings["reducer"]))
-        self._remote = any("://" in item["quality"]["href"] for item in mine)
+        self._remote = any("://" in band["href"] for item in mine for band in item["bands"].values())
         self.dropped: dict[str, str] = {}
+
+    def reach_px(self, resolution_m: float) -> int:
+        """How far around a pixel its image looks."""
+        return 0
+
+    def names(self, roles: Sequence[str]) -> list[str]:
+        """Bands of its file."""
+        return band_names(roles, self.settings["reducer"])
+
+    def units(self, names: Sequence[str]) -> dict[str, str]:
+        """Unit of each band of its file."""
+        return dict.fromkeys(names, "1")
+
+    def scales(self, names: Sequence[str]) -> dict[str, float] | None:
+        """What a whole number of each band of its file stands for; None where the file holds float32."""
+        return {**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0}
 
     def reader(self) -> SceneReader:
         """Reads this season's scenes; over a network many at a time."""
@@ -150,16 +174,22 @@ class Season:
         """Each chunk of a block and its image, strip by strip from north to south."""
         touching = self.touching(study.bounds_of(window))
         for strip in _strips(study, window, self._strip_chunks(study, len(touching), roles)):
-            feed = reader.feed(study.geobox_of(strip))
+            feed = reader.feed(self._around(study, strip))
             feed.open(touching, roles)
             for row in self._rows(reader, feed, study, strip, roles):
                 for chunk, chosen in row.chosen.items():
-                    yield chunk, self._image(reader, row, chunk, chosen, study.geobox_of(chunk), roles)
+                    yield chunk, self._image(reader, row, chunk, chosen, self._around(study, chunk), roles)
+
+    def _around(self, study: Grid, window: Window) -> GeoBox:
+        """A window's place on the ground, with what its image looks at around it."""
+        n = self.reach_px(study.resolution_m)
+        return study.geobox_of(Window(window.row0 - n, window.row1 + n, window.col0 - n, window.col1 + n))
 
     def _strip_chunks(self, study: Grid, scenes: int, roles: Sequence[str]) -> int:
         """How many chunks wide a strip may be for its scenes to fit into `HELD_MB`."""
         height_px = study.chunk_px + TILE_PX
-        bytes_per_px = 2.0 * sum((study.resolution_m / self.sensor.bands[role].resolution_m) ** 2 for role in roles)
+        finer = sum((study.resolution_m / self.sensor.bands[role].resolution_m) ** 2 for role in roles)
+        bytes_per_px = np.dtype(self.sensor.data_type).itemsize * finer
         rows = 2 if self._remote else 1  # one is used while the next is read
         chunk_mb = max(scenes, 1) * bytes_per_px * height_px * study.chunk_px * rows / 2**20
         return max(int(HELD_MB / chunk_mb), 1)
@@ -184,7 +214,7 @@ class Season:
         self, reader: SceneReader, feed: Feed, study: Grid, chunks: Sequence[Window], roles: Sequence[str]
     ) -> _Row:
         """Begin to read a row: all quality layers, then the bands of the observations that some chunk has chosen."""
-        whole = study.geobox_of(Window(chunks[0].row0, chunks[0].row1, chunks[0].col0, chunks[-1].col1))
+        whole = self._around(study, Window(chunks[0].row0, chunks[0].row1, chunks[0].col0, chunks[-1].col1))
         groups = {chunk: self._touching(study.bounds_of(chunk)) for chunk in chunks}
         items = {item["id"]: item for found in groups.values() for _, group in found for item in group}
         answers = feed.quality(items.values(), roles, whole)
@@ -239,7 +269,6 @@ class Season:
         self, reader: SceneReader, row: _Row, chunk: Window, chosen: Groups, geobox: GeoBox, roles: Sequence[str]
     ) -> Image:
         """The image of a chunk from what its scenes show; all missing where none shows anything."""
-        settings = self.settings
         looks: dict[int, list[Look]] = {}
         for number, items in chosen:
             for item in items:
@@ -253,15 +282,76 @@ class Season:
                 if look is not None:
                     looks.setdefault(number, []).append(look)
         if not looks:
-            names = band_names(roles, settings["reducer"])
-            nothing = {name: np.full(chunk.shape, np.nan, "float32") for name in names}
+            nothing = {name: np.full(chunk.shape, np.nan, "float32") for name in self.names(roles)}
             return nothing | {"clear_count": np.zeros(chunk.shape, "int16")}
-        seen = Observations.of_looks(
-            list(looks.values()),
-            roles,
-            days_from_target=[self._days_from_target(self._passes[number]) for number in looks],
+        days = [self._days_from_target(self._passes[number]) for number in looks]
+        return self._reduced(list(looks.values()), roles, days, geobox)
+
+    def _reduced(
+        self, looks: Sequence[Sequence[Look]], roles: Sequence[str], days: Sequence[float], geobox: GeoBox
+    ) -> Image:
+        """One image from looks at a place, each group one overpass."""
+        seen = Observations.of_looks(looks, roles, days_from_target=days)
+        return reduce(seen, self.settings["reducer"], min_clear_count=self.settings["min_clear_count"])
+
+
+class Backscatter(Season):
+    """Radar: rims of overpasses cut, speckle filtered and dates reduced in linear power, which files hold as float32."""
+
+    def reach_px(self, resolution_m: float) -> int:
+        return reach_px(self.settings["speckle"], resolution_m)
+
+    def scales(self, names: Sequence[str]) -> None:
+        return None
+
+    def _reduced(
+        self, looks: Sequence[Sequence[Look]], roles: Sequence[str], days: Sequence[float], geobox: GeoBox
+    ) -> Image:
+        overpasses = [first_seen([{role: look.reflectance(role) for role in roles} for look in group]) for group in looks]
+        return compose_backscatter(
+            overpasses,
+            reducer=self.settings["reducer"],
+            speckle=self.settings["speckle"],
+            resolution_m=geobox.transform.a,
+            min_clear_count=self.settings["min_clear_count"],
+            days_from_target=days,
         )
-        return reduce(seen, settings["reducer"], min_clear_count=settings["min_clear_count"])
+
+
+class Elevation(Season):
+    """Tiles of an elevation model, joined without a seam: one raster for all years, float32 metres."""
+
+    def names(self, roles: Sequence[str]) -> list[str]:
+        return list(roles)
+
+    def units(self, names: Sequence[str]) -> dict[str, str]:
+        return {role: self.sensor.bands[role].units for role in names}
+
+    def scales(self, names: Sequence[str]) -> None:
+        return None
+
+    def images(
+        self, reader: SceneReader, study: Grid, window: Window, roles: Sequence[str]
+    ) -> Iterator[tuple[Window, Image]]:
+        for _, chunk in study.chunks(window):
+            tiles, geobox = self.touching(study.bounds_of(chunk)), study.geobox_of(chunk)  # a tile just beside touches
+            yield chunk, {role: self._joined(reader, tiles, role, geobox) for role in roles}
+
+    def _joined(self, reader: SceneReader, tiles: Sequence[Item], role: str, geobox: GeoBox) -> np.ndarray:
+        total, weight = np.zeros(geobox.shape, "float32"), np.zeros(geobox.shape, "float32")
+        for item in tiles:
+            try:
+                part, share = reader.weighed(item, role, geobox)
+            except SceneError as error:
+                self._drop(item, error)
+                continue
+            total += part
+            weight += share
+        return np.divide(total, weight, out=np.full(geobox.shape, np.nan, "float32"), where=weight >= MIN_CLEAR_SHARE - 1e-5)
+
+
+SEASONS = {"optical": Season, "radar": Backscatter, "elevation": Elevation}
+"""How scenes become an image, by the sensor's kind."""
 
 
 @dataclass(frozen=True)
@@ -272,8 +362,9 @@ class _Row:
     answers: dict[str, Any]
 
     def held(self, item: Item, roles: Sequence[str]) -> dict[str, Kept]:
-        """What is in memory of a scene's quality layer and bands."""
-        hrefs = [item["quality"]["href"], *(item["bands"][role]["href"] for role in roles if role in item["bands"])]
+        """What is in memory of a scene's bands, and of its quality layer where it has one."""
+        layer = [item["quality"]["href"]] if item["quality"] else []
+        hrefs = [*layer, *(item["bands"][role]["href"] for role in roles if role in item["bands"])]
         found = {href: self.answers[href].result() for href in hrefs if href in self.answers}
         return {href: kept for href, kept in found.items() if kept is not None}
 
@@ -283,24 +374,31 @@ class _Tally:
 
     def __init__(self, roles: Sequence[str]) -> None:
         self._role = roles[0] if len(roles) else None
-        self._missing = 0
+        self._pixels = self._missing = 0
         self._counts = np.zeros(1, "int64")
 
     def add(self, image: Image) -> None:
+        first = next(iter(image.values()))
+        self._pixels += first.size
+        self._missing += int(np.isnan(image[self._role]).sum()) if self._role else 0
+        if "clear_count" not in image:
+            return
         counts = np.bincount(image["clear_count"].ravel(), minlength=len(self._counts))
         counts[: len(self._counts)] += self._counts
         self._counts = counts
-        self._missing += int(np.isnan(image[self._role]).sum()) if self._role else 0
 
     @property
     def missing_share(self) -> float:
-        return self._missing / max(int(self._counts.sum()), 1)
+        return self._missing / max(self._pixels, 1)
 
     @property
-    def median_count(self) -> float:
+    def clear_count(self) -> str:
+        """The median clear count in words; nothing where there is no count."""
+        if not self._counts.sum():
+            return ""
         below = np.cumsum(self._counts)
         middle = [int(np.searchsorted(below, place, side="right")) for place in ((below[-1] - 1) // 2, below[-1] // 2)]
-        return sum(middle) / 2
+        return f", median clear count {sum(middle) / 2:g}"
 
 
 def _within(items: Sequence[Item], bounds: tuple[float, float, float, float]) -> list[Item]:
