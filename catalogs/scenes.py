@@ -243,7 +243,8 @@ class SceneReader:
         total, weight : float32 arrays (rows, cols)
             Sum of weight x value over the valid pixels of the file that make up a pixel, and the sum of those weights: 1
             where the file holds the whole pixel. Sums over tiles, divided by one another, are what one file of all tiles
-            would give, so that no seam shows; where tiles overlap they are averaged.
+            would give, so that no seam shows; where tiles overlap they are averaged. Pixels larger than the file's are
+            means over their area: of another CRS of bilinear samples half a pixel of the file apart.
 
         Raises
         ------
@@ -251,6 +252,22 @@ class SceneReader:
             As `read`.
         """
         raster = self._band_raster(item, role)
+        ratio = 1.0 if raster.crs == _wkt(geobox) else _ratio(raster, geobox)
+        finer = min(2 * math.ceil(ratio), MOST_FINER)
+        if ratio <= 1.01:
+            return self._weighed(item, role, raster, geobox)
+        total, weight = np.empty(geobox.shape, "float32"), np.empty(geobox.shape, "float32")
+        step = max(FINER_ROWS // finer, 1)
+        for row in range(0, geobox.shape[0], step):
+            strip = geobox[row : min(row + step, geobox.shape[0])]
+            samples = self._weighed(item, role, raster, strip.zoom_out(1 / finer))
+            for whole, part in zip((total, weight), samples, strict=True):
+                whole[row : row + step] = _mean_of_squares(part, finer)
+        return total, weight
+
+    def _weighed(
+        self, item: Mapping[str, Any], role: str, raster: _Raster, geobox: GeoBox
+    ) -> tuple[np.ndarray, np.ndarray]:
         plan = self._plan(item, [raster], geobox)
         samples = plan.samples[raster.place]
         numbers, valid = self._valid_numbers(item, role, raster, samples.window, self._masks(item, plan, None)[raster.place])
@@ -769,6 +786,9 @@ def _wkt(geobox: GeoBox) -> str:
 # ---------------------------------------------------------------- from source pixels to the grid's
 
 KEPT_PLANS = 6
+MOST_FINER, FINER_ROWS = 12, 256
+"""Samples along the side of a pixel, and rows of them held at a time, where tiles are averaged from another CRS."""
+
 LATTICE_PX = 16
 LEAST = np.float32(MIN_CLEAR_SHARE - 1e-5)
 
@@ -907,10 +927,9 @@ class _Scattered:
 
     @classmethod
     def between(cls, raster: _Raster, geobox: GeoBox, upsampling: str) -> _Scattered:
-        source, grid = raster.transform, geobox.transform
+        source = raster.transform
         x, y = _corners_in(raster, geobox)
-        metres = 1.0 if raster.projected else 111_320.0  # metres per degree of latitude
-        ratio = grid.a / (abs(source.e) * metres)
+        ratio = _ratio(raster, geobox)
         points = 1 if ratio <= 1.01 else min(2 * math.ceil(ratio), 12)
         row, col = np.round((y - source.f) / source.e, 6), np.round((x - source.c) / source.a, 6)
         return cls(row, col, points, nearest=points == 1 and upsampling == "nearest")
@@ -930,6 +949,21 @@ class _Scattered:
         from catalogs.resampling import nearest_scattered
 
         return nearest_scattered(values, self.row, self.col, self.window.row0, self.window.col0)
+
+
+def _ratio(raster: _Raster, geobox: GeoBox) -> float:
+    """Side of the grid's pixels by that of a file's."""
+    metres = 1.0 if raster.projected else 111_320.0  # metres per degree of latitude
+    return geobox.transform.a / (abs(raster.transform.e) * metres)
+
+
+def _mean_of_squares(values: np.ndarray, side: int) -> np.ndarray:
+    """Means of `side` x `side` pixels, added in a fixed order."""
+    total = np.zeros((values.shape[0] // side, values.shape[1] // side), "float64")
+    for down in range(side):
+        for right in range(side):
+            total += values[down::side, right::side]
+    return (total / side**2).astype("float32")
 
 
 def _corners_in(raster: _Raster, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
