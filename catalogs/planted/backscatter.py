@@ -22,6 +22,7 @@ from catalogs.planted.site import CELL_M, SmoothField, stream
 from catalogs.planted.stands import CROPLAND, FOREST_LAND, GRASS, ROAD, WATER
 
 LOOKS = 4.4  # sar:looks_equivalent_number of IW GRDH
+LOOK_WEIGHTS = (1, 1, 1, 1, 0.2207)  # (sum of weights)^2 / sum of their squares = 4.4
 NODATA = -32768.0
 RIM_M = 60.0  # zeros along the swath's edge that nothing marks as missing, as in products of before 2018
 SLICE_S = 25
@@ -119,6 +120,20 @@ def _texture(forest: Forest, land: Land, number: int) -> np.ndarray:
     return np.pad(inner, land.pad, mode="symmetric")
 
 
+def speckle(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Intensity of mean 1 and `LOOKS` looks, neighbours correlated because resolution cells of 20 m overlap (rows, cols).
+
+    Four looks and a fifth of smaller weight, each the squared amplitude of waves that add up over 2 x 2 pixels.
+    """
+    power, rows, cols = np.zeros(shape), *shape
+    for weight in LOOK_WEIGHTS:
+        for _ in range(2):  # real and imaginary part
+            waves = rng.standard_normal((rows + 1, cols + 1))
+            amplitude = waves[1:, 1:] + waves[:-1, 1:] + waves[1:, :-1] + waves[:-1, :-1]
+            power += weight * amplitude**2 / 8
+    return power / sum(LOOK_WEIGHTS)
+
+
 def _write_pass(folder: Path, forest: Forest, land: Land, one: RadarPass, rng: np.random.Generator) -> list[dict[str, Any]]:
     frame = frame_of(forest, land, RESOLUTION_M, 0.0)
     edge = swath(land, rng) if one.partial else np.ones(land.ground.shape, np.float32)
@@ -127,8 +142,7 @@ def _write_pass(folder: Path, forest: Forest, land: Land, one: RadarPass, rng: n
     wet_db = 0.4 * rng.standard_normal()
     images = {}
     for role, power in see_backscatter(forest, land, one.state).items():
-        speckle = rng.gamma(LOOKS, 1 / LOOKS, (frame.rows, frame.cols))
-        values = frame.shrink(power) * 10 ** (wet_db / 10) * speckle
+        values = frame.shrink(power) * 10 ** (wet_db / 10) * speckle(rng, (frame.rows, frame.cols))
         values = np.where(rim, 0.0, values)
         images[role] = np.where(inside, values, NODATA).astype("float32")
     return [_write_slice(folder, forest, land, one, number, frame, edge, images) for number in range(one.slices)]

@@ -18,8 +18,8 @@ HALF_PX = 3
 LOOKS = 4.4
 """Equivalent number of looks of a Sentinel-1 IW GRDH pixel: `sar:looks_equivalent_number` of its items."""
 
-RESOLUTION_CELL_M2 = 20.0 * 22.0
-"""Ground that one such look holds: `sar:resolution_range` x `sar:resolution_azimuth` of the same items."""
+SPACING_M, RESOLUTION_M = 10.0, (20.0, 22.0)
+"""Distance of pixels and size of a resolution cell: `sar:pixel_spacing_*` and `sar:resolution_*` of the same items."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,15 @@ def speckle_filter(*, reach_px: int, reference: str = "") -> Callable[[Function]
 
 
 def looks_of(resolution_m: float) -> float:
-    """Looks of a pixel of the study's grid: those of the product, more where a pixel holds several resolution cells."""
-    return LOOKS * max(1.0, resolution_m**2 / RESOLUTION_CELL_M2)
+    """Looks of a pixel of the study's grid, a mean of n x n pixels of the product.
+
+    Neighbours share a resolution cell, so their speckle is correlated: amplitudes by 1 - distance / cell (two boxes that
+    overlap), intensities by the square of that. The mean of n x n has n^2 / (sum of correlations) times the looks of one.
+    """
+    place = SPACING_M * np.arange(max(1, int(resolution_m / SPACING_M + 1e-9)))
+    apart = np.abs(place[:, None] - place[None, :])
+    shares = [np.mean(np.maximum(1 - apart / cell, 0) ** 2) for cell in RESOLUTION_M]
+    return float(LOOKS / np.prod(shares))
 
 
 def despeckle(stack: np.ndarray, name: str, *, looks: float = LOOKS) -> np.ndarray:

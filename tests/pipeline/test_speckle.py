@@ -99,9 +99,13 @@ def test_no_window_changes_a_bit_of_what_lies_inside(name):
     assert part[:, halo : halo + 13, halo : halo + 18].tobytes() == whole[:, 8:21, 15:33].tobytes()
 
 
-def test_a_coarse_pixel_holds_more_looks():
-    assert looks_of(10) == LOOKS  # smaller than the resolution cell of 20 x 22 m
-    assert looks_of(44) == pytest.approx(LOOKS * 4.4)  # 44 x 44 m hold 4.4 cells
+def test_a_coarse_pixel_holds_more_looks_but_fewer_than_its_pixels():
+    assert looks_of(10) == looks_of(5) == LOOKS
+    # two by two: correlations (1 - 10 / 20)^2 and (1 - 10 / 22)^2 between neighbours
+    assert looks_of(20) == pytest.approx(LOOKS / ((1 + 0.5**2) / 2 * (1 + (12 / 22) ** 2) / 2))
+    # of many, each pixel counts as 1 / (1 + 2 * 0.25) down and 1 / (1 + 2 * (12 / 22)^2 + 2 * (2 / 22)^2) across
+    along, across = 1 + 2 * 0.25, 1 + 2 * (12 / 22) ** 2 + 2 * (2 / 22) ** 2
+    assert looks_of(1000) == pytest.approx(LOOKS * 100 * 100 / (along * across), rel=0.02)
 
 
 def test_a_real_forest_stack_gains_looks_and_keeps_its_level(data):
