@@ -420,7 +420,7 @@ class Plan:
         return problems
 
     def _settings_of_other_kinds(self) -> list[str]:
-        """A sentence for every setting of a sensor that says nothing about a sensor of its kind."""
+        """A sentence for every setting that says nothing about a sensor of its kind and yet is not what it is by itself."""
         from catalogs.sensors import SENSORS
 
         return [
@@ -429,7 +429,7 @@ class Plan:
             for name, one in self.study.sensors.items()
             if name in SENSORS
             for setting, kinds in MEANT_FOR.items()
-            if setting in one.model_fields_set and SENSORS[name].kind not in kinds
+            if SENSORS[name].kind not in kinds and getattr(one, setting) != type(one).model_fields[setting].default
         ]
 
     def _sensors_absent(self, offered: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -162,5 +162,24 @@ def test_a_plots_backscatter_is_the_decibel_of_its_mean_power(study):
     assert row.s1_vh_db == pytest.approx(10 * np.log10(power), abs=1e-4)
 
 
+def test_a_catalogue_over_a_network_gives_the_same_bytes(study, tmp_path):
+    from services.range_server import RangeServer
+    from services.stac_api import application, serving, static_catalogue
+
+    planted = study.resources / "planted"
+    with RangeServer(planted) as server:
+        items, collections = static_catalogue(planted / "catalog.json", folder=planted, address=server.address)
+        with serving(application(items, collections)) as api:
+            for sensor, year, roles in ((S1, 2019, ROLES), (DEM, "static", ["elevation"])):
+                settings = study.settings("sensors", sensor) | {"catalog": api, "private_hosts": ["127.0.0.1"]}
+                scenes, file = tmp_path / f"{sensor}.json", tmp_path / f"{sensor}.tif"
+                search(scenes=scenes, settings=settings, sensor=sensor, grid=study.area_settings, years=[2019, 2024])
+                composite(scenes=scenes, raster=file, sensor=sensor, year=year, block=study.blocks[0],
+                          grid=study.grid_settings, settings=settings, roles=roles)  # fmt: skip
+                here = study.resources / f"composite/{sensor}_{year}/{study.blocks[0]}.tif"
+                assert file.read_bytes() == here.read_bytes(), sensor
+        assert server.requests("*iw-vh*")  # the pixels came over the network
+
+
 def test_elevation_dates_no_plot(study):
     assert study.sources["seen"] == {"2019": ["2019-06-01", "2019-09-30"], "2024": ["2024-06-01", "2024-09-30"]}
