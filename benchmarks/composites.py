@@ -167,7 +167,8 @@ def odc(prepared: dict[str, Any], *, warm_up: bool) -> str:
     import dask
     import xarray as xr
 
-    packed = xr.concat([(np.rint(one.astype("float64") / SCALE)).fillna(-32768).astype("int16") for one in indicators], "band")
+    rounded = np.rint(xr.concat(indicators, "band").astype("float64") / SCALE)
+    packed = rounded.where(abs(rounded) <= 32767, -32768).astype("int16")
     with dask.config.set(scheduler="threads", num_workers=2):
         pixels = packed.transpose("band", "y", "x").compute().values
     target = prepared["scenes"].parent / f"odc{'-warm' * warm_up}.tif"
@@ -200,7 +201,7 @@ def _odc_medians(prepared: dict[str, Any], grid, *, resampling: str):
     clear = loaded.scl.isin([4, 5, 6, 7]) & ~near
     shift = xr.DataArray([round(entry["bands"]["red"]["offset"] * 1e4) for entry in frozen], dims="time").astype("float32")
     numbers = loaded[list(BANDS)].astype("float32").where(clear & (loaded.red > 0)) + shift
-    return (numbers.median("time", skipna=True).astype("float64") * SCALE).astype("float32")
+    return (numbers.median("time", skipna=True).astype("float64") * SCALE).astype("float32").clip(min=0)
 
 
 def _stac_item(entry: dict[str, Any], folder: Path, side_px: int, pystac) -> Any:
@@ -268,7 +269,7 @@ def ours_in_other_zone(prepared: dict[str, Any], *, warm_up: bool) -> np.ndarray
         for chunk, image in season.images(reader, grid, grid.window, list(BANDS)):
             for role in BANDS:
                 out[role][chunk.slices] = image[role]
-    return np.stack([out["red"], out["nir08"]])[:, ::7, ::7]
+    return np.maximum(np.stack([out["red"], out["nir08"]]), 0)[:, ::7, ::7]
 
 
 def odc_in_other_zone(prepared: dict[str, Any], *, warm_up: bool) -> np.ndarray:

@@ -17,17 +17,22 @@ def classify(layer, clear_of, grows_of, down, right):
     """Clear mask (rows, cols) of a quality layer by two tables, what grows spread over the offsets `down`, `right`."""
     rows, cols = layer.shape
     clear = np.empty((rows, cols), np.bool_)
+    growing = np.zeros(rows, np.bool_)
     for i in range(rows):
+        grows = False
         for j in range(cols):
-            clear[i, j] = clear_of[layer[i, j]]
-    if down.size:
-        for i in range(rows):
-            for j in range(cols):
-                if grows_of[layer[i, j]]:
-                    for k in range(down.size):
-                        y, x = i + down[k], j + right[k]
-                        if 0 <= y < rows and 0 <= x < cols:
-                            clear[y, x] = False
+            clear[i, j] = clear_of[np.uintp(layer[i, j])]
+            grows |= grows_of[np.uintp(layer[i, j])]
+        growing[i] = grows
+    for i in range(rows):
+        if not growing[i] or not down.size:
+            continue
+        for j in range(cols):
+            if grows_of[np.uintp(layer[i, j])]:
+                for k in range(down.size):
+                    y, x = i + down[k], j + right[k]
+                    if 0 <= y < rows and 0 <= x < cols:
+                        clear[y, x] = False
     return clear
 
 
@@ -138,7 +143,7 @@ def doubled(numbers, valid, row_index, row_weight, start, cols, least):
     out = np.empty((rows, cols), np.float32)
     ok = np.empty((rows, cols), np.bool_)
     value, share = np.zeros((2, width), np.float32), np.zeros((2, width), np.float32)  # of an even and an odd row
-    told = np.full(2, -1, np.int64)
+    told, whole = np.full(2, -1, np.int64), np.zeros(2, np.bool_)
     t, s = np.empty(width, np.float32), np.empty(width, np.float32)
     line = np.empty(2 * width, np.float32)
     left, right = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -149,28 +154,42 @@ def doubled(numbers, valid, row_index, row_weight, start, cols, least):
             if told[row % 2] != row:
                 told[row % 2] = row
                 number, good, v, w = numbers[row], valid[row], value[row % 2], share[row % 2]
+                present = 0
                 for j in range(width):
                     v[j] = np.float32(number[j]) if good[j] else np.float32(0)
                     w[j] = np.float32(1) if good[j] else np.float32(0)
+                    present += good[j]
+                whole[row % 2] = present == width
         first, second = row_index[i, 0] % 2, row_index[i, 1] % 2
         a, b, c, d = value[first], value[second], share[first], share[second]
         above, below = row_weight[i, 0], row_weight[i, 1]
         for j in range(width):
             t[j] = above * a[j] + below * b[j]
-            s[j] = above * c[j] + below * d[j]
-        for j in range(width - 1):
-            whole = near * s[j] + far * s[j + 1]
-            left[j] = (near * t[j] + far * t[j + 1]) / whole if whole >= least else NAN
-        for j in range(width - 1):
-            whole = far * s[j] + near * s[j + 1]
-            right[j] = (far * t[j] + near * t[j + 1]) / whole if whole >= least else NAN
+        if whole[first] and whole[second]:  # all shares are exactly 1
+            for j in range(width - 1):
+                left[j] = near * t[j] + far * t[j + 1]
+                right[j] = far * t[j] + near * t[j + 1]
+        else:
+            for j in range(width):
+                s[j] = above * c[j] + below * d[j]
+            for j in range(width - 1):
+                part = near * s[j] + far * s[j + 1]
+                left[j] = (near * t[j] + far * t[j + 1]) / part if part >= least else NAN
+            for j in range(width - 1):
+                part = far * s[j] + near * s[j + 1]
+                right[j] = (far * t[j] + near * t[j + 1]) / part if part >= least else NAN
         for j in range(width - 1):
             line[2 * j] = left[j]
             line[2 * j + 1] = right[j]
         target, seen = out[i], ok[i]
         for j in range(cols):
             target[j] = line[start + j]
-            seen[j] = line[start + j] == line[start + j]
+        if whole[first] and whole[second]:
+            for j in range(cols):
+                seen[j] = True
+        else:
+            for j in range(cols):
+                seen[j] = target[j] == target[j]
     return out, ok
 
 

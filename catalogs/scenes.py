@@ -10,6 +10,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -277,9 +278,36 @@ class SceneReader:
         band = item["bands"][role]
         return np.float32(band["scale"]) * total + np.float32(band["offset"]) * weight, weight
 
+    def open(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str]) -> None:
+        """Open the files of scenes, many at a time; those that cannot be are left to be complained of when read."""
+
+        def try_to(item: Mapping[str, Any], href: str) -> None:
+            with suppress(SceneError):
+                self._raster(item, href)
+
+        begun = [self._start(try_to, item, href) for item in items for href in _hrefs(item, roles)]
+        for answer in begun:
+            answer.result()
+
+    def held_bytes(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str], row: GeoBox) -> int:
+        """Memory that a `Feed` needs for a row of chunks: its rows and one more tile of each file, as wide as it."""
+        total = 0
+        for item in items:
+            if self._readable(item, roles):
+                for href, window in self._reach(item, roles, row).items():
+                    raster = self._raster(item, href)
+                    inner = window.clip(raster.height, raster.width)
+                    total += (inner.shape[0] + raster.tile_rows) * inner.shape[1] * np.dtype(raster.data_type).itemsize
+        return total
+
     def feed(self, strip: GeoBox) -> Feed:
-        """Reads scenes along a strip of the grid, row of chunks by row of chunks; see `Feed`."""
+        """Reads opened scenes along a strip of the grid, row of chunks by row of chunks; see `Feed`."""
         return Feed(self, strip)
+
+    def _readable(self, item: Mapping[str, Any], roles: Sequence[str]) -> bool:
+        return all(role in item["bands"] for role in roles) and all(
+            isinstance(self._rasters.get(href), _Raster) for href in _hrefs(item, roles)
+        )
 
     def _bands(
         self, item: Mapping[str, Any], roles: Sequence[str], geobox: GeoBox, held: Held | None = None
@@ -418,7 +446,9 @@ class SceneReader:
         if held is not None and href in held:
             raster, kept = self._raster(item, href), held[href]
             inner = window.clip(raster.height, raster.width)
-            if inner.size == 0 or kept.window.holds(inner):
+            if inner.size == 0:
+                return np.full(window.shape, fill, raster.data_type)
+            if kept.window.holds(inner):
                 return _padded(kept.cut(inner), inner, window, fill)
         with self._lock_of(href):
             return self._numbers(item, href, self._open(item, href), window, fill=fill)
@@ -513,19 +543,21 @@ class SceneReader:
 
 
 class Kept(NamedTuple):
-    """Pixels of one file in memory; `clear` is false where they are a quality layer that shows nothing clear."""
+    """Rows of one file in memory, as they were read; `clear` is false where a quality layer shows nothing clear."""
 
     window: _Window
-    pixels: np.ndarray
+    parts: tuple[tuple[int, np.ndarray], ...]
     clear: bool = True
 
     def cut(self, window: _Window) -> np.ndarray:
         """The pixels of a window inside, rows one after another in memory."""
-        inside = self.pixels[
-            window.row0 - self.window.row0 : window.row1 - self.window.row0,
-            window.col0 - self.window.col0 : window.col1 - self.window.col0,
+        left, right = window.col0 - self.window.col0, window.col1 - self.window.col0
+        pieces = [
+            pixels[max(window.row0 - row0, 0) : window.row1 - row0, left:right]
+            for row0, pixels in self.parts
+            if row0 < window.row1 and window.row0 < row0 + len(pixels)
         ]
-        return np.ascontiguousarray(inside)
+        return np.ascontiguousarray(pieces[0]) if len(pieces) == 1 else np.concatenate(pieces)
 
 
 Held = Mapping[str, Kept]
@@ -544,30 +576,12 @@ class Feed:
     def __init__(self, reader: SceneReader, strip: GeoBox) -> None:
         self._reader, self._strip = reader, strip
         self._last: dict[str, _Answer] = {}
-        self._opened: dict[str, bool] = {}
-
-    def open(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str]) -> None:
-        """Open the files of scenes, many at a time."""
-
-        def can_open(item: Mapping[str, Any], href: str) -> bool:
-            try:
-                return bool(self._reader._raster(item, href))
-            except SceneError:
-                return False
-
-        answers = {
-            href: self._reader._start(can_open, item, href)
-            for item in items
-            for href in _hrefs(item, roles)
-            if href not in self._opened
-        }
-        self._opened |= {href: answer.result() for href, answer in answers.items()}
 
     def quality(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str], row: GeoBox) -> dict[str, _Answer]:
         """Begin to read the quality layers of a row; answers by href."""
         begun = {}
         for item in items:
-            if item["quality"] and self._readable(item, roles):
+            if item["quality"] and self._reader._readable(item, roles):
                 href = item["quality"]["href"]
                 begun[href] = self._begin(item, href, self._reach(item, roles, row)[href], None)
         return begun
@@ -576,15 +590,12 @@ class Feed:
         """Begin to read the bands of a row whose quality layers were begun before; answers by href."""
         begun = {}
         for item in items:
-            if self._readable(item, roles):
+            if self._reader._readable(item, roles):
                 reach = self._reach(item, roles, row)
                 after = self._last[item["quality"]["href"]] if item["quality"] else None
                 for href in dict.fromkeys(item["bands"][role]["href"] for role in roles):
                     begun[href] = self._begin(item, href, reach[href], after)
         return begun
-
-    def _readable(self, item: Mapping[str, Any], roles: Sequence[str]) -> bool:
-        return all(role in item["bands"] for role in roles) and all(self._opened[href] for href in _hrefs(item, roles))
 
     def _reach(self, item: Mapping[str, Any], roles: Sequence[str], row: GeoBox) -> dict[str, _Window]:
         """Windows of a scene's files that a row needs: its own rows, the columns of the strip."""
@@ -606,23 +617,25 @@ class Feed:
         need = need.clip(raster.height, raster.width)
         end = min(-(-need.row1 // raster.tile_rows) * raster.tile_rows, raster.height)
         before = last.result() if last is not None else None
-        parts, row0 = [], need.row0
+        parts: list[tuple[int, np.ndarray]] = []
+        row0 = need.row0
         if before is not None and before.window[2:] == need[2:] and before.window.row0 <= row0 < before.window.row1:
-            parts.append(before.pixels[row0 - before.window.row0 :])
+            parts = [(first, pixels) for first, pixels in before.parts if row0 < first + len(pixels)]
             row0 = before.window.row1
         try:
             if row0 < end and need.size:
                 below = _Window(row0, end, need.col0, need.col1)
                 with reader._lock_of(href):
-                    parts.append(reader._numbers(item, href, reader._open(item, href), below, fill=0))
+                    read = reader._numbers(item, href, reader._open(item, href), below, fill=0)
+                parts.append((row0, read))
         except SceneError:
             return None
-        if not parts:
-            return Kept(need, np.empty(need.shape, raster.data_type), clear=False)
-        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        kept = Kept(_Window(need.row0, max(row0, end), need.col0, need.col1), tuple(parts))
         layer = item["quality"] is not None and href == item["quality"]["href"]
-        clear = not layer or bool(reader._tables_of(pixels.dtype)[0][pixels[: need.shape[0]]].any())
-        return Kept(_Window(need.row0, max(row0, end), need.col0, need.col1), pixels, clear)
+        if not layer or not parts:
+            return kept._replace(clear=bool(parts))
+        clear_of = reader._tables_of(parts[0][1].dtype)[0]
+        return kept._replace(clear=any(bool(clear_of[pixels].any()) for _, pixels in parts))
 
 
 class _Answer:

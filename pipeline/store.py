@@ -182,7 +182,7 @@ def _create(path: Path, names: Collection[str], geobox: GeoBox, dtype: str, **op
 def _packed(array: np.ndarray, scale: float) -> np.ndarray:
     if array.dtype == np.int16 and scale == 1.0:
         return array
-    scaled = np.asarray(array, "float64") / scale
+    scaled = np.divide(array, scale, dtype="float64")
     np.rint(scaled, out=scaled)
     scaled[~(np.abs(scaled) <= 32767)] = INT16_NODATA  # NaN and infinite fail the comparison as well
     return scaled.astype("int16")

@@ -31,9 +31,6 @@ REFLECTANCE_SCALE = 1e-4
 HELD_MB = 400
 """Room for the scenes of a row of chunks; a block whose scenes need more is cut into narrower strips."""
 
-TILE_PX = 1024
-"""Height of a tile of the files, at most, as far as memory is concerned: those of Sentinel-2 and Landsat have 256-1024."""
-
 Item = Mapping[str, Any]
 Groups = list[tuple[int, list[Item]]]
 """Observations by their number in the season, each one or more granules."""
@@ -173,9 +170,9 @@ class Season:
     ) -> Iterator[tuple[Window, Image]]:
         """Each chunk of a block and its image, strip by strip from north to south."""
         touching = self.touching(study.bounds_of(window))
-        for strip in _strips(study, window, self._strip_chunks(study, len(touching), roles)):
+        reader.open(touching, roles)
+        for strip in _strips(study, window, self._strip_chunks(reader, study, window, touching, roles)):
             feed = reader.feed(self._around(study, strip))
-            feed.open(touching, roles)
             for row in self._rows(reader, feed, study, strip, roles):
                 for chunk, chosen in row.chosen.items():
                     yield chunk, self._image(reader, row, chunk, chosen, self._around(study, chunk), roles)
@@ -185,14 +182,14 @@ class Season:
         n = self.reach_px(study.resolution_m)
         return study.geobox_of(Window(window.row0 - n, window.row1 + n, window.col0 - n, window.col1 + n))
 
-    def _strip_chunks(self, study: Grid, scenes: int, roles: Sequence[str]) -> int:
+    def _strip_chunks(
+        self, reader: SceneReader, study: Grid, window: Window, items: Sequence[Item], roles: Sequence[str]
+    ) -> int:
         """How many chunks wide a strip may be for its scenes to fit into `HELD_MB`."""
-        height_px = study.chunk_px + TILE_PX
-        finer = sum((study.resolution_m / self.sensor.bands[role].resolution_m) ** 2 for role in roles)
-        bytes_per_px = np.dtype(self.sensor.data_type).itemsize * finer
+        _, chunk = next(study.chunks(window))
         rows = 2 if self._remote else 1  # one is used while the next is read
-        chunk_mb = max(scenes, 1) * bytes_per_px * height_px * study.chunk_px * rows / 2**20
-        return max(int(HELD_MB / chunk_mb), 1)
+        chunk_mb = reader.held_bytes(items, roles, self._around(study, chunk)) * rows / 2**20
+        return max(int(HELD_MB / max(chunk_mb, 1e-3)), 1)
 
     def _rows(
         self, reader: SceneReader, feed: Feed, study: Grid, strip: Window, roles: Sequence[str]
