@@ -62,7 +62,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         if scenes is not None:
             years = pd.Series([item["year"] for item in scenes["items"]]).value_counts().sort_index()
             told = [f"{n} scenes of {year}" for year, n in years.items()]
-            if scenes["query"].get("static"):
+            if scenes.get("query", {}).get("static"):
                 count = len(scenes["items"])
                 told = [f"{count} tile{'' if count == 1 else 's'}, the same in every year"]
             facts.append((source["what"], ", ".join(told) or "no scene"))
