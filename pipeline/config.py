@@ -131,6 +131,8 @@ class Sensor(Section):
     topographic: Literal["none", "c", "scs_c"] = "none"
     series: dict[Name, tuple[Name, ...]] = {}
     series_years: int = Field(1, ge=1, le=50)
+    orbit: Literal["auto", "both", "ascending", "descending"] = "auto"
+    speckle: Name = "multitemporal"
     on_scene_error: Literal["drop", "fail"] = "fail"
     private_hosts: tuple[str, ...] = ()
     data_folders: tuple[FilePath, ...] = ()

@@ -43,6 +43,14 @@ sensors:                            # satellites; leave out for a study on lidar
     private_hosts: []               # servers of scenes in a private network that may be asked; others are refused
     data_folders: []                # folders outside a local catalogue's own that its files may lie in
 
+  # sentinel-1-rtc:                 # radar: backscatter (gamma0, linear power), through clouds
+  #   catalog: planetary-computer
+  #   season: ["06-01", "09-30"]
+  #   orbit: auto                   # or ascending, descending, both: mixed directions change the level
+  #   speckle: multitemporal        # or lee, none: see docs/methods/composites.md
+  # copernicus-dem-glo30:           # terrain, the same in every year: dem_elevation, dem_slope, dem_tpi, ...
+  #   catalog: planetary-computer   # or a raster file of metres: data/dem.tif
+
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
   als2019:                          # a name of your own
     points: data/als2019            # <- a folder, files, a pattern or a STAC catalogue of LAS/LAZ/COPC tiles

@@ -6,7 +6,7 @@ import datetime as dt
 import glob
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
@@ -26,8 +26,17 @@ LARGEST_PX = 20_000 * 20_000
 STATIC = "static"
 """What stands in place of the year in the path of a raster that shows every year alike."""
 
-ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry")
+ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry", "orbit")
 """Settings of a sensor that decide which scenes are found."""
+
+MEANT_FOR = {
+    "orbit": ("radar",), "speckle": ("radar",),
+    **dict.fromkeys(("max_cloud_percent", "check_radiometry", "cloud_dilation_m"), ("optical",)),
+    **dict.fromkeys(
+        ("years", "season", "reducer", "min_clear_count", "max_scenes", "target_day", "upsampling"), ("optical", "radar")
+    ),
+}  # fmt: skip
+"""Kinds of sensor that a setting says something about, where that is not all of them."""
 
 
 class Plan:
@@ -430,6 +439,7 @@ class Plan:
         from catalogs.sensors import SENSORS
         from models.regressors import REGRESSORS
         from pipeline.optical.composite import REDUCERS
+        from pipeline.radar.speckle import SPECKLE
 
         asked = [("model.regressor", self.study.model.regressor, REGRESSORS)]
         asked += [
@@ -437,15 +447,19 @@ class Plan:
             for name, one in self.study.sensors.items()
             for reducer in one.reducers
         ]
+        asked += [(f"sensors.{name}.speckle", one.speckle, SPECKLE) for name, one in self.study.sensors.items()]
         problems = [
             f"{key}: {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}"
             for key, name, known in asked
             if name not in known
         ]
+        problems += self._settings_of_other_kinds()
         problems += [
-            f"sensors.{name}: composites are made of optical sensors only; {SENSORS[name].title} is {SENSORS[name].kind}"
-            for name in self.study.sensors
-            if name in SENSORS and SENSORS[name].kind != "optical"
+            f"sensors.{name}.reducer: {reducer} scores the distance to clouds, and {SENSORS[name].title} has no clouds"
+            for name, one in self.study.sensors.items()
+            if name in SENSORS and SENSORS[name].kind == "radar"
+            for reducer in one.reducers
+            if reducer in REDUCERS and REDUCERS[reducer].cloud_distance
         ]
         problems += [sentence for name in self.study.sensors if name in SENSORS for sentence in self._wrong_corrections(name)]
         try:
@@ -454,6 +468,8 @@ class Plan:
             place = "model.profile"
             _ = self.predictor_titles
             place = "model.predictors"
+            if absent := self._sensors_absent(sensors):
+                raise ValueError("\n".join(absent))
             self._needs_of(sensors)
         except ValueError as error:
             problems += [f"{place}: {sentence}" for sentence in str(error).splitlines()]
@@ -492,6 +508,31 @@ class Plan:
             found = problems_of(chosen.series, known.prefix, known.roles, days, years=chosen.series_years)
             problems += [f"{key}.series: {sentence}" for sentence in found]
         return problems
+
+    def _settings_of_other_kinds(self) -> list[str]:
+        """A sentence for every setting that says nothing about a sensor of its kind and yet is not what it is by itself."""
+        from catalogs.sensors import SENSORS
+
+        return [
+            f"sensors.{name}.{setting}: {SENSORS[name].title} is {SENSORS[name].kind}, and this setting is for "
+            f"{' and '.join(kinds)} sensors; take it out"
+            for name, one in self.study.sensors.items()
+            if name in SENSORS
+            for setting, kinds in MEANT_FOR.items()
+            if SENSORS[name].kind not in kinds and getattr(one, setting) != type(one).model_fields[setting].default
+        ]
+
+    def _sensors_absent(self, offered: Mapping[str, tuple[str, ...]]) -> list[str]:
+        """A sentence for every predictor of a sensor that we know and the study does not list."""
+        from catalogs.sensors import SENSORS
+
+        known = {sensor.prefix: name for name, sensor in SENSORS.items()}
+        names = dict.fromkeys(_all_names(self.predictor_sets))
+        return [
+            f"{name!r} needs the sensor {known[prefix]}, which the study does not list under sensors"
+            for name in names
+            if (prefix := name.partition("_")[0]) in known and prefix not in offered and "_" in name
+        ]
 
     # ------------------------------------------------------------ files that rules name
 
