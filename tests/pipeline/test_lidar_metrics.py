@@ -16,13 +16,16 @@ from pipeline.lidar.heights import Heights, heights_above_ground
 from pipeline.lidar.metrics import METRICS, metric, metrics_by_cell
 
 DATA = Path(os.environ.get("FORESTSINK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
-QUALITY = {"density_pts_m2", "pulse_density_pts_m2", "ground_pts_m2", "outside_hull_percent", "clipped_percent"}
+QUALITY = {
+    "density_pts_m2", "pulse_density_pts_m2", "ground_pts_m2", "outside_hull_percent", "clipped_percent",
+    "far_ground_percent", "covered_percent",
+}  # fmt: skip
 
 
-def make_heights(z, *, first=True, ground=False, outside=False, clipped=False, x=0.0, y=0.0) -> Heights:
+def make_heights(z, *, first=True, ground=False, outside=False, clipped=False, far=False, x=0.0, y=0.0) -> Heights:
     z = np.asarray(z, float)
     x, y = (np.broadcast_to(np.asarray(place, float), z.shape) for place in (x, y))
-    flags = (np.broadcast_to(np.asarray(flag, bool), z.shape) for flag in (first, ground, outside, clipped))
+    flags = (np.broadcast_to(np.asarray(flag, bool), z.shape) for flag in (first, ground, outside, clipped, far))
     return Heights(x, y, z, *flags)
 
 
