@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from benchmarks import lidar
 from benchmarks.rows import ROWS, Row
 from benchmarks.timing import measured
 
@@ -38,7 +39,7 @@ def run(row: Row) -> dict:
 
 def main() -> int:
     results = []
-    for row in ROWS:
+    for row in [*ROWS, *lidar.ROWS]:
         results.append(run(row))
         shown = results[-1]
         if shown["correct"]:

@@ -54,8 +54,7 @@ class Points:
     """Points of a window in the study's CRS: metres, x and y on a lattice of 0.05 mm, in file order.
 
     `x`, `y`, `z` float64, `classification` uint8 (ASPRS), `first_return` bool. `withheld` and `noise` count what was
-    left out inside the window. `pulse` int64 tells returns apart (time and return number); it is read only where tiles
-    overlap.
+    left out inside the window.
     """
 
     x: np.ndarray
@@ -65,16 +64,13 @@ class Points:
     first_return: np.ndarray
     withheld: int = 0
     noise: int = 0
-    pulse: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def select(self, mask: np.ndarray) -> Points:
         """The points where `mask` holds; nothing is counted as left out."""
-        pulse = None if self.pulse is None else self.pulse[mask]
-        columns = (self.x[mask], self.y[mask], self.z[mask], self.classification[mask], self.first_return[mask])
-        return Points(*columns, pulse=pulse)
+        return Points(self.x[mask], self.y[mask], self.z[mask], self.classification[mask], self.first_return[mask])
 
     def inside(self, bounds: Bounds) -> np.ndarray:
         """Which points lie in `bounds`, half open as pixels are: west <= x < east, south < y <= north."""
@@ -96,7 +92,6 @@ def concat(parts: Sequence[Points]) -> Points:
         *(np.concatenate([getattr(part, column) for part in parts]) for column in columns),
         withheld=sum(part.withheld for part in parts),
         noise=sum(part.noise for part in parts),
-        pulse=np.concatenate([part.pulse for part in parts]) if all(part.pulse is not None for part in parts) else None,
     )
 
 
@@ -399,20 +394,6 @@ class PointReader:
         return box if mover is None else mover.transform_bounds(*box, densify_pts=21)
 
     @cached_property
-    def _overlapping(self) -> bool:
-        """Whether tiles overlap by more than the tolerance that their headers are given."""
-        from shapely import STRtree, box
-
-        boxes = [box(*self.bounds_of(tile)) for tile in self.tiles]
-        one, other = STRtree(boxes).query(boxes)
-        least = 3 * HEADER_TOLERANCE
-        for a, b in zip(one[one < other], other[one < other], strict=True):
-            west, south, east, north = boxes[a].intersection(boxes[b]).bounds
-            if east - west > least and north - south > least:
-                return True
-        return False
-
-    @cached_property
     def _tile_boxes(self) -> np.ndarray:
         return np.array([self.bounds_of(tile) for tile in self.tiles]).T
 
@@ -438,7 +419,7 @@ class PointReader:
         parts, found = [], []
         for first, last in _runs(wanted):
             start, stop = first * PIECE_POINTS, min(last * PIECE_POINTS, tile.points)
-            record = _decode(tile, start, stop - start, timed=self._overlapping)
+            record = _decode(tile, start, stop - start)
             x, y = self._place(tile, record)
             if boxes is None:
                 pieces_here = [slice(at, at + PIECE_POINTS) for at in range(0, len(x), PIECE_POINTS)]
@@ -473,16 +454,7 @@ class PointReader:
         z = _z(record[keep]) * METRES[self.vertical_unit]
         # A return number of 0 is not valid LAS: files without return numbers hold one return per pulse.
         first = np.asarray(record.return_number)[keep] <= 1
-        pulse = _pulse(record[keep]) if self._overlapping else None
-        return Points(x[keep], y[keep], z, classification[keep], first, int(withheld.sum()), int(noise.sum()), pulse)
-
-
-def _pulse(record) -> np.ndarray:
-    """A whole number per return, from its time (where the format has one) and return number."""
-    number = np.asarray(record.return_number).astype(np.int64)
-    if "gps_time" not in record.array.dtype.names:
-        return number
-    return np.asarray(record.gps_time, np.float64).view(np.int64) * 16 + number  # wraps: only equality is asked
+        return Points(x[keep], y[keep], z, classification[keep], first, int(withheld.sum()), int(noise.sum()))
 
 
 def _z(record) -> np.ndarray:
@@ -522,14 +494,12 @@ def _runs(wanted: np.ndarray) -> list[tuple[int, int]]:
     return runs
 
 
-def _decode(tile: Tile, start: int, count: int, *, timed: bool = False):
+def _decode(tile: Tile, start: int, count: int):
     """`count` point records from the `start`-th on, as laspy gives them; only the layers that are needed."""
     import laspy
     from laspy import DecompressionSelection as Layer
 
     needed = Layer.XY_RETURNS_CHANNEL | Layer.Z | Layer.CLASSIFICATION | Layer.FLAGS
-    if timed:
-        needed |= Layer.GPS_TIME
     try:
         with laspy.open(tile.path, laz_backend=laspy.LazBackend.Lazrs, decompression_selection=needed) as reader:
             reader.seek(start)

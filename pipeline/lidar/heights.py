@@ -95,13 +95,16 @@ class Ground:
         """
         from pipeline.lidar.triangulation import BEYOND, interpolate, nearest_vertices
 
-        px, py = _steps(x, self.origin[0]), _steps(y, self.origin[1])
-        ground_z, doubt = interpolate(self.triangles, self.neighbours, self.places, self.z, self.doubts, px, py)
+        west, south = self.origin
+        ground_z, doubt = interpolate(
+            self.triangles, self.neighbours, self.places, self.z, self.doubts, x, y, west, south, float(STEPS_PER_M)
+        )
         outside = np.isnan(ground_z)
         if outside.any():
             distance, index = nearest_vertices(
-                self.triangles, self.neighbours, self.places, px[outside], py[outside], NEAREST_VERTICES
-            )
+                self.triangles, self.neighbours, self.places, _steps(x[outside], west), _steps(y[outside], south),
+                NEAREST_VERTICES,
+            )  # fmt: skip
             weight = 1.0 / np.maximum(distance, 1.0)  # one lattice step: a point on a ground point takes its height
             ground_z[outside] = (weight * self.z[index]).sum(axis=1) / weight.sum(axis=1)
             if self.open:
@@ -136,7 +139,7 @@ def ground_surface(points: Points, *, ground_classes: tuple[int, ...] = (2,), be
     """
     from pipeline.lidar.triangulation import SPAN, doubts_of
 
-    is_ground = np.isin(points.classification, ground_classes)
+    is_ground = of_classes(points.classification, ground_classes)
     origin = _corner(points.x, SPAN), _corner(points.y, SPAN)
     px, py = _steps(points.x[is_ground], origin[0]), _steps(points.y[is_ground], origin[1])
     places, z = _distinct_ground(px, py, points.z[is_ground])
@@ -153,9 +156,16 @@ def heights_on(ground: Ground, points: Points, *, ground_classes: tuple[int, ...
     if len(points.x) == 0:
         return replace(no_heights(), surface=ground)
     ground_z, outside, doubt = ground.at(points.x, points.y)
-    is_ground = np.isin(points.classification, ground_classes)
+    is_ground = of_classes(points.classification, ground_classes)
     heights = _bounded(points, points.z - ground_z, is_ground, outside, doubt & WIDE > 0, max_height_m)
     return replace(heights, unsettled=int((doubt & BEYOND > 0).sum()), surface=ground)
+
+
+def of_classes(classification: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Which points are of one of some classes (0 to 255)."""
+    wanted = np.zeros(256, bool)
+    wanted[list(classes)] = True
+    return wanted[classification]
 
 
 def heights_above_ground(points: Points, *, ground_classes: tuple[int, ...] = (2,), max_height_m: float) -> Heights:

@@ -325,7 +325,7 @@ def _finite(triangles, twin, order):
 
 
 @njit(cache=True)
-def interpolate(triangles, neighbours, xy, z, doubts, px, py):
+def interpolate(triangles, neighbours, xy, z, doubts, x, y, west, south, steps):
     """Linear interpolation on a triangulation by walking from each point's triangle to the next point's.
 
     A point on an edge or a vertex gets the same height from each triangle that shares it: the order of points changes
@@ -341,7 +341,8 @@ def interpolate(triangles, neighbours, xy, z, doubts, px, py):
         Their heights.
     doubts : uint8 array (m)
         From `doubts_of`.
-    px, py : int64 array (n_points)
+    x, y : float64 array (n_points)
+        In units of which `steps` make one of the lattice's, as are its origin's coordinates `west` and `south`.
 
     Returns
     -------
@@ -350,17 +351,18 @@ def interpolate(triangles, neighbours, xy, z, doubts, px, py):
     doubt : uint8 array (n_points)
         What is in doubt about the triangle; 0 outside the hull.
     """
-    heights, doubt = np.empty(px.size), np.zeros(px.size, np.uint8)
+    heights, doubt = np.empty(x.size), np.zeros(x.size, np.uint8)
     t = 0
-    for i in range(px.size):
-        found = _walk(triangles, neighbours, xy, t, px[i], py[i])
+    for i in range(x.size):
+        px, py = np.int64(np.rint((x[i] - west) * steps)), np.int64(np.rint((y[i] - south) * steps))
+        found = _walk(triangles, neighbours, xy, t, px, py)
         if found == OUTSIDE:
             heights[i] = np.nan
         else:
             a, b, c = triangles[found, 0], triangles[found, 1], triangles[found, 2]
-            heights[i] = _in_triangle(xy, z, a, b, c, px[i], py[i])
+            heights[i] = _in_triangle(xy, z, a, b, c, px, py)
             if doubts[found] != 0:
-                doubt[i] = _doubt_at(triangles, neighbours, xy, doubts, found, px[i], py[i])
+                doubt[i] = _doubt_at(triangles, neighbours, xy, doubts, found, px, py)
             t = found
     return heights, doubt
 

@@ -6,6 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ import numpy as np
 from catalogs.lidar import Bounds, CanopyReader, PointReader, Points, Tile, index_canopy, index_tiles
 from pipeline import store
 from pipeline.grid import Grid, Window
-from pipeline.lidar.copies import copies_of_points, shared_boxes
 from pipeline.lidar.fine import COVER_STEP_M, COVER_STEPS, Fine, Squares, squares_of_cells, squares_of_polygon, steps_along
 from pipeline.lidar.heights import (
     FAR_GROUND_M,
@@ -24,6 +24,7 @@ from pipeline.lidar.heights import (
     heights_as_given,
     heights_on,
     no_heights,
+    of_classes,
 )
 from pipeline.lidar.metrics import METRICS, known_metrics, metrics_by_cell
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WINDOW_M = 500.0  # what is held in memory at a time: five million points at 20 per m2
+WINDOW_M = 250.0  # what is worked on at a time
+HELD_POINTS = 12e6  # what is read at a time, some 350 MB of memory
+SQUARE_M = 100.0  # by which they are listed
 NEIGHBOURHOOD_M = 1000.0  # plots whose centres share a square of this side are read together
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
 
@@ -63,10 +66,12 @@ def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list
     counts: Counter = Counter()
     if not reader.touching(whole.bounds_of(block_window)):
         log.warning("no lidar of campaign %s in block %s", raster.parent.name, block)
-    for window in _windows(whole, block_window):
-        found = _window_metrics(campaign, whole, window, names, reader, counts)
-        for metric, values in found.items():
-            bands[metric][window.within(block_window).slices] = values.reshape(window.shape)
+    for windows in _regions(whole, block_window, reader, campaign):
+        near = _Around(reader, [whole.bounds_of(window) for window in windows], _buffer(campaign), counts)
+        for window in windows:
+            found = _window_metrics(campaign, whole, window, names, near, counts)
+            for metric, values in found.items():
+                bands[metric][window.within(block_window).slices] = values.reshape(window.shape)
     store.write_raster(
         raster, bands, geobox=whole.geobox_of(block_window), units={metric: METRICS[metric].units for metric in names}
     )
@@ -76,7 +81,7 @@ def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list
 
 
 def _window_metrics(
-    campaign: Mapping, grid: Grid, window: Window, names: Sequence[str], reader: Reader, counts: Counter
+    campaign: Mapping, grid: Grid, window: Window, names: Sequence[str], reader: _Around, counts: Counter
 ) -> dict[str, np.ndarray]:
     """Metrics of a window's pixels, row by row; none where it holds no point."""
     from pipeline.lidar.kernels import cells_of
@@ -85,7 +90,7 @@ def _window_metrics(
     west, _, _, north = bounds
     rows, cols = window.shape
     size_m = grid.resolution_m
-    cover, canopy = _steps(campaign, reader, size_m)
+    cover, canopy = _steps(campaign, reader.reader, size_m)
     cover_squares = squares_of_cells(west, north, size_m, rows, cols, steps=cover)
     canopy_squares = squares_of_cells(west, north, size_m, rows, cols, steps=canopy, margin=1)
     probes = cover_squares.centres if "ground_slope_deg" in names else None
@@ -221,21 +226,11 @@ def _widened(bounds: Bounds, by_m: float) -> Bounds:
 
 
 def _read(reader: Reader, bounds: Bounds, counts: Counter) -> Points:
-    """Points of `bounds`, counted; those that several tiles hold once."""
+    """Points of `bounds`, counted."""
     points = reader.points(bounds)
     counts.update(read=len(points) + points.withheld + points.noise, withheld=points.withheld, noise=points.noise)
-    points, doubles = _once(points, reader, bounds)
-    counts.update(doubles=doubles)
+    counts.update(doubles=getattr(points, "twins", 0))
     return points
-
-
-def _once(points: Points, reader: Reader, bounds: Bounds) -> tuple[Points, int]:
-    """The points without copies of the same point from tiles that overlap, and how many were copies."""
-    tiles = reader.touching(bounds)
-    if len(tiles) < 2:
-        return points, 0
-    copies = copies_of_points(points, shared_boxes([reader.bounds_of(tile) for tile in tiles]))
-    return (points, 0) if not copies.any() else (points.select(~copies), int(copies.sum()))
 
 
 def _normalised(
@@ -262,7 +257,7 @@ def _normalised(
         buffer = min(2 * buffer, FAR_GROUND_M)
         wide = _widened(bounds, buffer)
         more = reader.points(wide)
-        more = more.select(np.isin(more.classification, classes))
+        more = more.select(of_classes(more.classification, classes))
         ground_points = more if len(more) else points
     if heights is not None:
         return heights
@@ -288,13 +283,37 @@ def _beyond(reader: PointReader, wide: Bounds, bounds: Bounds) -> list[Bounds]:
     return parts
 
 
-def _windows(grid: Grid, block_window: Window) -> Iterator[Window]:
-    """Windows of at most about `WINDOW_M`, counted from each chunk's corner."""
+def _regions(grid: Grid, block_window: Window, reader: Reader, campaign: Mapping) -> Iterator[list[Window]]:
+    """Windows that are read together: as many as hold about `HELD_POINTS`, so that few pieces are decoded twice.
+
+    Windows are counted from each chunk's corner and at most about `WINDOW_M` wide, whatever tiles there are. What is
+    read together is a matter of memory and time alone: heights do not feel it.
+    """
     size_px = math.ceil(grid.chunk_px / math.ceil(grid.chunk_px * grid.resolution_m / WINDOW_M))
+    density = _density(reader, grid.bounds_of(block_window))
+    if not density:
+        return
+    side_m = math.sqrt(HELD_POINTS / density)
+    most = grid.chunk_px // size_px + 1
+    together = int(min(max((side_m - 2 * _buffer(campaign)) // (size_px * grid.resolution_m), 1), most))
     for _, chunk in grid.chunks(block_window):
-        for row in range(chunk.row0, chunk.row1, size_px):
-            for col in range(chunk.col0, chunk.col1, size_px):
-                yield Window(row, row + size_px, col, col + size_px).clip(chunk)
+        for row in range(chunk.row0, chunk.row1, size_px * together):
+            for col in range(chunk.col0, chunk.col1, size_px * together):
+                region = Window(row, row + size_px * together, col, col + size_px * together).clip(chunk)
+                yield [
+                    Window(r, r + size_px, c, c + size_px).clip(chunk)
+                    for r in range(region.row0, region.row1, size_px)
+                    for c in range(region.col0, region.col1, size_px)
+                ]
+
+
+def _density(reader: Reader, bounds: Bounds) -> float:
+    """Points per m2 of the densest tile that touches some bounds, by its header; 0 where there is none."""
+    densest = 0.0
+    for tile in reader.touching(bounds):
+        west, south, east, north = tile.bounds if isinstance(reader, CanopyReader) else reader.bounds_of(tile)
+        densest = max(densest, tile.points / ((east - west) * (north - south)))
+    return densest
 
 
 def plot_metrics(
@@ -331,30 +350,54 @@ def plot_metrics(
     table = pd.DataFrame(np.full((len(footprints), len(names)), np.nan, np.float32), columns=names)
     counts: Counter = Counter()
     for rows in _neighbourhoods(footprints):
-        near = _Around(reader, [footprints[row].bounds for row in rows], _buffer(campaign))
+        near = _Around(reader, [footprints[row].bounds for row in rows], _buffer(campaign), counts)
         for row in rows:
             found = _footprint_metrics(campaign, footprints[row], names, near, crs, counts)
             if found:
                 table.loc[row] = [found[name][0] for name in names]
-        counts.update(withheld=near.whole.withheld, noise=near.whole.noise)
     _log_counts("plots", counts, f"{counts['plots']} of {len(footprints)} footprints hold points")
     return table
 
 
 class _Around:
-    """A reader that has read the surroundings of some boxes already, and reads anew only what lies farther off."""
+    """A reader that has read the surroundings of some boxes already, and reads anew only what lies farther off.
 
-    def __init__(self, reader: Reader, boxes: Sequence[Bounds], buffer_m: float) -> None:
+    Points are listed by squares, so that taking out a window looks at those near it alone; what was left out is counted
+    once.
+    """
+
+    def __init__(self, reader: Reader, boxes: Sequence[Bounds], buffer_m: float, counts: Counter) -> None:
         west, south, east, north = np.array(boxes).T
         self.box = _widened((west.min(), south.min(), east.max(), north.max()), buffer_m)
-        self.whole = reader.points(self.box)
         self.reader = reader
+        self.whole = reader.points(self.box)
+        left_out = self.whole.withheld + self.whole.noise
+        counts.update(
+            read=left_out, withheld=self.whole.withheld, noise=self.whole.noise, doubles=getattr(self.whole, "twins", 0)
+        )
+
+    @cached_property
+    def _squares(self) -> tuple[np.ndarray, np.ndarray, int, int]:
+        from pipeline.lidar.kernels import cells_of, in_order
+
+        west, south, east, north = self.box
+        rows, cols = (int(side // SQUARE_M) + 1 for side in (north - south, east - west))
+        square = cells_of(self.whole.x, self.whole.y, west, north, SQUARE_M, rows, cols)
+        return *in_order(square, rows * cols), rows, cols
 
     def points(self, bounds: Bounds) -> Points:
         west, south, east, north = self.box
-        if west <= bounds[0] and south <= bounds[1] and bounds[2] <= east and bounds[3] <= north:
-            return self.whole.select(self.whole.inside(bounds))
-        return self.reader.points(bounds)
+        if not (west <= bounds[0] and south <= bounds[1] and bounds[2] <= east and bounds[3] <= north):
+            return self.reader.points(bounds)
+        order, starts, rows, cols = self._squares
+        row0, row1 = int((north - bounds[3]) // SQUARE_M), min(int((north - bounds[1]) // SQUARE_M), rows - 1)
+        col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
+        near = [order[starts[row * cols + col0] : starts[row * cols + col1 + 1]] for row in range(row0, row1 + 1)]
+        found = np.concatenate(near)
+        found.sort()  # points of one pulse, and of the next one, stay together: the walk from each to the next is short
+        x, y = self.whole.x[found], self.whole.y[found]
+        inside = (x >= bounds[0]) & (x < bounds[2]) & (y > bounds[1]) & (y <= bounds[3])
+        return self.whole.select(found if inside.all() else found[inside])
 
     def __getattr__(self, name: str):
         return getattr(self.reader, name)
