@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
 from pipeline.lidar.metrics import METRICS
 
@@ -26,5 +26,4 @@ def with_table(page: str) -> str:
 
 
 if __name__ == "__main__":
-    path = Path("docs/methods/lidar.md")
-    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(with_table(sys.stdin.read()))

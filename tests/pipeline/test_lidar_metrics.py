@@ -226,7 +226,7 @@ def test_the_page_of_lidar_holds_all_metrics():
     from pipeline.lidar.reference import with_table
 
     page = (Path(__file__).parents[2] / "docs/methods/lidar.md").read_text(encoding="utf-8")
-    assert page == with_table(page), "write it anew: python -m pipeline.lidar.reference"
+    assert page == with_table(page), "write it anew: python -m pipeline.lidar.reference < docs/methods/lidar.md > new.md"
 
 
 def test_kernels_are_kept_on_disk_and_a_fork_after_them_works():
