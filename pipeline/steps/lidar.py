@@ -256,8 +256,8 @@ def _normalised(
         counts.update(grown=wide == _widened(bounds, campaign["buffer_m"]))
         buffer = min(2 * buffer, FAR_GROUND_M)
         wide = _widened(bounds, buffer)
-        more = reader.points(wide)
-        more = more.select(of_classes(more.classification, classes))
+        more = reader.far_ground(classes) if isinstance(reader, _Around) else reader.points(wide)
+        more = more.select(more.inside(wide) & of_classes(more.classification, classes))
         ground_points = more if len(more) else points
     if heights is not None:
         return heights
@@ -370,6 +370,8 @@ class _Around:
         west, south, east, north = np.array(boxes).T
         self.box = _widened((west.min(), south.min(), east.max(), north.max()), buffer_m)
         self.reader = reader
+        self._far: Points | None = None
+        self.farthest = _widened(self.box, FAR_GROUND_M - buffer_m)
         self.whole = reader.points(self.box)
         left_out = self.whole.withheld + self.whole.noise
         counts.update(
@@ -398,6 +400,13 @@ class _Around:
         x, y = self.whole.x[found], self.whole.y[found]
         inside = (x >= bounds[0]) & (x < bounds[2]) & (y > bounds[1]) & (y <= bounds[3])
         return self.whole.select(found if inside.all() else found[inside])
+
+    def far_ground(self, classes: tuple[int, ...]) -> Points:
+        """Ground as far around as any buffer may grow, read once for all windows that need more than their buffer."""
+        if self._far is None:
+            far = self.reader.points(self.farthest)
+            self._far = far.select(of_classes(far.classification, classes))
+        return self._far
 
     def __getattr__(self, name: str):
         return getattr(self.reader, name)
