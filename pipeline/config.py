@@ -178,6 +178,8 @@ class Campaign(Section):
     ground_classes: tuple[int, ...] = (2,)
     buffer_m: float = Field(30.0, ge=0)
     max_height_m: float = Field(80.0, gt=0)
+    min_covered_percent: float = Field(50.0, ge=0, le=100)
+    chm_resolution_m: float = Field(1.0, gt=0)
     max_days_apart: int = Field(400, ge=0)
     heights: Literal["elevation", "normalised"] = "elevation"
     drop_overlap: bool = False

@@ -62,6 +62,8 @@ lidar:                              # airborne campaigns; leave out for a study 
     ground_classes: [2]             # point classes that are ground
     buffer_m: 30                    # points read around a window, metres
     max_height_m: 80                # returns higher than this are left out, metres above ground
+    min_covered_percent: 50         # a cell of which points cover less stays missing
+    chm_resolution_m: 1.0           # side of the squares that canopy and its roughness are seen in
     # max_days_apart: 400           # flights of one campaign; farther apart they are two
     # heights: normalised           # the points' z is above ground already
     # drop_overlap: true            # leave out what is flagged as overlap of flight lines

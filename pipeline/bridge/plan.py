@@ -18,6 +18,7 @@ from pipeline.bridge.touching import bounds_in, files_of, kept_index, with_sidec
 from pipeline.config import TARGETS, Campaign, Study, nearest
 from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
+from pipeline.lidar.heights import FAR_GROUND_M
 from pipeline.products import Product, products_of
 
 LARGEST_PX = 20_000 * 20_000
@@ -725,7 +726,7 @@ class Plan:
 
     def tiles_touching(self, campaign: str, block: str) -> str:
         """Digest of the lidar tiles within reach of a block; `not there yet` before they are made."""
-        reach = self.study.lidar[campaign].buffer_m
+        reach = max(self.study.lidar[campaign].buffer_m, FAR_GROUND_M)
         west, south, east, north = self.grid.bounds_of(self.grid.block_window(block))
         bounds = (west - reach, south - reach, east + reach, north + reach)
         return _or_why_not(lambda: _reached(self._tile_entries(campaign), bounds))

@@ -325,11 +325,11 @@ def _finite(triangles, twin, order):
 
 
 @njit(cache=True)
-def interpolate(triangles, neighbours, xy, z, px, py):
+def interpolate(triangles, neighbours, xy, z, doubts, x, y, west, south, steps):
     """Linear interpolation on a triangulation by walking from each point's triangle to the next point's.
 
     A point on an edge or a vertex gets the same height from each triangle that shares it: the order of points changes
-    nothing.
+    nothing. It is in doubt only where every triangle that gives its height is: never on a vertex.
 
     Parameters
     ----------
@@ -339,24 +339,104 @@ def interpolate(triangles, neighbours, xy, z, px, py):
         The vertices.
     z : float64 array (n)
         Their heights.
-    px, py : int64 array (n_points)
+    doubts : uint8 array (m)
+        From `doubts_of`.
+    x, y : float64 array (n_points)
+        In units of which `steps` make one of the lattice's, as are its origin's coordinates `west` and `south`.
 
     Returns
     -------
-    float64 array (n_points)
+    heights : float64 array (n_points)
         Missing outside the hull.
+    doubt : uint8 array (n_points)
+        What is in doubt about the triangle; 0 outside the hull.
     """
-    heights = np.empty(px.size)
+    heights, doubt = np.empty(x.size), np.zeros(x.size, np.uint8)
     t = 0
-    for i in range(px.size):
-        found = _walk(triangles, neighbours, xy, t, px[i], py[i])
+    for i in range(x.size):
+        px, py = np.int64(np.rint((x[i] - west) * steps)), np.int64(np.rint((y[i] - south) * steps))
+        found = _walk(triangles, neighbours, xy, t, px, py)
         if found == OUTSIDE:
             heights[i] = np.nan
         else:
             a, b, c = triangles[found, 0], triangles[found, 1], triangles[found, 2]
-            heights[i] = _in_triangle(xy, z, a, b, c, px[i], py[i])
+            heights[i] = _in_triangle(xy, z, a, b, c, px, py)
+            if doubts[found] != 0:
+                doubt[i] = _doubt_at(triangles, neighbours, xy, doubts, found, px, py)
             t = found
-    return heights
+    return heights, doubt
+
+
+@part
+def _doubt_at(triangles, neighbours, xy, doubts, t, px, py):
+    """What is in doubt at a point of triangle t: nothing on a vertex, on an edge what is on both of its sides."""
+    doubt = doubts[t]
+    on_edges = 0
+    for k in range(3):
+        if _double_area(xy, triangles[t, _next(k)], triangles[t, _last(k)], px, py) == 0:
+            on_edges += 1
+            other = neighbours[t, k]
+            if other != OUTSIDE:
+                doubt &= doubts[other]
+    return np.uint8(0) if on_edges > 1 else doubt
+
+
+# What a triangulation of a part of the vertices cannot know
+
+BEYOND, WIDE = 1, 2  # bits of a doubt
+STRAIGHT = 2.0**40  # a circle of larger radius is taken for a straight line
+
+
+@njit(cache=True)
+def doubts_of(triangles, xy, width, beyond):
+    """Which triangles might not be there if all vertices were known.
+
+    A triangle is one of the whole triangulation exactly if its circle is empty of all vertices. So it is certain where
+    the circle keeps to the part of the plane that is known.
+
+    Parameters
+    ----------
+    triangles : int32 array (m, 3)
+    xy : int64 array (n, 2)
+    width : float
+        Lattice steps.
+    beyond : float64 array (n_rectangles, 4)
+        Rectangles (west, south, east, north, lattice steps) that may hold vertices that are not known.
+
+    Returns
+    -------
+    uint8 array (m)
+        Bit `BEYOND`: the circle touches one of the rectangles. Bit `WIDE`: its diameter exceeds `width`.
+    """
+    doubts = np.zeros(len(triangles), np.uint8)
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        if _before(xy, b, a):
+            a, b = b, a
+        if _before(xy, c, b):
+            b, c = c, b
+        if _before(xy, b, a):
+            a, b = b, a
+        bx, by = float(xy[b, 0] - xy[a, 0]), float(xy[b, 1] - xy[a, 1])
+        cx, cy = float(xy[c, 0] - xy[a, 0]), float(xy[c, 1] - xy[a, 1])
+        area = 2.0 * (bx * cy - by * cx)
+        square_b, square_c = bx * bx + by * by, cx * cx + cy * cy
+        x, y = (cy * square_b - by * square_c) / area, (bx * square_c - cx * square_b) / area
+        radius = np.sqrt(x * x + y * y)
+        if 2.0 * radius > width:
+            doubts[t] = WIDE
+        if len(beyond) and not radius < STRAIGHT:
+            doubts[t] |= BEYOND
+            continue
+        x, y = x + float(xy[a, 0]), y + float(xy[a, 1])
+        reach = radius * (1.0 + 1e-6) + 1.0  # rounding must not hide a touch
+        for i in range(len(beyond)):
+            dx = max(beyond[i, 0] - x, 0.0, x - beyond[i, 2])
+            dy = max(beyond[i, 1] - y, 0.0, y - beyond[i, 3])
+            if dx * dx + dy * dy <= reach * reach:
+                doubts[t] |= BEYOND
+                break
+    return doubts
 
 
 @part

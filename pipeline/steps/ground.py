@@ -40,6 +40,10 @@ class ClothReader:
         """The tiles whose header boxes touch `bounds`."""
         return self.reader.touching(bounds)
 
+    def bounds_of(self, tile: Tile) -> Bounds:
+        """A tile's header box in the study's CRS."""
+        return self.reader.bounds_of(tile)
+
     def points(self, bounds: Bounds, *, extra: Sequence[str] = ()) -> Points:
         """All points in `bounds` as `PointReader.points` gives them, of class 2 where the cloth lies and 1 elsewhere.
 

@@ -6,15 +6,26 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catalogs.lidar import MAX_DAYS_APART, Bounds, CanopyReader, PointReader, Points, index_canopy, index_tiles
+from catalogs.lidar import MAX_DAYS_APART, Bounds, CanopyReader, PointReader, Points, Tile, index_canopy, index_tiles
 from pipeline import store
 from pipeline.grid import Grid, Window
-from pipeline.lidar.heights import Heights, NoGroundError, heights_above_ground, heights_as_given, no_heights
+from pipeline.lidar.fine import COVER_STEP_M, COVER_STEPS, Fine, Squares, squares_of_cells, squares_of_polygon, steps_along
+from pipeline.lidar.heights import (
+    FAR_GROUND_M,
+    Heights,
+    NoGroundError,
+    ground_surface,
+    heights_as_given,
+    heights_on,
+    no_heights,
+    of_classes,
+)
 from pipeline.lidar.metrics import METRICS, known_metrics, metrics_by_cell
 from pipeline.steps.ground import ClothReader
 
@@ -24,7 +35,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WINDOW_M = 1000.0  # what is held in memory at a time: some ten million points at usual densities
+WINDOW_M = 250.0  # what is worked on at a time
+HELD_POINTS = 12e6  # what is read at a time, some 350 MB of memory
+SQUARE_M = 100.0  # by which they are listed
+NEIGHBOURHOOD_M = 1000.0  # plots whose centres share a square of this side are read together
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
 
 
@@ -53,24 +67,70 @@ def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list
     counts: Counter = Counter()
     if not reader.touching(whole.bounds_of(block_window)):
         log.warning("no lidar of campaign %s in block %s", raster.parent.name, block)
-    for window in _windows(whole, block_window):
-        bounds = whole.bounds_of(window)
-        heights = _cropped(window_heights(campaign, bounds, crs=whole.crs, reader=reader, counts=counts), bounds)
-        if len(heights) == 0:
-            continue
-        counts.update(heights=len(heights), clipped=int(heights.clipped.sum()))
-        found = metrics_by_cell(
-            heights, _cell_index(heights, whole, window), window.shape[0] * window.shape[1],
-            cell_area_m2=whole.resolution_m**2, names=names,
-        )  # fmt: skip
-        for metric, values in found.items():
-            bands[metric][window.within(block_window).slices] = values.reshape(window.shape)
+    for windows in _regions(whole, block_window, reader, campaign):
+        near = _Around(reader, [whole.bounds_of(window) for window in windows], _buffer(campaign), counts)
+        for window in windows:
+            found = _window_metrics(campaign, whole, window, names, near, counts)
+            for metric, values in found.items():
+                bands[metric][window.within(block_window).slices] = values.reshape(window.shape)
     store.write_raster(
         raster, bands, geobox=whole.geobox_of(block_window), units={metric: METRICS[metric].units for metric in names}
     )
     filled = int(np.isfinite(bands["density_pts_m2"]).sum())
     ending = f"{filled} of {bands['density_pts_m2'].size} cells filled"
     _log_counts(f"campaign {raster.parent.name}, block {block}", counts, ending)
+
+
+def _window_metrics(
+    campaign: Mapping, grid: Grid, window: Window, names: Sequence[str], reader: _Around, counts: Counter
+) -> dict[str, np.ndarray]:
+    """Metrics of a window's pixels, row by row; none where it holds no point."""
+    from pipeline.lidar.kernels import cells_of
+
+    bounds = grid.bounds_of(window)
+    west, _, _, north = bounds
+    rows, cols = window.shape
+    size_m = grid.resolution_m
+    cover, canopy = _steps(campaign, reader.reader, size_m)
+    cover_squares = squares_of_cells(west, north, size_m, rows, cols, steps=cover)
+    canopy_squares = squares_of_cells(west, north, size_m, rows, cols, steps=canopy, margin=1)
+    probes = cover_squares.centres if "ground_slope_deg" in names else None
+    heights = window_heights(
+        campaign, bounds, crs=grid.crs, reader=reader, counts=counts, margin_m=canopy_squares.size_m, probes=probes
+    )
+    if len(heights) == 0:
+        return {}
+    cell = cells_of(heights.x, heights.y, west, north, size_m, rows, cols)
+    _count(counts, heights, cell >= 0)
+    return metrics_by_cell(
+        heights, cell, rows * cols, cell_area_m2=size_m**2, names=names,
+        fine=Fine(heights, rows * cols, cover_squares, canopy_squares, heights.surface),
+        min_covered_percent=campaign["min_covered_percent"],
+    )  # fmt: skip
+
+
+def _steps(campaign: Mapping, reader: Reader, cell_m: float) -> tuple[int, int]:
+    """Into how many squares a cell's side is cut for its cover and for its canopy; none finer than a canopy raster."""
+    spacing = _spacing(reader.tile) if isinstance(reader, CanopyReader) else 0.0
+    most = max(1, round(cell_m / spacing)) if spacing else math.inf
+    cover = min(most, steps_along(cell_m, COVER_STEP_M, least=COVER_STEPS))
+    return cover, min(most, steps_along(cell_m, campaign["chm_resolution_m"]))
+
+
+def _spacing(raster: Tile) -> float:
+    """The side of a canopy height raster's cells in metres, of a square as large."""
+    from pyproj import CRS
+
+    west, south, east, north = raster.bounds
+    unit_m = CRS.from_user_input(raster.crs).axis_info[0].unit_conversion_factor
+    return math.sqrt((east - west) * (north - south) / raster.points) * unit_m
+
+
+def _count(counts: Counter, heights: Heights, inside: np.ndarray) -> None:
+    counts.update(
+        heights=int(inside.sum()), clipped=int((heights.clipped & inside).sum()),
+        far=int(((heights.far_ground | heights.outside_hull) & inside).sum()),
+    )  # fmt: skip
 
 
 def _with_quality(metrics: Sequence[str] | None) -> list[str]:
@@ -86,6 +146,11 @@ def _log_counts(what: str, counts: Counter, ending: str) -> None:
         "heights were below ground and set to 0; %s",
         what, counts["read"], counts["withheld"], counts["noise"], counts["too_high"], share, counts["heights"], ending,
     )  # fmt: skip
+    log.info(
+        "%s: %d points were in several tiles and counted once; %d windows were read beyond their buffer; %.2f %% of "
+        "heights rest on ground more than %g m apart or lie beyond it",
+        what, counts["doubles"], counts["grown"], 100.0 * counts["far"] / max(counts["heights"], 1), FAR_GROUND_M,
+    )  # fmt: skip
     if counts["sparse"]:
         log.warning(
             "%s: %d windows hold fewer than %g points/m2 and no ground; they stay missing",
@@ -93,9 +158,12 @@ def _log_counts(what: str, counts: Counter, ending: str) -> None:
         )  # fmt: skip
 
 
+Reader = PointReader | ClothReader | CanopyReader
+
+
 def open_campaign(
     campaign: Mapping, *, crs: str, kept: MutableMapping[str, np.ndarray] | None = None
-) -> PointReader | ClothReader | CanopyReader:
+) -> Reader:
     """What reads a campaign's windows as points in the study's CRS: of its tiles, or of its canopy height raster.
 
     `kept` remembers from job to job where the points of each tile lie; see `PointReader`.
@@ -118,10 +186,16 @@ def window_heights(
     bounds: Bounds,
     *,
     crs: str,
-    reader: PointReader | ClothReader | CanopyReader | None = None,
+    reader: Reader | None = None,
     counts: Counter | None = None,
+    margin_m: float = 0.0,
+    probes: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Heights:
-    """Heights above ground of a window and the buffer around it, not cropped to the window.
+    """Heights above ground of the points in a window, measured from the ground in it and in a buffer around it.
+
+    A ground triangle is one of the whole campaign's where its circumcircle keeps to what was read. Where a triangle
+    that is needed does not, and tiles lie beyond, the buffer is doubled, up to `FAR_GROUND_M`. So all heights are those
+    of the whole campaign, however it is cut, but those flagged as `far_ground` or `outside_hull`.
 
     Parameters
     ----------
@@ -133,6 +207,10 @@ def window_heights(
         From `open_campaign`: one that many windows share reads each tile's header, and decodes what lies apart, once.
     counts : Counter, optional
         Takes up what was read and left out.
+    margin_m : float
+        How far around the window heights are wanted too.
+    probes : tuple of arrays, optional
+        x and y of more places where the ground is wanted.
 
     Raises
     ------
@@ -140,18 +218,19 @@ def window_heights(
         If a tile is damaged, or a window has points but no ground.
     """
     reader = reader or open_campaign(campaign, crs=crs)
-    wide = _buffered(bounds, campaign)
+    counts = Counter() if counts is None else counts
+    core = _widened(bounds, margin_m)
+    wide = core if _as_given(campaign) else _widened(bounds, max(campaign["buffer_m"], margin_m))
     try:
-        return _normalised(reader.points(wide), wide, campaign, Counter() if counts is None else counts)
+        if _as_given(campaign):
+            heights = _given(_read(reader, core, counts), campaign)
+        else:
+            heights = _normalised(_read(reader, wide, counts), core, wide, bounds, reader, campaign, counts, probes)
     except (NoGroundError, NotNormalisedError) as error:
         files = ", ".join(tile.path for tile in reader.touching(wide))
         raise type(error)(f"{error}; tiles there: {files}") from None
-
-
-def _buffered(bounds: Bounds, campaign: Mapping) -> Bounds:
-    buffer = 0.0 if _as_given(campaign) else campaign["buffer_m"]
-    west, south, east, north = bounds
-    return west - buffer, south - buffer, east + buffer, north + buffer
+    counts.update(too_high=heights.too_high)
+    return heights
 
 
 class NotNormalisedError(ValueError):
@@ -163,53 +242,115 @@ def _as_given(campaign: Mapping) -> bool:
     return bool(campaign.get("canopy_height")) or campaign.get("heights") == "normalised"
 
 
-def _normalised(points: Points, bounds: Bounds, campaign: Mapping, counts: Counter) -> Heights:
-    """Heights of points that fill `bounds`; none, and counted, where they are too sparse to have ground."""
-    counts.update(read=len(points) + points.withheld + points.noise, withheld=points.withheld, noise=points.noise)
-    if _as_given(campaign):
-        heights = heights_as_given(points, max_height_m=campaign["max_height_m"])
-        if heights.too_high > len(points) / 2:
-            raise NotNormalisedError(
-                f"{heights.too_high} of {len(points)} points are higher than max_height_m ({campaign['max_height_m']:g} m), but "
-                "heights: normalised says that they are above ground; set heights: elevation if they are not"
-            )
-    else:
-        west, south, east, north = bounds
-        try:
-            heights = heights_above_ground(
-                points, ground_classes=tuple(campaign["ground_classes"]), max_height_m=campaign["max_height_m"]
-            )
-        except NoGroundError:
-            if len(points) >= SPARSE_PTS_M2 * (east - west) * (north - south):
-                raise
-            counts.update(sparse=1)
-            heights = no_heights()
-    counts.update(too_high=heights.too_high)
+def _given(points: Points, campaign: Mapping) -> Heights:
+    """Heights of points that carry them."""
+    heights = heights_as_given(points, max_height_m=campaign["max_height_m"])
+    if heights.too_high > len(points) / 2:
+        raise NotNormalisedError(
+            f"{heights.too_high} of {len(points)} points are higher than max_height_m ({campaign['max_height_m']:g} m), but "
+            "heights: normalised says that they are above ground; set heights: elevation if they are not"
+        )
     return heights
 
 
-def _windows(grid: Grid, block_window: Window) -> Iterator[Window]:
-    """Windows of at most about 1 km, counted from each chunk's corner."""
-    size_px = math.ceil(grid.chunk_px / math.ceil(grid.chunk_px * grid.resolution_m / WINDOW_M))
-    for _, chunk in grid.chunks(block_window):
-        for row in range(chunk.row0, chunk.row1, size_px):
-            for col in range(chunk.col0, chunk.col1, size_px):
-                yield Window(row, row + size_px, col, col + size_px).clip(chunk)
+def _buffer(campaign: Mapping) -> float:
+    return 0.0 if _as_given(campaign) else campaign["buffer_m"]
 
 
-def _cropped(heights: Heights, bounds: Bounds) -> Heights:
-    """The heights inside `bounds`, half open as pixels are: west <= x < east, south < y <= north."""
+def _widened(bounds: Bounds, by_m: float) -> Bounds:
     west, south, east, north = bounds
-    return heights.select((heights.x >= west) & (heights.x < east) & (heights.y > south) & (heights.y <= north))
+    return west - by_m, south - by_m, east + by_m, north + by_m
 
 
-def _cell_index(heights: Heights, grid: Grid, window: Window) -> np.ndarray:
-    west, _, _, north = grid.bounds_of(window)
-    row = np.floor((north - heights.y) / grid.resolution_m).astype(np.int64)
-    col = np.floor((heights.x - west) / grid.resolution_m).astype(np.int64)
-    # A quotient may round up onto the next whole number where a coordinate lies just inside the far edge.
-    row, col = np.minimum(row, window.shape[0] - 1), np.minimum(col, window.shape[1] - 1)
-    return row * window.shape[1] + col
+def _read(reader: Reader, bounds: Bounds, counts: Counter) -> Points:
+    """Points of `bounds`, counted."""
+    points = reader.points(bounds)
+    counts.update(read=len(points) + points.withheld + points.noise, withheld=points.withheld, noise=points.noise)
+    counts.update(doubles=getattr(points, "twins", 0))
+    return points
+
+
+def _normalised(
+    points: Points, core: Bounds, wide: Bounds, bounds: Bounds, reader: PointReader, campaign: Mapping, counts: Counter,
+    probes: tuple[np.ndarray, np.ndarray] | None,
+) -> Heights:  # fmt: skip
+    """Heights of the points in `core` from the ground among points that fill `wide`, or a larger buffer of `bounds`."""
+    classes = tuple(campaign["ground_classes"])
+    inside = points.inside(core)
+    own = points if inside.all() else points.select(inside)
+    if len(own) == 0:
+        return no_heights()
+    ground_points, buffer = points, max(campaign["buffer_m"], 1.0)
+    while True:
+        try:
+            ground = ground_surface(ground_points, ground_classes=classes, beyond=_beyond(reader, wide, bounds))
+            heights = heights_on(ground, own, ground_classes=classes, max_height_m=campaign["max_height_m"])
+            settled = heights.unsettled == 0 and (probes is None or ground.unsettled(*probes) == 0)
+        except NoGroundError:
+            heights = settled = None
+        if settled or buffer >= FAR_GROUND_M or not _beyond(reader, wide, bounds):
+            break
+        counts.update(grown=wide == _widened(bounds, campaign["buffer_m"]))
+        buffer = min(2 * buffer, FAR_GROUND_M)
+        wide = _widened(bounds, buffer)
+        more = reader.far_ground(classes) if isinstance(reader, _Around) else reader.points(wide)
+        more = more.select(more.inside(wide) & of_classes(more.classification, classes))
+        ground_points = more if len(more) else points
+    if heights is not None:
+        return heights
+    west, south, east, north = _widened(bounds, campaign["buffer_m"])
+    if len(points) >= SPARSE_PTS_M2 * (east - west) * (north - south):
+        ground_surface(points, ground_classes=classes)  # raises, and says what was there
+    counts.update(sparse=1)
+    return no_heights()
+
+
+def _beyond(reader: PointReader, wide: Bounds, bounds: Bounds) -> list[Bounds]:
+    """Where tiles hold points that were not read, as far as a buffer of `bounds` may grow: rectangles around `wide`."""
+    limit = _widened(bounds, FAR_GROUND_M)
+    west, south, east, north = wide
+    parts = []
+    for tile in reader.touching(limit):
+        w, s, e, n = (
+            choose(one, other) for choose, one, other in zip((max, max, min, min), reader.bounds_of(tile), limit, strict=True)
+        )
+        for part in ((w, s, min(e, west), n), (max(w, east), s, e, n), (w, s, e, min(n, south)), (w, max(s, north), e, n)):
+            if part[0] < part[2] and part[1] < part[3]:
+                parts.append(part)
+    return parts
+
+
+def _regions(grid: Grid, block_window: Window, reader: Reader, campaign: Mapping) -> Iterator[list[Window]]:
+    """Windows that are read together: as many as hold about `HELD_POINTS`, so that few pieces are decoded twice.
+
+    Windows are counted from each chunk's corner and at most about `WINDOW_M` wide, whatever tiles there are. What is
+    read together is a matter of memory and time alone: heights do not feel it.
+    """
+    size_px = math.ceil(grid.chunk_px / math.ceil(grid.chunk_px * grid.resolution_m / WINDOW_M))
+    density = _density(reader, grid.bounds_of(block_window))
+    if not density:
+        return
+    side_m = math.sqrt(HELD_POINTS / density)
+    most = grid.chunk_px // size_px + 1
+    together = int(min(max((side_m - 2 * _buffer(campaign)) // (size_px * grid.resolution_m), 1), most))
+    for _, chunk in grid.chunks(block_window):
+        for row in range(chunk.row0, chunk.row1, size_px * together):
+            for col in range(chunk.col0, chunk.col1, size_px * together):
+                region = Window(row, row + size_px * together, col, col + size_px * together).clip(chunk)
+                yield [
+                    Window(r, r + size_px, c, c + size_px).clip(chunk)
+                    for r in range(region.row0, region.row1, size_px)
+                    for c in range(region.col0, region.col1, size_px)
+                ]
+
+
+def _density(reader: Reader, bounds: Bounds) -> float:
+    """Points per m2 of the densest tile that touches some bounds, by its header; 0 where there is none."""
+    densest = 0.0
+    for tile in reader.touching(bounds):
+        west, south, east, north = tile.bounds if isinstance(reader, CanopyReader) else reader.bounds_of(tile)
+        densest = max(densest, tile.points / ((east - west) * (north - south)))
+    return densest
 
 
 def plot_metrics(
@@ -253,32 +394,101 @@ def plot_metrics(
     table = pd.DataFrame(np.full((len(footprints), len(names)), np.nan, np.float32), columns=names)
     counts: Counter = Counter()
     for rows in _neighbourhoods(footprints):
-        boxes = [_buffered(footprints[row].bounds, campaign) for row in rows]
-        west, south, east, north = np.array(boxes).T
-        points = reader.points((west.min(), south.min(), east.max(), north.max()))
-        for row, box in zip(rows, boxes, strict=True):
-            heights = _within(_normalised(points.select(points.inside(box)), box, campaign, counts), footprints[row])
-            if len(heights) == 0:
-                continue
-            counts.update(plots=1, heights=len(heights), clipped=int(heights.clipped.sum()))
-            cell = np.zeros(len(heights), np.int64)
-            found = metrics_by_cell(heights, cell, 1, cell_area_m2=footprints[row].area, names=names)
-            table.loc[row] = [found[name][0] for name in names]
-        counts.update(withheld=points.withheld, noise=points.noise)
+        near = _Around(reader, [footprints[row].bounds for row in rows], _buffer(campaign), counts)
+        for row in rows:
+            found = _footprint_metrics(campaign, footprints[row], names, near, crs, counts)
+            if found:
+                table.loc[row] = [found[name][0] for name in names]
     _log_counts("plots", counts, f"{counts['plots']} of {len(footprints)} footprints hold points")
     return table
+
+
+class _Around:
+    """A reader that has read the surroundings of some boxes already, and reads anew only what lies farther off.
+
+    Points are listed by squares, so that taking out a window looks at those near it alone; what was left out is counted
+    once.
+    """
+
+    def __init__(self, reader: Reader, boxes: Sequence[Bounds], buffer_m: float, counts: Counter) -> None:
+        west, south, east, north = np.array(boxes).T
+        self.box = _widened((west.min(), south.min(), east.max(), north.max()), buffer_m)
+        self.reader = reader
+        self._far: Points | None = None
+        self.farthest = _widened(self.box, FAR_GROUND_M - buffer_m)
+        self.whole = reader.points(self.box)
+        left_out = self.whole.withheld + self.whole.noise
+        counts.update(
+            read=left_out, withheld=self.whole.withheld, noise=self.whole.noise, doubles=getattr(self.whole, "twins", 0)
+        )
+
+    @cached_property
+    def _squares(self) -> tuple[np.ndarray, np.ndarray, int, int]:
+        from pipeline.lidar.kernels import cells_of, in_order
+
+        west, south, east, north = self.box
+        rows, cols = (int(side // SQUARE_M) + 1 for side in (north - south, east - west))
+        square = cells_of(self.whole.x, self.whole.y, west, north, SQUARE_M, rows, cols)
+        return *in_order(square, rows * cols), rows, cols
+
+    def points(self, bounds: Bounds) -> Points:
+        west, south, east, north = self.box
+        if not (west <= bounds[0] and south <= bounds[1] and bounds[2] <= east and bounds[3] <= north):
+            return self.reader.points(bounds)
+        order, starts, rows, cols = self._squares
+        row0, row1 = int((north - bounds[3]) // SQUARE_M), min(int((north - bounds[1]) // SQUARE_M), rows - 1)
+        col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
+        near = [order[starts[row * cols + col0] : starts[row * cols + col1 + 1]] for row in range(row0, row1 + 1)]
+        found = np.concatenate(near)
+        found.sort()  # points of one pulse, and of the next one, stay together: the walk from each to the next is short
+        x, y = self.whole.x[found], self.whole.y[found]
+        inside = (x >= bounds[0]) & (x < bounds[2]) & (y > bounds[1]) & (y <= bounds[3])
+        return self.whole.select(found if inside.all() else found[inside])
+
+    def far_ground(self, classes: tuple[int, ...]) -> Points:
+        """Ground as far around as any buffer may grow, read once for all windows that need more than their buffer."""
+        if self._far is None:
+            far = self.reader.points(self.farthest)
+            self._far = far.select(of_classes(far.classification, classes))
+        return self._far
+
+    def __getattr__(self, name: str):
+        return getattr(self.reader, name)
+
+
+def _footprint_metrics(
+    campaign: Mapping, footprint: Polygon, names: Sequence[str], near: _Around, crs: str, counts: Counter
+) -> dict[str, np.ndarray]:
+    """Metrics of the points inside a footprint; none where it holds no point."""
+    import shapely
+
+    cover, canopy = _footprint_squares(campaign, footprint, near.reader)
+    heights = window_heights(
+        campaign, footprint.bounds, crs=crs, reader=near, counts=counts, probes=cover.centres,
+        margin_m=max(cover.size_m, canopy.size_m),
+    )  # fmt: skip
+    inside = shapely.contains_xy(footprint, heights.x, heights.y)
+    if not inside.any():
+        return {}
+    counts.update(plots=1)
+    _count(counts, heights, inside)
+    return metrics_by_cell(
+        heights, np.where(inside, 0, -1), 1, cell_area_m2=footprint.area, names=names,
+        fine=Fine(heights, 1, cover, canopy, heights.surface), min_covered_percent=campaign["min_covered_percent"],
+    )  # fmt: skip
+
+
+def _footprint_squares(campaign: Mapping, footprint: Polygon, reader: Reader) -> tuple[Squares, Squares]:
+    """Squares of a footprint's cover and canopy, as fine as those of a pixel of its area."""
+    side = math.sqrt(footprint.area)
+    cover, canopy = _steps(campaign, reader, side)
+    return squares_of_polygon(footprint, side / cover), squares_of_polygon(footprint, side / canopy, margin=1)
 
 
 def _neighbourhoods(footprints: Sequence[Polygon]) -> list[list[int]]:
     """Numbers of the footprints whose centres share a square of 1 km."""
     groups: dict[tuple[int, int], list[int]] = {}
     for number, footprint in enumerate(footprints):
-        square = math.floor(footprint.centroid.x / WINDOW_M), math.floor(footprint.centroid.y / WINDOW_M)
+        square = math.floor(footprint.centroid.x / NEIGHBOURHOOD_M), math.floor(footprint.centroid.y / NEIGHBOURHOOD_M)
         groups.setdefault(square, []).append(number)
     return list(groups.values())
-
-
-def _within(heights: Heights, footprint: Polygon) -> Heights:
-    import shapely
-
-    return heights.select(shapely.contains_xy(footprint, heights.x, heights.y))

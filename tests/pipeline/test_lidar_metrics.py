@@ -16,13 +16,16 @@ from pipeline.lidar.heights import Heights, heights_above_ground
 from pipeline.lidar.metrics import METRICS, metric, metrics_by_cell
 
 DATA = Path(os.environ.get("FORESTSINK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
-QUALITY = {"density_pts_m2", "pulse_density_pts_m2", "ground_pts_m2", "outside_hull_percent", "clipped_percent"}
+QUALITY = {
+    "density_pts_m2", "pulse_density_pts_m2", "ground_pts_m2", "outside_hull_percent", "clipped_percent",
+    "far_ground_percent", "covered_percent",
+}  # fmt: skip
 
 
-def make_heights(z, *, first=True, ground=False, outside=False, clipped=False, x=0.0, y=0.0) -> Heights:
+def make_heights(z, *, first=True, ground=False, outside=False, clipped=False, far=False, x=0.0, y=0.0) -> Heights:
     z = np.asarray(z, float)
     x, y = (np.broadcast_to(np.asarray(place, float), z.shape) for place in (x, y))
-    flags = (np.broadcast_to(np.asarray(flag, bool), z.shape) for flag in (first, ground, outside, clipped))
+    flags = (np.broadcast_to(np.asarray(flag, bool), z.shape) for flag in (first, ground, outside, clipped, far))
     return Heights(x, y, z, *flags)
 
 
@@ -153,6 +156,103 @@ def test_a_metric_is_declared_in_one_place_and_once():
             metric(units="m", title="again", reference="a test")(zmin_of_test)
     finally:
         del METRICS["zmin_of_test"]
+
+
+def test_linear_moments_are_those_of_hand_arithmetic():
+    """Of 1, 2, 4, 8: b0 = 15/4, b1 = (2/3 + 8/3 + 8)/4, b2 = (4/3 + 8)/4, b3 = 8/4; i - 1 of 3, of 2 pairs, of 1 triple."""
+    found = of_one_cell([8, 1, 4, 2])
+    b0, b1, b2, b3 = 15 / 4, (2 / 3 + 4 * 2 / 3 + 8) / 4, (4 / 3 + 8) / 4, 8 / 4
+    assert found["zl1"] == pytest.approx(b0) and found["zl2"] == pytest.approx(2 * b1 - b0)
+    assert found["zl3"] == pytest.approx(6 * b2 - 6 * b1 + b0)
+    assert found["zl4"] == pytest.approx(20 * b3 - 30 * b2 + 12 * b1 - b0)
+    assert found["zlcv"] == pytest.approx((2 * b1 - b0) / b0)
+    assert math.isnan(of_one_cell([3.0])["zl2"]) and math.isnan(of_one_cell([3.0, 5, 6])["zl4"])
+
+
+def test_linear_moments_of_a_uniform_and_a_normal_sample_are_the_published_ones():
+    """Hosking 1990, table 1: uniform on (0, 1): 1/2, 1/6, 0, 0; normal: L-kurtosis 0.1226, L-scale sd / sqrt(pi)."""
+    even = of_one_cell((np.arange(4000) + 0.5) / 4000)
+    assert [even[f"zl{n}"] for n in (1, 2, 3, 4)] == pytest.approx([1 / 2, 1 / 6, 0, 0], abs=1e-3)
+    from scipy.stats import norm
+
+    bell = of_one_cell(30 + 4 * norm.ppf((np.arange(20_000) + 0.5) / 20_000))
+    assert bell["zl2"] == pytest.approx(4 / math.sqrt(math.pi), rel=1e-3)
+    assert bell["zlkurt"] == pytest.approx(0.1226, abs=1e-3)
+
+
+def test_leaf_area_is_beer_and_lamberts_law_of_the_gap_fraction_with_half_an_extinction():
+    """Two of eight returns reach 2 m: gap 1/4, leaf area ln(4) / 0.5; strata above 2 m add up to it."""
+    z = [0, 2, 3, 4, 6, 12, 18, 25]
+    found = of_one_cell(z, names=["gap_fraction", "lai", "lad_2_5", "lad_5_30", "pzabove2"])
+    assert found["gap_fraction"] == 0.25 and found["pzabove2"] == 75
+    assert found["lai"] == pytest.approx(2 * math.log(4))
+    assert found["lad_2_5"] * 3 + found["lad_5_30"] * 25 == pytest.approx(found["lai"])
+    assert found["lad_2_5"] == pytest.approx(math.log(4 / 2) / (0.5 * 3))
+    assert math.isnan(of_one_cell([5, 6])["lai"])
+
+
+def test_strata_share_out_all_returns_and_any_limits_can_be_asked_for():
+    z = [0, 0.5, 1, 2, 4.9, 5, 9, 40]
+    names = ["returns_0_0p5_percent", "returns_0p5_2_percent", "returns_2_5_percent", "returns_5_100_percent"]
+    assert list(of_one_cell(z, names=names).values()) == [12.5, 25, 25, 37.5]
+    assert "returns_1_3_percent" in METRICS and "returns_3_1_percent" not in METRICS and "lad_1p0_2" not in METRICS
+
+
+def test_vertical_complexity_has_the_same_layers_everywhere():
+    """Even over 20 of 40 layers: ln 20 / ln 40, whatever the highest return."""
+    assert of_one_cell(np.arange(20) + 0.5)["vci"] == pytest.approx(math.log(20) / math.log(40))
+
+
+def test_intensity_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match="imean is not offered: intensity falls with range"):
+        of_one_cell([1.0], names=["imean"])
+
+
+def test_cells_that_are_covered_too_little_keep_their_quality_bands_alone():
+    from pipeline.lidar.fine import Fine, squares_of_cells
+
+    heights = make_heights([5, 6, 7], x=[1, 2, 21], y=[1, 1, 1])
+    squares = squares_of_cells(0, 20, 20, 1, 2, steps=2)
+    fine = Fine(heights, 2, squares, squares, None)
+    found = metrics_by_cell(
+        heights, np.array([0, 0, 1]), 2, cell_area_m2=400.0, names=["zmax", "density_pts_m2", "covered_percent"],
+        fine=fine, min_covered_percent=50,
+    )  # fmt: skip
+    assert np.isnan(found["zmax"]).all() and found["covered_percent"].tolist() == [25, 25]
+    assert found["density_pts_m2"].tolist() == pytest.approx([2 / 400, 1 / 400])
+
+
+def test_the_page_of_lidar_holds_all_metrics():
+    from pipeline.lidar.reference import with_table
+
+    page = (Path(__file__).parents[2] / "docs/methods/lidar.md").read_text(encoding="utf-8")
+    assert page == with_table(page), "write it anew: python -m pipeline.lidar.reference < docs/methods/lidar.md > new.md"
+
+
+def test_kernels_are_kept_on_disk_and_a_fork_after_them_works():
+    """100 small tiles compile once; and a pool of forked workers, which numba's threads would hang, ends."""
+    code = (
+        "import multiprocessing, numpy as np\n"
+        "from pipeline.lidar import kernels\n"
+        "def work(n): return int(kernels.grouped(np.zeros(n, np.int32), np.ones(n), 1)[1][1])\n"
+        "work(3)\n"
+        "stats = kernels.grouped.stats\n"
+        "with multiprocessing.get_context('fork').Pool(2) as pool: done = pool.map(work, [4, 5])\n"
+        "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), done)\n"
+    )
+    said = ""
+    for _ in range(2):
+        found = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=120
+        )
+        assert found.returncode == 0, found.stderr
+        said = found.stdout.split(maxsplit=2)
+    assert said[:2] == ["1", "0"] and said[2].strip() == "[4, 5]"
+
+
+def test_no_kernel_runs_on_numbas_threads():
+    for path in (Path(__file__).parents[2] / "pipeline").rglob("*.py"):
+        assert "parallel=True" not in path.read_text(encoding="utf-8"), path
 
 
 def read_expected(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:

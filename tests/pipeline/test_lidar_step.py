@@ -11,6 +11,7 @@ import pytest
 import shapely
 from pyproj import CRS
 
+from catalogs.lidar import Points
 from pipeline import store
 from pipeline.config import Campaign
 from pipeline.grid import Grid
@@ -28,19 +29,26 @@ def make_cloud(n: int = 60_000, *, seed: int = 11) -> dict[str, np.ndarray]:
     ground = rng.random(n) < 1 / 3
     canopy = np.where(x < SIZE_M / 2, 20.0, 1.0) * rng.beta(5, 2, n)
     z = np.round(300 + 0.1 * x + 2 * np.sin(y / 15) + np.where(ground, 0.0, canopy), 2)
-    kind = {"classification": np.where(ground, 2, 5), "return_number": np.where(ground, 2, 1)}
+    kind = {"classification": np.where(ground, 2, 5), "return_number": np.where(ground, 2, 1), "gps_time": np.arange(n) * 1e-5}
     return {"x": WEST + x, "y": SOUTH + y, "z": z, **kind}
 
 
-def write_tiles(folder: Path, cloud: dict[str, np.ndarray], per_side: int, *, seed: int = 0) -> str:
-    """The cloud cut into squares, points and file names in a random order, each tile with its own offset."""
+def write_tiles(
+    folder: Path, cloud: dict[str, np.ndarray], per_side: int, *, seed: int = 0, overlap_m: float = 0.0
+) -> str:
+    """The cloud cut into squares, points and file names in a random order, each tile with its own offset.
+
+    With an overlap each tile holds its neighbours' points as well, so far around it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     names = rng.permutation(per_side**2)
     step = SIZE_M / per_side + 1e-6
-    owner = ((cloud["x"] - WEST) // step * per_side + (cloud["y"] - SOUTH) // step).astype(int)
     for number in range(per_side**2):
-        own = rng.permutation(np.flatnonzero(owner == number))
+        west, south = WEST + number // per_side * step - overlap_m, SOUTH + number % per_side * step - overlap_m
+        reach = step + 2 * overlap_m
+        inside = (cloud["x"] >= west) & (cloud["x"] < west + reach) & (cloud["y"] >= south) & (cloud["y"] < south + reach)
+        own = rng.permutation(np.flatnonzero(inside))
         header = laspy.LasHeader(version="1.4", point_format=6)
         header.scales, header.offsets = np.full(3, 0.01), np.array([cloud[axis][own].min() for axis in "xyz"])
         header.add_crs(CRS.from_user_input(UTM))
@@ -80,12 +88,69 @@ def whole(cloud, tmp_path_factory) -> tuple[dict, dict[str, np.ndarray]]:
     return campaign, metrics_of(make_grid(), campaign, folder / "raster")
 
 
-@pytest.mark.parametrize("per_side", [2, 3])
-def test_cutting_the_cloud_into_tiles_changes_no_byte(cloud, whole, tmp_path, per_side):
-    campaign = make_campaign(write_tiles(tmp_path / "tiles", cloud, per_side, seed=per_side))
-    cut = metrics_of(make_grid(), campaign, tmp_path / "raster")
+@pytest.mark.parametrize(("per_side", "overlap_m"), [(2, 0), (2, 17), (3, 0), (3, 30), (5, 0), (5, 10)])
+def test_cutting_the_cloud_into_tiles_changes_no_byte(cloud, whole, tmp_path, per_side, overlap_m, caplog):
+    """4, 9 and 25 tiles in any order of files and points, apart or with what overlaps in both: as of one tile."""
+    if overlap_m and not hasattr(Points, "twins"):
+        pytest.skip("this reader does not tell points that several tiles hold")
+    tiles = write_tiles(tmp_path / "tiles", cloud, per_side, seed=per_side, overlap_m=overlap_m)
+    with caplog.at_level(logging.INFO):
+        cut = metrics_of(make_grid(), make_campaign(tiles), tmp_path / "raster")
     for name, values in whole[1].items():
         assert cut[name].tobytes() == values.tobytes(), name
+    assert (" 0 points were in several tiles" in caplog.text) == (overlap_m == 0)
+
+
+def make_cloud_with_gaps(n: int = 30_000) -> dict[str, np.ndarray]:
+    """As `make_cloud`, but ground was hit in holes 10 m wide and 40 m apart only: triangles far wider than the buffer."""
+    cloud = make_cloud(n, seed=5)
+    hole = ((cloud["x"] - WEST) % 50 < 10) & ((cloud["y"] - SOUTH) % 50 < 10)
+    covered = (cloud["classification"] == 2) & ~hole
+    cloud["classification"] = np.where(covered, 5, cloud["classification"])
+    cloud["z"] = np.where(covered, cloud["z"] + 7.0, cloud["z"])
+    return cloud
+
+
+def test_a_buffer_grows_until_every_height_is_that_of_the_whole_campaign(tmp_path, caplog):
+    """Windows of 40 m with a buffer of 5 m see no ground that holds for them; with all ground known, nothing changes."""
+    tiles = write_tiles(tmp_path / "tiles", make_cloud_with_gaps(), 3)
+    together = metrics_of(make_grid(chunk_px=12), make_campaign(tiles, buffer_m=200), tmp_path / "together")
+    with caplog.at_level(logging.INFO):
+        apart = metrics_of(make_grid(chunk_px=2), make_campaign(tiles, buffer_m=5), tmp_path / "apart")
+    assert "36 windows were read beyond their buffer" in caplog.text
+    certain = together["far_ground_percent"] == 0
+    assert certain.mean() > 0.5
+    for name, values in together.items():
+        np.testing.assert_array_equal(apart[name][certain], values[certain], err_msg=name)
+    assert (apart["far_ground_percent"][certain] == 0).all()
+
+
+def test_heights_over_ground_farther_apart_than_a_buffer_may_grow_are_flagged(tmp_path):
+    """Ground in the four corners alone: the circle of each triangle is wider than 300 m."""
+    cloud = make_cloud(6000)
+    x, y = cloud["x"] - WEST, cloud["y"] - SOUTH
+    corner = ((x < 10) | (x > SIZE_M - 10)) & ((y < 10) | (y > SIZE_M - 10))
+    cloud["classification"] = np.where(corner, cloud["classification"], 5)
+    found = metrics_of(make_grid(chunk_px=12), make_campaign(write_tiles(tmp_path / "tiles", cloud, 1)), tmp_path / "raster")
+    assert (found["far_ground_percent"][2:-2, 2:-2] == 100).all()
+
+
+def test_a_cell_that_points_barely_touch_is_missing_but_for_its_quality(cloud, tmp_path, caplog):
+    """Points west of x = 70: of the fourth column of 20 m cells the first half, of the fifth none; 5 m squares tell."""
+    west = {name: values[cloud["x"] < WEST + 70] for name, values in cloud.items()}
+    campaign = make_campaign(write_tiles(tmp_path / "tiles", west, 1), min_covered_percent=60)
+    found = metrics_of(make_grid(), campaign, tmp_path / "raster")
+    np.testing.assert_allclose(found["covered_percent"][:, 3], 50)
+    np.testing.assert_allclose(found["covered_percent"][:, :3], 100)
+    assert np.isnan(found["zq95"][:, 3:]).all() and np.isfinite(found["zq95"][:, :3]).all()
+    assert np.isfinite(found["density_pts_m2"][:, 3]).all() and np.isnan(found["density_pts_m2"][:, 4:]).all()
+    whole = metrics_of(make_grid(), {**campaign, "min_covered_percent": 50.0}, tmp_path / "half")
+    assert np.isfinite(whole["zq95"][:, 3]).all()
+    plots = [shapely.Point(WEST + x, SOUTH + 100).buffer(10) for x in (50, 75)]
+    table = plot_metrics(campaign, plots, crs=UTM, names=["zq95", "covered_percent"])
+    assert table["zq95"].isna().tolist() == [False, True]
+    # A quarter of the circle's width lies west of x = 70, a fifth of its area; the squares across the line count whole.
+    assert table["covered_percent"][0] == 100 and 20 < table["covered_percent"][1] < 45
 
 
 def test_the_block_size_changes_no_byte(whole, tmp_path):
@@ -144,10 +209,12 @@ def test_a_window_without_ground_is_refused_unless_it_is_a_fringe(cloud, tmp_pat
     assert "1 windows hold fewer than 0.1 points/m2 and no ground; they stay missing" in caplog.text
 
 
-def test_heights_of_a_window_reach_into_its_buffer(whole):
+def test_heights_of_a_window_are_those_of_its_points_and_of_a_margin_that_is_asked_for(whole):
     bounds = (WEST + 100, SOUTH + 100, WEST + 140, SOUTH + 140)
     heights = window_heights(whole[0], bounds, crs=UTM)
-    assert WEST + 69.9 < heights.x.min() < WEST + 71 and SOUTH + 169 < heights.y.max() < SOUTH + 170.1
+    assert WEST + 100 <= heights.x.min() < WEST + 101 and SOUTH + 139 < heights.y.max() <= SOUTH + 140
+    wider = window_heights(whole[0], bounds, crs=UTM, margin_m=5)
+    assert WEST + 95 <= wider.x.min() < WEST + 96 and SOUTH + 144 < wider.y.max() <= SOUTH + 145
 
 
 def test_a_plot_that_is_a_pixel_has_the_pixels_metrics(whole):
