@@ -47,7 +47,7 @@ sensors:                            # satellites; leave out for a study on lidar
   #   catalog: planetary-computer
   #   season: ["06-01", "09-30"]
   #   orbit: auto                   # or ascending, descending, both: mixed directions change the level
-  #   speckle: multitemporal        # or lee, none: see docs/methods/composites.md
+  #   speckle: multitemporal        # or lee, none: see docs/methods/radar-and-terrain.md
   # copernicus-dem-glo30:           # terrain, the same in every year: dem_elevation, dem_slope, dem_tpi, ...
   #   catalog: planetary-computer   # or a raster file of metres: data/dem.tif
 
