@@ -319,7 +319,7 @@ class _SeriesOf:
     """What a study asks of the dates of its indices (`pipeline.optical.series`); nothing where it asks nothing.
 
     The module is imported by its name as text: the digest of this step's code then does not hold the indices' formulas, and
-    a formula that changes reruns the composites of the sensors that ask for it (`Plan.series_code`), not all of them.
+    a formula that changes reruns the composites of the sensors that ask for it (`Plan.composite_code`), not all of them.
     """
 
     def __init__(self, settings: Mapping[str, Any], sensor: str) -> None:
