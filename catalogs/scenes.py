@@ -227,10 +227,58 @@ class SceneReader:
         return Look(item["id"], numbers, encoding, seen, self.sensor.valid_dn, distance)
 
     def clear(self, item: Mapping[str, Any], geobox: GeoBox, *, held: Held | None = None) -> np.ndarray:
-        """True (rows, cols) where the quality layer alone calls a window's pixel clear, nearest neighbour."""
+        """True (rows, cols) where the quality layer alone calls a window's pixel clear, nearest neighbour.
+
+        Of a sensor without such a layer, where its first band has a value.
+        """
+        if not item["quality"]:
+            role = next(iter(item["bands"]))
+            return self._bands(item, [role], geobox, held)[role][1]
         raster = self._raster(item, item["quality"]["href"])
         plan = self._plan(item, [raster], geobox)
         return plan.samples[raster.place].nearest(self._masks(item, plan, held)[raster.place])
+
+    def weighed(self, item: Mapping[str, Any], role: str, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+        """A band's share of each pixel of a window, for tiles that continue one another.
+
+        Returns
+        -------
+        total, weight : float32 arrays (rows, cols)
+            Sum of weight x value over the valid pixels of the file that make up a pixel, and the sum of those weights: 1
+            where the file holds the whole pixel. Sums over tiles, divided by one another, are what one file of all tiles
+            would give, so that no seam shows; where tiles overlap they are averaged. Pixels larger than the file's are
+            means over their area: of another CRS of bilinear samples half a pixel of the file apart.
+
+        Raises
+        ------
+        SceneError
+            As `read`.
+        """
+        raster = self._band_raster(item, role)
+        ratio = 1.0 if raster.crs == _wkt(geobox) else _ratio(raster, geobox)
+        finer = min(2 * math.ceil(ratio), MOST_FINER)
+        if ratio <= 1.01:
+            return self._weighed(item, role, raster, geobox)
+        total, weight = np.empty(geobox.shape, "float32"), np.empty(geobox.shape, "float32")
+        step = max(FINER_ROWS // finer, 1)
+        for row in range(0, geobox.shape[0], step):
+            strip = geobox[row : min(row + step, geobox.shape[0])]
+            samples = self._weighed(item, role, raster, strip.zoom_out(1 / finer))
+            for whole, part in zip((total, weight), samples, strict=True):
+                whole[row : row + step] = _mean_of_squares(part, finer)
+        return total, weight
+
+    def _weighed(
+        self, item: Mapping[str, Any], role: str, raster: _Raster, geobox: GeoBox
+    ) -> tuple[np.ndarray, np.ndarray]:
+        plan = self._plan(item, [raster], geobox)
+        samples = plan.samples[raster.place]
+        numbers, valid = self._valid_numbers(item, role, raster, samples.window, self._masks(item, plan, None)[raster.place])
+        every = np.ones(valid.shape, bool)
+        total, _ = samples.bring(np.where(valid, numbers, 0).astype("float32"), every)
+        weight, _ = samples.bring(valid.astype("float32"), every)
+        band = item["bands"][role]
+        return np.float32(band["scale"]) * total + np.float32(band["offset"]) * weight, weight
 
     def open(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str]) -> None:
         """Open the files of scenes, many at a time; those that cannot be are left to be complained of when read."""
@@ -280,10 +328,11 @@ class SceneReader:
     def _band_raster(self, item: Mapping[str, Any], role: str) -> _Raster:
         href = item["bands"][role]["href"]
         raster = self._raster(item, href)
-        if raster.data_type != self.sensor.data_type:
+        expected = item["bands"][role].get("data_type", self.sensor.data_type)
+        if raster.data_type != expected:
             raise SceneError(
                 f"scene {item['id']}: {remote.shown(href)} holds {raster.data_type} with nodata {raster.nodata}, but "
-                f"{self.sensor.title} comes as {self.sensor.data_type}: this is another product, with another scale"
+                f"{self.sensor.title} comes as {expected}: this is another product, with another scale"
             )
         return raster
 
@@ -298,26 +347,54 @@ class SceneReader:
         held: Held | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Digital numbers of one band on the grid, and where they are valid."""
-        from catalogs.resampling import usable
-
-        band, samples, clear = item["bands"][role], plan.samples[raster.place], masks[raster.place]
+        samples, clear = plan.samples[raster.place], masks[raster.place]
         if not clear.any():
             return np.zeros(geobox.shape, raster.data_type), np.zeros(geobox.shape, bool)
-        numbers = self._pixels(item, band["href"], samples.window, fill=band["nodata"], held=held)
+        return samples.bring(*self._valid_numbers(item, role, raster, samples.window, clear, held))
+
+    def _valid_numbers(
+        self,
+        item: Mapping[str, Any],
+        role: str,
+        raster: _Raster,
+        window: _Window,
+        clear: np.ndarray,
+        held: Held | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Digital numbers of a window of the file, and where they are clear and mean something."""
+        from catalogs.resampling import usable
+
+        band = item["bands"][role]
+        numbers = self._pixels(item, band["href"], window, fill=band["nodata"], held=held)
         low, high = map(np.float32, self.sensor.valid_dn)
         no = [np.float32(np.nan if value is None else value) for value in (band["nodata"], raster.nodata)]
-        return samples.bring(numbers, usable(numbers, clear, low, high, *no))
+        return numbers, usable(numbers, clear, low, high, *no)
 
     def _masks(self, item: Mapping[str, Any], plan: _Plan, held: Held | None) -> dict[str, np.ndarray]:
         """True where the quality layer calls a pixel clear, dilation included, on the window of each kind of band."""
         from catalogs.resampling import classify, spread
 
+        if not item["quality"]:
+            return {place: np.ones(samples.window.shape, bool) for place, samples in plan.samples.items()}
         layer = self._pixels(item, item["quality"]["href"], plan.around, fill=self.sensor.quality.fill, held=held)
         clear = classify(layer, *self._tables_of(layer.dtype), plan.offsets[:, 0], plan.offsets[:, 1])
         return {place: spread(clear, row, col) for place, (row, col) in plan.nearest.items()}
 
     def _plan(self, item: Mapping[str, Any], rasters: Iterable[_Raster], geobox: GeoBox) -> _Plan:
         """How a scene's files make a window of the grid; kept, because the dates of a chunk share it."""
+        kinds = {raster.place: raster for raster in rasters}
+        own = self._quality_raster(item, kinds.values()) if item["quality"] else None
+        key = (own and own.place, *kinds, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
+        with self._guard:
+            if key not in self._plans:
+                while len(self._plans) >= KEPT_PLANS:
+                    self._plans.popitem(last=False)
+                samples = {place: _samples(raster, geobox, self.upsampling) for place, raster in kinds.items()}
+                self._plans[key] = _Plan.of(own and own.transform, self._reach_m, kinds, samples)
+            return self._plans[key]
+
+    def _quality_raster(self, item: Mapping[str, Any], bands: Iterable[_Raster]) -> _Raster:
+        """What the quality layer's file is; it lies in the bands' CRS."""
         href = item["quality"]["href"]
         own = self._raster(item, href)
         if own.data_type not in ("uint8", "uint16"):
@@ -325,19 +402,11 @@ class SceneReader:
                 f"scene {item['id']}: {remote.shown(href)} holds {own.data_type}, "
                 "a quality layer holds whole numbers from 0 to 65535"
             )
-        kinds = {raster.place: raster for raster in rasters}
-        for raster in kinds.values():
+        for raster in bands:
             if raster.crs != own.crs:
                 where = f"{remote.shown(href)} lies in {own.crs_name}, the bands in {raster.crs_name}"
                 raise SceneError(f"scene {item['id']}: {where}")
-        key = (own.place, *kinds, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
-        with self._guard:
-            if key not in self._plans:
-                while len(self._plans) >= KEPT_PLANS:
-                    self._plans.popitem(last=False)
-                samples = {place: _samples(raster, geobox, self.upsampling) for place, raster in kinds.items()}
-                self._plans[key] = _Plan.of(own.transform, self._reach_m, kinds, samples)
-            return self._plans[key]
+        return own
 
     def _tables_of(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
         """What each possible value of a quality layer means: clear, and growing."""
@@ -407,20 +476,22 @@ class SceneReader:
 
     def _reach(self, item: Mapping[str, Any], roles: Sequence[str], geobox: GeoBox) -> dict[str, _Window]:
         """The windows of a scene's files that a window of the grid needs, by href."""
-        own = self._raster(item, item["quality"]["href"])
+        own = self._raster(item, item["quality"]["href"]) if item["quality"] else None
         rasters = {item["bands"][role]["href"]: self._raster(item, item["bands"][role]["href"]) for role in roles}
         kinds = {raster.place: raster for raster in rasters.values()}
-        key = (own.place, *kinds, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
+        key = (own and own.place, *kinds, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
         if key not in self._reaches:
             windows = {place: _reach_in(raster, geobox, self.upsampling) for place, raster in kinds.items()}
-            around = _Plan.of(own.transform, self._reach_m, kinds, windows).around
+            around = _Plan.of(own and own.transform, self._reach_m, kinds, windows).around
             self._reaches[key] = around, {place: samples.window for place, samples in windows.items()}
         around, by_place = self._reaches[key]
-        return {item["quality"]["href"]: around, **{href: by_place[raster.place] for href, raster in rasters.items()}}
+        bands = {href: by_place[raster.place] for href, raster in rasters.items()}
+        return {item["quality"]["href"]: around, **bands} if item["quality"] else bands
 
     @property
     def _reach_m(self) -> float:
-        return self.sensor.quality.dilation_m if self.sensor.quality.grow else 0.0
+        quality = self.sensor.quality
+        return quality.dilation_m if quality and quality.grow else 0.0
 
     def _lock_of(self, href: str) -> threading.Lock:
         with self._guard:
@@ -512,7 +583,7 @@ class Feed:
         """Begin to read the quality layers of a row; answers by href."""
         begun = {}
         for item in items:
-            if self._reader._readable(item, roles):
+            if item["quality"] and self._reader._readable(item, roles):
                 href = item["quality"]["href"]
                 begun[href] = self._begin(item, href, self._reach(item, roles, row)[href], None)
         return begun
@@ -523,7 +594,7 @@ class Feed:
         for item in items:
             if self._reader._readable(item, roles):
                 reach = self._reach(item, roles, row)
-                after = self._last[item["quality"]["href"]]
+                after = self._last[item["quality"]["href"]] if item["quality"] else None
                 for href in dict.fromkeys(item["bands"][role]["href"] for role in roles):
                     begun[href] = self._begin(item, href, reach[href], after)
         return begun
@@ -562,7 +633,8 @@ class Feed:
         except SceneError:
             return None
         kept = Kept(_Window(need.row0, max(row0, end), need.col0, need.col1), tuple(parts))
-        if after is not None or not parts:
+        layer = item["quality"] is not None and href == item["quality"]["href"]
+        if not layer or not parts:
             return kept._replace(clear=bool(parts))
         clear_of = reader._tables_of(parts[0][1].dtype)[0]
         return kept._replace(clear=any(bool(clear_of[pixels].any()) for _, pixels in parts))
@@ -579,8 +651,9 @@ class _Answer:
 
 
 def _hrefs(item: Mapping[str, Any], roles: Sequence[str]) -> list[str]:
-    """The files of a scene, quality first."""
-    return [item["quality"]["href"], *dict.fromkeys(item["bands"][role]["href"] for role in roles if role in item["bands"])]
+    """The files of a scene, its quality layer first where it has one."""
+    layer = [item["quality"]["href"]] if item["quality"] else []
+    return [*layer, *dict.fromkeys(item["bands"][role]["href"] for role in roles if role in item["bands"])]
 
 
 def _padded(part: np.ndarray, inner: _Window, window: _Window, fill: float) -> np.ndarray:
@@ -662,16 +735,18 @@ class _Plan:
 
     By the place of a kind of band: `samples` from its pixels to the grid's, `nearest` the rows and columns of the
     quality layer under its pixels. `around` is the quality layer's window with what may grow into it, `offsets` (n, 2)
-    how far that is.
+    how far that is. Without a quality layer (`own` is None) there is neither.
     """
 
-    around: _Window
+    around: _Window | None
     offsets: np.ndarray
     samples: dict[str, _Same | _Separable | _Scattered]
     nearest: dict[str, tuple[np.ndarray, np.ndarray]]
 
     @classmethod
-    def of(cls, own: Any, reach_m: float, kinds: Mapping[str, _Raster], samples: Mapping[str, Any]) -> _Plan:
+    def of(cls, own: Any | None, reach_m: float, kinds: Mapping[str, _Raster], samples: Mapping[str, Any]) -> _Plan:
+        if own is None:
+            return cls(None, np.empty((0, 2), "int64"), dict(samples), {})
         places = {}
         for place, raster in kinds.items():
             window, band = samples[place].window, raster.transform
@@ -726,6 +801,9 @@ def _wkt(geobox: GeoBox) -> str:
 # ---------------------------------------------------------------- from source pixels to the grid's
 
 KEPT_PLANS = 6
+MOST_FINER, FINER_ROWS = 12, 256
+"""Samples along the side of a pixel, and rows of them held at a time, where tiles are averaged from another CRS."""
+
 LATTICE_PX = 16
 LEAST = np.float32(MIN_CLEAR_SHARE - 1e-5)
 
@@ -864,10 +942,9 @@ class _Scattered:
 
     @classmethod
     def between(cls, raster: _Raster, geobox: GeoBox, upsampling: str) -> _Scattered:
-        source, grid = raster.transform, geobox.transform
+        source = raster.transform
         x, y = _corners_in(raster, geobox)
-        metres = 1.0 if raster.projected else 111_320.0  # metres per degree of latitude
-        ratio = grid.a / (abs(source.e) * metres)
+        ratio = _ratio(raster, geobox)
         points = 1 if ratio <= 1.01 else min(2 * math.ceil(ratio), 12)
         row, col = np.round((y - source.f) / source.e, 6), np.round((x - source.c) / source.a, 6)
         return cls(row, col, points, nearest=points == 1 and upsampling == "nearest")
@@ -887,6 +964,21 @@ class _Scattered:
         from catalogs.resampling import nearest_scattered
 
         return nearest_scattered(values, self.row, self.col, self.window.row0, self.window.col0)
+
+
+def _ratio(raster: _Raster, geobox: GeoBox) -> float:
+    """Side of the grid's pixels by that of a file's."""
+    metres = 1.0 if raster.projected else 111_320.0  # metres per degree of latitude
+    return geobox.transform.a / (abs(raster.transform.e) * metres)
+
+
+def _mean_of_squares(values: np.ndarray, side: int) -> np.ndarray:
+    """Means of `side` x `side` pixels, added in a fixed order."""
+    total = np.zeros((values.shape[0] // side, values.shape[1] // side), "float64")
+    for down in range(side):
+        for right in range(side):
+            total += values[down::side, right::side]
+    return (total / side**2).astype("float32")
 
 
 def _corners_in(raster: _Raster, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
@@ -909,6 +1001,9 @@ def _knots_in(raster: _Raster, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray, 
     south, from_north = _lattice(-grid.f, -grid.e, rows)
     to_source = Transformer.from_crs(str(geobox.crs), raster.crs, always_xy=True)
     x, y = to_source.transform(*np.meshgrid(east, -south))
+    if not raster.projected:  # degrees east are counted to either side of the file, across the antimeridian too
+        middle = raster.transform.c + raster.transform.a * raster.width / 2
+        x = np.where(x - middle > 180, x - 360, np.where(x - middle < -180, x + 360, x))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise SceneError(f"{raster.name} lies in {raster.crs_name}, where part of the study area has no coordinates")
     return x, y, from_north, from_west

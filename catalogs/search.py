@@ -39,6 +39,11 @@ SUN = (
 )
 """Where items say where the sun stood: azimuth, height, whether the height is counted from the zenith."""
 
+RASTERS = (".tif", ".tiff", ".vrt")
+"""Endings of a raster file that may stand in place of a catalogue of elevations."""
+
+RASTER_TYPES = ("float32", "float64", "int16", "int32")
+
 
 def find_scenes(
     sensor: Sensor,
@@ -53,6 +58,7 @@ def find_scenes(
     relative_to: str | Path | None = None,
     look: Sampler | None = None,
     check_radiometry: bool = False,
+    orbit: str = "both",
     earlier: Mapping[str, Any] | None = None,
     today: dt.date | None = None,
 ) -> dict[str, Any]:
@@ -61,7 +67,8 @@ def find_scenes(
     Parameters
     ----------
     catalog : str
-        A static STAC catalogue (file or folder), the address of a STAC API, or a name from `endpoints.yaml`.
+        A static STAC catalogue (file or folder), the address of a STAC API, or a name from `endpoints.yaml`. Of elevation
+        a raster file (`RASTERS`) of metres as well.
     collection : str or None
         None asks for the collections the sensor is usually found under.
     bounds, crs
@@ -75,6 +82,9 @@ def find_scenes(
         such scenes are left out.
     check_radiometry : bool
         Looks at every scene, and leaves out those whose pixels contradict their metadata.
+    orbit : str
+        Passes of a radar that are used: ascending, descending or both; auto takes the direction that shows the area more
+        often in the year that it shows it least, and stays with it when years are added.
     earlier : mapping, optional
         An earlier answer: years that it covers with the same question are kept as they are and not asked for again.
     today : date, optional
@@ -88,7 +98,8 @@ def find_scenes(
         tile, orbit_state, relative_orbit, crs, cloud_percent, sun
         {azimuth_deg, elevation_deg} or None, bbox in degrees, bounds in `crs`, bands {role: href, scale,
         offset, nodata}, quality {href} or None, evidence), `left_out` (id, year, reason). The items of a static sensor
-        are of every year: their year is None.
+        are of every year: their year is None. Of radar, `query` holds the `orbit` that was asked for and `orbit` the one
+        that was taken.
 
     Raises
     ------
@@ -96,7 +107,8 @@ def find_scenes(
         When the catalogue is missing, unreadable or out of reach, has no such collection, does not touch the area, or
         leaves a year without a scene; each says what there is instead.
     """
-    source = _where(catalog, collection, sensor)
+    raster = sensor.kind == "elevation" and Path(catalog).suffix.lower() in RASTERS
+    source = _Source(catalog, None, []) if raster else _where(catalog, collection, sensor)
     area = Area(bounds, crs)
     query = {
         "catalog": _relative(source.address, relative_to),
@@ -109,15 +121,21 @@ def find_scenes(
         "max_cloud_percent": float(max_cloud_percent),
         "check_radiometry": check_radiometry,
         "static": sensor.static,
-    }
+    } | ({"orbit": orbit} if sensor.kind == "radar" else {})
     kept = _kept(earlier, query, sensor)
     asked = _Asked(area, tuple(year for year in years if str(year) not in kept.searched), season, max_cloud_percent)
     place = f"{sensor.name} in {catalog}" + (f", collection {collection}" if collection else "")
     found = _Found()
-    if asked.years:
+    direction = kept.orbit
+    if asked.years and raster:
+        found.items.append(_frozen_raster(catalog, sensor, area))
+    elif asked.years:
         for item in _items(source, asked, sensor):
             found.sort_in(item, sensor, asked)
         found.freeze(sensor, asked, source, look, check_radiometry)
+        if sensor.kind == "radar":
+            direction = found.keep_passes(orbit if orbit != "auto" else direction, asked)
+            log.info("%s: %s passes are used", place, direction)
         found.check(place, asked, sensor)
         unknown = sum(item["cloud_percent"] is None for item in found.items) if sensor.kind == "optical" else 0
         log.info("%s: kept %d of %d scenes of the area and season", place, len(found.items), len(found.wanted))
@@ -133,7 +151,7 @@ def find_scenes(
         "query": query | {"searched": dict(sorted(searched.items()))},
         "items": sorted(items, key=lambda item: (item["datetime"] or "", item["id"])),
         "left_out": sorted(left_out, key=lambda entry: (entry["id"], entry["year"] or 0, entry["reason"])),
-    }
+    } | ({"orbit": direction} if sensor.kind == "radar" else {})
 
 
 class _Kept(NamedTuple):
@@ -142,6 +160,7 @@ class _Kept(NamedTuple):
     searched: dict[str, str]
     items: list[dict[str, Any]]
     left_out: list[dict[str, Any]]
+    orbit: str | None = None
 
 
 def _kept(earlier: Mapping[str, Any] | None, query: Mapping[str, Any], sensor: Sensor) -> _Kept:
@@ -158,6 +177,7 @@ def _kept(earlier: Mapping[str, Any] | None, query: Mapping[str, Any], sensor: S
         {year: day for year, day in searched.items() if int(year) in years},
         [item for item in earlier["items"] if item["year"] in years],
         [entry for entry in earlier["left_out"] if entry["year"] in years],
+        earlier.get("orbit"),
     )
 
 
@@ -473,6 +493,8 @@ def _frozen(item: Mapping[str, Any], sensor: Sensor, year: int | None, area: Are
         evidence = evidence or found.evidence
     if not bands:
         raise ValueError(f"no asset of a band of {sensor.name}; it has {', '.join(sorted(item.get('assets', {})))}")
+    if sensor.kind == "radar" and len(bands) < len(sensor.bands):
+        raise ValueError(f"shows {', '.join(bands)} only; {' and '.join(sensor.bands)} are needed")
     if sensor.quality and quality is None:
         raise ValueError(f"no quality layer (looked for {', '.join(sensor.quality.keys)}): clouds cannot be told")
     properties, identity, moment = item.get("properties", {}), sensor.identify(item), _moment(item)
@@ -505,6 +527,55 @@ def sun_position(properties: Mapping[str, Any]) -> dict[str, float] | None:
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in told):
             return {"azimuth_deg": float(told[0]), "elevation_deg": 90.0 - told[1] if zenith else float(told[1])}
     return None
+
+
+def _frozen_raster(file: str, sensor: Sensor, area: Area) -> dict[str, Any]:
+    """A raster of elevations as a frozen item; ValueError when it is none or lies elsewhere."""
+    import hashlib
+
+    import rasterio
+    from pyproj import CRS, Transformer
+    from rasterio.errors import RasterioError
+
+    try:
+        with open(file, "rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()  # a file that is replaced is another item
+        with rasterio.open(file) as raster:
+            crs, bounds, data_type, nodata = raster.crs, raster.bounds, raster.dtypes[0], raster.nodata
+    except RasterioError as error:
+        raise ValueError(f"{file} cannot be read as a raster: {_first_line(error)}") from None
+    if crs is None:
+        raise ValueError(f"{file} has no coordinate reference system")
+    if data_type not in RASTER_TYPES:
+        raise ValueError(f"{file} holds {data_type}; elevations in metres as one of {', '.join(RASTER_TYPES)} are needed")
+    here = Transformer.from_crs(crs.to_wkt(), area.crs, always_xy=True).transform_bounds(*bounds)
+    west, south, east, north = area.bounds
+    if not (here[0] < east and here[2] > west and here[1] < north and here[3] > south):
+        raise ValueError(f"{file} does not touch the study area, {area}")
+    degrees = Transformer.from_crs(crs.to_wkt(), "OGC:CRS84", always_xy=True).transform_bounds(*bounds)
+    code = CRS.from_wkt(crs.to_wkt()).to_epsg()
+    missing = nodata if nodata is not None else (-32768 if data_type.startswith("int") else None)
+    (role,) = sensor.bands
+    return {
+        "id": plain_id(Path(file).stem),
+        "datetime": None,
+        "year": None,
+        "platform": "",
+        "tile": None,
+        "overpass": None,
+        "orbit_state": None,
+        "relative_orbit": None,
+        "crs": f"EPSG:{code}" if code else None,
+        "cloud_percent": None,
+        "bbox": [round(value, 6) for value in degrees],
+        "bounds": [float(value) for value in here],
+        "bands": {
+            role: {"href": str(file), "scale": 1.0, "offset": 0.0, "nodata": missing, "data_type": data_type}
+        },
+        "quality": None,
+        "digest": digest,
+        "evidence": "a raster file named by the study: metres, as they are",
+    }
 
 
 def _overpass(item: Mapping[str, Any], identity: Identity | None, moment: dt.datetime) -> str:
@@ -602,6 +673,40 @@ class _Found:
                 self.leave_out(item, frozen["year"], reason)
             else:
                 self.items.append(frozen)
+
+    def keep_passes(self, orbit: str | None, asked: _Asked) -> str:
+        """Keep the passes of one direction, which is returned; None decides for the one that shows the area more often.
+
+        The two look at slopes and canopies from either side, in the morning and in the evening: mixed, a pixel's level
+        would follow how many of each there are.
+        """
+        orbit = orbit or self._fuller_direction(asked)
+        if orbit == "both":
+            return orbit
+        items, self.items = self.items, []
+        for item in items:
+            state = item["orbit_state"]
+            if state == orbit:
+                self.items.append(item)
+                continue
+            why = f"an {state} pass" if state == "ascending" else f"a {state} pass" if state else "tells no orbit direction"
+            self.leave_out(item, item["year"], f"{why}: {orbit} passes are used (orbit: both would use all)")
+        return orbit
+
+    def _fuller_direction(self, asked: _Asked) -> str:
+        """The direction that shows the study area more often in its worse year; `both` where no scene tells one."""
+        shapes = {wanted.item["id"]: footprint_of(wanted.item) for wanted in self.wanted.values()}
+        times: dict[str, dict[int, float]] = {}
+        for item in self.items:
+            if item["orbit_state"]:
+                share = shapes[item["id"]].intersection(asked.area.lonlat).area / asked.area.lonlat.area
+                by_year = times.setdefault(item["orbit_state"], dict.fromkeys(asked.years, 0.0))
+                by_year[item["year"]] += share
+
+        def worth(state: str) -> tuple[float, float, str]:
+            return round(min(times[state].values()), 6), round(sum(times[state].values()), 6), state
+
+        return max(times, key=worth) if times else "both"
 
     def check(self, place: str, asked: _Asked, sensor: Sensor) -> None:
         """ValueError for a year without a usable scene: one sentence that says what there is instead."""

@@ -17,6 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("folder", type=Path)
     verb = verbs.add_parser("search", help="ask the catalogues again and freeze what they answer")
     verb.add_argument("config", type=Path)
+    verb = verbs.add_parser("inspect", help="say what data of others hold and what is wrong with them")
+    verb.add_argument("what", choices=["lidar"])
+    verb.add_argument("path", nargs="+", help="folder, files, pattern, address or STAC listing of tiles; a canopy height raster")
+    verb.add_argument("--crs", help="what the coordinates are in, where the files do not say or say it wrong")
+    verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("list", help="list what a configuration can name")
     verb.add_argument(
         "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"]
@@ -25,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--page", action="store_true", help="of indicators: the reference page, as Markdown")
     chosen = parser.parse_args(arguments)
     try:
-        run = {"check": _check, "new": _new, "search": _search, "list": _list}[chosen.verb]
+        run = {"check": _check, "new": _new, "search": _search, "inspect": _inspect, "list": _list}[chosen.verb]
         return run(chosen)
     except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
@@ -83,6 +88,25 @@ def _search(chosen: argparse.Namespace) -> int:
         )  # fmt: skip
         print(f"{sensor}: frozen in {scenes}; the next run of the workflow redoes the blocks that new scenes touch")
     return 0
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    """Exits 1 where a run would refuse what was found."""
+    import json
+
+    from catalogs.lidar import canopy, inspection
+
+    rasters = [path for path in chosen.path if path.lower().endswith((".tif", ".tiff", ".vrt"))]
+    if rasters and len(chosen.path) > 1:
+        raise ValueError("one canopy height raster at a time, please")
+    if rasters:
+        report = canopy.inspect_canopy(rasters[0], crs=chosen.crs)
+        lines = canopy.sentences(report)
+    else:
+        report = inspection.inspect_tiles(chosen.path, crs=chosen.crs)
+        lines = inspection.sentences(report)
+    print(json.dumps(report, indent=1, sort_keys=True) if chosen.json else "\n".join(lines))
+    return 1 if report["problems"] else 0
 
 
 def _list(chosen: argparse.Namespace) -> int:

@@ -131,6 +131,8 @@ class Sensor(Section):
     topographic: Literal["none", "c", "scs_c"] = "none"
     series: dict[Name, tuple[Name, ...]] = {}
     series_years: int = Field(1, ge=1, le=50)
+    orbit: Literal["auto", "both", "ascending", "descending"] = "auto"
+    speckle: Name = "multitemporal"
     on_scene_error: Literal["drop", "fail"] = "fail"
     private_hosts: tuple[str, ...] = ()
     data_folders: tuple[FilePath, ...] = ()
@@ -156,6 +158,14 @@ class Sensor(Section):
         return (self.reducer,) if isinstance(self.reducer, str) else self.reducer
 
 
+class Cloth(Section):
+    """How the cloth of `classify_ground: csf` hangs; see docs/how-to/lidar-data.md for what was measured."""
+
+    resolution_m: float = Field(0.5, gt=0)
+    rigidness: Literal[1, 2, 3] = 1
+    threshold_m: float = Field(0.5, gt=0)
+
+
 class Campaign(Section):
     """One airborne campaign: point tiles, or a canopy height raster in their place."""
 
@@ -168,6 +178,29 @@ class Campaign(Section):
     ground_classes: tuple[int, ...] = (2,)
     buffer_m: float = Field(30.0, ge=0)
     max_height_m: float = Field(80.0, gt=0)
+    max_days_apart: int = Field(400, ge=0)
+    heights: Literal["elevation", "normalised"] = "elevation"
+    drop_overlap: bool = False
+    thin_to_pts_m2: float | None = Field(None, gt=0)
+    thin_seed: int = Field(0, ge=0, lt=2**32)
+    classify_ground: Literal["csf"] | None = None
+    cloth: Cloth = Cloth()
+
+    @model_validator(mode="after")
+    def _ground_only_where_needed(self) -> Campaign:
+        if self.classify_ground and (self.canopy_height or self.heights == "normalised"):
+            raise ValueError(
+                "classify_ground finds the ground of points that have elevations; a canopy height raster and normalised "
+                "points need none, so leave it out"
+            )
+        if self.classify_ground and 2 not in self.ground_classes:
+            raise ValueError(
+                f"classify_ground gives ground the class 2, which ground_classes {list(self.ground_classes)} leaves out"
+            )
+        points_only = {"thin_to_pts_m2", "drop_overlap", "heights"} & self.model_fields_set
+        if self.canopy_height and points_only:
+            raise ValueError(f"{', '.join(sorted(points_only))} of a canopy height raster: only points have that setting")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Campaign:

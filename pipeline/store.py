@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,19 +77,23 @@ TILE_PX = 512
 class RasterWriter:
     """A working raster written piece by piece, in any order, so that memory holds only tiles that are not complete.
 
-    Bands are int16 = round(value / scale), as `write_raster` writes them. A tile goes to the file once, when its last
-    pixel is there: the same pieces in the same order give the same bytes.
+    Bands are int16 = round(value / scale), as `write_raster` writes them, or float32 where there are no scales. A tile
+    goes to the file once, when its last pixel is there: the same pieces in the same order give the same bytes.
     """
 
-    def __init__(self, raster: Any, names: Sequence[str], scales: Mapping[str, float]) -> None:
+    def __init__(self, raster: Any, names: Sequence[str], scales: Mapping[str, float] | None) -> None:
         self._raster, self.names = raster, list(names)
-        self._scales = [scales.get(name, 1.0) for name in self.names]
+        self._scales = [scales.get(name, 1.0) for name in self.names] if scales else None
+        self._dtype, self._missing = ("int16", INT16_NODATA) if scales else ("float32", np.nan)
         self._tiles: dict[tuple[int, int], np.ndarray] = {}
         self._left: dict[tuple[int, int], int] = {}
 
     def write(self, window: Window, bands: Mapping[str, np.ndarray]) -> None:
         """One window (counted from the file's corner) of all bands; missing is NaN."""
-        packed = [_packed(bands[name], scale) for name, scale in zip(self.names, self._scales, strict=True)]
+        if self._scales:
+            packed = [_packed(bands[name], scale) for name, scale in zip(self.names, self._scales, strict=True)]
+        else:
+            packed = [np.asarray(bands[name], "float32") for name in self.names]
         for row in range(window.row0 // TILE_PX, -(-window.row1 // TILE_PX)):
             for col in range(window.col0 // TILE_PX, -(-window.col1 // TILE_PX)):
                 tile = self._tile_window(row, col)
@@ -98,7 +102,7 @@ class RasterWriter:
                     self._flush(tile, [array[part.within(window).slices] for array in packed])
                     continue
                 if (row, col) not in self._tiles:
-                    self._tiles[row, col] = np.full((len(packed), *tile.shape), INT16_NODATA, "int16")
+                    self._tiles[row, col] = np.full((len(packed), *tile.shape), self._missing, self._dtype)
                     self._left[row, col] = tile.shape[0] * tile.shape[1]
                 for number, array in enumerate(packed):
                     self._tiles[row, col][number][part.within(tile).slices] = array[part.within(window).slices]
@@ -130,12 +134,14 @@ def raster_by_window(
     *,
     geobox: GeoBox,
     units: Mapping[str, str],
-    scales: Mapping[str, float],
+    scales: Mapping[str, float] | None,
 ) -> Iterator[RasterWriter]:
     """A `RasterWriter` for the file that takes its place at `path` when the body ends well."""
     options = {"driver": "GTiff", "compress": "zstd", "zstd_level": 1}
-    with replacing(path) as partial, _create(partial, names, geobox, "int16", **options) as raster:
-        raster.scales = [scales.get(name, 1.0) for name in names]
+    dtype = "int16" if scales else "float32"
+    with replacing(path) as partial, _create(partial, names, geobox, dtype, **options) as raster:
+        if scales:
+            raster.scales = [scales.get(name, 1.0) for name in names]
         for number, name in enumerate(names, start=1):
             _describe(raster, number, name, units.get(name, ""))
         writer = RasterWriter(raster, names, scales)
@@ -438,6 +444,38 @@ def write_text(path: str | Path, text: str) -> None:
 def write_bytes(path: str | Path, content: bytes) -> None:
     with replacing(path) as partial:
         partial.write_bytes(content)
+
+
+class KeptArrays(MutableMapping):
+    """Arrays by name in a folder, kept from one job to the next: what is dear to find out and follows from its name.
+
+    Whatever cannot be read counts as not there, and is made again.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.npy"
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            return np.load(self._file(name), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, array: np.ndarray) -> None:
+        with replacing(self._file(name)) as partial, partial.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    def __delitem__(self, name: str) -> None:
+        self._file(name).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(file.stem for file in self._folder.glob("[!.]*.npy")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def clear_folder(path: str | Path) -> Path:

@@ -30,19 +30,30 @@ sensors:                            # satellites; leave out for a study on lidar
     max_cloud_percent: 80           # scenes with more cloud are not read, percent
     check_radiometry: false         # true looks at pixels of every scene, not only where its metadata leave the offset open
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
-    reducer: median                 # how the clear looks of a season become one image
+    reducer: median                 # how the clear looks of a season become one image; a list adds bands such as red_p10
     harmonise: none                 # or oli: reflectance as Landsat 8 and 9 see it, by published lines (also oli_ols)
     topographic: none               # or c, scs_c: slopes lit as level ground; needs copernicus-dem-glo30 among the sensors
     # series: {ndvi: [p10, p90, harmonic]}   # what the dates say of an index, as predictors such as s2_ndvi_p90
     series_years: 1                 # years whose dates a series looks at, its own the last
     min_clear_count: 1              # a cell with fewer clear looks stays missing
+    # max_scenes: 12                # the clearest of each chunk, no more; leave out for all
+    # target_day: "07-15"           # MM-DD that best_available_pixel goes by; leave out for the season's middle
+    upsampling: bilinear            # how 20 m bands reach 10 m cells; or nearest: observed numbers only
     on_scene_error: fail            # or drop: go on without a scene that cannot be read, counted
     private_hosts: []               # servers of scenes in a private network that may be asked; others are refused
     data_folders: []                # folders outside a local catalogue's own that its files may lie in
 
+  # sentinel-1-rtc:                 # radar: backscatter (gamma0, linear power), through clouds
+  #   catalog: planetary-computer
+  #   season: ["06-01", "09-30"]
+  #   orbit: auto                   # or ascending, descending, both: mixed directions change the level
+  #   speckle: multitemporal        # or lee, none: see docs/methods/composites.md
+  # copernicus-dem-glo30:           # terrain, the same in every year: dem_elevation, dem_slope, dem_tpi, ...
+  #   catalog: planetary-computer   # or a raster file of metres: data/dem.tif
+
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
   als2019:                          # a name of your own
-    points: data/als2019            # <- a folder or a list of LAS/LAZ/COPC tiles
+    points: data/als2019            # <- a folder, files, a pattern or a STAC catalogue of LAS/LAZ/COPC tiles
     # canopy_height: data/chm2019.tif   # instead of points: heights above ground in metres
     date: 2019-07-01                # <- when it was flown; a bare year means its 1 July
     # crs: EPSG:32650               # where the tiles do not say, or say it wrong
@@ -51,6 +62,13 @@ lidar:                              # airborne campaigns; leave out for a study 
     ground_classes: [2]             # point classes that are ground
     buffer_m: 30                    # points read around a window, metres
     max_height_m: 80                # returns higher than this are left out, metres above ground
+    # max_days_apart: 400           # flights of one campaign; farther apart they are two
+    # heights: normalised           # the points' z is above ground already
+    # drop_overlap: true            # leave out what is flagged as overlap of flight lines
+    # thin_to_pts_m2: 4             # thin to equal density, to compare campaigns
+    # thin_seed: 0                  # another number draws other pulses
+    # classify_ground: csf          # tiles without ground classes: cloth simulation, and every product says so
+    # cloth: {resolution_m: 0.5, rigidness: 1, threshold_m: 0.5}   # rigidness: 1 steep, 2 relief, 3 flat
 
 plots:                              # field plots
   file: data/plots.csv              # <- plot, date, x, y (and targets where they are there already)

@@ -100,9 +100,10 @@ def see(plan: Plan) -> None:
         scenes = res / "scenes" / f"{sensor}.json"
         search(scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
                years=plan.sensor_years(sensor))  # fmt: skip
-        for year in study.years:
+        for period in plan.periods(sensor):
+            year = int(period) if period.isdigit() else period
             for block in plan.blocks:
-                composite(scenes=scenes, raster=res / f"composite/{sensor}_{year}/{block}.tif", sensor=sensor, year=year,
+                composite(scenes=scenes, raster=res / f"composite/{sensor}_{period}/{block}.tif", sensor=sensor, year=year,
                           block=block, grid=grid, settings=plan.composite_settings(sensor), roles=plan.roles(sensor))  # fmt: skip
     for campaign in study.lidar:
         for block in plan.blocks:

@@ -42,7 +42,7 @@ def plant_field(
 def plant_scenes(
     folder: str | Path, *, area: Mapping[str, Any], years: Sequence[int], settings: Mapping[str, Any]
 ) -> None:
-    """Write a static STAC catalogue (catalog.json) of Sentinel-2 and Landsat scenes as COGs; see `plant_field`."""
+    """Write a static STAC catalogue (catalog.json) of the scenes of `settings.sensors` as COGs; see `plant_field`."""
     from catalogs.planted.scenes import write_scenes
 
     write_scenes(Path(folder), _forest(area, years, settings), tuple(years))

@@ -1,5 +1,7 @@
 """Satellite scenes of the planted land: Cloud Optimized GeoTIFFs and a static STAC catalogue that describes them.
 
+Optical scenes are made here, those of radar in `backscatter`, tiles of elevation in `elevation`.
+
 Keys, encodings and quality classes are those of Earth Search's `sentinel-2-l2a` and `landsat-c2-l2` collections.
 Sentinel-2 scenes of processing baseline 04.00 and later carry the offset of -1000 in their numbers; one scene of an old
 year was processed anew, so that its date tells nothing about its offset.
@@ -44,6 +46,8 @@ QA_CLOUD_HIGH, QA_SHADOW_HIGH = 3 << 8, 3 << 10
 COLLECTIONS = {
     "sentinel-2-l2a": "Sentinel-2 level 2A surface reflectance of a planted forest (synthetic)",
     "landsat-c2-l2": "Landsat collection 2 level 2 surface reflectance of a planted forest (synthetic)",
+    "sentinel-1-rtc": "Sentinel-1 terrain-corrected gamma0 of a planted forest (synthetic)",
+    "cop-dem-glo-30": "Copernicus DEM GLO-30 surface elevation of a planted forest (synthetic)",
 }
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
@@ -100,13 +104,22 @@ class Frame:
 
 def write_scenes(folder: Path, forest: Forest, years: tuple[int, ...]) -> None:
     """Write all scenes of all years and the catalogue that lists them."""
+    from catalogs.planted.backscatter import write_passes
+    from catalogs.planted.elevation import write_tiles
+
     folder.mkdir(parents=True, exist_ok=True)
-    items: dict[str, list[dict[str, Any]]] = {collection: [] for collection in forest.settings.sensors}
+    items: dict[str, list[dict[str, Any]]] = {}
     for year in years:
         land = land_of(forest, year, pad=round((MARGIN_M + 90) / CELL_M))
-        for collection in forest.settings.sensors:
-            for one in plan_passes(forest, collection, year):
-                items[collection].append(_write_scene(folder, forest, land, one))
+        for sensor in forest.settings.sensors:
+            if sensor == "sentinel-1-rtc":
+                items.setdefault(sensor, []).extend(write_passes(folder / sensor, forest, land, year))
+            elif sensor == "copernicus-dem-glo30":
+                if year == years[0]:
+                    items["cop-dem-glo-30"] = write_tiles(folder / "cop-dem-glo-30", forest, land)
+            else:
+                made = [_write_scene(folder, forest, land, one) for one in plan_passes(forest, sensor, year)]
+                items.setdefault(sensor, []).extend(made)
     _write_catalogue(folder, items)
     log.info("wrote %d scenes of %d sensors", sum(map(len, items.values())), len(items))
 
@@ -138,7 +151,7 @@ def plan_passes(forest: Forest, collection: str, year: int) -> list[Pass]:
     return passes
 
 
-def _frame(forest: Forest, land: Land, resolution_m: int, grid_origin_m: float) -> Frame:
+def frame_of(forest: Forest, land: Land, resolution_m: int, grid_origin_m: float) -> Frame:
     """Pixels on the sensor's own grid (origin modulo resolution) that cover the site and its margin."""
     west, south, east, north = forest.site.bounds
     snap = 60 if grid_origin_m == 0 else resolution_m
@@ -164,19 +177,19 @@ def _write_scene(folder: Path, forest: Forest, land: Land, one: Pass) -> dict[st
     seen = see_bands(land, sky, bands)
     blur = (15.0 if landsat else 5.0) / CELL_M * 0.55  # the sensor's point spread, about half a pixel
     seen = {band: gaussian_filter(values, blur) for band, values in seen.items()}
-    edge = _swath(land, rng) if one.partial else np.ones(land.ground.shape, np.float32)
+    edge = swath(land, rng) if one.partial else np.ones(land.ground.shape, np.float32)
     if landsat:
         assets, cloud_percent = _write_landsat(place, forest, land, sky, seen, edge, one, rng)
-        frame = _frame(forest, land, LANDSAT_RESOLUTION_M, 15.0)
+        frame = frame_of(forest, land, LANDSAT_RESOLUTION_M, 15.0)
     else:
         assets, cloud_percent = _write_sentinel(place, forest, land, sky, seen, edge, one, rng)
-        frame = _frame(forest, land, 10, 0.0)
-    item = _item(forest, one, sky, frame, _footprint(forest, land, frame, edge), assets, cloud_percent)
-    _write_json(place / f"{one.id}.json", item)
+        frame = frame_of(forest, land, 10, 0.0)
+    item = _item(forest, one, sky, frame, footprint_ring(forest, land, frame, edge), assets, cloud_percent)
+    write_json(place / f"{one.id}.json", item)
     return item
 
 
-def _swath(land: Land, rng: np.random.Generator) -> np.ndarray:
+def swath(land: Land, rng: np.random.Generator) -> np.ndarray:
     """1 inside the swath, 0 beyond its slanting edge, which cuts off the west of the scene (rows, cols)."""
     rows, cols = land.ground.shape
     edge = cols * rng.uniform(0.25, 0.5) - (np.arange(rows)[:, None] - rows / 2) * 0.2
@@ -186,7 +199,7 @@ def _swath(land: Land, rng: np.random.Generator) -> np.ndarray:
 def _write_sentinel(
     place: Path, forest: Forest, land: Land, sky: Sky, seen: dict, edge: np.ndarray, one: Pass, rng: np.random.Generator
 ) -> tuple[dict[str, Any], float]:
-    frames = {resolution: _frame(forest, land, resolution, 0.0) for resolution in (10, 20)}
+    frames = {resolution: frame_of(forest, land, resolution, 0.0) for resolution in (10, 20)}
     offset = -0.1 if one.offset_dn else 0
     assets = {}
     for band, (name, resolution) in S2_FILES.items():
@@ -201,7 +214,7 @@ def _write_sentinel(
     classes = scene_classes(frame, land, sky, seen, edge, rng)
     _write_pixels(place / "SCL.tif", classes, forest, frame)
     assets["scl"] = {
-        "href": "./SCL.tif", "type": COG, "title": "Scene classification map (SCL)", "gsd": 20, **_projection(frame),
+        "href": "./SCL.tif", "type": COG, "title": "Scene classification map (SCL)", "gsd": 20, **projection_of(frame),
         "roles": ["data", "reflectance"],
         "raster:bands": [{"nodata": 0, "data_type": "uint8", "spatial_resolution": 20}],
     }  # fmt: skip
@@ -212,7 +225,7 @@ def _write_sentinel(
 def _write_landsat(
     place: Path, forest: Forest, land: Land, sky: Sky, seen: dict, edge: np.ndarray, one: Pass, rng: np.random.Generator
 ) -> tuple[dict[str, Any], float]:
-    frame = _frame(forest, land, LANDSAT_RESOLUTION_M, 15.0)
+    frame = frame_of(forest, land, LANDSAT_RESOLUTION_M, 15.0)
     inside = frame.shrink(edge) >= 0.999
     assets = {}
     for band, name in LANDSAT_FILES.items():
@@ -226,7 +239,7 @@ def _write_landsat(
     file = f"{one.id}_QA_PIXEL.TIF"
     _write_pixels(place / file, quality, forest, frame, nodata=QA_FILL)
     assets["qa_pixel"] = {
-        "href": f"./{file}", "type": COG, "title": "Pixel Quality Assessment Band", "gsd": 30, **_projection(frame),
+        "href": f"./{file}", "type": COG, "title": "Pixel Quality Assessment Band", "gsd": 30, **projection_of(frame),
         "roles": ["cloud", "cloud-shadow", "snow-ice", "water-mask"],
         "raster:bands": [{"nodata": QA_FILL, "data_type": "uint16", "unit": "bit index", "spatial_resolution": 30}],
     }  # fmt: skip
@@ -292,7 +305,7 @@ def _write_pixels(file: Path, values: np.ndarray, forest: Forest, frame: Frame, 
     )  # fmt: skip
 
 
-def _projection(frame: Frame) -> dict[str, Any]:
+def projection_of(frame: Frame) -> dict[str, Any]:
     return {
         "proj:shape": [frame.rows, frame.cols],
         "proj:transform": [frame.resolution_m, 0, frame.west_m, 0, -frame.resolution_m, frame.north_m],
@@ -307,13 +320,13 @@ def _asset(file: str, frame: Frame, band: str, title: str, encoding: dict[str, A
         "title": title,
         "eo:bands": [{"name": band, "common_name": common}],
         "gsd": frame.resolution_m,
-        **_projection(frame),
+        **projection_of(frame),
         "raster:bands": [{"nodata": 0, "data_type": "uint16", **encoding}],
         "roles": ["data", "reflectance"],
     }
 
 
-def _footprint(forest: Forest, land: Land, frame: Frame, edge: np.ndarray) -> list[list[float]]:
+def footprint_ring(forest: Forest, land: Land, frame: Frame, edge: np.ndarray) -> list[list[float]]:
     """Ring of the valid pixels in longitude and latitude, counter-clockwise, first point repeated."""
     from pyproj import Transformer
 
@@ -350,7 +363,7 @@ def _item(
         "view:sun_azimuth": round(sky.sun_azimuth_deg, 4),
         "view:sun_elevation": round(sky.sun_elevation_deg, 4),
         "proj:epsg": crs.to_epsg(),
-        **_projection(frame),
+        **projection_of(frame),
     }
     if crs.to_epsg() is None:
         properties["proj:wkt2"] = crs.to_wkt()
@@ -410,7 +423,7 @@ def _write_catalogue(folder: Path, items: dict[str, list[dict[str, Any]]]) -> No
             },
             "links": own_links,
         }
-        _write_json(folder / collection / "collection.json", content)
+        write_json(folder / collection / "collection.json", content)
     root = {
         "type": "Catalog",
         "stac_version": "1.0.0",
@@ -418,8 +431,8 @@ def _write_catalogue(folder: Path, items: dict[str, list[dict[str, Any]]]) -> No
         "description": "Scenes of a planted forest: synthetic, with known truth",
         "links": links,
     }
-    _write_json(folder / "catalog.json", root)
+    write_json(folder / "catalog.json", root)
 
 
-def _write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

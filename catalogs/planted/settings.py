@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-PlantedSensor = Literal["sentinel-2-l2a", "landsat-c2-l2"]
+PlantedSensor = Literal["sentinel-2-l2a", "landsat-c2-l2", "sentinel-1-rtc", "copernicus-dem-glo30"]
 
 DEMO_AREA = {
     "crs": "EPSG:32650",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import glob
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
 from pipeline.bridge.jobs import step_module
 from pipeline.bridge.touching import bounds_in, files_of, kept_index, with_sidecars, within_reach
-from pipeline.config import TARGETS, Study, nearest
+from pipeline.config import TARGETS, Campaign, Study, nearest
 from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
 from pipeline.products import Product, products_of
@@ -25,8 +26,17 @@ LARGEST_PX = 20_000 * 20_000
 STATIC = "static"
 """What stands in place of the year in the path of a raster that shows every year alike."""
 
-ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry")
+ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry", "orbit")
 """Settings of a sensor that decide which scenes are found."""
+
+MEANT_FOR = {
+    "orbit": ("radar",), "speckle": ("radar",),
+    **dict.fromkeys(("max_cloud_percent", "check_radiometry", "cloud_dilation_m"), ("optical",)),
+    **dict.fromkeys(
+        ("years", "season", "reducer", "min_clear_count", "max_scenes", "target_day", "upsampling"), ("optical", "radar")
+    ),
+}  # fmt: skip
+"""Kinds of sensor that a setting says something about, where that is not all of them."""
 
 
 class Plan:
@@ -140,10 +150,20 @@ class Plan:
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
         part = getattr(self.study, section)
-        return (part[key] if key is not None else part).model_dump(mode="json")
+        plain = (part[key] if key is not None else part).model_dump(mode="json")
+        return self._with_tiles(key, plain) if section == "lidar" and key is not None else plain
 
     def settings_of_all(self, section: str) -> dict:
-        return {name: part.model_dump(mode="json") for name, part in getattr(self.study, section).items()}
+        return {name: self.settings(section, name) for name in getattr(self.study, section)}
+
+    def _with_tiles(self, campaign: str, plain: dict) -> dict:
+        """A campaign's settings, tiles of catalogues and addresses frozen: no job asks a catalogue, and all see the same."""
+        if not plain["points"] or not any(_is_listed_elsewhere(path) for path in _listed(plain["points"])):
+            return plain
+        try:
+            return plain | {"points": [entry["id"] for entry in self._tile_entries(campaign) or []] or plain["points"]}
+        except (ValueError, OSError):
+            return plain  # the job says what is wrong
 
     @cached_property
     def model_settings(self) -> dict:
@@ -312,6 +332,12 @@ class Plan:
             notes.append("Neither biomass nor volume is a target: no carbon is computed.")
         if study.forest.source == "everywhere":
             notes.append("No forest definition is set: every pixel is treated as forest, fields and water too.")
+        notes += [_of_campaign(name, campaign) for name, campaign in study.lidar.items() if campaign.classify_ground]
+        notes += [
+            f"Campaign {name}: points are thinned to {campaign.thin_to_pts_m2:g} per m2."
+            for name, campaign in study.lidar.items()
+            if campaign.thin_to_pts_m2
+        ]
         if "lidar" in self.predictor_sets and len({campaign.leaf for campaign in study.lidar.values()}) > 1:
             notes.append(
                 "Campaigns differ in leaf condition: dates are kept apart by a date effect, never pooled untested."
@@ -360,8 +386,23 @@ class Plan:
                 look()
             except (ValueError, OSError) as error:
                 problems.append(str(error))
+        if not problems:
+            problems = self._campaigns_elsewhere()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _campaigns_elsewhere(self) -> list[str]:
+        """A sentence for every campaign none of whose tiles touches the area: its lidar would be silently missing."""
+        west, south, east, north = self.grid.bounds
+        elsewhere = []
+        for name in self.study.lidar:
+            boxes = [entry["bounds"] for entry in self._tile_entries(name) or []]
+            if boxes and not any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
+                elsewhere.append(
+                    f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
+                    f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and crs of the campaign"
+                )
+        return elsewhere
 
     def _years_unseen(self) -> list[str]:
         """A sentence for every study year that neither a sensor nor a campaign shows."""
@@ -389,7 +430,7 @@ class Plan:
         problems = []
         for key, path in _paths_in(self.study.model_dump(), ""):
             planted = self.study.planted and Path(path).is_relative_to(self.resources / "planted")
-            if not planted and not Path(path).exists():
+            if not planted and not Path(path).exists() and not (key.endswith(".points") and _is_pattern_or_address(path)):
                 problems.append(f"{key}: {path} does not exist")
         return problems
 
@@ -398,6 +439,7 @@ class Plan:
         from catalogs.sensors import SENSORS
         from models.regressors import REGRESSORS
         from pipeline.optical.composite import REDUCERS
+        from pipeline.radar.speckle import SPECKLE
 
         asked = [("model.regressor", self.study.model.regressor, REGRESSORS)]
         asked += [
@@ -405,15 +447,19 @@ class Plan:
             for name, one in self.study.sensors.items()
             for reducer in one.reducers
         ]
+        asked += [(f"sensors.{name}.speckle", one.speckle, SPECKLE) for name, one in self.study.sensors.items()]
         problems = [
             f"{key}: {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}"
             for key, name, known in asked
             if name not in known
         ]
+        problems += self._settings_of_other_kinds()
         problems += [
-            f"sensors.{name}: composites are made of optical sensors only; {SENSORS[name].title} is {SENSORS[name].kind}"
-            for name in self.study.sensors
-            if name in SENSORS and SENSORS[name].kind != "optical"
+            f"sensors.{name}.reducer: {reducer} scores the distance to clouds, and {SENSORS[name].title} has no clouds"
+            for name, one in self.study.sensors.items()
+            if name in SENSORS and SENSORS[name].kind == "radar"
+            for reducer in one.reducers
+            if reducer in REDUCERS and REDUCERS[reducer].cloud_distance
         ]
         problems += [sentence for name in self.study.sensors if name in SENSORS for sentence in self._wrong_corrections(name)]
         try:
@@ -422,6 +468,8 @@ class Plan:
             place = "model.profile"
             _ = self.predictor_titles
             place = "model.predictors"
+            if absent := self._sensors_absent(sensors):
+                raise ValueError("\n".join(absent))
             self._needs_of(sensors)
         except ValueError as error:
             problems += [f"{place}: {sentence}" for sentence in str(error).splitlines()]
@@ -461,6 +509,31 @@ class Plan:
             problems += [f"{key}.series: {sentence}" for sentence in found]
         return problems
 
+    def _settings_of_other_kinds(self) -> list[str]:
+        """A sentence for every setting that says nothing about a sensor of its kind and yet is not what it is by itself."""
+        from catalogs.sensors import SENSORS
+
+        return [
+            f"sensors.{name}.{setting}: {SENSORS[name].title} is {SENSORS[name].kind}, and this setting is for "
+            f"{' and '.join(kinds)} sensors; take it out"
+            for name, one in self.study.sensors.items()
+            if name in SENSORS
+            for setting, kinds in MEANT_FOR.items()
+            if SENSORS[name].kind not in kinds and getattr(one, setting) != type(one).model_fields[setting].default
+        ]
+
+    def _sensors_absent(self, offered: Mapping[str, tuple[str, ...]]) -> list[str]:
+        """A sentence for every predictor of a sensor that we know and the study does not list."""
+        from catalogs.sensors import SENSORS
+
+        known = {sensor.prefix: name for name, sensor in SENSORS.items()}
+        names = dict.fromkeys(_all_names(self.predictor_sets))
+        return [
+            f"{name!r} needs the sensor {known[prefix]}, which the study does not list under sensors"
+            for name in names
+            if (prefix := name.partition("_")[0]) in known and prefix not in offered and "_" in name
+        ]
+
     # ------------------------------------------------------------ files that rules name
 
     def local_catalog(self, wildcards: Any) -> list[str]:
@@ -468,7 +541,7 @@ class Plan:
         return [catalog] if _is_local_catalog(catalog) else []
 
     def campaign_files(self, wildcards: Any) -> list[str]:
-        return _listed(self._source_of(wildcards.campaign))
+        return _local_files(self._source_of(wildcards.campaign))
 
     def _source_of(self, campaign: str) -> str | tuple[str, ...]:
         settings = self.study.lidar[campaign]
@@ -476,7 +549,7 @@ class Plan:
 
     @property
     def all_campaign_files(self) -> list[str]:
-        return [path for campaign in self.study.lidar for path in _listed(self._source_of(campaign))]
+        return [path for campaign in self.study.lidar for path in _local_files(self._source_of(campaign))]
 
     @property
     def plot_files(self) -> list[str]:
@@ -666,15 +739,19 @@ class Plan:
     def _tile_entries(self, campaign: str) -> list[dict] | None:
         settings = self.study.lidar[campaign]
         source = self._source_of(campaign)
-        files = files_of(source, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
-        if not files:
+        local = tuple(_local_files(source))
+        files = files_of(local, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
+        if not files and (local or not any(map(_is_pattern_or_address, _listed(source)))):
             return None
 
         def index() -> list[dict]:
             from catalogs.lidar import index_canopy, index_tiles
 
             if settings.points:
-                tiles = index_tiles(list(source) if isinstance(source, tuple) else source, crs=settings.crs)
+                tiles = index_tiles(
+                    list(source) if isinstance(source, tuple) else source, crs=settings.crs,
+                    max_days_apart=settings.max_days_apart,
+                )  # fmt: skip
             else:
                 tiles = [index_canopy(str(source), crs=settings.crs)]
             return [
@@ -706,6 +783,12 @@ class Plan:
     def _kept_index(self, name: str, settings: Any, files: list[Path], index: Callable[[], list[dict]]) -> list[dict]:
         about = [settings.model_dump(mode="json"), self.area_settings]
         return kept_index(self.resources / "index" / f"{name}.json", about, files, index)
+
+
+def _of_campaign(name: str, campaign: Campaign) -> str:
+    from pipeline.steps.ground import cloth_note
+
+    return f"Campaign {name}: {cloth_note(campaign.cloth.model_dump())}."
 
 
 def _all_names(sets: dict[str, list[str]]) -> list[str]:
@@ -749,6 +832,28 @@ def _is_local_catalog(catalog: str) -> bool:
     from catalogs.search import endpoints
 
     return "://" not in catalog and catalog not in endpoints()
+
+
+def _is_pattern_or_address(path: str) -> bool:
+    from catalogs.lidar.ranges import is_remote
+
+    return is_remote(path) or (glob.has_magic(path) and not Path(path).exists())
+
+
+def _is_listed_elsewhere(path: str) -> bool:
+    """Whether lidar tiles are listed by a STAC document or stand at addresses."""
+    return path.split("?", 1)[0].lower().endswith(".json") or (_is_pattern_or_address(path) and "://" in path)
+
+
+def _local_files(source: str | tuple[str, ...]) -> list[str]:
+    """The local files and folders behind a campaign's setting: patterns filled in, addresses left out."""
+    found: list[str] = []
+    for path in _listed(source):
+        if not _is_pattern_or_address(path):
+            found.append(path)
+        elif "://" not in path:
+            found += sorted(glob.glob(path, recursive=True))
+    return found
 
 
 def _listed(source: str | tuple[str, ...]) -> list[str]:

@@ -151,7 +151,7 @@ def _triangulated(
         f"{len(points.x)} points, {len(places)} of them ground at different places "
         f"(class {', '.join(map(str, ground_classes))})"
     )
-    remedy = "classify the ground first, or set ground_classes of the campaign"
+    remedy = "set ground_classes of the campaign, classify the ground first, or set classify_ground: csf"
     if len(places) < 3:
         raise NoGroundError(f"there is no ground to measure heights from {where}; {remedy}")
     try:

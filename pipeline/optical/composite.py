@@ -363,10 +363,10 @@ def geometric_median(seen: Observations) -> Image:
 
 
 DAY_SD = 30.0
-"""Days from the target at which a date's score has fallen to 0.61: our choice, both papers leave it to the analyst."""
+"""Days from the target at which a date's score has fallen to 0.61; the width is our choice."""
 
 CLOUD_PIXEL_M, CLOUD_SLOPE, CLOUD_REACH_PX = 30.0, 0.2, 50.0
-"""Griffiths et al. 2013, eq. 2, in Landsat pixels: scores rise around half of the distance that is required."""
+"""Griffiths et al. 2013, in Landsat pixels: the score rises around half of the distance beyond which clouds are far."""
 
 SCORE_WEIGHTS = {"day": 1.0, "cloud": 1.0}
 """White et al. 2014 add their scores up."""

@@ -61,9 +61,11 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         scenes = material.scenes.get(source.get("sensor"))
         if scenes is not None:
             years = pd.Series([item["year"] for item in scenes["items"]]).value_counts().sort_index()
-            facts.append(
-                (source["what"], ", ".join(f"{n} scenes of {year}" for year, n in years.items()) or "no scene")
-            )
+            told = [f"{n} scenes of {year}" for year, n in years.items()]
+            if scenes.get("query", {}).get("static"):
+                count = len(scenes["items"])
+                told = [f"{count} tile{'' if count == 1 else 's'}, the same in every year"]
+            facts.append((source["what"], ", ".join(told) or "no scene"))
     if study["lidar"]:
         flown = [f"{name} ({one['date']}, leaf-{one['leaf']})" for name, one in study["lidar"].items()]
         facts.append(("Airborne lidar", ", ".join(flown)))
@@ -251,7 +253,7 @@ def _method(material: Material) -> list[tuple[str, str]]:
     """What was done, one sentence per step, with this study's settings."""
     study, steps = material.study, []
     for name, sensor in study["sensors"].items():
-        steps.append((f"Composite of {name}", _composite_sentence(sensor)))
+        steps.append((f"Composite of {name}", _composite_sentence(name, sensor)))
     if study["lidar"]:
         steps.append(
             ("Lidar", "Heights above ground; metrics per cell, and for plots from the points inside each footprint.")
@@ -282,9 +284,20 @@ def _method(material: Material) -> list[tuple[str, str]]:
     return steps
 
 
-def _composite_sentence(sensor: Mapping) -> str:
+def _composite_sentence(name: str, sensor: Mapping) -> str:
+    from catalogs.sensors import SENSORS
+
+    kind = SENSORS[name].kind if name in SENSORS else "optical"
+    if kind == "elevation":
+        return "Tiles of elevation joined on the study's grid, the same in every year; slope and the like are made of them."
     first, last = sensor["season"]
     reducers = sensor["reducer"] if isinstance(sensor["reducer"], list) else [sensor["reducer"]]
+    if kind == "radar":
+        filtered = "" if sensor["speckle"] == "none" else f" after the speckle filter {sensor['speckle']}"
+        return (
+            f"The {' and '.join(reducers).replace('_', ' ')} of backscatter (gamma0) in linear power from {first} to {last} of "
+            f"each year{filtered}, at least {sensor['min_clear_count']} passes per pixel; decibels are taken of that."
+        )
     return (
         f"The {' and '.join(reducers).replace('_', ' ')} of the clear observations from {first} to {last} of each year, at least "
         f"{sensor['min_clear_count']} per pixel; scenes up to {sensor['max_cloud_percent']:g} % cloud."

@@ -1,4 +1,4 @@
-"""Make one clear image of a sensor, year and block from its frozen scenes."""
+"""Make one image of a sensor, year and block from its frozen scenes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import numpy as np
 
 from catalogs.harmonisation import harmonised
 from catalogs.remote import Source
-from catalogs.scenes import REMOTE_READS, Feed, Kept, Look, SceneError, SceneReader, observations_of
+from catalogs.scenes import MIN_CLEAR_SHARE, REMOTE_READS, Feed, Kept, Look, SceneError, SceneReader, observations_of
 from catalogs.search import first_day, items_touching, last_day, with_local_paths
 from catalogs.sensors import sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.optical.composite import Image, Observations, band_names, reduce, reducers_named
 from pipeline.optical.topography import HALO_PX, Relief, Sun, corrected
+from pipeline.radar.backscatter import compose_backscatter, first_seen, reach_px
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -43,7 +44,7 @@ def composite(
     scenes: Path,
     raster: Path,
     sensor: str,
-    year: int,
+    year: int | str,
     block: str,
     grid: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -52,7 +53,10 @@ def composite(
     topography: Path | None = None,
     elevation: str | None = None,
 ) -> None:
-    """Write the composite of a block: reflectance by role as int16 x 1e-4, `clear_count`, and what its dates say (series).
+    """Write the composite of a block: bands by role, `clear_count`, and what its dates say (series).
+
+    Reflectance is int16 x 1e-4; backscatter is linear power, float32; elevation, in metres and float32, has no count and is
+    the same in every year.
 
     Each chunk chooses and reduces its own scenes, so that the block size changes no pixel; memory holds a few chunks. A
     scene that cannot be read in a chunk is dropped there, and the block's record names it.
@@ -61,9 +65,12 @@ def composite(
     ----------
     scenes : path
         Frozen scenes that `search` wrote.
+    year : int or str
+        `static` for a sensor that shows every year alike.
     settings : mapping
         `pipeline.config.Sensor` as plain values: reducer, min_clear_count, max_scenes, target_day, upsampling,
-        cloud_dilation_m, harmonise, topographic, series, series_years, on_scene_error, private_hosts, data_folders.
+        cloud_dilation_m, harmonise, topographic, series, series_years, speckle, on_scene_error, private_hosts,
+        data_folders.
     roles : sequence of str
         Bands that the study's predictors need, and those that its series are made of.
     topography, elevation : path and folder, optional
@@ -79,7 +86,7 @@ def composite(
     """
     study = Grid(**grid)
     window = study.block_window(block)
-    season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
+    season = SEASONS[sensor_named(sensor).kind](store.read_json(scenes), Path(scenes), sensor, year, settings)
     if settings.get("topographic", "none") != "none":
         season.level = Levelling(store.read_json(topography), study, elevation, settings["topographic"])
     names = season.names(roles)
@@ -112,8 +119,8 @@ def composite(
         store.write_json(dropped, {"used": used, "dropped": told})
     say = log.warning if tally.missing_share == 1.0 else log.info
     say(
-        "%s %d, block %s: %d scenes, median clear count %g, %.1f %% of pixels missing, %d scenes dropped",
-        sensor, year, block, used, tally.median_count, 100 * tally.missing_share, len(reasons),
+        "%s %s, block %s: %d scenes%s, %.1f %% of pixels missing, %d scenes dropped",
+        sensor, year, block, used, tally.clear_count, 100 * tally.missing_share, len(reasons),
     )  # fmt: skip
 
 
@@ -122,9 +129,10 @@ class Season:
     be read in some chunk, with the reason, `readable` what could in some chunk."""
 
     def __init__(
-        self, frozen: Mapping[str, Any], file: Path, sensor: str, year: int, settings: Mapping[str, Any]
+        self, frozen: Mapping[str, Any], file: Path, sensor: str, year: int | str, settings: Mapping[str, Any]
     ) -> None:
-        if year not in frozen["query"]["years"]:
+        static = sensor_named(sensor).static
+        if not static and year not in frozen["query"]["years"]:
             held = ", ".join(map(str, frozen["query"]["years"]))
             raise ValueError(f"{file} holds scenes of {held}, not of {year}: search again for {sensor}")
         folder = file.resolve().parent
@@ -134,18 +142,19 @@ class Season:
         self.sensor, self.settings = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m")), settings
         self.series = _SeriesOf(settings, self.sensor.prefix)
         to = settings.get("harmonise", "none")
+        first = None if static else year - self.series.years + 1
         mine = [
             harmonised(item, sensor=sensor, to=to)
             for item in frozen["items"]
-            if item["year"] is not None and year - self.series.years < item["year"] <= year
+            if (item["year"] is None if static else item["year"] is not None and first <= item["year"] <= year)
         ]
         self.year = year
         self._passes = observations_of(mine)  # of the whole study: what belongs together is the same in every chunk
         season = frozen["query"].get("season", ("01-01", "12-31"))
-        years = range(year - self.series.years, year + 1)
+        years = () if static else range(first - 1, year + 1)
         self._targets = {one: _target_day(settings.get("target_day"), one, season) for one in years}
         self._distances = any(one.cloud_distance for one in reducers_named(settings["reducer"]))
-        self._remote = any("://" in item["quality"]["href"] for item in mine)
+        self._remote = any("://" in band["href"] for item in mine for band in item["bands"].values())
         self.level: Levelling | None = None
         self.dropped: dict[str, str] = {}
         self.readable: set[str] = set()
@@ -158,9 +167,13 @@ class Season:
         """Unit of each band of its file."""
         return dict.fromkeys(names, "1") | self.series.units
 
-    def scales(self, names: Sequence[str]) -> dict[str, float]:
-        """What a whole number of each band of its file stands for."""
+    def scales(self, names: Sequence[str]) -> dict[str, float] | None:
+        """What a whole number of each band of its file stands for; None where the file holds float32."""
         return {**dict.fromkeys(names, REFLECTANCE_SCALE), "clear_count": 1.0} | self.series.scales
+
+    def reach_px(self, resolution_m: float) -> int:
+        """How far around a pixel its image looks."""
+        return 0
 
     def reader(self) -> SceneReader:
         """Reads this season's scenes; over a network many at a time."""
@@ -179,10 +192,15 @@ class Season:
         for mine, needed in self._by_roles(touching, roles):
             reader.open(mine, needed)
         for strip in _strips(study, window, self._strip_chunks(reader, study, window, touching, roles)):
-            feed = reader.feed(study.geobox_of(strip))
+            feed = reader.feed(self._around(study, strip))
             for row in self._rows(reader, feed, study, strip, roles):
                 for chunk, chosen in row.chosen.items():
-                    yield chunk, self._image(reader, row, chunk, chosen, study.geobox_of(chunk), roles)
+                    yield chunk, self._image(reader, row, chunk, chosen, self._around(study, chunk), roles)
+
+    def _around(self, study: Grid, window: Window) -> GeoBox:
+        """A window's place on the ground, with what its image looks at around it."""
+        n = self.reach_px(study.resolution_m)
+        return study.geobox_of(Window(window.row0 - n, window.row1 + n, window.col0 - n, window.col1 + n))
 
     def _strip_chunks(
         self, reader: SceneReader, study: Grid, window: Window, items: Sequence[Item], roles: Sequence[str]
@@ -190,7 +208,7 @@ class Season:
         """How many chunks wide a strip may be for its scenes to fit into `HELD_MB`."""
         _, chunk = next(study.chunks(window))
         rows = 2 if self._remote else 1  # one is used while the next is read
-        place = study.geobox_of(chunk)
+        place = self._around(study, chunk)
         held = sum(reader.held_bytes(mine, needed, place) for mine, needed in self._by_roles(items, roles))
         chunk_mb = held * rows / 2**20
         return max(int(HELD_MB / max(chunk_mb, 1e-3)), 1)
@@ -215,7 +233,7 @@ class Season:
         self, reader: SceneReader, feed: Feed, study: Grid, chunks: Sequence[Window], roles: Sequence[str]
     ) -> _Row:
         """Begin to read a row: all quality layers, then the bands of the observations that some chunk has chosen."""
-        whole = study.geobox_of(Window(chunks[0].row0, chunks[0].row1, chunks[0].col0, chunks[-1].col1))
+        whole = self._around(study, Window(chunks[0].row0, chunks[0].row1, chunks[0].col0, chunks[-1].col1))
         groups = {chunk: self._touching(study.bounds_of(chunk)) for chunk in chunks}
         items = {item["id"]: item for found in groups.values() for _, group in found for item in group}
         answers = {}
@@ -285,8 +303,7 @@ class Season:
         self, reader: SceneReader, row: _Row, chunk: Window, chosen: Groups, geobox: GeoBox, roles: Sequence[str]
     ) -> Image:
         """The image of a chunk from what its scenes show; all missing where none shows anything."""
-        settings = self.settings
-        fewest = settings["min_clear_count"]
+        fewest = self.settings["min_clear_count"]
         looks: dict[int, list[Look]] = {}
         for number, items in chosen:
             for item in items:
@@ -305,14 +322,79 @@ class Season:
         own = {number: found for number, found in looks.items() if not self.is_earlier(self._passes[number][0])}
         if own:
             days = [self._days_from_target(self._passes[number]) for number in own]
-            seen = Observations.of_looks(list(own.values()), roles, days_from_target=days)
-            image |= reduce(seen, settings["reducer"], min_clear_count=fewest)
+            image |= self._reduced(list(own.values()), roles, days, geobox)
         if looks and self.series.bands:
-            if len(own) < len(looks):
-                seen = Observations.of_looks(list(looks.values()), self.series.roles)
+            seen = Observations.of_looks(list(looks.values()), self.series.roles)
             dates = [np.datetime64(self._passes[number][0]["datetime"].rstrip("Z"), "s") for number in looks]
             image |= self.series.of(seen, dates, target=np.datetime64(self._targets[self.year], "s"), min_clear_count=fewest)
         return image
+
+    def _reduced(
+        self, looks: Sequence[Sequence[Look]], roles: Sequence[str], days: Sequence[float], geobox: GeoBox
+    ) -> Image:
+        """One image from looks at a place, each group one overpass."""
+        seen = Observations.of_looks(looks, roles, days_from_target=days)
+        return reduce(seen, self.settings["reducer"], min_clear_count=self.settings["min_clear_count"])
+
+
+class Backscatter(Season):
+    """Radar: rims of overpasses cut, speckle filtered and dates reduced in linear power, which files hold as float32."""
+
+    def reach_px(self, resolution_m: float) -> int:
+        return reach_px(self.settings["speckle"], resolution_m)
+
+    def scales(self, names: Sequence[str]) -> None:
+        return None
+
+    def _reduced(
+        self, looks: Sequence[Sequence[Look]], roles: Sequence[str], days: Sequence[float], geobox: GeoBox
+    ) -> Image:
+        overpasses = [first_seen([{role: look.reflectance(role) for role in roles} for look in group]) for group in looks]
+        return compose_backscatter(
+            overpasses,
+            reducer=self.settings["reducer"],
+            speckle=self.settings["speckle"],
+            resolution_m=geobox.transform.a,
+            min_clear_count=self.settings["min_clear_count"],
+            days_from_target=days,
+        )
+
+
+class Elevation(Season):
+    """Tiles of an elevation model, joined without a seam: one raster for all years, float32 metres."""
+
+    def names(self, roles: Sequence[str]) -> list[str]:
+        return list(roles)
+
+    def units(self, names: Sequence[str]) -> dict[str, str]:
+        return {role: self.sensor.bands[role].units for role in names}
+
+    def scales(self, names: Sequence[str]) -> None:
+        return None
+
+    def images(
+        self, reader: SceneReader, study: Grid, window: Window, roles: Sequence[str]
+    ) -> Iterator[tuple[Window, Image]]:
+        for _, chunk in study.chunks(window):
+            tiles, geobox = self.touching(study.bounds_of(chunk)), study.geobox_of(chunk)  # a tile just beside touches
+            yield chunk, {role: self._joined(reader, tiles, role, geobox) for role in roles}
+
+    def _joined(self, reader: SceneReader, tiles: Sequence[Item], role: str, geobox: GeoBox) -> np.ndarray:
+        total, weight = np.zeros(geobox.shape, "float32"), np.zeros(geobox.shape, "float32")
+        for item in tiles:
+            try:
+                part, share = reader.weighed(item, role, geobox)
+            except SceneError as error:
+                self.drop(item, error)
+                continue
+            self.readable.add(item["id"])
+            total += part
+            weight += share
+        return np.divide(total, weight, out=np.full(geobox.shape, np.nan, "float32"), where=weight >= MIN_CLEAR_SHARE - 1e-5)
+
+
+SEASONS = {"optical": Season, "radar": Backscatter, "elevation": Elevation}
+"""How scenes become an image, by the sensor's kind."""
 
 
 class _SeriesOf:
@@ -381,8 +463,9 @@ class _Row:
     answers: dict[str, Any]
 
     def held(self, item: Item, roles: Sequence[str]) -> dict[str, Kept]:
-        """What is in memory of a scene's quality layer and bands."""
-        hrefs = [item["quality"]["href"], *(item["bands"][role]["href"] for role in roles if role in item["bands"])]
+        """What is in memory of a scene's bands, and of its quality layer where it has one."""
+        layer = [item["quality"]["href"]] if item["quality"] else []
+        hrefs = [*layer, *(item["bands"][role]["href"] for role in roles if role in item["bands"])]
         found = {href: self.answers[href].result() for href in hrefs if href in self.answers}
         return {href: kept for href, kept in found.items() if kept is not None}
 
@@ -392,24 +475,31 @@ class _Tally:
 
     def __init__(self, roles: Sequence[str]) -> None:
         self._role = roles[0] if len(roles) else None
-        self._missing = 0
+        self._pixels = self._missing = 0
         self._counts = np.zeros(1, "int64")
 
     def add(self, image: Image) -> None:
+        first = next(iter(image.values()))
+        self._pixels += first.size
+        self._missing += int(np.isnan(image[self._role]).sum()) if self._role else 0
+        if "clear_count" not in image:
+            return
         counts = np.bincount(image["clear_count"].ravel(), minlength=len(self._counts))
         counts[: len(self._counts)] += self._counts
         self._counts = counts
-        self._missing += int(np.isnan(image[self._role]).sum()) if self._role else 0
 
     @property
     def missing_share(self) -> float:
-        return self._missing / max(int(self._counts.sum()), 1)
+        return self._missing / max(self._pixels, 1)
 
     @property
-    def median_count(self) -> float:
+    def clear_count(self) -> str:
+        """The median clear count in words; nothing where there is no count."""
+        if not self._counts.sum():
+            return ""
         below = np.cumsum(self._counts)
         middle = [int(np.searchsorted(below, place, side="right")) for place in ((below[-1] - 1) // 2, below[-1] // 2)]
-        return sum(middle) / 2
+        return f", median clear count {sum(middle) / 2:g}"
 
 
 def _within(items: Sequence[Item], bounds: tuple[float, float, float, float]) -> list[Item]:

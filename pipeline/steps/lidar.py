@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catalogs.lidar import Bounds, CanopyReader, PointReader, Points, index_canopy, index_tiles
+from catalogs.lidar import MAX_DAYS_APART, Bounds, CanopyReader, PointReader, Points, index_canopy, index_tiles
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.lidar.heights import Heights, NoGroundError, heights_above_ground, heights_as_given, no_heights
 from pipeline.lidar.metrics import METRICS, known_metrics, metrics_by_cell
+from pipeline.steps.ground import ClothReader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list
     whole = Grid(**grid)
     block_window = whole.block_window(block)
     names = _with_quality(metrics)
-    reader = open_campaign(campaign, crs=whole.crs)
+    reader = open_campaign(campaign, crs=whole.crs, kept=store.KeptArrays(raster.parents[2] / "index" / "pieces"))
     bands = {metric: np.full(block_window.shape, np.nan, np.float32) for metric in names}
     counts: Counter = Counter()
     if not reader.touching(whole.bounds_of(block_window)):
@@ -92,12 +93,24 @@ def _log_counts(what: str, counts: Counter, ending: str) -> None:
         )  # fmt: skip
 
 
-def open_campaign(campaign: Mapping, *, crs: str) -> PointReader | CanopyReader:
-    """What reads a campaign's windows as points in the study's CRS: of its tiles, or of its canopy height raster."""
+def open_campaign(
+    campaign: Mapping, *, crs: str, kept: MutableMapping[str, np.ndarray] | None = None
+) -> PointReader | ClothReader | CanopyReader:
+    """What reads a campaign's windows as points in the study's CRS: of its tiles, or of its canopy height raster.
+
+    `kept` remembers from job to job where the points of each tile lie; see `PointReader`.
+    """
     unit = campaign.get("vertical_unit", "m")
     if campaign.get("canopy_height"):
         return CanopyReader(index_canopy(campaign["canopy_height"], crs=campaign.get("crs")), crs, unit)
-    return PointReader(index_tiles(campaign["points"], crs=campaign.get("crs")), crs, unit)
+    tiles = index_tiles(
+        campaign["points"], crs=campaign.get("crs"), max_days_apart=campaign.get("max_days_apart", MAX_DAYS_APART)
+    )
+    reader = PointReader(
+        tiles, crs, unit, kept=kept, drop_overlap=campaign.get("drop_overlap", False),
+        thin_to_pts_m2=campaign.get("thin_to_pts_m2"), thin_seed=campaign.get("thin_seed", 0),
+    )  # fmt: skip
+    return ClothReader(reader, campaign["cloth"]) if campaign.get("classify_ground") else reader
 
 
 def window_heights(
@@ -105,7 +118,7 @@ def window_heights(
     bounds: Bounds,
     *,
     crs: str,
-    reader: PointReader | CanopyReader | None = None,
+    reader: PointReader | ClothReader | CanopyReader | None = None,
     counts: Counter | None = None,
 ) -> Heights:
     """Heights above ground of a window and the buffer around it, not cropped to the window.
@@ -128,20 +141,38 @@ def window_heights(
     """
     reader = reader or open_campaign(campaign, crs=crs)
     wide = _buffered(bounds, campaign)
-    return _normalised(reader.points(wide), wide, campaign, Counter() if counts is None else counts)
+    try:
+        return _normalised(reader.points(wide), wide, campaign, Counter() if counts is None else counts)
+    except (NoGroundError, NotNormalisedError) as error:
+        files = ", ".join(tile.path for tile in reader.touching(wide))
+        raise type(error)(f"{error}; tiles there: {files}") from None
 
 
 def _buffered(bounds: Bounds, campaign: Mapping) -> Bounds:
-    buffer = 0.0 if campaign.get("canopy_height") else campaign["buffer_m"]
+    buffer = 0.0 if _as_given(campaign) else campaign["buffer_m"]
     west, south, east, north = bounds
     return west - buffer, south - buffer, east + buffer, north + buffer
+
+
+class NotNormalisedError(ValueError):
+    """Points declared to be heights above ground are none."""
+
+
+def _as_given(campaign: Mapping) -> bool:
+    """Whether heights are above ground already: of a canopy height raster, of normalised points."""
+    return bool(campaign.get("canopy_height")) or campaign.get("heights") == "normalised"
 
 
 def _normalised(points: Points, bounds: Bounds, campaign: Mapping, counts: Counter) -> Heights:
     """Heights of points that fill `bounds`; none, and counted, where they are too sparse to have ground."""
     counts.update(read=len(points) + points.withheld + points.noise, withheld=points.withheld, noise=points.noise)
-    if campaign.get("canopy_height"):
+    if _as_given(campaign):
         heights = heights_as_given(points, max_height_m=campaign["max_height_m"])
+        if heights.too_high > len(points) / 2:
+            raise NotNormalisedError(
+                f"{heights.too_high} of {len(points)} points are higher than max_height_m ({campaign['max_height_m']:g} m), but "
+                "heights: normalised says that they are above ground; set heights: elevation if they are not"
+            )
     else:
         west, south, east, north = bounds
         try:
@@ -182,7 +213,12 @@ def _cell_index(heights: Heights, grid: Grid, window: Window) -> np.ndarray:
 
 
 def plot_metrics(
-    campaign: Mapping, footprints: Sequence[Polygon], *, crs: str, names: Sequence[str] | None = None
+    campaign: Mapping,
+    footprints: Sequence[Polygon],
+    *,
+    crs: str,
+    names: Sequence[str] | None = None,
+    kept: MutableMapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Metrics of the points inside each plot's footprint: the predictors of the area-based approach at plot support.
 
@@ -197,6 +233,8 @@ def plot_metrics(
         In `crs`.
     names : sequence of str, optional
         Which of `METRICS`; all by default.
+    kept : mutable mapping, optional
+        See `open_campaign`.
 
     Returns
     -------
@@ -211,7 +249,7 @@ def plot_metrics(
     import pandas as pd
 
     names = known_metrics(names)
-    reader = open_campaign(campaign, crs=crs)
+    reader = open_campaign(campaign, crs=crs, kept=kept)
     table = pd.DataFrame(np.full((len(footprints), len(names)), np.nan, np.float32), columns=names)
     counts: Counter = Counter()
     for rows in _neighbourhoods(footprints):

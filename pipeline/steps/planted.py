@@ -19,9 +19,10 @@ def plant_field(
 
 
 def plant_scenes(*, made: Path, folder: str, area: dict, years: Sequence[int], settings: dict) -> None:
-    """Satellite scenes in a static STAC catalog."""
+    """Scenes and tiles of elevation in a static STAC catalog."""
     catalogs.planted.plant_scenes(folder, area=area, years=tuple(years), settings=settings)
-    _note(made, [*Path(folder).glob("*-l2*/**/*"), Path(folder) / "catalog.json"])
+    collections = [path.parent for path in Path(folder).glob("*/collection.json")]
+    _note(made, [*(file for place in collections for file in place.rglob("*")), Path(folder) / "catalog.json"])
 
 
 def plant_lidar(

@@ -59,6 +59,7 @@ def search(
         relative_to=Path(scenes).resolve().parent,
         look=partial(sample_scene, bounds=study.bounds, crs=study.crs, source=_source(settings)),
         check_radiometry=settings.get("check_radiometry", False),
+        orbit=settings.get("orbit", "auto"),
         earlier=store.read_json(scenes) if keep else None,
     )
     for entry in frozen["left_out"]:

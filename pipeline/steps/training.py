@@ -13,7 +13,7 @@ import pandas as pd
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.steps.lidar import plot_metrics
-from pipeline.steps.windows import read_predictors
+from pipeline.steps.windows import predictors_at
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,8 @@ def _predictors_at(frame, grid: Grid, sources, names, campaigns, max_years_apart
     for row in frame[frame["kept"]].itertuples():
         window = grid.window_of(row.geometry.bounds)
         weight = _coverage(row.geometry, grid, window)
-        read = read_predictors(grid, window, int(row.year), sources, names)
-        values.loc[row.Index] = [_weighted(read[name], weight) for name in names]
+        found = predictors_at(grid, window, int(row.year), sources, names, weight)
+        values.loc[row.Index] = [found[name] for name in names]
     metrics = [name for name in names if name in sources["metrics"]]
     if metrics:
         _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_apart)
@@ -113,7 +113,8 @@ def _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_
         near = (frame["date"] - flown).abs() / pd.Timedelta(days=365.25) <= max_years_apart
         rows = frame.index[frame["kept"] & (frame["year"] == int(year)) & near]
         if len(rows):
-            found = plot_metrics(campaigns[campaign], list(frame.geometry.loc[rows]), crs=grid.crs, names=metrics)
+            kept = store.KeptArrays(Path(sources["lidar_folder"]).parent / "index" / "pieces")  # as the blocks found them
+            found = plot_metrics(campaigns[campaign], list(frame.geometry.loc[rows]), crs=grid.crs, names=metrics, kept=kept)
             values.loc[rows, metrics] = found[metrics].to_numpy()
 
 
@@ -128,14 +129,6 @@ def _coverage(footprint, grid: Grid, window) -> np.ndarray:
     left, top = np.meshgrid(left, top)
     cells = shapely.box(left, top - size, left + size, top)
     return shapely.area(shapely.intersection(cells, footprint)) / size**2
-
-
-def _weighted(array: np.ndarray, weight: np.ndarray) -> float:
-    """Mean over a footprint; missing when less than half of it is there."""
-    there = np.isfinite(array)
-    if weight[there].sum() < 0.5 * weight.sum() or weight.sum() == 0:
-        return float("nan")
-    return float((array[there] * weight[there]).sum() / weight[there].sum())
 
 
 def _report(frame: pd.DataFrame, grid: Grid) -> None:

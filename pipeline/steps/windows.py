@@ -10,6 +10,8 @@ import numpy as np
 from catalogs.rasters import read_classes
 from pipeline.features import predictors
 from pipeline.grid import Grid, Window
+from pipeline.indicators import INDICATORS
+from pipeline.indicators.registry import BAND_KINDS
 from pipeline.mapping import large_patches
 from pipeline.store import Mosaic
 
@@ -24,14 +26,60 @@ def read_predictors(
     """
     halo = sources["halo_px"]
     wide = Window(window.row0 - halo, window.row1 + halo, window.col0 - halo, window.col1 + halo)
-    bands = {
-        sensor["prefix"]: Mosaic(Path(sensor["folder"]) / f"{name}_{sensor.get('period', year)}", grid).read(wide, sensor["roles"])
-        for name, sensor in sources["sensors"].items()
-    }
+    bands = _read_bands(grid, wide, year, sources)
     lidar = _read_lidar(grid, wide, year, sources, sources["metrics"])
     inner = window.within(wide)
     made = predictors(bands, lidar, names, resolution_m=grid.resolution_m)
     return {name: array[inner.slices] for name, array in made.items()}
+
+
+def _read_bands(grid: Grid, window: Window, year: int, sources: Mapping) -> dict[str, dict[str, np.ndarray]]:
+    """Bands (rows, cols) of each sensor by its prefix; a sensor that shows every year alike has one raster for all."""
+    return {
+        sensor["prefix"]: Mosaic(Path(sensor["folder"]) / f"{name}_{sensor.get('period', year)}", grid).read(
+            window, sensor["roles"]
+        )
+        for name, sensor in sources["sensors"].items()
+    }
+
+
+def predictors_at(
+    grid: Grid, window: Window, year: int, sources: Mapping, names: Sequence[str], weight: np.ndarray
+) -> dict[str, float]:
+    """Predictors of a footprint, `weight` (rows, cols) the share of each pixel inside; missing where less than half is there.
+
+    Means over the footprint of what `read_predictors` gives. Of radar the mean is taken of linear power, as in composites,
+    and the indicator made of that: a mean of decibels is the logarithm of a geometric mean, which lies below.
+    """
+    powers = [name for name in names if is_power(name, sources["sensors"])]
+    others = [name for name in names if name not in powers]
+    read = read_predictors(grid, window, year, sources, others) if others else {}
+    found = {name: weighted_mean(array, weight) for name, array in read.items()}
+    if powers:
+        bands = _read_bands(grid, window, year, sources)
+        means = {
+            prefix: {role: np.array([weighted_mean(array, weight)]) for role, array in held.items()}
+            for prefix, held in bands.items()
+        }
+        found |= {name: float(array[0]) for name, array in predictors(means, {}, powers, resolution_m=grid.resolution_m).items()}
+    return {name: found[name] for name in names}
+
+
+def is_power(name: str, sensors: Mapping[str, Mapping]) -> bool:
+    """Whether a predictor is made of backscatter, pixel by pixel."""
+    prefix, _, what = name.partition("_")
+    roles = [role for sensor in sensors.values() if sensor["prefix"] == prefix for role in sensor["roles"]]
+    if what in roles:
+        return BAND_KINDS.get(what) == "gamma0"
+    return bool(roles) and what in INDICATORS and INDICATORS[what].kinds() == ("gamma0",) and not INDICATORS[what].looks_around()
+
+
+def weighted_mean(array: np.ndarray, weight: np.ndarray) -> float:
+    """Mean over a footprint; missing when less than half of it is there."""
+    there = np.isfinite(array)
+    if weight[there].sum() < 0.5 * weight.sum() or weight.sum() == 0:
+        return float("nan")
+    return float((array[there] * weight[there]).sum() / weight[there].sum())
 
 
 def read_elevation(grid: Grid, window: Window, folder: str | Path) -> np.ndarray:

@@ -819,3 +819,72 @@ def test_every_real_optical_item_of_level_2_tells_where_the_sun_stood():
         told.append(sun_position(item["properties"]))
         assert told[-1] and 0 <= told[-1]["azimuth_deg"] <= 360 and 0 < told[-1]["elevation_deg"] < 90, file
     assert len(told) > 40
+
+
+# ---------------------------------------------------------------- radar
+
+
+def two_directions(tmp_path, *, years=(2019, 2020)):
+    """Three descending and two ascending scenes a year; the third descending one of 2020 shows a tenth of the area."""
+    items = []
+    for year in years:
+        for day in (1, 13, 25):
+            box = HERE if (year, day) != (2020, 25) else (116.9, 27.0, 117.01, 27.3)
+            items.append(make_rtc("S1A", f"{year}07{day:02d}T045800", box=box))
+        items += [make_rtc("S1A", f"{year}07{day:02d}T105800", "ascending", 73) for day in (3, 15)]
+    return make_catalog(tmp_path, items)
+
+
+def states(frozen):
+    return [item["orbit_state"] for item in frozen["items"]]
+
+
+def test_the_orbit_direction_that_shows_the_area_more_often_is_taken_for_all_years(tmp_path):
+    frozen = find(two_directions(tmp_path), SENTINEL1, years=(2019, 2020), orbit="auto")
+    assert frozen["orbit"] == "descending" and frozen["query"]["orbit"] == "auto"
+    assert states(frozen) == ["descending"] * 6
+    assert [(entry["id"][17:25], entry["reason"]) for entry in frozen["left_out"]][:1] == [
+        ("20190703", "an ascending pass: descending passes are used (orbit: both would use all)")
+    ]
+
+
+@pytest.mark.parametrize(("orbit", "count"), [("both", 10), ("ascending", 4), ("descending", 6)])
+def test_the_orbit_direction_can_be_named(tmp_path, orbit, count):
+    frozen = find(two_directions(tmp_path), SENTINEL1, years=(2019, 2020), orbit=orbit)
+    assert frozen["orbit"] == orbit and len(frozen["items"]) == count
+
+
+def test_the_worse_year_decides_the_direction(tmp_path):
+    # descending: 3 times in 2019, not once in 2020; ascending: once in each
+    items = [make_rtc("S1A", f"201907{day:02d}T045800") for day in (1, 13, 25)]
+    items += [make_rtc("S1A", f"{year}0703T105800", "ascending", 73) for year in (2019, 2020)]
+    frozen = find(make_catalog(tmp_path, items), SENTINEL1, years=(2019, 2020), orbit="auto")
+    assert frozen["orbit"] == "ascending" and states(frozen) == ["ascending"] * 2
+
+
+def test_a_year_that_is_added_keeps_the_direction_of_the_others(tmp_path):
+    catalog = two_directions(tmp_path, years=(2019,))
+    earlier = find(catalog, SENTINEL1, years=(2019,), orbit="auto")
+    items = [make_rtc("S1A", "20200701T045800")]
+    items += [make_rtc("S1A", f"202007{day:02d}T105800", "ascending", 73) for day in (3, 15, 27)]
+    make_catalog(tmp_path, items)
+    both = find(catalog, SENTINEL1, years=(2019, 2020), orbit="auto", earlier=earlier)
+    assert both["orbit"] == "descending" and states(both) == ["descending"] * 4
+
+
+def test_a_direction_without_scenes_says_what_there_is(tmp_path):
+    catalog = make_catalog(tmp_path, [make_rtc("S1A", "20190701T045800")])
+    with pytest.raises(ValueError, match=r"none usable; .*a descending pass: ascending passes are used"):
+        find(catalog, SENTINEL1, orbit="ascending")
+
+
+def test_a_radar_scene_of_one_polarisation_is_left_out(tmp_path):
+    single = make_rtc("S1A", "20190703T045800")
+    del single["assets"]["vh"]
+    frozen = find(make_catalog(tmp_path, [make_rtc("S1A", "20190701T045800"), single]), SENTINEL1)
+    assert [entry["reason"] for entry in frozen["left_out"]] == ["shows vv only; vv and vh are needed"]
+
+
+def test_optical_answers_say_nothing_of_orbits(tmp_path):
+    frozen = find(make_catalog(tmp_path, [make_item()]), orbit="auto")
+    assert "orbit" not in frozen and "orbit" not in frozen["query"]

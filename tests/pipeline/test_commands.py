@@ -69,10 +69,32 @@ def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
         ({"model.predictors": {"lidar": ["zmaen"]}}, r"'zmaen' is not a predictor of this study; did you mean zmean\?"),
         ({"model.regressor": "lineal"}, r"model.regressor: 'lineal' is not .*linear"),
         ({"sensors": {"sentinel-2": {"catalog": "plots.csv"}}}, r"'sentinel-2'.*sentinel-2-l2a"),
-        ({"sensors": {"sentinel-1-rtc": {"catalog": "plots.csv"}}}, "sentinel-1-rtc: composites are made of optical sensors"),
+        (
+            {"sensors": {"sentinel-1-rtc": {"catalog": "plots.csv", "speckle": "lea"}}},
+            r"sensors.sentinel-1-rtc.speckle: 'lea' is not known; did you mean lee\?; known: none, multitemporal, lee",
+        ),
+        (
+            {"model.predictors": {"lidar": ["zmean", "s1_vh_db"]}},
+            "model.predictors: 's1_vh_db' needs the sensor sentinel-1-rtc, which the study does not list under sensors",
+        ),
+        (
+            {"sensors": {"copernicus-dem-glo30": {"catalog": "plots.csv", "season": ["06-01", "09-30"]}}},
+            "sensors.copernicus-dem-glo30.season: .* is elevation, and this setting is for optical and radar sensors",
+        ),
+        (
+            {"sensors": {"sentinel-2-l2a": {"catalog": "plots.csv", "orbit": "both"}}},
+            "sensors.sentinel-2-l2a.orbit: .* is optical, and this setting is for radar sensors; take it out",
+        ),
+        (
+            {"sensors": {"sentinel-1-rtc": {"catalog": "plots.csv", "reducer": "best_available_pixel"}}},
+            "sensors.sentinel-1-rtc.reducer: best_available_pixel scores the distance to clouds",
+        ),
         ({"area.resolutoin_m": 5}, r"area.resolutoin_m is not a setting; did you mean area.resolution_m\?"),
     ],
-    ids=["predictor", "regressor", "sensor", "radar", "key"],
+    ids=[
+        "predictor", "regressor", "sensor", "speckle", "sensor_absent", "season_of_elevation", "orbit_of_optics",
+        "clouds_of_radar", "key",
+    ],
 )
 def test_check_answers_a_wrong_name_with_the_nearest_right_one(tmp_path, capsys, changes, sentence):
     assert main(["check", write_study(tmp_path, changes)]) == 1

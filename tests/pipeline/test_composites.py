@@ -161,6 +161,8 @@ def test_the_geometric_median_of_known_figures():
         stack = {role: np.array(values, "float32")[:, None, None] for role, values in points.items()}
         image = compose(stack, "geometric_median")
         assert (image["x"][0, 0], image["y"][0, 0]) == pytest.approx(expected, abs=1e-6)
+        if points is inside:  # found as that date, not approached
+            assert (image["x"][0, 0], image["y"][0, 0]) == (np.float32(0.2), np.float32(0.1))
 
 
 def test_the_medoid_is_the_date_with_the_least_sum_of_distances():

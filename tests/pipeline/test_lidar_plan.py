@@ -1,0 +1,54 @@
+"""What the plan makes of campaigns: patterns, addresses frozen for all jobs, tiles that lie elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import make_study
+from lidar_files import served, write_tile
+
+from pipeline.bridge import Plan
+
+
+def make_plan(tmp_path, points, **settings) -> Plan:
+    """A study in UTM 33N around 500,000 / 5,000,000 with one campaign."""
+    area = {"area.crs": "EPSG:32633", "area.bounds": [500_000, 5_000_000, 500_500, 5_000_500]}
+    changes = {**area, "lidar": {"als": {"points": points, "date": 2019, **settings}}, "resources": str(tmp_path / "res")}
+    return Plan(make_study({"stands": {"grid_m": 100}, **changes}))
+
+
+def tile(folder, name: str, west: float = 500_010.0) -> str:
+    folder.mkdir(exist_ok=True)
+    return write_tile(folder / name, [west, west + 50], [5_000_010.0, 5_000_060.0])
+
+
+def test_a_pattern_becomes_the_files_that_jobs_wait_for(tmp_path):
+    found = [tile(tmp_path / "tiles", f"t{number}.laz", 500_010 + 60 * number) for number in range(2)]
+    plan = make_plan(tmp_path, str(tmp_path / "tiles" / "t*.laz"))
+    plan.inspect()
+    assert plan.all_campaign_files == found
+    assert "not there yet" not in plan.tiles_touching("als", plan.blocks[0])
+
+
+def test_tiles_at_addresses_are_listed_once_and_handed_to_every_job(tmp_path):
+    tile(tmp_path / "tiles", "a.laz")
+    with served(tmp_path / "tiles") as (address, asked):
+        plan = make_plan(tmp_path, f"{address}/a.laz")
+        plan.inspect()
+        before = len(asked)
+        again = make_plan(tmp_path, f"{address}/a.laz")
+        assert again.settings("lidar", "als")["points"] == [f"{address}/a.laz"]
+        assert again.settings_of_all("lidar")["als"]["points"] == [f"{address}/a.laz"]
+        assert len(asked) == before and plan.all_campaign_files == []
+
+
+def test_a_campaign_none_of_whose_tiles_touches_the_area_is_told_before_the_run(tmp_path):
+    tile(tmp_path / "far", "a.laz", 520_000.0)
+    with pytest.raises(ValueError, match=r"lidar\.als: none of its 1 tiles touches the area; its first lies at x 520000"):
+        make_plan(tmp_path, str(tmp_path / "far")).inspect()
+
+
+def test_the_study_says_what_was_done_to_its_points(tmp_path):
+    plan = make_plan(tmp_path, str(tmp_path), classify_ground="csf", thin_to_pts_m2=2)
+    notes = " ".join(plan.notes)
+    assert "Campaign als: ground was classified here by cloth simulation" in notes
+    assert "Campaign als: points are thinned to 2 per m2" in notes
