@@ -148,7 +148,7 @@ class Season:
             for item in frozen["items"]
             if (item["year"] is None if static else item["year"] is not None and first <= item["year"] <= year)
         ]
-        self.year = year
+        self.year = None if static else year
         self._passes = observations_of(mine)  # of the whole study: what belongs together is the same in every chunk
         season = frozen["query"].get("season", ("01-01", "12-31"))
         years = () if static else range(first - 1, year + 1)
