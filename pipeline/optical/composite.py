@@ -205,8 +205,9 @@ class Observations:
     def reflectance_of(self, role: str, rows: slice) -> np.ndarray:
         """A band of some rows at all dates (dates, rows, cols), float32, missing NaN."""
         stack, band = self._stack(role)[rows], self._bands[role]
-        values = np.where(stack == band.missing, np.nan, band.base + band.scale * stack.astype("float64"))
-        return np.ascontiguousarray(values.swapaxes(0, 1), "float32")
+        values = np.float32(band.base) + np.float32(band.scale) * stack.swapaxes(0, 1).astype("float32")
+        values[stack.swapaxes(0, 1) == band.missing] = np.nan
+        return np.ascontiguousarray(values)
 
     @property
     def cloud_distance_m(self) -> np.ndarray:

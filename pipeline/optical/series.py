@@ -15,10 +15,10 @@ import numpy as np
 
 from pipeline.indicators import INDICATORS, called_here, compute, known_as
 from pipeline.indicators.registry import BAND_KINDS
+from pipeline.optical.composite import Observations
 
 if TYPE_CHECKING:
     from pipeline.indicators import Indicator
-    from pipeline.optical.composite import Observations
 
 Series = Mapping[str, Sequence[str]]
 """Statistics by index: {"ndvi": ["p10", "p90", "harmonic"]}."""
@@ -186,8 +186,10 @@ def _parts(
     if "amplitude" in names:
         percents = sorted({*percents, 10, 90})
     if percents:
-        found = phenology.percentiles(values, percents, min_count=fewest)
-        parts |= {f"p{percent}": array for percent, array in zip(percents, found, strict=True)}
+        of_index = Observations.of_arrays({"index": values})  # sorted as bands are, for all columns at once
+        enough = of_index.count >= max(fewest, 1)
+        for percent in percents:
+            parts[f"p{percent}"] = np.where(enough, of_index.quantile(percent / 100)["index"], np.float32(np.nan))
     if "amplitude" in names:
         parts["amplitude"] = parts["p90"] - parts["p10"]
     if "harmonic" in names:

@@ -148,7 +148,7 @@ class Season:
             for item in frozen["items"]
             if (item["year"] is None if static else item["year"] is not None and first <= item["year"] <= year)
         ]
-        self.year = year
+        self.year = None if static else year
         self._passes = observations_of(mine)  # of the whole study: what belongs together is the same in every chunk
         season = frozen["query"].get("season", ("01-01", "12-31"))
         years = () if static else range(first - 1, year + 1)
@@ -401,7 +401,7 @@ class _SeriesOf:
     """What a study asks of the dates of its indices (`pipeline.optical.series`); nothing where it asks nothing.
 
     The module is imported by its name as text: the digest of this step's code then does not hold the indices' formulas, and
-    a formula that changes reruns the composites of the sensors that ask for it (`Plan.series_code`), not all of them.
+    a formula that changes reruns the composites of the sensors that ask for it (`Plan.composite_code`), not all of them.
     """
 
     def __init__(self, settings: Mapping[str, Any], sensor: str) -> None:
