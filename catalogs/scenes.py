@@ -32,13 +32,16 @@ FAR_FROM_CLOUD_M = 1500.0
 """Beyond this a cloud no longer matters to `Look.cloud_distance_m`: 50 pixels of 30 m (Griffiths et al. 2013)."""
 
 SAME_PASS_S = 60.0
-"""Scenes of one platform within this time are parts of one overpass, cut into granules by the provider."""
+"""Scenes of one platform that follow one another within this time are parts of one overpass, cut up by the provider."""
 
 UPSAMPLING = ("bilinear", "nearest")
 """How bands coarser than the grid reach its pixels."""
 
 REMOTE_READS, LOCAL_READS = 16, 1
 """Files read at the same time: a network's delays overlap, a local file's decoding keeps one core busy."""
+
+DEGREE_M = 111_320.0
+"""Metres per degree of latitude."""
 
 OPEN_FILES = 200
 DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 64 * 2**20}
@@ -87,8 +90,9 @@ def read_scene(
 def observations_of(items: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """Items gathered into observations: granules of one overpass are one look at the ground, in the order of their ids.
 
-    One overpass: the same platform, within `SAME_PASS_S` of the first. Observations come by time and id. Where granules
-    overlap they show the same photons twice, which would weigh double in a median.
+    One overpass: the same platform, each within `SAME_PASS_S` of the one before, so that where a study ends decides
+    nothing. Observations come by time and id. Where granules overlap they show the same photons twice, which would weigh
+    double in a median.
     """
 
     def moment(item: Mapping[str, Any]) -> str:
@@ -99,7 +103,7 @@ def observations_of(items: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str
     for item in sorted(items, key=lambda item: (moment(item), item["id"])):
         platform = item.get("platform") or ""
         last = open_pass.get(platform) if platform and moment(item) else None
-        if last is not None and _seconds(moment(last[0]), moment(item)) <= SAME_PASS_S:
+        if last is not None and _seconds(moment(last[-1]), moment(item)) <= SAME_PASS_S:
             last.append(item)
             continue
         open_pass[platform] = [item]
@@ -390,7 +394,7 @@ class SceneReader:
                 while len(self._plans) >= KEPT_PLANS:
                     self._plans.popitem(last=False)
                 samples = {place: _samples(raster, geobox, self.upsampling) for place, raster in kinds.items()}
-                self._plans[key] = _Plan.of(own and own.transform, self._reach_m, kinds, samples)
+                self._plans[key] = _Plan.of(own, self._reach_m, kinds, samples)
             return self._plans[key]
 
     def _quality_raster(self, item: Mapping[str, Any], bands: Iterable[_Raster]) -> _Raster:
@@ -428,8 +432,7 @@ class SceneReader:
         href = item["quality"]["href"]
         raster = self._raster(item, href)
         samples = self._plan(item, [raster], geobox).samples[raster.place]
-        metres = 1.0 if raster.projected else 111_320.0  # per degree of latitude
-        size = -raster.transform.e * metres, raster.transform.a * metres
+        size = raster.pixel_m
         down, right = (math.ceil(FAR_FROM_CLOUD_M / side) for side in size)
         window = samples.window
         wide = _Window(window.row0 - down, window.row1 + down, window.col0 - right, window.col1 + right)
@@ -482,7 +485,7 @@ class SceneReader:
         key = (own and own.place, *kinds, tuple(geobox.shape), tuple(geobox.transform), str(geobox.crs))
         if key not in self._reaches:
             windows = {place: _reach_in(raster, geobox, self.upsampling) for place, raster in kinds.items()}
-            around = _Plan.of(own and own.transform, self._reach_m, kinds, windows).around
+            around = _Plan.of(own, self._reach_m, kinds, windows).around
             self._reaches[key] = around, {place: samples.window for place, samples in windows.items()}
         around, by_place = self._reaches[key]
         bands = {href: by_place[raster.place] for href, raster in rasters.items()}
@@ -686,6 +689,16 @@ class _Raster(NamedTuple):
     width: int
     tile_rows: int
 
+    @property
+    def pixel_m(self) -> tuple[float, float]:
+        """Height and width of a pixel on the ground in metres; of degrees, in the middle of the file."""
+        height, width = -self.transform.e, self.transform.a
+        if self.projected:
+            unit_m = _unit_m(self.crs)
+            return height * unit_m, width * unit_m
+        latitude = self.transform.f + self.transform.e * self.height / 2
+        return height * DEGREE_M, width * DEGREE_M * max(math.cos(math.radians(latitude)), 0.01)
+
     @classmethod
     def of(cls, file: remote.Raster) -> _Raster:
         crs, wkt = file.crs, file.crs.to_wkt()
@@ -744,15 +757,15 @@ class _Plan:
     nearest: dict[str, tuple[np.ndarray, np.ndarray]]
 
     @classmethod
-    def of(cls, own: Any | None, reach_m: float, kinds: Mapping[str, _Raster], samples: Mapping[str, Any]) -> _Plan:
-        if own is None:
+    def of(cls, layer: _Raster | None, reach_m: float, kinds: Mapping[str, _Raster], samples: Mapping[str, Any]) -> _Plan:
+        if layer is None:
             return cls(None, np.empty((0, 2), "int64"), dict(samples), {})
-        places = {}
+        places, own = {}, layer.transform
         for place, raster in kinds.items():
             window, band = samples[place].window, raster.transform
             rows = _nearest(band.f, band.e, window.row0, window.row1, own.f, own.e)
             places[place] = rows, _nearest(band.c, band.a, window.col0, window.col1, own.c, own.a)
-        offsets = _offsets(reach_m, own)
+        offsets = _offsets(reach_m, *layer.pixel_m)
         down, right = offsets.max(axis=0, initial=0)
         around = _Window(
             min(int(rows[0]) for rows, _ in places.values()) - down,
@@ -770,21 +783,24 @@ def _nearest(start: float, step: float, first: int, last: int, source_start: flo
     return np.floor(np.round((centres - source_start) / source_step, 6)).astype("int64")
 
 
-def _reach(distance_m: float, transform: Any) -> tuple[int, int]:
-    """How many pixels down and right a distance reaches."""
-    return math.floor(distance_m / -transform.e + 1e-6), math.floor(distance_m / transform.a + 1e-6)
-
-
-def _offsets(distance_m: float, transform: Any) -> np.ndarray:
+def _offsets(distance_m: float, height_m: float, width_m: float) -> np.ndarray:
     """Rows and columns (n, 2) from a pixel to all others within a distance, centre to centre; none for distance 0."""
-    reach_down, reach_right = _reach(distance_m, transform)
+    reach_down, reach_right = math.floor(distance_m / height_m + 1e-6), math.floor(distance_m / width_m + 1e-6)
     within = [
         (down, right)
         for down in range(-reach_down, reach_down + 1)
         for right in range(-reach_right, reach_right + 1)
-        if math.hypot(down * transform.e, right * transform.a) <= distance_m + 1e-6
+        if math.hypot(down * height_m, right * width_m) <= distance_m + 1e-6
     ]
     return np.array(within if distance_m > 0 else [], "int64").reshape(-1, 2)
+
+
+@cache
+def _unit_m(crs: str) -> float:
+    """Length of a projected CRS's unit in metres."""
+    from rasterio.crs import CRS
+
+    return CRS.from_user_input(crs).linear_units_factor[1]
 
 
 @cache
@@ -869,7 +885,7 @@ class _Separable:
             return self.nearest(numbers), self.nearest(valid)
         if rows.block and rows.block == cols.block:
             return resampling.mean_of_blocks(numbers, valid, rows.block, LEAST)
-        if cols.doubled is not None:
+        if rows.doubled is not None and cols.doubled is not None:
             return resampling.doubled(
                 numbers, valid, rows.index, rows.weight, cols.doubled, cols.index.shape[0], LEAST
             )
@@ -968,8 +984,7 @@ class _Scattered:
 
 def _ratio(raster: _Raster, geobox: GeoBox) -> float:
     """Side of the grid's pixels by that of a file's."""
-    metres = 1.0 if raster.projected else 111_320.0  # metres per degree of latitude
-    return geobox.transform.a / (abs(raster.transform.e) * metres)
+    return geobox.transform.a / raster.pixel_m[0]
 
 
 def _mean_of_squares(values: np.ndarray, side: int) -> np.ndarray:

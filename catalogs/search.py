@@ -39,7 +39,7 @@ SUN = (
 )
 """Where items say where the sun stood: azimuth, height, whether the height is counted from the zenith."""
 
-RASTERS = (".tif", ".tiff", ".vrt")
+RASTERS = (".tif", ".tiff")
 """Endings of a raster file that may stand in place of a catalogue of elevations."""
 
 RASTER_TYPES = ("float32", "float64", "int16", "int32")

@@ -188,7 +188,10 @@ class Plan:
         return {name: value for name, value in self.composite_settings(sensor).items() if name not in elsewhere}
 
     def sensor_years(self, sensor: str) -> list[int]:
-        return list(self.study.sensors[sensor].years or self.study.years)
+        """Years whose scenes are searched: those named or the study's, and those that a series looks back to."""
+        years = set(self.study.sensors[sensor].years or self.study.years)
+        back = self._years_looked_back(sensor)
+        return sorted(years | {year - ago for year in self.study.years for ago in range(back + 1)})
 
     def roles(self, sensor: str) -> list[str]:
         """Bands that a sensor's rasters hold: those that predictors need, and of elevation always the elevation."""
@@ -538,8 +541,10 @@ class Plan:
     # ------------------------------------------------------------ files that rules name
 
     def local_catalog(self, wildcards: Any) -> list[str]:
+        from catalogs.search import is_local
+
         catalog = self.study.sensors[wildcards.sensor].catalog
-        return [catalog] if _is_local_catalog(catalog) else []
+        return [catalog.removeprefix("file://")] if is_local(catalog) else []
 
     def campaign_files(self, wildcards: Any) -> list[str]:
         return _local_files(self._source_of(wildcards.campaign))
@@ -815,9 +820,11 @@ PATH_KEYS = {
 
 def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
     """Dotted key and path of every local file that a configuration names."""
+    from catalogs.search import is_local
+
     for key, value in part.items():
         dotted = f"{place}.{key}" if place else str(key)
-        if key == "catalog" and not _is_local_catalog(value):
+        if key == "catalog" and not is_local(value):
             continue
         if key in PATH_KEYS and value:
             for path in value.values() if isinstance(value, dict) else _listed(value):
@@ -826,13 +833,6 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
             yield dotted, value
         elif isinstance(value, dict):
             yield from _paths_in(value, dotted)
-
-
-def _is_local_catalog(catalog: str) -> bool:
-    """Whether a catalogue is a file or folder of this machine: not an address, nor known by name."""
-    from catalogs.search import endpoints
-
-    return "://" not in catalog and catalog not in endpoints()
 
 
 def _is_pattern_or_address(path: str) -> bool:

@@ -88,7 +88,9 @@ def composite(
     window = study.block_window(block)
     season = SEASONS[sensor_named(sensor).kind](store.read_json(scenes), Path(scenes), sensor, year, settings)
     if settings.get("topographic", "none") != "none":
-        season.level = Levelling(store.read_json(topography), study, elevation, settings["topographic"])
+        found = store.read_json(topography)
+        season.leave_out(found["dropped"])
+        season.level = Levelling(found, study, elevation, settings["topographic"])
     names = season.names(roles)
     touching = season.touching(study.bounds_of(window))
     tally = _Tally(roles)
@@ -180,6 +182,11 @@ class Season:
         reads = {"reads": REMOTE_READS} if self._remote else {}
         return SceneReader(self.sensor, self.source, upsampling=self.settings.get("upsampling", "bilinear"), **reads)
 
+    def leave_out(self, dropped: Mapping[str, str]) -> None:
+        """Drop scenes, with the reason, whose slopes could not be looked at: uncorrected they would not fit the others."""
+        self.dropped |= dropped
+        self._passes = [[item for item in group if item["id"] not in dropped] for group in self._passes]
+
     def touching(self, bounds: tuple[float, float, float, float]) -> list[Item]:
         """Scenes that touch a place."""
         return [item for _, items in self._touching(bounds) for item in items]
@@ -188,7 +195,7 @@ class Season:
         self, reader: SceneReader, study: Grid, window: Window, roles: Sequence[str]
     ) -> Iterator[tuple[Window, Image]]:
         """Each chunk of a block and its image, strip by strip from north to south."""
-        touching = self.touching(study.bounds_of(window))
+        touching = self.touching(study.bounds_of(self._wide(study, window)))
         for mine, needed in self._by_roles(touching, roles):
             reader.open(mine, needed)
         for strip in _strips(study, window, self._strip_chunks(reader, study, window, touching, roles)):
@@ -199,8 +206,11 @@ class Season:
 
     def _around(self, study: Grid, window: Window) -> GeoBox:
         """A window's place on the ground, with what its image looks at around it."""
+        return study.geobox_of(self._wide(study, window))
+
+    def _wide(self, study: Grid, window: Window) -> Window:
         n = self.reach_px(study.resolution_m)
-        return study.geobox_of(Window(window.row0 - n, window.row1 + n, window.col0 - n, window.col1 + n))
+        return Window(window.row0 - n, window.row1 + n, window.col0 - n, window.col1 + n)
 
     def _strip_chunks(
         self, reader: SceneReader, study: Grid, window: Window, items: Sequence[Item], roles: Sequence[str]
@@ -234,7 +244,7 @@ class Season:
     ) -> _Row:
         """Begin to read a row: all quality layers, then the bands of the observations that some chunk has chosen."""
         whole = self._around(study, Window(chunks[0].row0, chunks[0].row1, chunks[0].col0, chunks[-1].col1))
-        groups = {chunk: self._touching(study.bounds_of(chunk)) for chunk in chunks}
+        groups = {chunk: self._touching(study.bounds_of(self._wide(study, chunk))) for chunk in chunks}
         items = {item["id"]: item for found in groups.values() for _, group in found for item in group}
         answers = {}
         for mine, needed in self._by_roles(items.values(), roles):
@@ -314,7 +324,8 @@ class Season:
                 except SceneError as error:
                     self.drop(item, error)
                     continue
-                self.readable.add(item["id"])
+                if not self.is_earlier(item):
+                    self.readable.add(item["id"])
                 if look is not None:
                     looks.setdefault(number, []).append(self.level.of(look, chunk) if self.level else look)
         image = {name: np.full(chunk.shape, np.nan, "float32") for name in self.names(roles)}

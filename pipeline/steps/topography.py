@@ -60,10 +60,12 @@ def topography(
             samples.take(reader, items, window)
     found = {}
     for item in items:
+        if item["id"] in season.dropped:
+            continue
         mine = season.series.roles if season.is_earlier(item) else roles
         fits = samples.fits(item, mine)
         found[item["id"]] = {"sun": suns[item["id"]]._asdict(), "bands": {role: fit._asdict() for role, fit in fits.items()}}
-    store.write_json(table, {"sensor": sensor, "year": year, "scenes": found})
+    store.write_json(table, {"sensor": sensor, "year": year, "scenes": found, "dropped": dict(season.dropped)})
     bands = [fit for one in found.values() for fit in one["bands"].values()]
     corrected = sum(fit["c"] is not None for fit in bands)
     say = log.warning if corrected < len(bands) / 2 else log.info
