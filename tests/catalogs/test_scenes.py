@@ -508,3 +508,42 @@ def test_files_beyond_those_kept_open_are_closed_and_opened_again(tmp_path, monk
         assert len(reader._files) <= 2
         for item, expected in zip(items, first, strict=True):
             same(reader.read(item, ["red"], geobox(8, 8, 10))["red"], expected)
+
+
+# ---------------------------------------------------------------- from a review
+
+
+def test_a_mask_in_degrees_grows_by_metres():
+    from catalogs.scenes import _offsets, _Raster
+
+    side = 20 / 111_320
+    layer = _Raster("scl", "here", Affine(side, 0, 10.0, 0, -side, 60.0), "", "", False, "uint8", 0, 100, 100, 100)
+    down, right = layer.pixel_m
+    assert down == pytest.approx(20) and right == pytest.approx(10, rel=0.01)  # cos 60 degrees is a half
+    assert set(map(tuple, _offsets(21.0, down, right).tolist())) >= {(1, 0), (0, 2), (0, -2)}
+    assert len(_offsets(21.0, down, right)) < 12
+
+
+def test_a_pass_is_not_cut_by_where_the_study_begins():
+    times = [f"2019-07-01T10:0{24 * n // 60}:{24 * n % 60:02d}Z" for n in range(6)]
+    rows = [{"id": f"row{n}", "platform": "landsat-8", "datetime": moment} for n, moment in enumerate(times)]
+    assert [len(group) for group in observations_of(rows)] == [6]
+    assert [len(group) for group in observations_of(rows[2:])] == [4]
+    later = {"id": "later", "platform": "landsat-8", "datetime": "2019-07-01T10:05:00Z"}
+    assert [len(group) for group in observations_of([*rows, later])] == [6, 1]
+
+
+def test_oblong_pixels_are_brought_by_their_own_weights():
+    """20 x 10 m pixels on a 10 m grid: rows are the file's own, columns are halved."""
+    from catalogs.resampling import weighted
+    from catalogs.scenes import LEAST, _Separable, _Taps
+
+    rows, cols = _Taps.along(0.0, 1.0, 8, "bilinear"), _Taps.along(1.0, 0.5, 8, "bilinear")
+    samples = _Separable(rows, cols)
+    window = samples.window
+    numbers = np.arange(window.size, dtype="float32").reshape(window.shape)
+    valid = np.ones(window.shape, bool)
+    ours, _ = samples.bring(numbers, valid)
+    expected, _ = weighted(numbers, valid, rows.index, rows.weight, cols.index, cols.weight, LEAST)
+    np.testing.assert_allclose(ours, expected)
+    assert np.diff(ours, axis=0) == pytest.approx(window.shape[1])  # a row below is a row further in the file

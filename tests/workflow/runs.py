@@ -86,6 +86,7 @@ def small_content(*, block_chunks: int = 1) -> dict:
     """The small planted study as a configuration file holds it, with paths from the folder it runs in."""
     content = json.loads(chain.small_study(Path()).model_dump_json())
     content["area"]["block_chunks"] = block_chunks
+    content["planted"]["lidar_tile_m"] = 300.0  # so that some blocks lie out of a tile's reach
     return content
 
 

@@ -174,7 +174,8 @@ def test_an_area_outside_the_catalogue(kept):
     content = small_content()
     west, south, east, north = content["area"]["bounds"]
     moved = [west + 90_000, south, east + 90_000, north]
-    content |= {"area": {**content["area"], "bounds": moved}, "planted": None, "stands": {"grid_m": 100}}
+    content |= {"area": {**content["area"], "bounds": moved}, "planted": None, "stands": {"grid_m": 100}, "lidar": {}}
+    content["model"]["predictors"].pop("lidar")
     write_study(kept, content)
     done = run(kept, "resources/scenes/sentinel-2-l2a.json")
     assert_one_sentence(done, "search: ", "sentinel-2-l2a", "catalog.json")
