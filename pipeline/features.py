@@ -145,6 +145,10 @@ def default_predictors(sensors: Sensors, *, lidar: bool) -> dict[str, tuple[str,
     return sets
 
 
+MOST_SHOWN = 40
+"""Predictors that a sentence lists."""
+
+
 def offered(sensors: Sensors, metrics: Collection[str]) -> list[str]:
     """Every predictor that some sensors and lidar metrics can make."""
     names = list(metrics)
@@ -165,6 +169,10 @@ def _split(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
 
 
 def _unknown(name: str, sensors: Sensors, metrics: Collection[str]) -> str:
+    from pipeline.lidar.metrics import NO_INTENSITY, is_intensity
+
+    if is_intensity(name):
+        return f"{name!r} {NO_INTENSITY}"
     known = offered(sensors, metrics)
     prefix, what = _split(name, sensors)
     if answer := called_here(what):
@@ -173,7 +181,8 @@ def _unknown(name: str, sensors: Sensors, metrics: Collection[str]) -> str:
         return f"{name!r} is not a predictor of this study, {answer}{instead}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{name!r} is not a predictor of this study{hint}; on offer: {', '.join(known) or 'nothing'}"
+    shown = ", ".join(known[:MOST_SHOWN]) + (f" and {len(known) - MOST_SHOWN} more" if len(known) > MOST_SHOWN else "")
+    return f"{name!r} is not a predictor of this study{hint}; on offer: {shown or 'nothing'}"
 
 
 def _all_metrics() -> Collection[str]:

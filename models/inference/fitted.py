@@ -346,6 +346,11 @@ def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
     params = work.params()
     refits, left_out = work.without_each_cluster()
+    if scores(y, left_out)["r2"] <= 0:
+        notes.append(
+            f"predictor set {name}: at plots left out it predicts no better than the plots' mean (R2 "
+            f"{scores(y, left_out)['r2']:.2f}); use fewer or other predictors, or more plots"
+        )
     fitted = machine.mean(params, work.design)
     scale, power, floor = spread_of(y - left_out, left_out)
     sd = scale * np.maximum(fitted, floor) ** power

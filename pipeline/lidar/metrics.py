@@ -479,6 +479,17 @@ def covered_percent(cells: Cells) -> np.ndarray:
     return cells.finer("covered_percent")
 
 
+NO_INTENSITY = (
+    "is not offered: intensity falls with range and differs between flights, and range cannot be normalised without the "
+    "sensor's trajectory, which tiles do not carry; use metrics of height"
+)
+
+
+def is_intensity(name: str) -> bool:
+    """Whether a name is one that others give to a metric of intensity."""
+    return bool(re.fullmatch(r"i(tot|max|mean|sd|skew|kurt|ground|pground|pcum.*)|intensity.*", name))
+
+
 def known_metrics(names: Iterable[str] | None = None) -> list[str]:
     """`names` as a list, all metrics by default.
 
@@ -491,11 +502,8 @@ def known_metrics(names: Iterable[str] | None = None) -> list[str]:
         return list(METRICS)
     names = list(names)
     unknown = [name for name in names if name not in METRICS]
-    if intensity := [name for name in unknown if re.fullmatch(r"i(tot|max|mean|sd|skew|kurt|ground|pground|pcum.*)", name)]:
-        raise ValueError(
-            f"{', '.join(intensity)} is not offered: intensity falls with range and differs between flights, and range "
-            "cannot be normalised without the sensor's trajectory, which tiles do not carry; use metrics of height"
-        )
+    if intensity := [name for name in unknown if is_intensity(name)]:
+        raise ValueError(f"{', '.join(intensity)} {NO_INTENSITY}")
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is not a lidar metric; known: {', '.join(METRICS)}")
     return names

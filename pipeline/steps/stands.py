@@ -188,7 +188,9 @@ def _set_shares(row, model: TargetModel) -> dict:
 def _project_row(rows, found, model, target, span, regions, areas, confidence_percent) -> dict:
     """All stands that have a total, as one region whose total is the sum of theirs; the others are counted."""
     counted = {entry["stand"] for entry in found if entry["has_total"]}
-    used = [row for row in rows.itertuples() if row.stand in counted]
+    names = {entry["stand"] for entry in found}
+    every = [row for row in rows.itertuples() if row.stand in names]
+    used = [row for row in every if row.stand in counted]
     area = sum(areas[row.stand] for row in used)
     entry = _entry("project", "project", target, span, area, 0.0) | {
         "stands": len(used),
@@ -203,7 +205,7 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
         covered = sum(row.covered_ha for row in used)
         entry |= _columns(estimate, model) | {
             "has_total": True,
-            "cover_percent": min(100 * sum(row.seen_ha for row in used) / entry["all_stands_area_ha"], 100.0),
+            "cover_percent": min(100 * sum(row.seen_ha for row in every) / entry["all_stands_area_ha"], 100.0),
             "forest_percent": 100 * sum(row.forest_ha for row in used) / covered,
             "gained_ha": sum(row.gained_ha for row in used),
             "lost_ha": sum(row.lost_ha for row in used),
