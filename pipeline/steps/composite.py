@@ -131,6 +131,7 @@ class Season:
             for row in self._rows(reader, feed, study, strip, roles):
                 for chunk, chosen in row.chosen.items():
                     yield chunk, self._image(reader, row, chunk, chosen, study.geobox_of(chunk), roles)
+                row.answers.clear()  # the pixels of two rows would be in memory while the next one is read
 
     def _strip_chunks(
         self, reader: SceneReader, study: Grid, window: Window, items: Sequence[Item], roles: Sequence[str]
