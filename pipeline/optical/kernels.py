@@ -37,18 +37,22 @@ def addresses(arrays: list[np.ndarray]) -> np.ndarray:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gather_row(i, cols, numbers_at, like, take_at, shift, date_of, missing, tile):
-    """Row `i` of all looks into a tile (dates, cols): number + shift where a look is taken, else missing."""
-    for d in range(tile.shape[0]):
-        target = tile[d]
-        for j in range(cols):
-            target[j] = missing
+    """Row `i` of all looks into a tile (dates, cols): number + shift where a look is taken, else missing.
+
+    Looks come by date; the second of a date leaves what the first one saw.
+    """
     for k in range(numbers_at.size):
         line = carray(_pointer(numbers_at[k] + np.uintp(i * cols * like.itemsize)), (cols,), like.dtype)
         take = carray(_pointer(take_at[k] + np.uintp(i * cols)), (cols,), np.bool_)
         target, more = tile[date_of[k]], shift[k]
-        for j in range(cols):
-            value = line[j] + more
-            target[j] = value if take[j] else target[j]
+        if k == 0 or date_of[k] != date_of[k - 1]:
+            for j in range(cols):
+                value = line[j] + more
+                target[j] = value if take[j] else missing
+        else:
+            for j in range(cols):
+                value = line[j] + more
+                target[j] = value if take[j] else target[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -203,6 +203,7 @@ class Season:
             for row in self._rows(reader, feed, study, strip, roles):
                 for chunk, chosen in row.chosen.items():
                     yield chunk, self._image(reader, row, chunk, chosen, self._around(study, chunk), roles)
+                row.answers.clear()  # the pixels of two rows would be in memory while the next one is read
 
     def _around(self, study: Grid, window: Window) -> GeoBox:
         """A window's place on the ground, with what its image looks at around it."""
