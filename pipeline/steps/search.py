@@ -61,6 +61,7 @@ def search(
         check_radiometry=settings.get("check_radiometry", False),
         orbit=settings.get("orbit", "auto"),
         earlier=store.read_json(scenes) if keep else None,
+        **_allowed(settings),
     )
     for entry in frozen["left_out"]:
         log.info("%s left out: %s", entry["id"], entry["reason"])
@@ -75,5 +76,9 @@ def search(
 def _source(settings: Mapping[str, Any]) -> Source:
     """Where the scenes' files may lie, for those whose pixels are looked at."""
     address, provider = address_of(settings["catalog"])
-    allowed = {name: tuple(settings.get(name, ())) for name in ("private_hosts", "data_folders")}
-    return Source(address, provider, **allowed)
+    return Source(address, provider, **_allowed(settings))
+
+
+def _allowed(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Hosts and folders that a catalogue may point to besides its own."""
+    return {name: tuple(settings.get(name, ())) for name in ("private_hosts", "data_folders")}

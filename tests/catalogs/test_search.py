@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -532,6 +533,103 @@ def test_a_run_from_frozen_scenes_asks_nobody(tmp_path, monkeypatch):
         grid=grid.settings(), settings={"reducer": "median", "min_clear_count": 1, "on_scene_error": "fail"}, roles=["red"],
     )  # fmt: skip
     assert (tmp_path / "out.tif").exists()
+
+
+# ---------------------------------------------------------------- links that are followed
+
+
+@contextmanager
+def served(folder, answer=lambda handler, number: False):
+    """A folder over HTTP on loopback; `answer` may take a request, by its number, for itself. Yields address and requests."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            asked.append(self)
+            if answer(self, len(asked)):
+                return
+            body = (folder / urlparse(self.path).path.lstrip("/")).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def link_to(folder, href):
+    """A catalogue whose only item is elsewhere."""
+    file = Path(make_catalog(folder, [make_item("a")]))
+    collection = file.parent / "sentinel-2-l2a" / "collection.json"
+    content = json.loads(collection.read_text())
+    collection.write_text(json.dumps(content | {"links": [{"rel": "item", "href": href}]}))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("href", "words"),
+    [("file:///etc/passwd", "is a file of this machine"), ("http://127.0.0.2:9/a.json", "is in a private network")],
+)
+def test_a_remote_catalogue_leads_neither_to_this_machine_nor_to_its_network(tmp_path, href, words):
+    link_to(tmp_path, href)
+    with served(tmp_path) as (address, _), pytest.raises(ValueError, match=words):
+        find(f"{address}/catalog.json")
+
+
+def test_a_redirect_leads_no_further_than_a_link(tmp_path):
+    def elsewhere(handler, number):
+        handler.send_response(302)
+        handler.send_header("Location", "http://127.0.0.2:9/catalog.json")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    with served(tmp_path, elsewhere) as (address, _), pytest.raises(ValueError, match=r"127\.0\.0\.2 is in a private network"):
+        find(f"{address}/catalog.json")
+
+
+def test_a_local_catalogue_keeps_to_its_folder_and_those_that_are_named(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.json").write_text(json.dumps(make_item("a")))
+    catalog = link_to(tmp_path / "own", "../../other/a.json")
+    with pytest.raises(ValueError, match="lies outside the catalogue's folder"):
+        find(catalog)
+    assert ids(find(catalog, data_folders=[str(tmp_path / "other")])) == ["a"]
+
+
+def test_a_catalogue_that_is_busy_for_once_is_asked_again(tmp_path):
+    def busy(handler, number):
+        if number != 2:
+            return False
+        handler.send_response(503)
+        handler.send_header("Retry-After", "0")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    make_catalog(tmp_path, [make_item("a")])
+    with served(tmp_path, busy) as (address, asked):
+        assert ids(find(f"{address}/catalog.json")) == ["a"] and len(asked) == 4
+
+
+@pytest.mark.parametrize("name", ["", "/catalog.json"], ids=["api", "static"])
+def test_a_silent_catalogue_ends_in_a_sentence(monkeypatch, name):
+    monkeypatch.setattr("catalogs.search.TIMEOUT_S", (0.3, 0.3))
+    monkeypatch.setattr("catalogs.search.BACKOFF_S", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(ValueError, match=r"127\.0\.0\.1:\d+\S*: the server fell silent for 0\.3 s$"):
+            find(f"http://127.0.0.1:{silent.getsockname()[1]}{name}")
+    assert time.monotonic() - began < 2
 
 
 # ---------------------------------------------------------------- what a user is told
