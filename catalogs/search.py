@@ -6,8 +6,10 @@ import calendar
 import datetime as dt
 import json
 import logging
+import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from catalogs import remote
 from catalogs.footprints import Area, bbox_of, bounds_in, flat, footprint_of, in_words
 from catalogs.radiometry import Sampler, checked, settled
 from catalogs.remote import plain_id, shown
+from catalogs.remote.signing import signs_late
 from catalogs.sensors import Identity, Radiometry, Sensor, Undecided, asset_key, crs_of, declared, radiometry
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,9 @@ SUN = (
     ("eo:sun_azimuth", "eo:sun_elevation", False),
 )
 """Where items say where the sun stood: azimuth, height, whether the height is counted from the zenith."""
+
+SIGNATURES = ("sig", "signature", "token", "access_token", "awsaccesskeyid")
+"""Parts of a query that open a file to whoever knows them; those of S3 and Google begin with x-amz- and x-goog-."""
 
 RASTERS = (".tif", ".tiff", ".vrt")
 """Endings of a raster file that may stand in place of a catalogue of elevations."""
@@ -125,7 +131,7 @@ def find_scenes(
     source = _Source(catalog, None, []) if raster else _where(catalog, collection, sensor)
     area = Area(bounds, crs)
     query = {
-        "catalog": _relative(source.address, relative_to),
+        "catalog": _relative(_masked(source.address), relative_to),
         "provider": source.provider,
         "collections": source.collections,
         "bounds": [float(value) for value in bounds],
@@ -138,7 +144,7 @@ def find_scenes(
     } | ({"orbit": orbit} if sensor.kind == "radar" else {})
     kept = _kept(earlier, query, sensor)
     asked = _Asked(area, tuple(year for year in years if str(year) not in kept.searched), season, max_cloud_percent)
-    place = f"{sensor.name} in {catalog}" + (f", collection {collection}" if collection else "")
+    place = f"{sensor.name} in {_masked(catalog)}" + (f", collection {collection}" if collection else "")
     found = _Found()
     direction = kept.orbit
     if asked.years and raster:
@@ -283,8 +289,26 @@ class _Source(NamedTuple):
     alternate: str | None = None
 
     def href(self, asset: Mapping[str, Any]) -> str:
+        """The href of an asset as it may be kept: without a signature; ValueError where there is none."""
         other = (asset.get("alternate") or {}).get(self.alternate) if self.alternate else None
-        return other["href"] if other else asset["href"]
+        href = (other or asset).get("href")
+        if not isinstance(href, str) or not href.strip():
+            raise ValueError("malformed: an asset has no href")
+        return _unsigned(href, self.provider or address_of(_masked(self.address))[1])
+
+
+def _unsigned(href: str, provider: str | None) -> str:
+    """An href without a signature that expires; ValueError where nothing could sign it anew."""
+    if not _is_remote(href):
+        return href
+    parts = urlsplit(href)
+    names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    secret = any(name in SIGNATURES or name.startswith(("x-amz-", "x-goog-")) for name in names)
+    if not secret and "@" not in parts.netloc:
+        return href
+    if signs_late(provider) and "@" not in parts.netloc:
+        return href.partition("?")[0]
+    raise ValueError("its links are signed and expire; name the provider or give unsigned links")
 
 
 def _where(catalog: str, collection: str | None, sensor: Sensor) -> _Source:
@@ -350,6 +374,7 @@ def _reader(address: str, source: remote.Source) -> Any:
 def _guarded_reader() -> type:
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
+    from requests import ConnectionError, Timeout
 
     class Reader(StacApiIO):
         def guard(self, address: str, source: remote.Source) -> None:
@@ -380,10 +405,14 @@ def _guarded_reader() -> type:
             self.timeout = TIMEOUT_S
             if urlsplit(href)[:2] == (self.own.scheme, self.own.netloc.rpartition("@")[2]):
                 href, headers = self._with_secrets(href, headers)
-            try:
-                return super().request(href, method, headers, parameters)
-            except APIError as error:
-                raise APIError(f"{shown(href)}: {_what_failed(error)}") from None
+            for left in reversed(range(SILENCES + 1)):  # urllib3 would log the address with its query
+                try:
+                    return super().request(href, method, headers, parameters)
+                except APIError as error:
+                    if not left or not isinstance(error.__context__, ConnectionError | Timeout):
+                        raise APIError(f"{shown(href)}: {_what_failed(error)}") from None
+                time.sleep(BACKOFF_S)
+            raise AssertionError("unreachable")
 
         def _with_secrets(self, href: str, headers: Any) -> tuple[str, dict[str, str]]:
             from requests.auth import _basic_auth_str
@@ -405,7 +434,7 @@ def _retries() -> Any:
             return min(super().parse_retry_after(retry_after), LONGEST_WAIT_S)
 
     return Patient(
-        total=TRIES, connect=SILENCES, read=SILENCES, status=TRIES, other=0, status_forcelist=PASSING, allowed_methods=None,
+        total=TRIES, connect=0, read=0, status=TRIES, other=0, status_forcelist=PASSING, allowed_methods=None,
         backoff_factor=BACKOFF_S, raise_on_status=False, respect_retry_after_header=True,
     )  # fmt: skip
 
@@ -471,14 +500,21 @@ def _walk(address: str, reader: Any) -> Iterator[tuple[dict[str, Any], str]]:
             raise ValueError(f"{shown(place)} holds no JSON ({_first_line(error)})") from None
         if content.get("type") in ("Feature", "FeatureCollection"):
             for item in content["features"] if content["type"] == "FeatureCollection" else [content]:
-                for asset in item.get("assets", {}).values():
-                    asset["href"] = make_absolute_href(asset["href"], place)
+                item = item if isinstance(item, dict) else {}
+                for asset in _assets(item).values():
+                    if isinstance(asset, dict) and isinstance(asset.get("href"), str):
+                        asset["href"] = make_absolute_href(asset["href"], place)
                 yield item, holder
         elif "links" in content and "id" in content:
             below = [link["href"] for link in content["links"] if link.get("rel") in ("child", "item", "items")]
             waiting += [(make_absolute_href(href, place), content["id"]) for href in reversed(below)]
         else:
             raise ValueError(f"{shown(place)} is neither a STAC catalogue nor an item")
+
+
+def _assets(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    assets = item.get("assets")
+    return assets if isinstance(assets, Mapping) else {}
 
 
 def _catalog_file(address: str) -> str:
@@ -520,7 +556,7 @@ def _api_items(
                 )
                 mine = set()
                 for item in search.items_as_dicts():
-                    key = (str(item.get("collection")), item["id"])
+                    key = (str(item.get("collection")), str(item.get("id")))
                     if key in seen and key not in before:
                         continue
                     mine.add(key)
@@ -559,6 +595,21 @@ def _first_line(error: Exception) -> str:
 # ---------------------------------------------------------------- one item
 
 
+OF_ANOTHER_FORM = (TypeError, AttributeError, LookupError, OverflowError)
+"""What reading an item raises that is not built as STAC says."""
+
+
+def _check_form(item: Mapping[str, Any]) -> None:
+    """ValueError for an item without properties or assets."""
+    for name in ("properties", "assets"):
+        if not isinstance(item.get(name), Mapping):
+            raise ValueError(f"its {name} are not named values")
+
+
+def _malformed(error: Exception) -> str:
+    return f"malformed: {_first_line(error)}"
+
+
 def _moment(item: Mapping[str, Any]) -> dt.datetime | None:
     properties = item.get("properties", {})
     text = properties.get("datetime") or properties.get("start_datetime")
@@ -571,7 +622,7 @@ def _moment(item: Mapping[str, Any]) -> dt.datetime | None:
 
 def _cloud_percent(item: Mapping[str, Any]) -> float | None:
     value = item.get("properties", {}).get("eo:cloud_cover")
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _clear_enough(item: Mapping[str, Any], max_cloud_percent: float) -> None:
@@ -749,7 +800,11 @@ class _Found:
     def sort_in(self, item: dict[str, Any], sensor: Sensor, asked: _Asked) -> None:
         """Keep an item, or note why not; what lies elsewhere or in another season is passed over."""
         item = {**item, "id": plain_id(item.get("id"))}
-        footprint, moment = footprint_of(item), _moment(item)
+        try:
+            _check_form(item)
+            footprint, moment = footprint_of(item), _moment(item)
+        except (ValueError, *OF_ANOTHER_FORM) as error:
+            return self.leave_out(item, None, _malformed(error))
         if footprint is None:
             return self.leave_out(item, None, "no footprint")
         self.boxes.append(footprint.bounds)
@@ -778,6 +833,8 @@ class _Found:
             try:
                 _clear_enough(item, asked.max_cloud_percent)
                 clear.append((item, _frozen(item, sensor, year, asked.area, source)))
+            except OF_ANOTHER_FORM as error:
+                self.leave_out(item, year, _malformed(error))
             except ValueError as error:
                 self.leave_out(item, year, str(error))
         usable = []

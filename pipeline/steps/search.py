@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogs.radiometry import sample_scene
-from catalogs.remote import Source
+from catalogs.remote import Source, shown
 from catalogs.search import address_of, find_scenes, is_local
 from catalogs.sensors import sensor_named
 from pipeline import store
@@ -75,7 +75,8 @@ def search(
 
 def _source(settings: Mapping[str, Any]) -> Source:
     """Where the scenes' files may lie, for those whose pixels are looked at."""
-    address, provider = address_of(settings["catalog"])
+    catalog = settings["catalog"]
+    address, provider = address_of(catalog if is_local(catalog) or "://" not in catalog else shown(catalog))
     return Source(address, provider, **_allowed(settings))
 
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -551,7 +552,10 @@ def served(folder, answer=lambda handler, number: False):
             asked.append(self)
             if answer(self, len(asked)):
                 return
-            body = (folder / urlparse(self.path).path.lstrip("/")).read_bytes()
+            file = folder / urlparse(self.path).path.lstrip("/")
+            if not file.is_file():
+                return self.send_error(404)
+            body = file.read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -625,11 +629,114 @@ def test_a_catalogue_that_is_busy_for_once_is_asked_again(tmp_path):
 def test_a_silent_catalogue_ends_in_a_sentence(monkeypatch, name):
     monkeypatch.setattr("catalogs.search.TIMEOUT_S", (0.3, 0.3))
     monkeypatch.setattr("catalogs.search.BACKOFF_S", 0.01)
+    pytest.importorskip("pystac_client")  # its import takes a while
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(ValueError, match=r"127\.0\.0\.1:\d+\S*: the server fell silent for 0\.3 s$"):
             find(f"http://127.0.0.1:{silent.getsockname()[1]}{name}")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3
+
+
+# ---------------------------------------------------------------- what strangers write
+
+
+def spoilt(**changes):
+    """An item of which something is not as STAC says."""
+    return make_item("bad", "2019-07-05") | changes
+
+
+def spoilt_red(**changes):
+    item = make_item("bad", "2019-07-05")
+    item["assets"]["red"] = item["assets"]["red"] | changes
+    return item
+
+
+MALFORMED = {
+    "no_properties": spoilt(properties=None),
+    "no_assets": spoilt(assets=None),
+    "list_of_assets": spoilt(assets=["red"]),
+    "asset_of_nothing": spoilt(assets={"red": None, "scl": {"href": "a.tif"}}),
+    "no_href": spoilt(assets={"red": {}, "scl": {"href": "a.tif"}}),
+    "href_of_another_kind": spoilt_red(href=["a.tif"]),
+    "bands_of_nothing": spoilt_red(**{"raster:bands": [None]}),
+    "bbox_of_nothing": spoilt(geometry=None, bbox=[None] * 4),
+}
+
+
+@pytest.mark.parametrize("api", [True, False], ids=["api", "static"])
+@pytest.mark.parametrize("item", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_item_is_left_out_and_the_others_are_used(tmp_path, item, api):
+    good = make_item("good")
+    if api:
+        with stac_api([good, item], all_touch=True) as address:
+            frozen = find(address)
+    else:
+        frozen = find(make_catalog(tmp_path, [good, item]))
+    assert ids(frozen) == ["good"]
+    ((name, reason),) = [(entry["id"], entry["reason"]) for entry in frozen["left_out"]]
+    assert name == "bad" and reason.startswith("malformed: ")
+
+
+def test_what_is_not_used_of_an_item_may_be_malformed(tmp_path):
+    item = make_item("a")
+    item["assets"] |= {"thumbnail": {"href": None}, "overview": {}, "info": None}
+    assert ids(find(make_catalog(tmp_path, [item]))) == ["a"]
+
+
+def test_cloud_cover_that_is_no_number_is_unknown(tmp_path):
+    (item,) = find(make_catalog(tmp_path, [make_item("a", cloud_percent=float("nan"))]))["items"]
+    assert item["cloud_percent"] is None
+
+
+@pytest.mark.parametrize("name", ["/catalog.json", ""], ids=["static", "api"])
+def test_a_secret_of_the_catalogues_address_is_used_but_not_told(tmp_path, caplog, name):
+    from catalogs.remote import Source
+
+    def locked(handler, number):
+        if "key=hidden" in handler.path and handler.headers["Authorization"] == "Basic bWU6d29yZA==":  # me:word
+            return False
+        handler.send_error(401)
+        return True
+
+    caplog.set_level("DEBUG", logger="catalogs")
+    make_catalog(tmp_path, [make_item("a")])
+    with served(tmp_path, locked) as (address, _):
+        secret = address.replace("//", "//me:word@") + f"{name}?key=hidden"
+        if not name:
+            with pytest.raises(ValueError, match=r"cannot be reached or refuses: .* it answers 404") as raised:
+                find(secret)
+            told = str(raised.value)
+        else:
+            frozen = find(secret)
+            told = json.dumps(frozen)
+            assert frozen["query"]["catalog"] == address + name
+            assert Source.of(frozen, tmp_path).trusted_hosts == {"127.0.0.1"}
+        with pytest.raises(ValueError, match="401") as refused:
+            find(secret.replace("hidden", "wrong") + "&other=hidden-too")
+    for words in (told, str(refused.value), caplog.text):
+        assert not {"word", "hidden", "wrong"} & set(re.findall(r"\w+", words))
+
+
+@pytest.mark.parametrize("query", ["se=2020&sig=abc", "X-Amz-Signature=abc", "token=abc"])
+def test_signed_links_are_not_frozen(tmp_path, query):
+    signed = make_item("signed", "2019-07-05")
+    for asset in signed["assets"].values():
+        asset["href"] = f"https://account.blob.core.windows.net/container/a.tif?{query}"
+    frozen = find(make_catalog(tmp_path, [make_item("a"), signed]))
+    assert ids(frozen) == ["a"] and "abc" not in json.dumps(frozen)
+    reason = "its links are signed and expire; name the provider or give unsigned links"
+    assert [entry["reason"] for entry in frozen["left_out"]] == [reason]
+
+
+def test_signatures_are_stripped_where_the_provider_signs_anew(tmp_path, monkeypatch):
+    signed = make_item("signed")
+    for asset in signed["assets"].values():
+        asset["href"] = "https://account.blob.core.windows.net/container/a.tif?se=2020&sig=abc"
+    with stac_api([signed]) as address:
+        known = {**endpoints(), "planetary-computer": endpoints()["planetary-computer"] | {"url": address}}
+        monkeypatch.setattr("catalogs.search.endpoints", lambda: known)
+        (item,) = find("planetary-computer")["items"]
+    assert item["bands"]["red"]["href"] == item["quality"]["href"] == "https://account.blob.core.windows.net/container/a.tif"
 
 
 # ---------------------------------------------------------------- what a user is told
@@ -691,7 +798,7 @@ def test_a_year_of_refused_scenes_only_is_told_the_reason(tmp_path):
 
 
 @contextmanager
-def stac_api(items, page=2, verbs=("GET", "POST")):
+def stac_api(items, page=2, verbs=("GET", "POST"), all_touch=False):
     """A small STAC API on loopback: landing page, collections, search by bbox, time and collection, paged; no more."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -759,11 +866,12 @@ def stac_api(items, page=2, verbs=("GET", "POST")):
         touching = [
             item
             for item in items
-            if item["collection"] in query["collections"]
+            if all_touch
+            or (item["collection"] in query["collections"]
             and first <= (item["properties"]["datetime"] or "") <= last
             and any(w <= east and e >= west for w, e in sides(item["bbox"]))
             and item["bbox"][1] <= north
-            and item["bbox"][3] >= south
+            and item["bbox"][3] >= south)
         ]
         start = int(query.get("token", 0))
         more = start + page if start + page < len(touching) else None
