@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from catalogs import remote
 from catalogs.footprints import Area, bbox_of, bounds_in, flat, footprint_of, in_words
-from catalogs.radiometry import Sampler, checked, settled
+from catalogs.radiometry import Sampler, Unread, checked, settled
 from catalogs.remote import plain_id, shown
 from catalogs.remote.signing import signs_late
 from catalogs.sensors import Identity, Radiometry, Sensor, Undecided, asset_key, crs_of, declared, radiometry
@@ -79,6 +79,7 @@ def find_scenes(
     today: dt.date | None = None,
     private_hosts: Sequence[str] = (),
     data_folders: Sequence[str] = (),
+    on_scene_error: str = "fail",
 ) -> dict[str, Any]:
     """The scenes of an area, of some years and a season, as plain values that can be written to a file.
 
@@ -109,6 +110,8 @@ def find_scenes(
         The day of the search.
     private_hosts, data_folders : sequences of str
         Hosts in private networks and folders of this machine that the links of the catalogue may lead to, besides its own.
+    on_scene_error : str
+        What to do when pixels that are looked at cannot be read this time: `fail` stops, `drop` leaves the scene out.
 
     Returns
     -------
@@ -152,7 +155,7 @@ def find_scenes(
     elif asked.years:
         for item in _items(source, asked, sensor, {"private_hosts": private_hosts, "data_folders": data_folders}):
             found.sort_in(item, sensor, asked)
-        found.freeze(sensor, asked, source, look, check_radiometry)
+        found.freeze(sensor, asked, source, _unless_unread(look, on_scene_error), check_radiometry)
         if sensor.kind == "radar":
             direction = found.keep_passes(orbit if orbit != "auto" else direction, asked)
             log.info("%s: %s passes are used", place, direction)
@@ -926,6 +929,25 @@ class _Found:
         return f"{entry['id']}: {entry['reason']}"
 
 
+class _Stopped(Exception):
+    """Why the search ends without an answer; no ValueError, which would leave out one scene."""
+
+
+def _unless_unread(look: Sampler | None, on_scene_error: str) -> Sampler | None:
+    """A sampler that stops the search where pixels cannot be read this time, unless such scenes are to be dropped."""
+    if look is None or on_scene_error == "drop":
+        return look
+
+    def looking(scene: Mapping[str, Any], sensor: Sensor) -> Any:
+        try:
+            return look(scene, sensor)
+        except Unread as error:
+            advice = "nothing is written: run again, or set on_scene_error: drop to leave such scenes out"
+            raise _Stopped(f"{scene['id']}: {error}; {advice}") from None
+
+    return looking
+
+
 def _looked_at(
     doubts: Sequence[_Doubt], sensor: Sensor, look: Sampler | None, check_radiometry: bool
 ) -> Iterable[dict[str, Any] | ValueError]:
@@ -939,13 +961,19 @@ def _looked_at(
             if doubt.why is not None:
                 return _settled_by_pixels(doubt, sensor, look)
             return _checked_by_pixels(doubt.item, sensor, look) if everything else doubt.item
+        except Unread as error:
+            log.warning("%s is left out: %s", doubt.item["id"], error)
+            return error
         except ValueError as error:
             return error
 
     if not everything and all(doubt.why is None for doubt in doubts):
         return [doubt.item for doubt in doubts]
     with ThreadPoolExecutor(LOOKING_AT_ONCE) as pool:
-        return list(pool.map(outcome, doubts))
+        try:
+            return list(pool.map(outcome, doubts))
+        except _Stopped as error:
+            raise ValueError(str(error)) from None
 
 
 def _settled_by_pixels(doubt: _Doubt, sensor: Sensor, look: Sampler | None) -> dict[str, Any]:
@@ -953,6 +981,8 @@ def _settled_by_pixels(doubt: _Doubt, sensor: Sensor, look: Sampler | None) -> d
         raise ValueError(str(doubt.why))
     try:
         (scale, offset), words = settled(sensor, doubt.why.candidates, look(doubt.item, sensor))
+    except Unread:
+        raise
     except ValueError as error:
         raise ValueError(f"{doubt.why}; {error}") from None
     chosen = {role: {**doubt.item["bands"][role], "scale": scale, "offset": offset} for role in doubt.roles}
@@ -966,6 +996,8 @@ def _checked_by_pixels(item: dict[str, Any], sensor: Sensor, look: Sampler) -> d
         return item
     try:
         sample = look(item, sensor)
+    except Unread:
+        raise
     except ValueError as error:
         log.warning("%s: %s", item["id"], error)
         return {**item, "evidence": f"{item['evidence']}; {error}"}

@@ -61,6 +61,7 @@ def search(
         check_radiometry=settings.get("check_radiometry", False),
         orbit=settings.get("orbit", "auto"),
         earlier=store.read_json(scenes) if keep else None,
+        on_scene_error=settings.get("on_scene_error", "fail"),
         **_allowed(settings),
     )
     for entry in frozen["left_out"]:

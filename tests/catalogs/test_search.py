@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from catalogs.footprints import Area, bbox_of, bounds_in, footprint_of
-from catalogs.radiometry import Sample
+from catalogs.radiometry import Sample, Unread
 from catalogs.search import (
     address_of,
     endpoints,
@@ -386,6 +386,20 @@ def test_a_check_that_cannot_read_the_pixels_keeps_the_scene_and_says_so(tmp_pat
 
     (item,) = find(make_catalog(tmp_path, [make_item("a")]), look=look, check_radiometry=True)["items"]
     assert item["evidence"].endswith("its pixels cannot be looked at: 403") and "403" in caplog.text
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["checked", "doubtful"])
+def test_pixels_that_cannot_be_read_this_time_stop_the_search_unless_scenes_may_be_dropped(tmp_path, caplog, check):
+    def look(scene, sensor):
+        if scene["id"] != "a":
+            raise Unread("its pixels cannot be looked at: the server answers 503")
+        return sample(1350, 4200)(scene, sensor)
+
+    catalog = make_catalog(tmp_path, [make_item("a"), make_item("b", "2019-07-11") if check else make_doubtful("b")])
+    with pytest.raises(ValueError, match=r"^b: its pixels .* 503; nothing is written: run again, or set on_scene_error: drop"):
+        find(catalog, look=look, check_radiometry=check)
+    frozen = find(catalog, look=look, check_radiometry=check, on_scene_error="drop")
+    assert ids(frozen) == ["a"] and "503" in frozen["left_out"][0]["reason"] and "b is left out" in caplog.text
 
 
 # ---------------------------------------------------------------- around the globe
