@@ -55,7 +55,12 @@ class Sample(NamedTuple):
 
 
 Sampler = Callable[[Mapping[str, Any], Sensor], Sample]
-"""Looks at a scene (bands {role: href, nodata}, quality {href}); raises ValueError when its files cannot be read."""
+"""Looks at a scene (bands {role: href, nodata}, quality {href}); raises ValueError when its files cannot be read, which is
+Unread where another try may read them."""
+
+
+class Unread(ValueError):
+    """Pixels that could not be read this time, which says nothing of the scene."""
 
 
 def settled(sensor: Sensor, candidates: Sequence[tuple[float, float]], sample: Sample) -> tuple[tuple[float, float], str]:
@@ -166,7 +171,8 @@ def sample_scene(
     Raises
     ------
     ValueError
-        When the sensor has no quality layer, the scene lacks red or near infrared, or a file cannot be read.
+        When the sensor has no quality layer, the scene lacks red or near infrared, or a file cannot be read; `Unread` where
+        it may be read another time.
     """
     import rasterio
     from rasterio.errors import RasterioError
@@ -183,7 +189,8 @@ def sample_scene(
             try:
                 sample = _clear_land(scene, sensor, {name: role for name, role in found.items() if role}, place, source)
             except (RasterioError, OSError, remote.RemoteError) as error:
-                raise ValueError(f"its pixels cannot be looked at: {_first_line(error)}") from None
+                passing = isinstance(error, remote.RemoteError) and not isinstance(error, remote.Refused)
+                raise (Unread if passing else ValueError)(f"its pixels cannot be looked at: {_first_line(error)}") from None
             scale = sensor.radiometries[0][0]
             if judged((scale, 0.0), sample).pixels >= MIN_PIXELS:
                 break

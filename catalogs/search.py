@@ -6,16 +6,21 @@ import calendar
 import datetime as dt
 import json
 import logging
+import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from catalogs import remote
 from catalogs.footprints import Area, bbox_of, bounds_in, flat, footprint_of, in_words
-from catalogs.radiometry import Sampler, checked, settled
-from catalogs.remote import plain_id
+from catalogs.radiometry import Sampler, Unread, checked, settled
+from catalogs.remote import plain_id, shown
+from catalogs.remote.signing import signs_late
 from catalogs.sensors import Identity, Radiometry, Sensor, Undecided, asset_key, crs_of, declared, radiometry
 
 log = logging.getLogger(__name__)
@@ -31,6 +36,14 @@ received in two parts overlap in a seam only, and both are needed."""
 
 LOOKING_AT_ONCE = 8
 
+TIMEOUT_S = (20.0, 60.0)
+"""How long a catalogue may take to connect, and to send the next byte."""
+
+TRIES, SILENCES, BACKOFF_S, LONGEST_WAIT_S = 5, 1, 0.5, 120.0
+"""How often a catalogue is asked again: where it answers `PASSING`, where it is silent; waits double, or are its own wish."""
+
+PASSING = (429, 500, 502, 503, 504)
+
 SUN = (
     ("view:sun_azimuth", "view:sun_elevation", False),
     ("s2:mean_solar_azimuth", "s2:mean_solar_zenith", True),
@@ -38,6 +51,9 @@ SUN = (
     ("eo:sun_azimuth", "eo:sun_elevation", False),
 )
 """Where items say where the sun stood: azimuth, height, whether the height is counted from the zenith."""
+
+SIGNATURES = ("sig", "signature", "token", "access_token", "awsaccesskeyid")
+"""Parts of a query that open a file to whoever knows them; those of S3 and Google begin with x-amz- and x-goog-."""
 
 RASTERS = (".tif", ".tiff")
 """Endings of a raster file that may stand in place of a catalogue of elevations."""
@@ -61,6 +77,9 @@ def find_scenes(
     orbit: str = "both",
     earlier: Mapping[str, Any] | None = None,
     today: dt.date | None = None,
+    private_hosts: Sequence[str] = (),
+    data_folders: Sequence[str] = (),
+    on_scene_error: str = "fail",
 ) -> dict[str, Any]:
     """The scenes of an area, of some years and a season, as plain values that can be written to a file.
 
@@ -89,6 +108,10 @@ def find_scenes(
         An earlier answer: years that it covers with the same question are kept as they are and not asked for again.
     today : date, optional
         The day of the search.
+    private_hosts, data_folders : sequences of str
+        Hosts in private networks and folders of this machine that the links of the catalogue may lead to, besides its own.
+    on_scene_error : str
+        What to do when pixels that are looked at cannot be read this time: `fail` stops, `drop` leaves the scene out.
 
     Returns
     -------
@@ -111,7 +134,7 @@ def find_scenes(
     source = _Source(catalog, None, []) if raster else _where(catalog, collection, sensor)
     area = Area(bounds, crs)
     query = {
-        "catalog": _relative(source.address, relative_to),
+        "catalog": _relative(_masked(source.address), relative_to),
         "provider": source.provider,
         "collections": source.collections,
         "bounds": [float(value) for value in bounds],
@@ -124,15 +147,15 @@ def find_scenes(
     } | ({"orbit": orbit} if sensor.kind == "radar" else {})
     kept = _kept(earlier, query, sensor)
     asked = _Asked(area, tuple(year for year in years if str(year) not in kept.searched), season, max_cloud_percent)
-    place = f"{sensor.name} in {catalog}" + (f", collection {collection}" if collection else "")
+    place = f"{sensor.name} in {_masked(catalog)}" + (f", collection {collection}" if collection else "")
     found = _Found()
     direction = kept.orbit
     if asked.years and raster:
         found.items.append(_frozen_raster(catalog, sensor, area))
     elif asked.years:
-        for item in _items(source, asked, sensor):
+        for item in _items(source, asked, sensor, {"private_hosts": private_hosts, "data_folders": data_folders}):
             found.sort_in(item, sensor, asked)
-        found.freeze(sensor, asked, source, look, check_radiometry)
+        found.freeze(sensor, asked, source, _unless_unread(look, on_scene_error), check_radiometry)
         if sensor.kind == "radar":
             direction = found.keep_passes(orbit if orbit != "auto" else direction, asked)
             log.info("%s: %s passes are used", place, direction)
@@ -269,8 +292,26 @@ class _Source(NamedTuple):
     alternate: str | None = None
 
     def href(self, asset: Mapping[str, Any]) -> str:
+        """The href of an asset as it may be kept: without a signature; ValueError where there is none."""
         other = (asset.get("alternate") or {}).get(self.alternate) if self.alternate else None
-        return other["href"] if other else asset["href"]
+        href = (other or asset).get("href")
+        if not isinstance(href, str) or not href.strip():
+            raise ValueError("malformed: an asset has no href")
+        return _unsigned(href, self.provider or address_of(_masked(self.address))[1])
+
+
+def _unsigned(href: str, provider: str | None) -> str:
+    """An href without a signature that expires; ValueError where nothing could sign it anew."""
+    if not _is_remote(href):
+        return href
+    parts = urlsplit(href)
+    names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    secret = any(name in SIGNATURES or name.startswith(("x-amz-", "x-goog-")) for name in names)
+    if not secret and "@" not in parts.netloc:
+        return href
+    if signs_late(provider) and "@" not in parts.netloc:
+        return href.partition("?")[0]
+    raise ValueError("its links are signed and expire; name the provider or give unsigned links")
 
 
 def _where(catalog: str, collection: str | None, sensor: Sensor) -> _Source:
@@ -305,43 +346,149 @@ def _relative(href: str, folder: str | Path | None) -> str:
 # ---------------------------------------------------------------- catalogues
 
 
-def _items(source: _Source, asked: _Asked, sensor: Sensor) -> Iterator[dict[str, Any]]:
+def _items(
+    source: _Source, asked: _Asked, sensor: Sensor, allowed: Mapping[str, Sequence[str]]
+) -> Iterator[dict[str, Any]]:
     address, wanted = source.address, source.collections
-    if address.startswith(("http://", "https://")) and not address.endswith(".json"):
-        yield from _api_items(address, wanted, asked, sensor)
+    own = address if _is_remote(address) else _catalog_file(address)
+    reader = _reader(own, remote.Source(_masked(own), source.provider, **{name: tuple(given) for name, given in allowed.items()}))
+    if address.startswith(("http://", "https://")) and not _masked(address).endswith(".json"):
+        yield from _api_items(_masked(address), reader, wanted, asked, sensor)
     else:
-        yield from _static_items(address, wanted, sensor)
+        yield from _static_items(_masked(own), reader, wanted, sensor)
 
 
-def _static_items(address: str, wanted: list[str], sensor: Sensor) -> Iterator[dict[str, Any]]:
+def _masked(address: str) -> str:
+    """A catalogue's address without query, user and password, which may be secret; a local path as it is."""
+    return shown(address) if _is_remote(address) else address
+
+
+def _reader(address: str, source: remote.Source) -> Any:
+    """What reads the links of a catalogue: only where they may lead, with time limits, again where a failure may pass.
+
+    User, password and query of the catalogue's address go to its own host with every request, and to no other.
+    """
+    reader = _guarded_reader()(max_retries=_retries())
+    reader.guard(address, source)
+    return reader
+
+
+@cache
+def _guarded_reader() -> type:
+    from pystac_client.exceptions import APIError
+    from pystac_client.stac_api_io import StacApiIO
+    from requests import ConnectionError, Timeout
+
+    class Reader(StacApiIO):
+        def guard(self, address: str, source: remote.Source) -> None:
+            from catalogs.remote.connections import _guarded_pools
+
+            self.source, self.own = source, urlsplit(address)
+            for adapter in self.session.adapters.values():
+                adapter.poolmanager.pool_classes_by_scheme = _guarded_pools(source.trusted_hosts)
+                adapter.send = self._checking(adapter.send)
+
+        def _checking(self, send: Callable[..., Any]) -> Callable[..., Any]:
+            """Every request, those that follow a redirect too."""
+
+            def checking(request: Any, **options: Any) -> Any:
+                remote.checked(request.url, self.source)
+                return send(request, **options)
+
+            return checking
+
+        def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+            if not isinstance(source, str):
+                return super().read_text(source, *args, **kwargs)
+            place = remote.checked(source, self.source)
+            return self.request(place, *args, **kwargs) if _is_remote(place) else Path(place).read_text(encoding="utf-8")
+
+        def request(self, href: str, method: Any = None, headers: Any = None, parameters: Any = None) -> str:
+            remote.checked(href, self.source)
+            self.timeout = TIMEOUT_S
+            if urlsplit(href)[:2] == (self.own.scheme, self.own.netloc.rpartition("@")[2]):
+                href, headers = self._with_secrets(href, headers)
+            for left in reversed(range(SILENCES + 1)):  # urllib3 would log the address with its query
+                try:
+                    return super().request(href, method, headers, parameters)
+                except APIError as error:
+                    if not left or not isinstance(error.__context__, ConnectionError | Timeout):
+                        raise APIError(f"{shown(href)}: {_what_failed(error)}") from None
+                time.sleep(BACKOFF_S)
+            raise AssertionError("unreachable")
+
+        def _with_secrets(self, href: str, headers: Any) -> tuple[str, dict[str, str]]:
+            from requests.auth import _basic_auth_str
+
+            there = {name for name, _ in parse_qsl(urlsplit(href).query)}
+            more = urlencode([(name, value) for name, value in parse_qsl(self.own.query) if name not in there])
+            href += ("&" if "?" in href else "?") + more if more else ""
+            user, word = unquote(self.own.username or ""), unquote(self.own.password or "")
+            return href, dict(headers or {}) | ({"Authorization": _basic_auth_str(user, word)} if user or word else {})
+
+    return Reader
+
+
+def _retries() -> Any:
+    from urllib3 import Retry
+
+    class Patient(Retry):
+        def parse_retry_after(self, retry_after: str) -> float:
+            return min(super().parse_retry_after(retry_after), LONGEST_WAIT_S)
+
+    return Patient(
+        total=TRIES, connect=0, read=0, status=TRIES, other=0, status_forcelist=PASSING, allowed_methods=None,
+        backoff_factor=BACKOFF_S, raise_on_status=False, respect_retry_after_header=True,
+    )  # fmt: skip
+
+
+def _what_failed(error: Exception) -> str:
+    """Why a request failed, in words that hold no address: those of requests and urllib3 carry query strings."""
+    from catalogs.remote.connections import words
+
+    status, cause = getattr(error, "status_code", None), error.__context__
+    if status is not None:
+        said = re.sub(r"\?\S+", "", _first_line(error))[:200]
+        return f"it answers {status} ({said})"
+    while cause is not None and not isinstance(cause, remote.RemoteError):
+        inner = getattr(cause, "reason", None) or next((one for one in cause.args if isinstance(one, Exception)), None)
+        if not isinstance(inner, Exception):
+            break
+        cause = inner
+    if isinstance(cause, remote.RemoteError):
+        return str(cause)
+    patience = remote.Patience(connect_s=TIMEOUT_S[0], silence_s=TIMEOUT_S[1])
+    return words(cause, patience) if cause is not None else "the connection failed"
+
+
+def _static_items(file: str, reader: Any, wanted: list[str], sensor: Sensor) -> Iterator[dict[str, Any]]:
     """Items of a static catalogue whose collection is wanted, with absolute hrefs, otherwise as they are written."""
-    file = _catalog_file(address)
+    from pystac_client.exceptions import APIError
+
     others: set[str] = set()
     found = 0
     try:
-        for item, collection in _walk(file):
+        for item, collection in _walk(file, reader):
             name = item.get("collection") or collection
             if name not in wanted:
                 others.add(name)
                 continue
             found += 1
             yield item
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{address} is not a readable STAC catalogue: {_first_line(error)}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, APIError) as error:
+        raise ValueError(f"{file} is not a readable STAC catalogue: {_first_line(error)}") from None
     if not found:
         held = f"it holds {', '.join(sorted(others))}" if others else "it holds no items"
-        raise ValueError(f"{address} has no scenes of {sensor.name} (looked for {' or '.join(wanted)}); {held}")
+        raise ValueError(f"{file} has no scenes of {sensor.name} (looked for {' or '.join(wanted)}); {held}")
 
 
-def _walk(address: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _walk(address: str, reader: Any) -> Iterator[tuple[dict[str, Any], str]]:
     """Every item below a catalogue with the id of what holds it, depth first, each file once.
 
     pystac would refuse a whole catalogue for one item without a date, and rewrites items of older versions.
     """
-    from pystac import StacIO
     from pystac.utils import make_absolute_href
 
-    reader = StacIO.default()
     waiting, seen = [(address, "")], set()
     while waiting:
         place, holder = waiting.pop()
@@ -350,18 +497,27 @@ def _walk(address: str) -> Iterator[tuple[dict[str, Any], str]]:
         seen.add(place)
         try:
             content = json.loads(reader.read_text(place))
+        except remote.RemoteError:
+            raise
         except ValueError as error:
-            raise ValueError(f"{place} holds no JSON ({_first_line(error)})") from None
+            raise ValueError(f"{shown(place)} holds no JSON ({_first_line(error)})") from None
         if content.get("type") in ("Feature", "FeatureCollection"):
             for item in content["features"] if content["type"] == "FeatureCollection" else [content]:
-                for asset in item.get("assets", {}).values():
-                    asset["href"] = make_absolute_href(asset["href"], place)
+                item = item if isinstance(item, dict) else {}
+                for asset in _assets(item).values():
+                    if isinstance(asset, dict) and isinstance(asset.get("href"), str):
+                        asset["href"] = make_absolute_href(asset["href"], place)
                 yield item, holder
         elif "links" in content and "id" in content:
             below = [link["href"] for link in content["links"] if link.get("rel") in ("child", "item", "items")]
             waiting += [(make_absolute_href(href, place), content["id"]) for href in reversed(below)]
         else:
-            raise ValueError(f"{place} is neither a STAC catalogue nor an item")
+            raise ValueError(f"{shown(place)} is neither a STAC catalogue nor an item")
+
+
+def _assets(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    assets = item.get("assets")
+    return assets if isinstance(assets, Mapping) else {}
 
 
 def _catalog_file(address: str) -> str:
@@ -378,7 +534,9 @@ def _catalog_file(address: str) -> str:
     return str(path.resolve())
 
 
-def _api_items(address: str, wanted: list[str], asked: _Asked, sensor: Sensor) -> Iterator[dict[str, Any]]:
+def _api_items(
+    address: str, reader: Any, wanted: list[str], asked: _Asked, sensor: Sensor
+) -> Iterator[dict[str, Any]]:
     """Items of a STAC API in the area and the seasons, asked for year by year and on either side of the antimeridian.
 
     Only what every STAC API answers is used: collections, bbox and datetime, POST where the API says so, GET elsewhere.
@@ -389,7 +547,7 @@ def _api_items(address: str, wanted: list[str], asked: _Asked, sensor: Sensor) -
 
     seen: set[tuple[str, str]] = set()
     try:
-        client = Client.open(address)
+        client = Client.open(address, stac_io=reader)
         offered = {collection.id: collection for collection in client.get_collections()}
         chosen = [name for name in wanted if name in offered]
         posts = any(link.rel == "search" and link.extra_fields.get("method") == "POST" for link in client.links)
@@ -401,13 +559,13 @@ def _api_items(address: str, wanted: list[str], asked: _Asked, sensor: Sensor) -
                 )
                 mine = set()
                 for item in search.items_as_dicts():
-                    key = (str(item.get("collection")), item["id"])
+                    key = (str(item.get("collection")), str(item.get("id")))
                     if key in seen and key not in before:
                         continue
                     mine.add(key)
                     yield item
                 seen |= mine
-    except (APIError, requests.RequestException) as error:
+    except (APIError, requests.RequestException, remote.RemoteError) as error:
         raise ValueError(f"the catalogue {address} cannot be reached or refuses: {_first_line(error)}") from None
     except Exception as error:  # what answers may be anything, a web page for one
         raise ValueError(f"{address} does not answer as a STAC API: {_first_line(error)}") from None
@@ -440,6 +598,21 @@ def _first_line(error: Exception) -> str:
 # ---------------------------------------------------------------- one item
 
 
+OF_ANOTHER_FORM = (TypeError, AttributeError, LookupError, OverflowError)
+"""What reading an item raises that is not built as STAC says."""
+
+
+def _check_form(item: Mapping[str, Any]) -> None:
+    """ValueError for an item without properties or assets."""
+    for name in ("properties", "assets"):
+        if not isinstance(item.get(name), Mapping):
+            raise ValueError(f"its {name} are not named values")
+
+
+def _malformed(error: Exception) -> str:
+    return f"malformed: {_first_line(error)}"
+
+
 def _moment(item: Mapping[str, Any]) -> dt.datetime | None:
     properties = item.get("properties", {})
     text = properties.get("datetime") or properties.get("start_datetime")
@@ -452,7 +625,7 @@ def _moment(item: Mapping[str, Any]) -> dt.datetime | None:
 
 def _cloud_percent(item: Mapping[str, Any]) -> float | None:
     value = item.get("properties", {}).get("eo:cloud_cover")
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _clear_enough(item: Mapping[str, Any], max_cloud_percent: float) -> None:
@@ -630,7 +803,11 @@ class _Found:
     def sort_in(self, item: dict[str, Any], sensor: Sensor, asked: _Asked) -> None:
         """Keep an item, or note why not; what lies elsewhere or in another season is passed over."""
         item = {**item, "id": plain_id(item.get("id"))}
-        footprint, moment = footprint_of(item), _moment(item)
+        try:
+            _check_form(item)
+            footprint, moment = footprint_of(item), _moment(item)
+        except (ValueError, *OF_ANOTHER_FORM) as error:
+            return self.leave_out(item, None, _malformed(error))
         if footprint is None:
             return self.leave_out(item, None, "no footprint")
         self.boxes.append(footprint.bounds)
@@ -659,6 +836,8 @@ class _Found:
             try:
                 _clear_enough(item, asked.max_cloud_percent)
                 clear.append((item, _frozen(item, sensor, year, asked.area, source)))
+            except OF_ANOTHER_FORM as error:
+                self.leave_out(item, year, _malformed(error))
             except ValueError as error:
                 self.leave_out(item, year, str(error))
         usable = []
@@ -750,6 +929,25 @@ class _Found:
         return f"{entry['id']}: {entry['reason']}"
 
 
+class _Stopped(Exception):
+    """Why the search ends without an answer; no ValueError, which would leave out one scene."""
+
+
+def _unless_unread(look: Sampler | None, on_scene_error: str) -> Sampler | None:
+    """A sampler that stops the search where pixels cannot be read this time, unless such scenes are to be dropped."""
+    if look is None or on_scene_error == "drop":
+        return look
+
+    def looking(scene: Mapping[str, Any], sensor: Sensor) -> Any:
+        try:
+            return look(scene, sensor)
+        except Unread as error:
+            advice = "nothing is written: run again, or set on_scene_error: drop to leave such scenes out"
+            raise _Stopped(f"{scene['id']}: {error}; {advice}") from None
+
+    return looking
+
+
 def _looked_at(
     doubts: Sequence[_Doubt], sensor: Sensor, look: Sampler | None, check_radiometry: bool
 ) -> Iterable[dict[str, Any] | ValueError]:
@@ -763,13 +961,19 @@ def _looked_at(
             if doubt.why is not None:
                 return _settled_by_pixels(doubt, sensor, look)
             return _checked_by_pixels(doubt.item, sensor, look) if everything else doubt.item
+        except Unread as error:
+            log.warning("%s is left out: %s", doubt.item["id"], error)
+            return error
         except ValueError as error:
             return error
 
     if not everything and all(doubt.why is None for doubt in doubts):
         return [doubt.item for doubt in doubts]
     with ThreadPoolExecutor(LOOKING_AT_ONCE) as pool:
-        return list(pool.map(outcome, doubts))
+        try:
+            return list(pool.map(outcome, doubts))
+        except _Stopped as error:
+            raise ValueError(str(error)) from None
 
 
 def _settled_by_pixels(doubt: _Doubt, sensor: Sensor, look: Sampler | None) -> dict[str, Any]:
@@ -777,6 +981,8 @@ def _settled_by_pixels(doubt: _Doubt, sensor: Sensor, look: Sampler | None) -> d
         raise ValueError(str(doubt.why))
     try:
         (scale, offset), words = settled(sensor, doubt.why.candidates, look(doubt.item, sensor))
+    except Unread:
+        raise
     except ValueError as error:
         raise ValueError(f"{doubt.why}; {error}") from None
     chosen = {role: {**doubt.item["bands"][role], "scale": scale, "offset": offset} for role in doubt.roles}
@@ -790,6 +996,8 @@ def _checked_by_pixels(item: dict[str, Any], sensor: Sensor, look: Sampler) -> d
         return item
     try:
         sample = look(item, sensor)
+    except Unread:
+        raise
     except ValueError as error:
         log.warning("%s: %s", item["id"], error)
         return {**item, "evidence": f"{item['evidence']}; {error}"}

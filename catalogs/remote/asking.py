@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 REDIRECTS = 5
 
+LEAST_TRIES = 3
+"""What a request gets of a host on which others lost patience: it may be back."""
+
 
 class Reply(NamedTuple):
     body: bytes
@@ -66,7 +69,7 @@ class Client:
             time.sleep(max(0.0, host.quiet_until - time.monotonic()))
             try:
                 with _SLOTS:
-                    reply = self._ask(href, start, stop)
+                    reply = self._ask(href, start, stop, host)
                 if same_as is not None and (reply.size, reply.version) != (same_as.size, same_as.version):
                     raise Passing("it changed while it was read", tries=4)
             except Passing as trouble:
@@ -75,8 +78,11 @@ class Client:
                 if trouble.down:
                     host.down_since = host.down_since or now
                     host.quiet_until = max(host.quiet_until, now + trouble.quiet_s)
+                else:
+                    host.down_since = None
                 pause_s = max(trouble.quiet_s, wait_s * random.uniform(0.5, 1.0))
-                patient_until = min(began, host.down_since or began) + self.patience.give_up_after_s
+                since = min(began, host.down_since or began) if tries >= LEAST_TRIES else began
+                patient_until = since + self.patience.give_up_after_s
                 if (trouble.tries is not None and tries >= trouble.tries) or now + pause_s > patient_until:
                     lasted = f"after {tries} tries in {now - began:.0f} s" if tries > 1 else "at the first try"
                     raise RemoteError(f"{shown(href)} cannot be read: {trouble.what} ({lasted})") from None
@@ -89,7 +95,7 @@ class Client:
                     log.info("%s answered after %d tries", shown(href), tries + 1)
                 return reply
 
-    def _ask(self, href: str, start: int, stop: int) -> Reply:
+    def _ask(self, href: str, start: int, stop: int, host: _Host) -> Reply:
         """One try: a request, its redirects, and the proof of the answer."""
         import urllib3
         from urllib3.exceptions import HTTPError, SSLError
@@ -109,6 +115,8 @@ class Client:
                 )  # fmt: skip
                 onward = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
                 if onward is None or self._signer.explains(href, response):
+                    if response.status != 206 and not _fails(response.status):  # a body may yet fall silent
+                        host.down_since = None
                     return self._proven(name, href, signed, response, start, stop)
                 target = urljoin(url, onward)
             except (HTTPError, OSError) as error:
@@ -139,7 +147,8 @@ class Client:
                 raise Passing("the server's answer is not as long as it says", tries=6)
             return Reply(body, size, headers.get("ETag", "").removeprefix("W/"))
         if status in PASSING_STATUS:
-            raise Passing(f"the server answers {status}", quiet_s=retry_after(headers.get("Retry-After")), down=True)
+            wait_s = retry_after(headers.get("Retry-After"))
+            raise Passing(f"the server answers {status}", quiet_s=wait_s, down=_fails(status))
         if status == 416 and start == 0:
             raise RemoteError(f"{name} cannot be read as a raster (it is empty)")
         if status == 416:
@@ -163,3 +172,8 @@ class Client:
             if time.monotonic() > ends:
                 raise TimeoutError
         return b"".join(pieces)
+
+
+def _fails(status: int) -> bool:
+    """Whether an answer says that the server has trouble, not the file."""
+    return status >= 500 or status == 429

@@ -40,6 +40,11 @@ def signer_of(source: Source) -> Unsigned:
     return next((signs[kind](source) for kind in kinds if kind in signs), _S3(source))
 
 
+def signs_late(provider: str | None) -> bool:
+    """Whether http addresses of a provider are signed just before they are asked, so that none needs to be kept signed."""
+    return "signed" in (endpoint_of(provider).get("access") or {}).values()
+
+
 class _S3(Unsigned):
     """s3:// addresses as signed https ones (AWS Signature Version 4 in the query); http ones as they are."""
 

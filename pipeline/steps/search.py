@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogs.radiometry import sample_scene
-from catalogs.remote import Source
+from catalogs.remote import Source, shown
 from catalogs.search import address_of, find_scenes, is_local
 from catalogs.sensors import sensor_named
 from pipeline import store
@@ -61,6 +61,8 @@ def search(
         check_radiometry=settings.get("check_radiometry", False),
         orbit=settings.get("orbit", "auto"),
         earlier=store.read_json(scenes) if keep else None,
+        on_scene_error=settings.get("on_scene_error", "fail"),
+        **_allowed(settings),
     )
     for entry in frozen["left_out"]:
         log.info("%s left out: %s", entry["id"], entry["reason"])
@@ -74,6 +76,11 @@ def search(
 
 def _source(settings: Mapping[str, Any]) -> Source:
     """Where the scenes' files may lie, for those whose pixels are looked at."""
-    address, provider = address_of(settings["catalog"])
-    allowed = {name: tuple(settings.get(name, ())) for name in ("private_hosts", "data_folders")}
-    return Source(address, provider, **allowed)
+    catalog = settings["catalog"]
+    address, provider = address_of(catalog if is_local(catalog) or "://" not in catalog else shown(catalog))
+    return Source(address, provider, **_allowed(settings))
+
+
+def _allowed(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Hosts and folders that a catalogue may point to besides its own."""
+    return {name: tuple(settings.get(name, ())) for name in ("private_hosts", "data_folders")}

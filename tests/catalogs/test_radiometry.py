@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from catalogs.radiometry import MIN_PIXELS, Sample, checked, judged, sample_scene, settled
-from catalogs.remote import Source
+from catalogs.radiometry import MIN_PIXELS, Sample, Unread, checked, judged, sample_scene, settled
+from catalogs.remote import Patience, Source
 from catalogs.sensors import LANDSAT, LANDSAT_OFFSET, LANDSAT_SCALE, S2_RADIOMETRIES, SENTINEL1, SENTINEL2
 
 rasterio = pytest.importorskip("rasterio")
@@ -158,6 +158,17 @@ def test_a_file_that_cannot_be_read_is_a_sentence_without_its_signature(tmp_path
     with pytest.raises(ValueError, match="its pixels cannot be looked at: ") as raised:
         look(scene)
     assert "secret" not in str(raised.value)
+
+
+def test_only_a_file_that_may_be_read_another_time_counts_as_unread(tmp_path):
+    scene = make_cogs(tmp_path)
+    scene["bands"]["red"]["href"] = "http://127.0.0.1:9/red.tif"
+    patience = Patience(give_up_after_s=0.1, first_wait_s=0.02)
+    for catalogue, kind in (("http://127.0.0.1:9/stac", Unread), ("https://example.org", ValueError)):
+        source = Source(catalogue, data_folders=(str(tmp_path),), patience=patience)
+        with pytest.raises(ValueError, match="its pixels cannot be looked at") as raised:
+            sample_scene(scene, SENTINEL2, bounds=BOUNDS, crs=CRS, source=source)
+        assert type(raised.value) is kind
 
 
 def test_bands_of_different_places_cannot_be_compared(tmp_path):

@@ -232,6 +232,31 @@ def test_a_host_that_does_not_answer_wastes_patience_once(server):
     assert 0.4 < spent[0] < 2 and max(spent[1:]) < 0.3
 
 
+def test_a_host_that_is_back_is_read_after_others_lost_patience_with_it(server, truth):
+    server.faults = [Fault("status", path="/band.tif")]
+    source = source_of(server)
+    with pytest.raises(remote.RemoteError, match="503"):
+        remote.open_raster(f"{server.address}/band.tif", source)
+    server.faults = [Fault("status", path="/raw.tif", first=2)]
+    with rasterio.Env(**remote.options()), remote.open_raster(f"{server.address}/raw.tif", source) as raster:
+        np.testing.assert_array_equal(remote.read_window(raster), truth)
+
+
+@pytest.mark.parametrize(("status", "cleared"), [(404, True), (403, True), (408, True), (429, False), (503, False)])
+def test_any_answer_but_that_of_a_failing_server_says_that_the_host_is_up(server, status, cleared):
+    from catalogs.remote.asking import Client
+
+    client = Client(source_of(server, patience=remote.Patience(give_up_after_s=0.2, first_wait_s=0.02)))
+    href = f"{server.address}/band.tif"
+    server.faults = [Fault("status", first=50)]
+    with pytest.raises(remote.RemoteError, match="503"):
+        client.get(href, 0, 10)
+    server.faults = [Fault("status", status=status)]
+    with pytest.raises(remote.RemoteError, match=str(status)):
+        client.get(href, 0, 10)
+    assert all((host.down_since is None) == cleared for host in client._hosts.values())
+
+
 def test_content_that_is_no_raster_is_refused_whatever_its_name(tmp_path):
     pages = {
         "page.tif": b"<!DOCTYPE html><html></html>",

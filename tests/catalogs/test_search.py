@@ -3,8 +3,10 @@
 import datetime as dt
 import json
 import os
+import re
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from catalogs.footprints import Area, bbox_of, bounds_in, footprint_of
-from catalogs.radiometry import Sample
+from catalogs.radiometry import Sample, Unread
 from catalogs.search import (
     address_of,
     endpoints,
@@ -386,6 +388,20 @@ def test_a_check_that_cannot_read_the_pixels_keeps_the_scene_and_says_so(tmp_pat
     assert item["evidence"].endswith("its pixels cannot be looked at: 403") and "403" in caplog.text
 
 
+@pytest.mark.parametrize("check", [True, False], ids=["checked", "doubtful"])
+def test_pixels_that_cannot_be_read_this_time_stop_the_search_unless_scenes_may_be_dropped(tmp_path, caplog, check):
+    def look(scene, sensor):
+        if scene["id"] != "a":
+            raise Unread("its pixels cannot be looked at: the server answers 503")
+        return sample(1350, 4200)(scene, sensor)
+
+    catalog = make_catalog(tmp_path, [make_item("a"), make_item("b", "2019-07-11") if check else make_doubtful("b")])
+    with pytest.raises(ValueError, match=r"^b: its pixels .* 503; nothing is written: run again, or set on_scene_error: drop"):
+        find(catalog, look=look, check_radiometry=check)
+    frozen = find(catalog, look=look, check_radiometry=check, on_scene_error="drop")
+    assert ids(frozen) == ["a"] and "503" in frozen["left_out"][0]["reason"] and "b is left out" in caplog.text
+
+
 # ---------------------------------------------------------------- around the globe
 
 
@@ -534,6 +550,209 @@ def test_a_run_from_frozen_scenes_asks_nobody(tmp_path, monkeypatch):
     assert (tmp_path / "out.tif").exists()
 
 
+# ---------------------------------------------------------------- links that are followed
+
+
+@contextmanager
+def served(folder, answer=lambda handler, number: False):
+    """A folder over HTTP on loopback; `answer` may take a request, by its number, for itself. Yields address and requests."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            asked.append(self)
+            if answer(self, len(asked)):
+                return
+            file = folder / urlparse(self.path).path.lstrip("/")
+            if not file.is_file():
+                return self.send_error(404)
+            body = file.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def link_to(folder, href):
+    """A catalogue whose only item is elsewhere."""
+    file = Path(make_catalog(folder, [make_item("a")]))
+    collection = file.parent / "sentinel-2-l2a" / "collection.json"
+    content = json.loads(collection.read_text())
+    collection.write_text(json.dumps(content | {"links": [{"rel": "item", "href": href}]}))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("href", "words"),
+    [("file:///etc/passwd", "is a file of this machine"), ("http://127.0.0.2:9/a.json", "is in a private network")],
+)
+def test_a_remote_catalogue_leads_neither_to_this_machine_nor_to_its_network(tmp_path, href, words):
+    link_to(tmp_path, href)
+    with served(tmp_path) as (address, _), pytest.raises(ValueError, match=words):
+        find(f"{address}/catalog.json")
+
+
+def test_a_redirect_leads_no_further_than_a_link(tmp_path):
+    def elsewhere(handler, number):
+        handler.send_response(302)
+        handler.send_header("Location", "http://127.0.0.2:9/catalog.json")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    with served(tmp_path, elsewhere) as (address, _), pytest.raises(ValueError, match=r"127\.0\.0\.2 is in a private network"):
+        find(f"{address}/catalog.json")
+
+
+def test_a_local_catalogue_keeps_to_its_folder_and_those_that_are_named(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.json").write_text(json.dumps(make_item("a")))
+    catalog = link_to(tmp_path / "own", "../../other/a.json")
+    with pytest.raises(ValueError, match="lies outside the catalogue's folder"):
+        find(catalog)
+    assert ids(find(catalog, data_folders=[str(tmp_path / "other")])) == ["a"]
+
+
+def test_a_catalogue_that_is_busy_for_once_is_asked_again(tmp_path):
+    def busy(handler, number):
+        if number != 2:
+            return False
+        handler.send_response(503)
+        handler.send_header("Retry-After", "0")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    make_catalog(tmp_path, [make_item("a")])
+    with served(tmp_path, busy) as (address, asked):
+        assert ids(find(f"{address}/catalog.json")) == ["a"] and len(asked) == 4
+
+
+@pytest.mark.parametrize("name", ["", "/catalog.json"], ids=["api", "static"])
+def test_a_silent_catalogue_ends_in_a_sentence(monkeypatch, name):
+    monkeypatch.setattr("catalogs.search.TIMEOUT_S", (0.3, 0.3))
+    monkeypatch.setattr("catalogs.search.BACKOFF_S", 0.01)
+    pytest.importorskip("pystac_client")  # its import takes a while
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(ValueError, match=r"127\.0\.0\.1:\d+\S*: the server fell silent for 0\.3 s$"):
+            find(f"http://127.0.0.1:{silent.getsockname()[1]}{name}")
+    assert time.monotonic() - began < 3
+
+
+# ---------------------------------------------------------------- what strangers write
+
+
+def spoilt(**changes):
+    """An item of which something is not as STAC says."""
+    return make_item("bad", "2019-07-05") | changes
+
+
+def spoilt_red(**changes):
+    item = make_item("bad", "2019-07-05")
+    item["assets"]["red"] = item["assets"]["red"] | changes
+    return item
+
+
+MALFORMED = {
+    "no_properties": spoilt(properties=None),
+    "no_assets": spoilt(assets=None),
+    "list_of_assets": spoilt(assets=["red"]),
+    "asset_of_nothing": spoilt(assets={"red": None, "scl": {"href": "a.tif"}}),
+    "no_href": spoilt(assets={"red": {}, "scl": {"href": "a.tif"}}),
+    "href_of_another_kind": spoilt_red(href=["a.tif"]),
+    "bands_of_nothing": spoilt_red(**{"raster:bands": [None]}),
+    "bbox_of_nothing": spoilt(geometry=None, bbox=[None] * 4),
+}
+
+
+@pytest.mark.parametrize("api", [True, False], ids=["api", "static"])
+@pytest.mark.parametrize("item", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_item_is_left_out_and_the_others_are_used(tmp_path, item, api):
+    good = make_item("good")
+    if api:
+        with stac_api([good, item], all_touch=True) as address:
+            frozen = find(address)
+    else:
+        frozen = find(make_catalog(tmp_path, [good, item]))
+    assert ids(frozen) == ["good"]
+    ((name, reason),) = [(entry["id"], entry["reason"]) for entry in frozen["left_out"]]
+    assert name == "bad" and reason.startswith("malformed: ")
+
+
+def test_what_is_not_used_of_an_item_may_be_malformed(tmp_path):
+    item = make_item("a")
+    item["assets"] |= {"thumbnail": {"href": None}, "overview": {}, "info": None}
+    assert ids(find(make_catalog(tmp_path, [item]))) == ["a"]
+
+
+def test_cloud_cover_that_is_no_number_is_unknown(tmp_path):
+    (item,) = find(make_catalog(tmp_path, [make_item("a", cloud_percent=float("nan"))]))["items"]
+    assert item["cloud_percent"] is None
+
+
+@pytest.mark.parametrize("name", ["/catalog.json", ""], ids=["static", "api"])
+def test_a_secret_of_the_catalogues_address_is_used_but_not_told(tmp_path, caplog, name):
+    from catalogs.remote import Source
+
+    def locked(handler, number):
+        if "key=hidden" in handler.path and handler.headers["Authorization"] == "Basic bWU6d29yZA==":  # me:word
+            return False
+        handler.send_error(401)
+        return True
+
+    caplog.set_level("DEBUG", logger="catalogs")
+    make_catalog(tmp_path, [make_item("a")])
+    with served(tmp_path, locked) as (address, _):
+        secret = address.replace("//", "//me:word@") + f"{name}?key=hidden"
+        if not name:
+            with pytest.raises(ValueError, match=r"cannot be reached or refuses: .* it answers 404") as raised:
+                find(secret)
+            told = str(raised.value)
+        else:
+            frozen = find(secret)
+            told = json.dumps(frozen)
+            assert frozen["query"]["catalog"] == address + name
+            assert Source.of(frozen, tmp_path).trusted_hosts == {"127.0.0.1"}
+        with pytest.raises(ValueError, match="401") as refused:
+            find(secret.replace("hidden", "wrong") + "&other=hidden-too")
+    for words in (told, str(refused.value), caplog.text):
+        assert not {"word", "hidden", "wrong"} & set(re.findall(r"\w+", words))
+
+
+@pytest.mark.parametrize("query", ["se=2020&sig=abc", "X-Amz-Signature=abc", "token=abc"])
+def test_signed_links_are_not_frozen(tmp_path, query):
+    signed = make_item("signed", "2019-07-05")
+    for asset in signed["assets"].values():
+        asset["href"] = f"https://account.blob.core.windows.net/container/a.tif?{query}"
+    frozen = find(make_catalog(tmp_path, [make_item("a"), signed]))
+    assert ids(frozen) == ["a"] and "abc" not in json.dumps(frozen)
+    reason = "its links are signed and expire; name the provider or give unsigned links"
+    assert [entry["reason"] for entry in frozen["left_out"]] == [reason]
+
+
+def test_signatures_are_stripped_where_the_provider_signs_anew(tmp_path, monkeypatch):
+    signed = make_item("signed")
+    for asset in signed["assets"].values():
+        asset["href"] = "https://account.blob.core.windows.net/container/a.tif?se=2020&sig=abc"
+    with stac_api([signed]) as address:
+        known = {**endpoints(), "planetary-computer": endpoints()["planetary-computer"] | {"url": address}}
+        monkeypatch.setattr("catalogs.search.endpoints", lambda: known)
+        (item,) = find("planetary-computer")["items"]
+    assert item["bands"]["red"]["href"] == item["quality"]["href"] == "https://account.blob.core.windows.net/container/a.tif"
+
+
 # ---------------------------------------------------------------- what a user is told
 
 
@@ -593,7 +812,7 @@ def test_a_year_of_refused_scenes_only_is_told_the_reason(tmp_path):
 
 
 @contextmanager
-def stac_api(items, page=2, verbs=("GET", "POST")):
+def stac_api(items, page=2, verbs=("GET", "POST"), all_touch=False):
     """A small STAC API on loopback: landing page, collections, search by bbox, time and collection, paged; no more."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -661,11 +880,12 @@ def stac_api(items, page=2, verbs=("GET", "POST")):
         touching = [
             item
             for item in items
-            if item["collection"] in query["collections"]
+            if all_touch
+            or (item["collection"] in query["collections"]
             and first <= (item["properties"]["datetime"] or "") <= last
             and any(w <= east and e >= west for w, e in sides(item["bbox"]))
             and item["bbox"][1] <= north
-            and item["bbox"][3] >= south
+            and item["bbox"][3] >= south)
         ]
         start = int(query.get("token", 0))
         more = start + page if start + page < len(touching) else None
