@@ -45,6 +45,14 @@ def client_of(source: Source) -> Client:
     return Client(source)
 
 
+def _target(url: str, pool: Any) -> str:
+    """What stands in the request line: path and query, as servers expect; the whole address for a proxy of plain HTTP."""
+    if getattr(pool, "proxy", None) is not None and url.startswith("http://"):
+        return url
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
 class Client:
     """Asks for ranges on behalf of one source; any number of threads."""
 
@@ -109,9 +117,10 @@ class Client:
         for _ in range(REDIRECTS + 1):
             response = None
             try:
-                response = connections.pool_for(url).urlopen(
-                    "GET", url, headers=headers, redirect=False, retries=False, preload_content=False, timeout=timeout,
-                    assert_same_host=False,
+                pool = connections.pool_for(url)
+                response = pool.urlopen(
+                    "GET", _target(url, pool), headers=headers, redirect=False, retries=False, preload_content=False,
+                    timeout=timeout, assert_same_host=False,
                 )  # fmt: skip
                 onward = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
                 if onward is None or self._signer.explains(href, response):

@@ -685,3 +685,27 @@ def test_a_bucket_that_wants_pay_says_so_and_missing_keys_are_named(bucket, monk
     bucket.faults = []
     monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
     remote.open_raster("s3://usgs-landsat/raw.tif", s3_source()).close()
+
+
+def test_a_server_is_asked_for_a_path_and_its_query_not_for_a_whole_address():
+    """Servers that look up what stands in the request line find no file of the name http://..."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    asked = []
+
+    class Listens(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *words):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Listens) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(remote.RemoteError, match="404"):
+            source = remote.Source(private_hosts=("127.0.0.1",))
+            remote.open_raster(f"http://127.0.0.1:{server.server_port}/a%20b/c.tif?v=1", source)
+        server.shutdown()
+    assert set(asked) == {"/a%20b/c.tif?v=1"}
