@@ -17,7 +17,17 @@ import numpy as np
 from catalogs.planted.forest import Forest
 from catalogs.planted.rasters import write_cog
 from catalogs.planted.reflectance import Land
-from catalogs.planted.scenes import COG, SEASON_DAYS, Frame, footprint_ring, frame_of, projection_of, swath, write_json
+from catalogs.planted.scenes import (
+    COG,
+    SEASON_DAYS,
+    Frame,
+    as_item,
+    footprint_ring,
+    frame_of,
+    projection_of,
+    swath,
+    write_json,
+)
 from catalogs.planted.site import CELL_M, SmoothField, stream
 from catalogs.planted.stands import CROPLAND, FOREST_LAND, GRASS, ROAD, WATER
 
@@ -199,7 +209,6 @@ def _item(
     from pyproj import CRS
 
     code = CRS.from_user_input(forest.site.crs).to_epsg()
-    longitudes, latitudes = zip(*ring, strict=True)
     properties = {
         "datetime": (start + (end - start) / 2).isoformat() + "Z",
         "start_datetime": start.isoformat() + "Z",
@@ -221,19 +230,4 @@ def _item(
     }
     if code is None:
         properties["proj:wkt2"] = CRS.from_user_input(forest.site.crs).to_wkt()
-    return {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "stac_extensions": EXTENSIONS,
-        "id": name,
-        "collection": "sentinel-1-rtc",
-        "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "properties": properties,
-        "links": [
-            {"rel": "root", "href": "../../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../collection.json", "type": "application/json"},
-            {"rel": "collection", "href": "../collection.json", "type": "application/json"},
-        ],
-        "assets": assets,
-    }
+    return as_item(name, "sentinel-1-rtc", EXTENSIONS, ring, properties, assets)

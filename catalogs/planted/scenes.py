@@ -377,13 +377,18 @@ def _item(
             "constellation": "sentinel-2", "s2:product_type": "S2MSI2A", "s2:processing_baseline": one.baseline,
             "processing:version": one.baseline, "earthsearch:boa_offset_applied": False,
         }  # fmt: skip
+    return as_item(one.id, one.collection, EXTENSIONS, ring, properties, assets)
+
+
+def as_item(name: str, collection: str, extensions: list[str], ring: list, properties: dict, assets: dict) -> dict:
+    """A STAC item of the static catalogue, its footprint a ring of longitudes and latitudes."""
     longitudes, latitudes = zip(*ring, strict=True)
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "stac_extensions": EXTENSIONS,
-        "id": one.id,
-        "collection": one.collection,
+        "stac_extensions": extensions,
+        "id": name,
+        "collection": collection,
         "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "properties": properties,
