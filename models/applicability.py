@@ -1,21 +1,99 @@
-"""Where a model may be trusted: the range of predictors that its plots covered."""
+"""Where a model may be trusted: how unlike its plots a place is, and how many plots are like it.
+
+The dissimilarity index of a place is its distance to the nearest plot, in standardised predictors that are weighted by
+how much the model makes of them, over the mean distance between plots. The area of applicability is where it stays
+within what plots themselves show against the plots of other clusters: their upper whisker.
+
+References
+----------
+Meyer & Pebesma 2021, Methods in Ecology and Evolution 12:1620-1633, doi:10.1111/2041-210X.13650 (index, threshold).
+Local point density: as the R package CAST defines it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
-
-MARGIN = 0.05
-"""Share of the plots' range that a pixel may lie beyond it and still count as inside: room for measurement noise."""
+from scipy.spatial.distance import cdist
 
 
-def domain_of(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest value (p,), (p,) of each predictor over the plots (n, p), widened by `MARGIN` of the range."""
-    low, high = X.min(axis=0), X.max(axis=0)
-    room = MARGIN * (high - low)
-    return low - room, high + room
+@dataclass(frozen=True)
+class Applicability:
+    """The plots of a model as places among its predictors.
+
+    centre, scale : (p,) a predictor (n, p) becomes (predictor - centre) x scale, scale = weight / SD
+    plots : (plots, p) in that measure
+    mean_distance : mean distance between plots
+    threshold : dissimilarity index up to which the model applies
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    plots: np.ndarray
+    mean_distance: float
+    threshold: float
+
+    def dissimilarity(self, X: np.ndarray) -> np.ndarray:
+        """Dissimilarity index (n,) of places by their predictors (n, p); NaN where a predictor is missing."""
+        from models.kernels import nearest_squared
+
+        return np.sqrt(nearest_squared(self._placed(X), self.plots)) / self.mean_distance
+
+    def inside(self, X: np.ndarray) -> np.ndarray:
+        """Whether the model applies (n,); not where a predictor is missing."""
+        from models.kernels import within_reach
+
+        return within_reach(self._placed(X), self.plots, self._reach_squared)
+
+    def density(self, X: np.ndarray) -> np.ndarray:
+        """Local point density (n,): how many plots are as like a place as the threshold asks of one."""
+        from models.kernels import count_in_reach
+
+        return count_in_reach(self._placed(X), self.plots, self._reach_squared)
+
+    @property
+    def _reach_squared(self) -> float:
+        return (self.threshold * self.mean_distance) ** 2 * (1 + 1e-12)  # a plot at the threshold itself is inside
+
+    def _placed(self, X: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray((np.asarray(X, float) - self.centre) * self.scale)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping) -> Applicability:
+        arrays = {name: np.array(plain[name], float) for name in ("centre", "scale", "plots")}
+        return cls(**arrays, mean_distance=float(plain["mean_distance"]), threshold=float(plain["threshold"]))
 
 
-def in_domain(X: np.ndarray, domain: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """True (n,) where every predictor (n, p) lies within the domain; missing predictors are outside."""
-    low, high = domain
-    return ((low <= X) & (high >= X)).all(axis=1)
+def applicability(X: np.ndarray, cluster: np.ndarray, weight: np.ndarray | None = None) -> Applicability:
+    """Where a model fitted to these plots applies.
+
+    Parameters
+    ----------
+    X : (n, p) predictors of the plots
+    cluster : (n,) plots of one cluster are not held against one another: the model that is checked has not seen it
+    weight : (p,), optional
+        How much the model makes of each standardised predictor; all alike by default, or where all are zero.
+
+    Raises
+    ------
+    ValueError
+        If there is one cluster only, a predictor is constant, or a weight negative.
+    """
+    spread = X.std(axis=0, ddof=1)
+    if (spread <= 0).any():
+        raise ValueError("a predictor is constant over the plots: nothing can be unlike it by measure")
+    weight = np.ones(X.shape[1]) if weight is None or not np.any(weight) else np.asarray(weight, float)
+    if (weight < 0).any():
+        raise ValueError(f"weights of predictors are zero or more, got {weight.min():g}")
+    centre, scale = X.mean(axis=0), weight / spread
+    plots = np.ascontiguousarray((X - centre) * scale)
+    distance = cdist(plots, plots)
+    mean_distance = float(distance[~np.eye(len(X), dtype=bool)].mean())
+    others = np.where(cluster[:, None] == cluster[None, :], np.inf, distance).min(axis=1)
+    if not np.isfinite(others).all():
+        raise ValueError("all plots are in one cluster: there is nothing to hold them against")
+    index = others / mean_distance
+    low, high = np.quantile(index, [0.25, 0.75])
+    return Applicability(centre, scale, plots, mean_distance, float(min(high + 1.5 * (high - low), index.max())))

@@ -59,7 +59,7 @@ def _stock(target: str, year: int) -> Product:
     bands = (
         Band(column, units, f"{title}, {year}; 0 outside forest"),
         Band(f"{column}_se", units, f"Standard error of a pixel's {title.lower()}, {year}"),
-        Band("in_domain", "1", "1 where the predictors lie within what the plots covered"),
+        Band("in_domain", "1", "1 in the area of applicability: where the plots show places like it"),
         Band("predictor_set", "1", "Which predictor set served the pixel, counted from 1; 0 outside forest"),
     )
     return Product(f"{target}_{year}", "stock", target, (year,), f"{title} {year}", bands)

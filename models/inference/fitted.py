@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.applicability import domain_of, in_domain
+from models.applicability import Applicability, applicability
 from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
 from models.regressors import Regressor, regressor_named
 from models.validation import scores
@@ -64,7 +64,7 @@ class SetModel:
     centre: np.ndarray
     spread: np.ndarray
     params: np.ndarray
-    domain: tuple[np.ndarray, np.ndarray]
+    domain: Applicability
     residuals: Residuals
     plot_ha: float
     sample: Sample
@@ -75,7 +75,8 @@ class SetModel:
         return design_of(X, date, self.centre, self.spread, self.dates)
 
     def inside(self, X: np.ndarray) -> np.ndarray:
-        return in_domain(X, self.domain)
+        """Which places (n,), by their raw predictors (n, p), lie in the model's area of applicability."""
+        return self.domain.inside(X)
 
 
 def design_of(
@@ -119,7 +120,7 @@ class TargetModel:
                     **one,
                     "predictors": tuple(one["predictors"]),
                     "dates": tuple(one["dates"]),
-                    "domain": tuple(np.array(side) for side in one["domain"]),
+                    "domain": Applicability.from_plain(one["domain"]),
                     "residuals": Residuals.from_plain(one["residuals"]),
                     "sample": Sample.from_plain(one["sample"]),
                     **{name: np.array(one[name]) for name in ("centre", "spread", "params")},
@@ -361,7 +362,8 @@ def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters
     )  # fmt: skip
     structure = _structure(y - fitted, machine.gradient(params, work.design), sample)
     model = SetModel(
-        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, params=params, domain=domain_of(X),
+        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, params=params,
+        domain=applicability(X, cluster, _weights(machine, params, work.design, len(predictors))),
         residuals=Residuals(scale, power, floor, **structure), plot_ha=float(rows["area_ha"].median()), sample=sample,
         scores=scores(y, left_out),
     )  # fmt: skip
@@ -375,6 +377,69 @@ def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters
         ),
         "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
     }
+
+
+def predict_left_out(
+    plots: pd.DataFrame, model: TargetModel, one: SetModel, column: str, folds: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> pd.DataFrame:
+    """Plots as predicted by models that have not seen them, with the SD of the error that those models expect.
+
+    Standardisation, fit, back-transformation and the spread of residuals are made anew from what stays of each fold;
+    the predictors and whether dates have levels of their own are those of the model.
+
+    Parameters
+    ----------
+    plots : DataFrame
+        The rows that the set was fitted to, see `rows_of`.
+    folds : rows left out and rows that stay
+
+    Returns
+    -------
+    DataFrame
+        plot, cluster, year, x, y, fold, observed, predicted, sd; rows of a fold whose rest cannot be fitted are missing.
+    """
+    machine = model.machine
+    X, y = plots[list(one.predictors)].to_numpy(float), plots[column].to_numpy(float)
+    cluster, year = plots["cluster"].astype(str).to_numpy(), plots["year"].to_numpy(int)
+    found = plots[["plot", "cluster", "year", "x", "y"]].assign(fold=-1, observed=y, predicted=np.nan, sd=np.nan)
+    penalised = np.arange(len(one.predictors) + len(one.dates) - 1) < len(one.predictors)
+    predicted, sd, number = np.full(len(y), np.nan), np.full(len(y), np.nan), np.full(len(y), -1)
+    for fold, (test, rest) in enumerate(folds):
+        number[test] = fold
+        clusters = len(np.unique(cluster[rest]))
+        centre, spread = X[rest].mean(axis=0), X[rest].std(axis=0)
+        if len(one.predictors) >= clusters - 1 or (spread < 1e-12).any():
+            continue
+        design = design_of(X, year, centre, spread, one.dates)
+        work = _Regression(machine, design[rest], y[rest], cluster[rest], penalised)
+        params = work.params()
+        refits, inner = work.without_each_cluster()
+        scale, power, floor = spread_of(y[rest] - inner, inner)
+        mean = machine.mean(params, design[test])
+        moved = np.array([machine.mean(refit, design[test]) for refit in refits]) - mean
+        predicted[test] = mean
+        sd[test] = np.sqrt(
+            (scale * np.maximum(mean, floor) ** power) ** 2 + (clusters - 1) / clusters * (moved**2).sum(axis=0)
+        )
+    return found.assign(fold=number, predicted=predicted, sd=sd)
+
+
+def rows_of(plots: pd.DataFrame, one: SetModel, column: str) -> pd.DataFrame:
+    """The plots (rows) that a predictor set was fitted to: those with the target and all its predictors."""
+    return plots[np.isfinite(plots[[*one.predictors, column]].to_numpy(float)).all(axis=1)].reset_index(drop=True)
+
+
+def _weights(machine: Regressor, params: np.ndarray, design: np.ndarray, n_predictors: int, step: float = 0.05) -> np.ndarray:
+    """What the model makes of each standardised predictor (p,): the mean size of its slope over the plots."""
+    weights = np.empty(n_predictors)
+    for number in range(n_predictors):
+        ends = []
+        for sign in (1, -1):
+            moved = design.copy()
+            moved[:, number] += sign * step
+            ends.append(machine.mean(params, moved))
+        weights[number] = np.abs(ends[0] - ends[1]).mean() / (2 * step)
+    return weights
 
 
 def _patches(rows: pd.DataFrame) -> np.ndarray:

@@ -608,6 +608,13 @@ class Plan:
         return self._per_target("left_out", "model/{target}/left_out.parquet")
 
     @property
+    def validation_files(self) -> dict[str, str]:
+        return {
+            **self._per_target("validation", "model/{target}/validation.json"),
+            **self._per_target("validated", "model/{target}/validation.parquet"),
+        }
+
+    @property
     def training_files(self) -> dict[str, str]:
         return self._per_target("training", "training/{target}.parquet")
 

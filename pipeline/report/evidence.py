@@ -14,6 +14,7 @@ from pipeline.report.look import render, trusted
 from pipeline.report.maps import LEGEND, scale_of, ticks_of
 from pipeline.report.material import Material
 from pipeline.report.styles import SET_COLOURS, ramp_colour
+from pipeline.report.validation import validation_block
 
 INSIDE_COLOUR, OUTSIDE_COLOUR = "#33658a", "#d1620a"
 PARTS = (
@@ -53,6 +54,7 @@ def _target(name: str, material: Material) -> dict:
         "plots": _plot_map(name, material, units),
         "variances": _variance_rows(name, material, units),
         "shared": bool(model["shared"]),
+        "validation": validation_block(name, material, units),
         "warnings": list(model["warnings"]),
     }
 
@@ -316,6 +318,7 @@ crosses: {{ target.plots.unused|length }} plots not used{% endif %}</span>
 {% endif %}
 {% endfor %}
 </div>
+{{ target.validation }}
 {% if target.variances %}
 <h3>Where the uncertainty comes from</h3>
 <div class="legend">{% for _, title, colour in parts %}<span class="swatch"><i

@@ -71,7 +71,7 @@ NOTES = {
     "Negative (brown): harvest, fire, death or clearing.",
     "error": "Of a single pixel. Errors of neighbouring pixels are alike: the error of a stand cannot be computed from "
     "these; it stands in the table below.",
-    "domain": "Outside, the predictors lie beyond what the plots showed: the model extrapolates.",
+    "domain": "Outside, no plot shows a place like it (area of applicability, Meyer & Pebesma 2021): the model extrapolates.",
     "set": "Each pixel is served by the first predictor set that is complete there.",
 }
 TITLES = {"forest": "Forest", "set": "What the estimate is made from", "domain": "Reach of the plots"}

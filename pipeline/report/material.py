@@ -21,7 +21,7 @@ class Material:
     layers : (product name, band name) -> small map
     stands : one row per stand, with geometry; estimates : one row per stand or project and estimand
     project : one row per quantity of the project, in the units people quote
-    models, left_out, training : per target
+    models, left_out, training, validation (scores), validated (plots as predicted by each fold) : per target
     notes : what is not made, and why; said : what reading plots and stands warned of
     scenes : per sensor; sources : rows of what, where from, licence, citation
     """
@@ -36,6 +36,8 @@ class Material:
     models: Mapping[str, Mapping]
     left_out: Mapping[str, pd.DataFrame]
     training: Mapping[str, pd.DataFrame]
+    validation: Mapping[str, Mapping]
+    validated: Mapping[str, pd.DataFrame]
     checks: Mapping
     scenes: Mapping[str, Mapping]
     notes: Sequence[str]

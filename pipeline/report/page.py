@@ -462,7 +462,8 @@ the last year of a change.</li>
 <b>direction</b>: sink or source where the interval leaves out zero.</li>{% endif %}
 <li><b>cover_percent</b>: share of the stand with an estimate; <b>extrapolated_percent</b>: the rest, which the total
 takes to be like
-the covered part; <b>in_domain_percent</b>: share of the covered part within what the plots showed.</li>
+the covered part; <b>in_domain_percent</b>: share of the covered part in the model's area of applicability:
+where the plots show places like it.</li>
 </ul></details>
 <p class="note">The software is under the Apache License 2.0; data keep the licences of their sources.</p>
 """

@@ -40,3 +40,25 @@ rule fit:
         f"{logs}/fit/{{target}}.log",
     script:
         "run_step.py"
+
+
+rule validate:
+    input:
+        table=f"{resources}/training/{{target}}.parquet",
+        model=f"{resources}/model/{{target}}/model.json",
+        stand_files=ancient(plan.stand_files),
+        made=plan.made("field"),
+        **plan.plots_if_stands,
+    output:
+        scores=f"{resources}/model/{{target}}/validation.json",
+        left_out=f"{resources}/model/{{target}}/validation.parquet",
+    params:
+        column=lambda wildcards: plan.targets[wildcards.target]["column"],
+        settings=plan.settings("stands"),
+        grid=plan.area_settings,
+        confidence_percent=study.model.confidence_percent,
+        code=plan.code("validate"),
+    log:
+        f"{logs}/validate/{{target}}.log",
+    script:
+        "run_step.py"

@@ -31,6 +31,7 @@ rule report:
         **plan.published_maps,
         **plan.model_files,
         **plan.left_out_files,
+        **plan.validation_files,
         **plan.training_files,
         **plan.scene_files,
         **plan.dropped_files,

@@ -35,6 +35,8 @@ def report(
     models: Mapping[str, Path],
     left_out: Mapping[str, Path],
     training: Mapping[str, Path],
+    validation: Mapping[str, Path],
+    validated: Mapping[str, Path],
     checks: Path,
     scenes: Mapping[str, Path] | None = None,
     said: Sequence[Path] = (),
@@ -49,7 +51,7 @@ def report(
     study : dict
         The whole configuration as plain values.
     maps : mapping of product name to published raster
-    models, left_out, training : mappings of target to file
+    models, left_out, training, validation, validated : mappings of target to file
     scenes : mapping of sensor to its frozen scenes; none in a study without satellites
     said : what earlier steps warned of, a file each
     dropped : mapping of sensor to what its composites say about scenes that could not be read
@@ -69,6 +71,8 @@ def report(
         models={target: store.read_json(path) for target, path in models.items()},
         left_out={target: store.read_table(path) for target, path in left_out.items()},
         training={target: store.read_table(path) for target, path in training.items()},
+        validation={target: store.read_json(path) for target, path in validation.items()},
+        validated={target: store.read_table(path) for target, path in validated.items()},
         checks=store.read_json(checks),
         scenes=frozen,
         notes=notes,

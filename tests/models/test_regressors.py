@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.applicability import domain_of, in_domain
 from models.regressors import REGRESSORS, Linear, regressor_named
 
 NOTHING = np.array([False])
@@ -111,10 +110,3 @@ def test_an_unknown_regressor_or_transform_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="'cube' is not one of none, sqrt, log"):
         regressor_named("linear", transform="cube")
     assert regressor_named("linear", transform="log") == REGRESSORS["linear"](transform="log")
-
-
-def test_the_domain_is_the_plots_range_and_a_twentieth_more():
-    domain = domain_of(np.array([[0.0, 10.0], [20.0, 30.0], [5.0, 12.0]]))
-    assert domain[0] == pytest.approx([-1, 9]) and domain[1] == pytest.approx([21, 31])
-    X = np.array([[-1.0, 31.0], [-1.01, 20.0], [10.0, 31.5], [np.nan, 20.0]])
-    assert in_domain(X, domain).tolist() == [True, False, False, False]

@@ -1,0 +1,79 @@
+"""Compiled loops over places and plots. Importing this module loads numba, so it is imported where the work is.
+
+Neighbouring pixels are alike: each search begins with the plot that served the pixel before, so most end at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def _squared(place, plot, most):
+    """Squared distance, or something above `most` as soon as it is."""
+    total = 0.0
+    for k in range(len(place)):
+        apart = place[k] - plot[k]
+        total += apart * apart
+        if total > most:
+            return total
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _missing(place):
+    for value in place:  # noqa: SIM110 (numba compiles no generators)
+        if np.isnan(value):
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def nearest_squared(places, plots):
+    """Squared distance (n,) of places (n, p) to the nearest of plots (m, p); NaN where a coordinate is missing."""
+    found = np.empty(len(places))
+    last = 0
+    for i in range(len(places)):
+        if _missing(places[i]):
+            found[i] = np.nan
+            continue
+        best = _squared(places[i], plots[last], np.inf)
+        for j in range(len(plots)):
+            distance = _squared(places[i], plots[j], best)
+            if distance < best:
+                best, last = distance, j
+        found[i] = best
+    return found
+
+
+@njit(cache=True, nogil=True)
+def within_reach(places, plots, reach_squared):
+    """Whether any of plots (m, p) lies within reach of each place (n, p)."""
+    found = np.zeros(len(places), np.bool_)
+    last = 0
+    for i in range(len(places)):
+        if _missing(places[i]):
+            continue
+        if _squared(places[i], plots[last], reach_squared) <= reach_squared:
+            found[i] = True
+            continue
+        for j in range(len(plots)):
+            if _squared(places[i], plots[j], reach_squared) <= reach_squared:
+                found[i] = True
+                last = j
+                break
+    return found
+
+
+@njit(cache=True, nogil=True)
+def count_in_reach(places, plots, reach_squared):
+    """How many of plots (m, p) lie within reach of each place (n, p)."""
+    found = np.zeros(len(places), np.int32)
+    for i in range(len(places)):
+        if _missing(places[i]):
+            continue
+        for j in range(len(plots)):
+            if _squared(places[i], plots[j], reach_squared) <= reach_squared:
+                found[i] += 1
+    return found
