@@ -85,3 +85,13 @@ def test_the_project_has_its_name_and_licence():
 def test_packages_come_from_this_checkout(package):
     __import__(package)
     assert sys.modules[package].__file__ == str(ROOT / package / "__init__.py")
+
+
+def test_no_link_and_no_environment_is_committed():
+    """A link to an environment, once committed, replaces the environment of whoever checks it out."""
+    import subprocess
+
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout of git")
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if line.startswith("120000") or "\t.venv" in line]
