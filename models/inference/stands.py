@@ -6,6 +6,9 @@ whole region residuals that reach far are partly in the intercept already. The c
 structure, is a floor under the result. Errors that all plots share (allometry, height model, wood density) come on top.
 Residuals belong to the plot's area: the nugget part is s^2 x nugget x plot area / area, never divided by pixels.
 
+What the plots do to a mean is linear in its gradient, so their part is a quadratic form that is made once for all stands
+(`RegionEstimator`); what a stand does by itself is an integral over an ellipse of its area and second moment.
+
 References
 ----------
 Breidenbach et al. 2016, Remote Sensing of Environment 173:274-281, doi:10.1016/j.rse.2015.07.026 (model-based stand
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -24,9 +28,14 @@ from scipy.stats import t as student
 from models.inference.fitted import Sample, SetModel, TargetModel
 from models.inference.residuals import Structure, correlation
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
-NODES, WEIGHTS = ((1 + NODES) / 2) ** 2, WEIGHTS * (1 + NODES) / 2
-"""Quadrature between 0 and 1 with most of its nodes near 0, where the correlation within a lattice cell falls."""
+SOLID, HOLLOW = 0.8, 0.02
+"""A stand that fills less of its convex hull, has more of its area in holes, or several parts, is told by the distances
+of lattice points instead of an ellipse."""
+
+FINE = 800  # lattice points of such a stand
+
+FAR = 2.5
+"""Plots farther from a stand than so many ranges (correlation below 0.06 %) have nothing in common with it."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +70,48 @@ class Sums:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Distances (b,) of pairs of a shape's cells of side `side_m`, and the share (b,) of all pairs at each."""
+
+    distance_m: np.ndarray
+    share: np.ndarray
+    side_m: float
+
+    def correlation(self, range_m: float) -> float:
+        """Mean correlation of two random places of the shape."""
+        return float(self.share @ mean_correlation(self.distance_m, np.array(self.side_m), range_m))
+
+
+@dataclass(frozen=True)
 class Region:
-    """A stand's shape as lattice points (m, 2) in metres, all standing for cells of side `spacing_m`.
+    """A stand's shape as lattice points (m, 2) in metres, all standing for cells of side `spacing_m`, and as what tells
+    how far its places are from each other: an ellipse with half axes `axes_m`, or where those are NaN `apart`.
 
     The points come in a fixed random order, so that the first few of them lie all over the stand.
     """
 
     points: np.ndarray
     spacing_m: float
+    axes_m: tuple[float, float]
+    apart: Apart | None = None
 
 
 @dataclass(frozen=True)
 class Field:
     """Where a region's residuals are: points (m, 2), weights (m,) in target units that add up to the mean residual SD,
-    the side (m,) of the square that each stands for, and the sum of weights of each stand (k,)."""
+    the side (m,) of the square that each stands for, the stand (m,) that each is in; and of each stand (k,) the sum of
+    weights and what tells its own distances: half axes (k, 2), or where those are NaN `apart`."""
 
     points: np.ndarray
     weight: np.ndarray
     cell_m: np.ndarray
+    stand: np.ndarray
     stands: np.ndarray
+    axes_m: np.ndarray
+    apart: Sequence[Apart | None]
 
 
-NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0))
+NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0), np.zeros((0, 2)), ())
 
 
 @dataclass(frozen=True)
@@ -104,142 +133,295 @@ class Estimate:
 
 def lattice(geometry, *, points: int = 80) -> Region:
     """About `points` lattice points inside a polygon (shapely); one point for a polygon too thin for the lattice."""
+    axes = equal_ellipse(geometry)
+    apart = None if np.isfinite(axes[0]) else distances_within(geometry)
+    centres, inside, spacing = _cells(geometry, points)
+    if inside.any():
+        order = np.random.default_rng(0).permutation(int(inside.sum()))
+        return Region(centres[inside][order], spacing, axes, apart)
+    centre = geometry.representative_point()
+    return Region(np.array([[centre.x, centre.y]]), float(np.sqrt(max(geometry.area, 1e-6))), axes, apart)
+
+
+def _cells(geometry, points: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Centres (rows, cols, 2) of square cells over a polygon's box, which are inside (rows, cols), and the cells' side."""
     import shapely
 
     west, south, east, north = geometry.bounds
-    spacing = float(np.sqrt(max(geometry.area, 1e-6) / points))
-    x = np.arange(west + spacing / 2, east, spacing)
-    y = np.arange(south + spacing / 2, north, spacing)
-    if x.size and y.size:
-        grid_x, grid_y = (part.ravel() for part in np.meshgrid(x, y))
-        inside = shapely.contains_xy(geometry, grid_x, grid_y)
-        if inside.any():
-            order = np.random.default_rng(0).permutation(int(inside.sum()))
-            return Region(np.column_stack([grid_x[inside], grid_y[inside]])[order], spacing)
-    centre = geometry.representative_point()
-    return Region(np.array([[centre.x, centre.y]]), float(np.sqrt(max(geometry.area, 1e-6))))
+    side = float(np.sqrt(max(geometry.area, 1e-6) / points))
+    x = np.arange(west + side / 2, east, side)
+    y = np.arange(south + side / 2, north, side)
+    centres = np.stack(np.meshgrid(x, y), axis=-1)
+    return centres, shapely.contains_xy(geometry, centres[..., 0], centres[..., 1]), side
 
 
-def region_estimate(
-    sums: Sequence[Sums],
-    regions: Sequence[Region],
-    model: TargetModel,
-    *,
-    years: Sequence[int],
-    confidence_percent: float,
-    lowest: float = -np.inf,
-    points: int = 2500,
-) -> Estimate:
-    """Mean per hectare of one stand, or of several together, over what is covered of them.
+def distances_within(geometry) -> Apart:
+    """How far the cells of a polygon are from each other, all pairs, in bins of half a cell."""
+    from scipy.signal import fftconvolve
+
+    _, inside, side = _cells(geometry, FINE)
+    count = int(inside.sum())
+    if count == 0 or inside.size > 2**22:  # too thin for its cells, or parts far from each other: as one compact place
+        return Apart(np.zeros(1), np.ones(1), float(np.sqrt(max(geometry.area, 1e-6))))
+    pairs = np.rint(fftconvolve(inside.astype(float), inside[::-1, ::-1].astype(float)))
+    rows, cols = (np.arange(2 * n - 1) - (n - 1) for n in inside.shape)
+    away = np.hypot(rows[:, None], cols[None, :])
+    bins = np.rint(2 * away).astype(int).ravel()
+    number = np.bincount(bins, weights=pairs.ravel())
+    filled = number > 0
+    mean = np.bincount(bins, weights=(pairs * away).ravel())[filled] / number[filled]
+    return Apart(side * mean, number[filled] / count**2, side)
+
+
+def equal_ellipse(geometry) -> tuple[float, float]:
+    """Half axes of the ellipse with a polygon's area and polar second moment; NaN for several parts or a ragged shape."""
+    import shapely
+
+    parts = getattr(geometry, "geoms", [geometry])
+    area = geometry.area
+    if len(parts) != 1 or area <= 0 or area < SOLID * geometry.convex_hull.area:
+        return np.nan, np.nan
+    if len(parts[0].interiors) and shapely.area(shapely.polygons(parts[0].exterior)) > (1 + HOLLOW) * area:
+        return np.nan, np.nan
+    centre = np.array(geometry.centroid.coords[0])
+    moment = 0.0
+    for ring, sign in ((parts[0].exterior, 1), *((ring, -1) for ring in parts[0].interiors)):
+        corners = np.asarray(ring.coords)[:, :2] - centre
+        (x, y), (u, v) = corners[:-1].T, corners[1:].T
+        cross = x * v - u * y
+        moment += sign * abs(float((cross * (x * x + x * u + u * u + y * y + y * v + v * v)).sum())) / 12
+    ratio = max(4 * np.pi * moment / area**2, 2.0)  # of the axes and its inverse, added
+    ratio = (ratio + np.sqrt(ratio**2 - 4)) / 2
+    minor = float(np.sqrt(area / np.pi / ratio))
+    return minor * ratio, minor
+
+
+class RegionEstimator:
+    """Means per hectare of stands, or of several together, for one model and one year (a stock) or two (a change).
 
     Parameters
     ----------
     years : one year for a stock, two for a change between them
     lowest : bound of the interval (0 for a stock)
-    points : lattice points over all regions together, at most about
+    points : lattice points over all stands of a region together, at most about
     """
-    whole = sums[0]
-    for part in sums[1:]:
-        whole = whole + part
-    gradient = whole.gradient / whole.covered_ha
-    sampling = float(((model.influence @ gradient) ** 2).sum())
-    shared = float(((model.shared @ gradient) ** 2).sum())
-    errors = []
-    for number, (one, place) in enumerate(zip(model.sets, model.slices(), strict=True)):
-        field = _field(sums, regions, number, whole.covered_ha, points)
-        nugget = whole.s2[number] * one.plot_ha / whole.covered_ha**2
-        errors.append(max(_set_variance(one, gradient[place], field, nugget, years), 0.0))
-    sizes = np.sqrt(errors)
-    residual = max(float(sizes @ model.between_sets @ sizes) - sampling, 0.0)
-    mean, se = whole.value / whole.covered_ha, float(np.sqrt(sampling + shared + residual))
-    reach = float(student.ppf(0.5 + confidence_percent / 200, model.degrees_of_freedom)) * se
-    return Estimate(mean, se, max(mean - reach, lowest), max(mean + reach, lowest), sampling, shared, residual)
+
+    def __init__(
+        self, model: TargetModel, *, years: Sequence[int], confidence_percent: float, lowest: float = -np.inf,
+        points: int = 2500,
+    ):  # fmt: skip
+        self.model, self.lowest, self.points = model, lowest, points
+        self.reach = float(student.ppf(0.5 + confidence_percent / 200, model.degrees_of_freedom))
+        self.effects = [_effects(one, years) for one in model.sets]
+
+    def estimate(self, sums: Sequence[Sums], regions: Sequence[Region]) -> Estimate:
+        """The mean of all stands together over what is covered of them, with its error."""
+        model, whole = self.model, sums[0]
+        for part in sums[1:]:
+            whole = whole + part
+        gradient = whole.gradient / whole.covered_ha
+        sampling = float(((model.influence @ gradient) ** 2).sum())
+        shared = float(((model.shared @ gradient) ** 2).sum())
+        errors = []
+        for number, (one, place) in enumerate(zip(model.sets, model.slices(), strict=True)):
+            field = _field(sums, regions, number, whole.covered_ha, self.points)
+            nugget = whole.s2[number] * one.plot_ha / whole.covered_ha**2
+            moving, rest = self.effects[number]
+            variance = moving.variance(gradient[place], field, nugget)
+            if rest is not None:
+                variance += rest.variance(gradient[place], NOWHERE, 0.0)
+            errors.append(max(variance, 0.0))
+        sizes = np.sqrt(errors)
+        residual = max(float(sizes @ model.between_sets @ sizes) - sampling, 0.0)
+        mean, se = whole.value / whole.covered_ha, float(np.sqrt(sampling + shared + residual))
+        low, high = (max(mean + sign * self.reach * se, self.lowest) for sign in (-1, 1))
+        return Estimate(mean, se, low, high, sampling, shared, residual)
 
 
 def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:
     share = max(points // max(len(regions), 1), 1)
-    places, weights, cells, stands = [], [], [], []
+    places, weights, cells, stands, axes, apart, which = [], [], [], [], [], [], []
     for part, region in zip(sums, regions, strict=True):
         if part.s[number] <= 0:
             continue
         picked = region.points[:share]
         places.append(picked)
+        which.append(np.full(len(picked), len(stands)))
         stands.append(part.s[number] / covered_ha)
+        axes.append(region.axes_m)
+        apart.append(region.apart)
         weights.append(np.full(len(picked), part.s[number] / covered_ha / len(picked)))
         cells.append(np.full(len(picked), region.spacing_m * np.sqrt(len(region.points) / len(picked))))
     if not places:
         return NOWHERE
-    return Field(np.vstack(places), np.concatenate(weights), np.concatenate(cells), np.array(stands))
+    return Field(
+        np.vstack(places), np.concatenate(weights), np.concatenate(cells), np.concatenate(which), np.array(stands),
+        np.array(axes), apart,
+    )  # fmt: skip
 
 
-def _set_variance(one: SetModel, gradient: np.ndarray, field: Field, nugget: float, years: Sequence[int]) -> float:
-    """Variance of (effect of the plots' residuals on the mean) minus (mean residual of the region), for one set."""
+@dataclass(frozen=True)
+class Effects:
+    """What the residuals of some plots, of unit variance, do to a region's mean: pull = matrix @ gradient.
+
+    matrix : (n, p); seen : (n,) correlation of each plot's date with the region's
+    as_field, as_patches : (p, p) variance of their sum as forms of the gradient, for either structure
+    """
+
+    matrix: np.ndarray
+    seen: np.ndarray
+    as_field: np.ndarray
+    as_patches: np.ndarray
+    xy: np.ndarray
+    structure: Structure
+
+    def variance(self, gradient: np.ndarray, field: Field, nugget: float) -> float:
+        """Variance of pull . e(plots) - weight . e(field): as a field or as patches, whichever is larger.
+
+        `nugget` is what the field's nugget would be if all correlation were nugget.
+        """
+        structure = self.structure
+        smooth = 1 - structure.nugget
+        field_variance = float(gradient @ self.as_field @ gradient) + structure.nugget * nugget
+        if len(field.weight):
+            own = _double_sum(field, structure.range_m)
+            field_variance += smooth * (own - 2 * self._in_common(gradient, field))
+        patch_variance = float(gradient @ self.as_patches @ gradient) + structure.patch * float((field.stands**2).sum())
+        return max(field_variance, patch_variance + (1 - structure.patch) * nugget)
+
+    def _in_common(self, gradient: np.ndarray, field: Field) -> float:
+        """Covariance of the plots' pull with the field's mean, of smooth residuals of unit variance."""
+        low, high = field.points.min(axis=0), field.points.max(axis=0)
+        away = np.maximum(np.maximum(low - self.xy, self.xy - high), 0.0)
+        near = np.flatnonzero((away**2).sum(axis=1) <= (FAR * self.structure.range_m) ** 2)
+        if near.size == 0:
+            return 0.0
+        across = mean_correlation(cdist(self.xy[near], field.points), field.cell_m / np.sqrt(2), self.structure.range_m)
+        return float(((self.matrix[near] @ gradient) * self.seen[near]) @ (across @ field.weight))
+
+
+def _effects(one: SetModel, years: Sequence[int]) -> tuple[Effects, Effects | None]:
+    """What moves with the region's own residuals, and in a change what does not."""
     sample, residuals = one.sample, one.residuals
-    pull = sample.influence @ gradient
     dates = np.where(sample.year[:, None] == sample.year[None, :], 1.0, residuals.between_dates)
     if len(years) == 1:
         seen = np.where(sample.year == years[0], 1.0, residuals.between_dates)
-        rows = np.arange(len(pull))
-        return _larger_variance(pull, sample, rows, dates, field, nugget, residuals.level, seen)
+        return _effects_of(sample.influence, sample, np.arange(len(sample.plot)), dates, residuals.level, seen), None
     early, late = sample.pairs(*years)
-    sd = residuals.change_sd(sample.sd[early], sample.sd[late])
-    change = (pull[late] / sample.sd[late] - pull[early] / sample.sd[early]) / 2
-    rest = pull.copy()
-    rest[late] -= change * sample.sd[late]
-    rest[early] += change * sample.sd[early]
-    same, ones = np.ones((len(early), len(early))), np.ones(len(pull))
-    moving = _larger_variance(change * sd, sample, late, same, field, nugget, residuals.change, ones[: len(late)])
-    return moving + _larger_variance(rest, sample, np.arange(len(rest)), dates, NOWHERE, 0.0, residuals.level, ones)
+    sd = residuals.change_sd(sample.sd[early], sample.sd[late])[:, None]
+    first, second = sample.sd[early, None], sample.sd[late, None]
+    change = (sample.influence[late] / second - sample.influence[early] / first) / 2
+    rest = sample.influence.copy()
+    rest[late] -= change * second
+    rest[early] += change * first
+    same = np.ones((len(early), len(early)))
+    everything = np.arange(len(rest))
+    return (
+        _effects_of(change * sd, sample, late, same, residuals.change, np.ones(len(late))),
+        _effects_of(rest, sample, everything, dates, residuals.level, np.ones(len(rest))),
+    )
 
 
-def _larger_variance(
-    pull: np.ndarray,
-    sample: Sample,
-    rows: np.ndarray,
-    dates: np.ndarray,
-    field: Field,
-    nugget: float,
-    structure: Structure,
-    seen: np.ndarray,
-) -> float:
-    """Variance of pull . e(plots) - weight . e(field), e of unit variance: as a field or as patches, whichever is larger.
-
-    Parameters
-    ----------
-    rows : rows of the sample that `pull` (n,) stands for
-    dates : (n, n) correlation of the rows' dates; seen : (n,) of each row's date with the field's
-    nugget : what the field's nugget would be if all correlation were nugget
-    """
+def _effects_of(
+    matrix: np.ndarray, sample: Sample, rows: np.ndarray, dates: np.ndarray, structure: Structure, seen: np.ndarray
+) -> Effects:
+    """`rows` of the sample are those that `matrix` (n, p) is of; `dates` (n, n) is the correlation of their dates."""
     xy, patch = sample.xy[rows], sample.patch[rows]
-    smooth = 1 - structure.nugget
     apart = cdist(xy, xy)
     same_plot = apart <= 1.0
-    as_field = dates * (smooth * correlation(apart, structure.range_m) + structure.nugget * same_plot)
-    field_variance = float(pull @ as_field @ pull) + structure.nugget * nugget
-    if len(field.weight):
-        across = correlation(cdist(xy, field.points), structure.range_m) @ field.weight
-        field_variance += smooth * (_double_sum(field, structure.range_m) - 2 * float((pull * seen) @ across))
+    as_field = dates * ((1 - structure.nugget) * correlation(apart, structure.range_m) + structure.nugget * same_plot)
     in_patch = patch[:, None] == patch[None, :]
     as_patches = dates * (structure.patch * in_patch + (1 - structure.patch) * same_plot)
-    patch_variance = float(pull @ as_patches @ pull) + structure.patch * float((field.stands**2).sum())
-    return max(field_variance, patch_variance + (1 - structure.patch) * nugget)
+    return Effects(matrix, seen, matrix.T @ as_field @ matrix, matrix.T @ as_patches @ matrix, xy, structure)
+
+
+# ---------------------------------------------------------------- mean correlations
 
 
 def _double_sum(field: Field, range_m: float) -> float:
-    """Mean correlation of the field with itself; a point's pair with itself is the mean over pairs inside its square."""
-    sides, which = np.unique(field.cell_m, return_inverse=True)
-    within = np.array([_within_square(side, range_m) for side in sides])[which]
-    total = 0.0
+    """Weighted mean correlation of the field with itself: within stands by their shapes, between them by lattice cells."""
+    round_ones = np.isfinite(field.axes_m[:, 0])
+    own = np.empty(len(field.stands))
+    own[round_ones] = ellipse_correlation(field.axes_m[round_ones], range_m)
+    own[~round_ones] = [field.apart[number].correlation(range_m) for number in np.flatnonzero(~round_ones)]
+    total = float(field.stands**2 @ own)
+    if len(field.stands) == 1:
+        return total
     for start in range(0, len(field.weight), 1000):
         rows = slice(start, start + 1000)
-        correlated = correlation(cdist(field.points[rows], field.points), range_m)
-        correlated[np.arange(len(correlated)), np.arange(start, start + len(correlated))] = within[rows]
+        sides = np.sqrt((field.cell_m[rows, None] ** 2 + field.cell_m[None, :] ** 2) / 2)
+        correlated = mean_correlation(cdist(field.points[rows], field.points), sides, range_m)
+        correlated[field.stand[rows, None] == field.stand[None, :]] = 0.0
         total += float(field.weight[rows] @ correlated @ field.weight)
     return total
 
 
-def _within_square(side_m: float, range_m: float) -> float:
-    """Mean correlation of two random points of a square: their offsets have triangular densities."""
-    u, v = np.meshgrid(NODES, NODES)
-    weight = np.outer(WEIGHTS * (1 - NODES), WEIGHTS * (1 - NODES))
-    return float(4 * (weight * correlation(side_m * np.hypot(u, v), range_m)).sum())
+RADII, RADIAL = np.polynomial.legendre.leggauss(20)
+RADII, RADIAL = 2 * ((1 + RADII) / 2) ** 2, 2 * RADIAL * (1 + RADII) / 2  # more nodes near 0, where the correlation falls
+ANGLES = (np.arange(16) + 0.5) * np.pi / 32
+APART = (2 * np.arccos(RADII / 2) - RADII / 2 * np.sqrt(4 - RADII**2)) / np.pi**2 * RADII * RADIAL * (np.pi / 8)
+APART /= APART.sum() * len(ANGLES)
+"""Quadrature of the distance of two random points of a disc of radius 1: its covariogram, over radius and a quarter turn."""
+
+
+def ellipse_correlation(axes_m: np.ndarray, range_m: float) -> np.ndarray:
+    """Mean correlation (k,) of two random points of ellipses with half axes (k, 2): that of a disc, stretched.
+
+    For compact and for elongated stands of the same area and second moment the standard error is within 1.2 % of the
+    exact double sum (tests hold it against Fourier transforms of their shapes).
+    """
+    stretched = np.hypot(axes_m[:, :1] * np.cos(ANGLES), axes_m[:, 1:] * np.sin(ANGLES))
+    found = np.empty(len(axes_m))
+    for start in range(0, len(axes_m), 4096):
+        rows = slice(start, start + 4096)
+        away = RADII[:, None] * stretched[rows, None, :]
+        found[rows] = np.einsum("kra,r->k", correlation(away, range_m), APART)
+    return found
+
+
+NEAR = 4.0  # sides: beyond, the curvature of the correlation tells the mean over two squares
+STEPS_NEAR, STEPS_SIDE = np.linspace(0.0, NEAR, 41), np.geomspace(1e-2, 1e2, 61)
+
+
+@cache
+def _square_table() -> np.ndarray:
+    """Mean correlation of two random points of two squares of side 1, over directions: log of it by distance
+    (`STEPS_NEAR`, in sides) and side (`STEPS_SIDE`, in ranges)."""
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    half, share = (1 + nodes) / 2, weights / 2  # of a triangular offset; nodes lie dense where squares meet
+    offset = np.concatenate([-half[::-1], half])
+    share = np.concatenate([share[::-1], share]) * (1 - np.abs(offset))
+    turn = (np.arange(8) + 0.5) * np.pi / 16
+    table = np.empty((len(STEPS_NEAR), len(STEPS_SIDE)))
+    for row, apart in enumerate(STEPS_NEAR):
+        away = np.hypot(
+            apart * np.cos(turn)[:, None, None] + offset[None, :, None],
+            apart * np.sin(turn)[:, None, None] + offset[None, None, :],
+        )
+        for col, side in enumerate(STEPS_SIDE):
+            table[row, col] = np.einsum("tij,i,j->", np.exp(-3 * side * away), share, share) / len(turn)
+    return np.log(np.maximum(table, 1e-300))
+
+
+def mean_correlation(distance_m: np.ndarray, side_m: np.ndarray, range_m: float) -> np.ndarray:
+    """Correlation of two places, each anywhere in a square of side `side_m`, whose centres lie `distance_m` apart.
+
+    Squares of two sizes are told by the root mean square of their sides, a point and a square by side / sqrt(2).
+    `side_m` is of the shape of `distance_m` or can be spread to it.
+    """
+    from scipy.ndimage import map_coordinates
+
+    plain = correlation(distance_m, range_m)
+    side = np.broadcast_to(side_m, distance_m.shape)
+    near = distance_m < NEAR * side
+    variance = side**2 / 6  # along each axis, of the difference of two places
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = plain * np.exp(np.minimum(variance / 2 * (9 / range_m**2 - 3 / (range_m * distance_m)), 5.0))
+    if near.any():
+        log_side = np.log(np.clip(side[near] / range_m, STEPS_SIDE[0], STEPS_SIDE[-1]) / STEPS_SIDE[0])
+        place = (
+            distance_m[near] / side[near] * (len(STEPS_NEAR) - 1) / NEAR,
+            log_side * (len(STEPS_SIDE) - 1) / np.log(STEPS_SIDE[-1] / STEPS_SIDE[0]),
+        )
+        found[near] = np.exp(map_coordinates(_square_table(), place, order=1, mode="nearest"))
+    return found

@@ -12,7 +12,7 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models import pools
 from models.inference.fitted import TargetModel
-from models.inference.stands import Estimate, Sums, lattice, region_estimate
+from models.inference.stands import Estimate, RegionEstimator, Sums, lattice
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
@@ -70,12 +70,15 @@ def stands(
         model = TargetModel.from_plain(store.read_json(path))
         for estimand, span in estimands_of(target, tuple(years)).items():
             rows = totals[totals["estimand"] == estimand]
-            found = _stand_rows(rows, model, target, span, regions, areas, confidence_percent, min_cover_percent)
+            estimator = RegionEstimator(
+                model, years=span, confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf
+            )
+            found = _stand_rows(rows, estimator, target, span, regions, areas, min_cover_percent)
             seen = {entry["stand"] for entry in found}
             found += [_entry("stand", stand, target, span, areas[stand], 0.0) for stand in regions if stand not in seen]
             long += found
             main = [entry for entry in found if entry["stand"] in in_project]
-            whole.append(_project_row(rows, main, model, target, span, regions, areas, confidence_percent))
+            whole.append(_project_row(rows, main, estimator, target, span, regions, areas))
     estimated = pd.DataFrame(long)
     if "mean" not in estimated:
         raise ValueError(
@@ -121,22 +124,14 @@ def _sums(row) -> Sums:
     )  # fmt: skip
 
 
-def _stand_rows(rows, model, target, span, regions, areas, confidence_percent, min_cover_percent) -> list[dict]:
-    found = []
-    lowest = 0.0 if len(span) == 1 else -np.inf
+def _stand_rows(rows, estimator, target, span, regions, areas, min_cover_percent) -> list[dict]:
+    found, model = [], estimator.model
     for row in rows.itertuples():
         area = areas[row.stand]
         cover = 100 * row.seen_ha / area
         entry = _entry("stand", row.stand, target, span, area, cover)
         if row.covered_ha > 0:
-            estimate = region_estimate(
-                [_sums(row)],
-                [regions[row.stand]],
-                model,
-                years=span,
-                confidence_percent=confidence_percent,
-                lowest=lowest,
-            )
+            estimate = estimator.estimate([_sums(row)], [regions[row.stand]])
             entry |= _columns(estimate, model) | {
                 "has_total": cover >= min_cover_percent - ROUNDING_PERCENT,
                 "forest_percent": 100 * row.forest_ha / row.covered_ha,
@@ -185,7 +180,7 @@ def _set_shares(row, model: TargetModel) -> dict:
     }
 
 
-def _project_row(rows, found, model, target, span, regions, areas, confidence_percent) -> dict:
+def _project_row(rows, found, estimator, target, span, regions, areas) -> dict:
     """All stands that have a total, as one region whose total is the sum of theirs; the others are counted."""
     counted = {entry["stand"] for entry in found if entry["has_total"]}
     names = {entry["stand"] for entry in found}
@@ -198,12 +193,11 @@ def _project_row(rows, found, model, target, span, regions, areas, confidence_pe
         "all_stands_area_ha": sum(entry["area_ha"] for entry in found),
     }
     if used:
-        estimate = region_estimate(
-            [_sums(row).filling(areas[row.stand]) for row in used], [regions[row.stand] for row in used], model, years=span,
-            confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf,
-        )  # fmt: skip
+        estimate = estimator.estimate(
+            [_sums(row).filling(areas[row.stand]) for row in used], [regions[row.stand] for row in used]
+        )
         covered = sum(row.covered_ha for row in used)
-        entry |= _columns(estimate, model) | {
+        entry |= _columns(estimate, estimator.model) | {
             "has_total": True,
             "cover_percent": min(100 * sum(row.seen_ha for row in every) / entry["all_stands_area_ha"], 100.0),
             "forest_percent": 100 * sum(row.forest_ha for row in used) / covered,

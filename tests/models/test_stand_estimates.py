@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+import shapely.affinity
 from conftest import make_target_model
+from scipy.signal import fftconvolve
 
 from models.inference import fitted
 from models.inference.fitted import fit_target
 from models.inference.residuals import Structure
-from models.inference.stands import Sums, lattice, region_estimate
+from models.inference.stands import RegionEstimator, Sums, lattice
 
 
 def make_sums(area_ha=4.0, *, mean=150.0, s=20.0, gradient=(0.0, 1.0, 0.0)) -> Sums:
@@ -27,9 +29,8 @@ def square(side_m=200.0, *, west=0.0):
 
 
 def estimate(sums, shapes, model, *, years=(2019,), confidence_percent=90, **options):
-    return region_estimate(
-        sums, [lattice(shape) for shape in shapes], model, years=years, confidence_percent=confidence_percent, **options
-    )
+    estimator = RegionEstimator(model, years=years, confidence_percent=confidence_percent, **options)
+    return estimator.estimate(sums, [lattice(shape) for shape in shapes])
 
 
 # ---------------------------------------------------------------- parameters and shared errors
@@ -125,6 +126,74 @@ def test_the_smooth_part_is_the_double_integral_over_the_stand(shape, range_m):
     assert np.sqrt(found.residual_variance) == pytest.approx(np.sqrt(expected), rel=0.03)
 
 
+def exact_correlation(shape, range_m, cell_m):
+    """Mean correlation of two random places of a polygon: all pairs of its cells, counted by Fourier transform."""
+    west, south, east, north = shape.bounds
+    x, y = np.arange(west + cell_m / 2, east, cell_m), np.arange(south + cell_m / 2, north, cell_m)
+    mask = shapely.contains_xy(shape, *np.meshgrid(x, y)).astype(float)
+    pairs = np.rint(fftconvolve(mask, mask[::-1, ::-1]))
+    rows, cols = (np.arange(2 * n - 1) - (n - 1) for n in mask.shape)
+    away = cell_m * np.hypot(rows[:, None], cols[None, :])
+    within = np.random.default_rng(5).uniform(0, cell_m, (2, 200_000, 2))
+    correlated = np.exp(-3 * away / range_m)
+    correlated[mask.shape[0] - 1, mask.shape[1] - 1] = np.exp(-3 * np.hypot(*(within[0] - within[1]).T) / range_m).mean()
+    return float((pairs * correlated).sum() / mask.sum() ** 2)
+
+
+def turned(shape, area_ha):
+    shape = shapely.affinity.rotate(shape, 27)
+    return shapely.affinity.scale(shape, *[np.sqrt(1e4 * area_ha / shape.area)] * 2)
+
+
+def leaf(ratio, seed):
+    """A ragged blob, `ratio` times as long as it is wide."""
+    rng = np.random.default_rng(seed)
+    angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    radius = 1 + sum(rng.normal(0, 0.2 / k) * np.cos(k * angle + rng.uniform(0, 6)) for k in range(1, 7))
+    return shapely.Polygon(np.column_stack([ratio * radius * np.cos(angle), radius * np.sin(angle)])).buffer(0)
+
+
+SHAPES = {
+    "square": shapely.box(0, 0, 1, 1), "strip": shapely.box(0, 0, 10, 1), "leaf": leaf(1, 1), "long leaf": leaf(5, 2),
+    "hollow": shapely.box(0, 0, 5, 5).difference(shapely.box(1.5, 1.5, 3.5, 3.5)),
+    "angle": shapely.Polygon([(0, 0), (4, 0), (4, 1), (1, 1), (1, 4), (0, 4)]),
+    "two parts": shapely.MultiPolygon([shapely.box(0, 0, 2, 2), shapely.box(9, 0, 11, 1.5)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("range_m", [60.0, 300.0, 1000.0])
+@pytest.mark.parametrize("area_ha", [1, 20, 500])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_stand_s_error_is_that_of_all_pairs_of_its_cells_within_a_few_thousandths(name, area_ha, range_m):
+    shape = turned(SHAPES[name], area_ha)
+    found = estimate([make_sums(area_ha)], [shape], make_target_model(range_m=range_m)).residual_variance / 400
+    exact = exact_correlation(shape, range_m, max(np.sqrt(shape.area) / 250, 2.0))
+    assert np.sqrt(found) == pytest.approx(np.sqrt(exact), rel=0.013)
+
+
+def test_a_project_s_error_is_that_of_all_pairs_of_its_cells():
+    """Thirty stands of 2 to 8 ha beside each other, with a range far below and one above their size."""
+    places = [(200 * col, 260 * row, 120 + 8 * col) for col in range(10) for row in range(3)]
+    shapes = [shapely.box(west, south, west + wide, south + 200) for west, south, wide in places]
+    whole = shapely.MultiPolygon(shapes)
+    parts = [make_sums(shape.area / 1e4) for shape in shapes]
+    for range_m in (40.0, 150.0, 600.0):
+        found = estimate(parts, shapes, make_target_model(range_m=range_m)).residual_variance / 400
+        assert np.sqrt(found) == pytest.approx(np.sqrt(exact_correlation(whole, range_m, 4.0)), rel=0.02)
+
+
+def test_a_plot_in_a_stand_covaries_with_its_mean_as_with_all_its_cells():
+    """What one plot shares with a stand of 9 ha, at a range of a fifth of its side: the mean over fine cells."""
+    shape, place, range_m = square(300), np.array([[110.0, 95.0]]), 60.0
+    known = make_target_model(range_m=range_m, plots=place, pull=[[0.0, 1.0, 0.0]])
+    alone = estimate([make_sums(9.0)], [shape], make_target_model(range_m=range_m)).residual_variance
+    both = estimate([make_sums(9.0)], [shape], known).residual_variance  # pull 1: 1 - 2 c + C, in units of s = 20
+    fine = np.arange(1.5, 300, 3.0)
+    x, y = np.meshgrid(fine, fine)
+    shared = np.exp(-3 * np.hypot(x - 110, y - 95) / range_m).mean()
+    assert (1 + alone - both) / (2 * 20) == pytest.approx(shared, rel=0.02)
+
+
 @pytest.mark.parametrize("points", [1, 5, 9, 20, 40])
 def test_fewer_lattice_points_tell_the_same_of_a_stand(points):
     model = make_target_model(range_m=300.0)
@@ -171,10 +240,10 @@ def test_a_project_of_partly_covered_stands_is_the_sum_of_their_totals():
     seen = [make_sums(4.0, mean=100.0), make_sums(9.0, mean=200.0)]  # of 5 and 10 ha
     whole = [part.filling(area) for part, area in zip(seen, (5.0, 10.0), strict=True)]
     shapes = [square(), square(west=1000.0)]
-    found = region_estimate(whole, [lattice(shape) for shape in shapes], model, years=(2019,), confidence_percent=90)
+    found = estimate(whole, shapes, model)
     assert found.mean * 15.0 == pytest.approx(100.0 * 5 + 200.0 * 10)
-    alone = region_estimate([seen[0]], [lattice(shapes[0])], model, years=(2019,), confidence_percent=90)
-    filled = region_estimate([whole[0]], [lattice(shapes[0])], model, years=(2019,), confidence_percent=90)
+    alone = estimate([seen[0]], [shapes[0]], model)
+    filled = estimate([whole[0]], [shapes[0]], model)
     assert filled.se == pytest.approx(alone.se)  # what nobody saw makes a stand neither better nor worse known
 
 
