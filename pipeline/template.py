@@ -71,6 +71,13 @@ lidar:                              # airborne campaigns; leave out for a study 
     # thin_seed: 0                  # another number draws other pulses
     # classify_ground: csf          # tiles without ground classes: cloth simulation, and every product says so
     # cloth: {resolution_m: 0.5, rigidness: 1, threshold_m: 0.5}   # rigidness: 1 steep, 2 relief, 3 flat
+    # canopy_products: true           # canopy height model, tree tops and crowns as files; or with settings of its own:
+    #   surface: pit_free             # or highest: the highest return of each square, holes and all
+    #   longest_edge_m: 1.0           # of the pit-free surface; about twice the spacing of pulses
+    #   min_height_m: 2               # lower is no tree
+    #   search_radius_m: 0.4          # a top is the highest within this radius ...
+    #   search_radius_per_m: 0.06     # ... and this much more per metre of its height
+    #   max_crown_radius_m: 12        # no crown reaches farther from its top
 
 plots:                              # field plots
   file: data/plots.csv              # <- plot, date, x, y (and targets where they are there already)

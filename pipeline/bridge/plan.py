@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.bridge.canopies import LARGEST_PX, Canopies
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
 from pipeline.bridge.jobs import step_module
 from pipeline.bridge.touching import bounds_in, files_of, kept_index, with_sidecars, within_reach
@@ -20,9 +21,6 @@ from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
 from pipeline.lidar.heights import FAR_GROUND_M
 from pipeline.products import Product, products_of
-
-LARGEST_PX = 20_000 * 20_000
-"""Above this many pixels a map is published as block COGs under a VRT: one file of it would not open comfortably."""
 
 STATIC = "static"
 """What stands in place of the year in the path of a raster that shows every year alike."""
@@ -151,8 +149,10 @@ class Plan:
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
         part = getattr(self.study, section)
-        plain = (part[key] if key is not None else part).model_dump(mode="json")
-        return self._with_tiles(key, plain) if section == "lidar" and key is not None else plain
+        one = part[key] if key is not None else part
+        if section == "lidar" and key is not None:
+            return self._with_tiles(key, one.model_dump(mode="json", exclude={"canopy_products"}))
+        return one.model_dump(mode="json")
 
     def settings_of_all(self, section: str) -> dict:
         return {name: self.settings(section, name) for name in getattr(self.study, section)}
@@ -578,6 +578,11 @@ class Plan:
     @property
     def all_predictor_files(self) -> list[str]:
         return self.predictor_files(self.blocks)
+
+    @cached_property
+    def canopies(self) -> Canopies:
+        """What is asked of canopies and trees."""
+        return Canopies(self.study, self.grid)
 
     @property
     def stand_files(self) -> list[str]:

@@ -34,6 +34,8 @@ rule report:
         **plan.training_files,
         **plan.scene_files,
         **plan.dropped_files,
+        **plan.canopies.files,
+        **plan.canopies.summaries,
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",
@@ -57,6 +59,7 @@ rule record:
     input:
         **plan.published_maps,
         **plan.scene_files,
+        **plan.canopies.files,
         table=f"{results}/stands.parquet",
         layers=f"{results}/stands.gpkg",
         project=f"{results}/project.csv",
@@ -68,6 +71,7 @@ rule record:
     params:
         study=study.model_dump(mode="json"),
         products=plan.plain_products,
+        canopy_products=plan.canopies.products,
         grid=plan.grid_settings,
         code=plan.code("record"),
     log:

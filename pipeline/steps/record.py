@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pipeline import store
 from pipeline.grid import Grid
-from pipeline.provenance import collection_of, item_of
+from pipeline.lidar.canopy import canopy_grid
+from pipeline.provenance import canopy_item_of, collection_of, item_of
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +40,32 @@ def record(
     study: dict,
     products: Sequence[dict],
     grid: dict,
+    canopies: Mapping[str, Path] | None = None,
+    trees: Mapping[str, Path] | None = None,
+    canopy_products: Mapping[str, dict] | None = None,
     **inputs: object,
 ) -> None:
-    """Write run.json (versions, configuration, digests of results) and the STAC collection with one item per map."""
+    """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy."""
     folder = store.clear_folder(collection.parent)
     _name_strangers(maps)
     grid_ = Grid(**grid)
-    digests = {path.as_posix(): _sha256(path) for path in [*maps.values(), *_paths(inputs)]}
+    canopies, trees = canopies or {}, trees or {}
+    published = [*maps.values(), *canopies.values(), *trees.values()]
+    digests = {path.as_posix(): _sha256(path) for path in [*published, *_paths(inputs)]}
     described = {product["name"]: product for product in products}
     items = [
         item_of(described[name], path=path, folder=folder, sha256=digests[path.as_posix()], grid=grid_, study=study)
         for name, path in maps.items()
     ]
+    items += [
+        canopy_item_of(
+            canopy_products[name], path=path, trees=trees[name], folder=folder,
+            sha256={file: digests[file.as_posix()] for file in (path, trees[name])},
+            grid=canopy_grid(grid_, study["lidar"][name]["chm_resolution_m"]), study=study,
+            flown=study["lidar"][name]["date"],
+        )
+        for name, path in canopies.items()
+    ]  # fmt: skip
     for item in items:
         store.write_json(folder / f"{item['id']}.json", item)
     store.write_json(collection, collection_of(study, items))
