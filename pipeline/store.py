@@ -322,12 +322,12 @@ def write_cog_by_window(
     window: Window,
     units: Mapping[str, str],
     titles: Mapping[str, str],
-    seen: Callable[[str, np.ndarray], None] = lambda name, array: None,
+    seen: Callable[[Window, Mapping[str, np.ndarray]], None] = lambda window, bands: None,
 ) -> None:
     """As `write_cog`, of a part of a grid that is too large for memory: `read` gives windows of it, band by band.
 
     The windows are counted from the grid's corner, whatever made the pixels: the same pixels give the same bytes. `seen` is
-    shown each band of each window.
+    shown each window once.
     """
     import rasterio
     from rasterio.shutil import copy
@@ -342,7 +342,7 @@ def write_cog_by_window(
                     bands = read(part)
                     for name in units:
                         tallies[name].add(bands[name])
-                        seen(name, bands[name])
+                    seen(part, bands)
                     raster.write(part.within(window), bands)
         with rasterio.Env(GDAL_PAM_ENABLED=False):
             with rasterio.open(plain, "r+") as written:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 50_000  # trees written at a time
 BIN_M = 0.5
+LEAST_DRAWN = 0.75  # of a flown cell's squares: fewer are single returns rather than a surface
 
 
 def publish_canopy(
@@ -52,34 +53,40 @@ def publish_canopy(
     """
     study_grid = Grid(**grid)
     fine = canopy_grid(study_grid, campaign["chm_resolution_m"])
-    heights = _Histogram()
-    _publish_raster(raster, rasters, fine, product, heights)
-    store.write_text(style, raster_style(product, 0.0, max(heights.quantile(0.98), BIN_M)))
+    seen = _Numbers(study_grid, round(study_grid.resolution_m / fine.resolution_m))
+    _publish_raster(raster, rasters, fine, product, seen)
+    store.write_text(style, raster_style(product, 0.0, max(seen.quantile(0.98), BIN_M)))
     tally = _TreeTally()
     store.write_layers_by_batch(
         layers, _batches(tables, study_grid.crs, tally), kinds={"tree_tops": "Point", "crowns": "Polygon"}
     )
-    area_ha = heights.count * fine.resolution_m**2 / 1e4
+    area_ha, drawn_ha = seen.area_ha, seen.count * fine.resolution_m**2 / 1e4
     store.write_json(summary, {
         "resolution_m": fine.resolution_m,
         "area_ha": area_ha,
-        "mean_height_m": heights.total / heights.count if heights.count else None,
-        "p95_height_m": heights.quantile(0.95) if heights.count else None,
+        "drawn_percent": 100 * drawn_ha / area_ha if area_ha else None,
+        "mean_height_m": seen.total / seen.count if seen.count else None,
+        "p95_height_m": seen.quantile(0.95) if seen.count else None,
         "trees": tally.count,
         "trees_n_ha": tally.count / area_ha if area_ha else None,
         "mean_tree_height_m": tally.height_m / tally.count if tally.count else None,
         "crown_cover_percent": 100 * tally.crown_m2 / 1e4 / area_ha if area_ha else None,
     })  # fmt: skip
-    log.info("%s: %d trees on %.1f ha that were seen", layers.name, tally.count, area_ha)
+    log.info("%s: %d trees on %.1f ha that were flown", layers.name, tally.count, area_ha)
+    if area_ha and drawn_ha < LEAST_DRAWN * area_ha:
+        log.warning(
+            "%s: only %.0f %% of the squares of %g m hold a return; tops are those of single returns: set surface: pit_free of "
+            "canopy_products, or a larger chm_resolution_m", raster.name, 100 * drawn_ha / area_ha, fine.resolution_m,
+        )  # fmt: skip
 
 
-def _publish_raster(raster: Path, rasters: Sequence[Path], fine: Grid, product: dict, heights: _Histogram) -> None:
+def _publish_raster(raster: Path, rasters: Sequence[Path], fine: Grid, product: dict, numbers: _Numbers) -> None:
     mosaic = store.Mosaic(rasters[0].parent, fine)
     about = {
         "grid": fine,
         "units": {band["name"]: band["units"] for band in product["bands"]},
         "titles": {band["name"]: band["title"] for band in product["bands"]},
-        "seen": lambda name, array: heights.add(array),
+        "seen": lambda window, bands: numbers.add(window, bands[CANOPY_BAND.name]),
     }
 
     def read(window: Window) -> dict[str, np.ndarray]:
@@ -94,14 +101,23 @@ def _publish_raster(raster: Path, rasters: Sequence[Path], fine: Grid, product: 
     store.write_vrt(raster, parts, fine)
 
 
-class _Histogram:
-    """Heights counted in bins, for means and quantiles of a raster that is too large for memory."""
+class _Numbers:
+    """Heights in bins, for means and quantiles of a raster too large for memory; and which of the study's cells hold any."""
 
-    def __init__(self) -> None:
+    def __init__(self, grid: Grid, steps: int) -> None:
         self.bins = np.zeros(int(1000 / BIN_M), np.int64)
         self.count, self.total = 0, 0.0
+        self.steps, self.pixel_ha = steps, grid.pixel_ha
+        self.flown = np.zeros((grid.rows, grid.cols), bool)
 
-    def add(self, array: np.ndarray) -> None:
+    @property
+    def area_ha(self) -> float:
+        """Area of the study's cells in which a canopy is drawn, be it of one square."""
+        return float(self.flown.sum()) * self.pixel_ha
+
+    def add(self, window: Window, array: np.ndarray) -> None:
+        rows, cols = np.nonzero(np.isfinite(array))
+        self.flown[(rows + window.row0) // self.steps, (cols + window.col0) // self.steps] = True
         valid = array[np.isfinite(array)]
         self.count += valid.size
         self.total += float(valid.sum(dtype="float64"))
