@@ -42,7 +42,6 @@ def _check(chosen: argparse.Namespace) -> int:
     from pipeline.config import load_study
 
     plan = Plan(load_study(chosen.config))
-    plan.prepare()
     plan.inspect()
     study, grid = plan.study, plan.grid
     print(

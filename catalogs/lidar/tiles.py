@@ -129,7 +129,7 @@ def read_tile(path: str, *, crs: str | None = None, item_crs: str | None = None)
     found, unit = tile_crs(header, crs=crs, item_crs=item_crs)
     refuse_overflow(points)
     refuse_lying_box(header, points.place(0), points.place(1))
-    references.refuse_impossible_place(found, header.bounds, path)
+    references.refuse_impossible_place(found, header.bounds, path, declared=crs is not None)
     return Tile(
         path, header.bounds, header.points, found, header.point_format, header.fingerprint, unit,
         days(header, points.time), header.creation,
@@ -140,7 +140,7 @@ def tile_crs(header: Header, *, crs: str | None = None, item_crs: str | None = N
     """CRS and vertical unit of a tile: as set, else as the file says, else as its STAC item says."""
     path = header.path
     if crs:
-        return references.checked_crs(crs, path), None
+        return references.checked_crs(crs, path, declared=True), None
     said, unit = references.crs_of_records(header.records)
     if said and item_crs and not references.same_crs(said, item_crs):
         raise ValueError(
@@ -179,8 +179,8 @@ def disagreements(tiles: Sequence[Tile], *, max_days_apart: int | None = MAX_DAY
             )
         if tile.vertical_unit != first.vertical_unit:
             found.append(
-                f"tiles of one campaign differ in vertical unit: {first.path} says {first.vertical_unit}, {tile.path} "
-                f"says {tile.vertical_unit}; make two campaigns of them, or set crs and vertical_unit"
+                f"tiles of one campaign differ in vertical unit: {first.path} says {first.vertical_unit or 'nothing'}, "
+                f"{tile.path} says {tile.vertical_unit or 'nothing'}; make two campaigns of them, or set crs and vertical_unit"
             )
         twin = seen.setdefault((tile.bounds, tile.points), tile.path)
         if twin != tile.path:

@@ -15,7 +15,8 @@ from typing import Any
 from pipeline.bridge.canopies import LARGEST_PX, Canopies
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
 from pipeline.bridge.jobs import step_module
-from pipeline.bridge.touching import bounds_in, files_of, kept_index, with_sidecars, within_reach
+from pipeline.bridge.opening import problems_of_plots, problems_of_points, shortened
+from pipeline.bridge.touching import bounds_in, files_of, kept_if_right, kept_index, with_sidecars, within_reach
 from pipeline.config import TARGETS, Campaign, Study, nearest
 from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
@@ -366,47 +367,93 @@ class Plan:
 
         Raises
         ------
-        ValueError, FileNotFoundError
+        ValueError
             With one line per problem.
         """
-        if missing := self._missing_files():
-            raise FileNotFoundError("\n".join(missing))
-        if not self.grid.blocks():
-            raise ValueError("area: the area has no pixel at this resolution")
-        if problems := [*self._unknown_names(), *self._years_unseen(), *self._foreign_results()]:
+        if problems := self._problems_of_settings():
             raise ValueError("\n".join(problems))
 
+    def _problems_of_settings(self) -> list[str]:
+        missing = self._missing_files()
+        try:
+            if not self.grid.blocks():
+                return [*missing, "area: the area has no pixel at this resolution"]
+        except (ValueError, OSError) as error:
+            return [*missing, *(() if any(one.startswith("area.file: ") for one in missing) else (str(error),))]
+        return [*missing, *self._unknown_names(), *self._years_unseen(), *self._foreign_results()]
+
     def inspect(self) -> None:
-        """Check foreign files that are there already and whose index the plan needs anyway: lidar tiles and stands.
+        """As `prepare`; and open what others made and what is there already: lidar tiles, stands, tables of plots and trees.
+
+        What was found right is not opened again until it, or what the study says of it, changes.
 
         Raises
         ------
         ValueError
-            With one line per problem.
+            With one line per problem, each after the section of the study that it belongs to.
         """
-        problems = []
-        for look in (*(lambda name=name: self._tile_entries(name) for name in self.study.lidar), self._stand_entries):
-            try:
-                look()
-            except (ValueError, OSError) as error:
-                problems.append(str(error))
-        if not problems:
-            problems = self._campaigns_elsewhere()
+        problems = self._problems_of_settings()
+        if not any(problem.startswith("area") for problem in problems):
+            problems += self._problems_of_files()
         if problems:
-            raise ValueError("\n".join(problems))
+            raise ValueError("\n".join(dict.fromkeys(problems)))
 
-    def _campaigns_elsewhere(self) -> list[str]:
-        """A sentence for every campaign none of whose tiles touches the area: its lidar would be silently missing."""
+    def _problems_of_files(self) -> list[str]:
+        """A sentence for everything that is wrong with the files of others that the study names."""
+        problems = [sentence for name in self.study.lidar for sentence in shortened(self._campaign_problems(name))]
+        try:
+            self._stand_entries()
+        except (ValueError, OSError) as error:
+            problems.append(f"stands: {error}")
+        return problems + [f"plots: {sentence}" for sentence in shortened(self._plot_problems())]
+
+    def _campaign_problems(self, name: str) -> list[str]:
+        """What is wrong with a campaign: with the headers of its tiles, else where they lie, and what a sample of them holds."""
+        settings = self.study.lidar[name]
+        try:
+            entries = self._tile_entries(name)
+        except (ValueError, OSError) as error:
+            listed = [f"lidar.{name}: {error}"]
+        else:
+            listed = self._elsewhere(name, entries or [])
+        local = _local_files(self._source_of(name))
+        files = files_of(tuple(local), (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
+        if self._is_planted(local) or not files:
+            return listed
+        about = settings.model_dump(mode="json") | {"said": sorted(settings.model_fields_set)}
+        held = kept_if_right(
+            self.resources / "index" / f"opened_lidar_{name}.json", about, files,
+            lambda: problems_of_points(name, settings, local),
+        )  # fmt: skip
+        return list(dict.fromkeys([*listed, *held]))
+
+    def _plot_problems(self) -> list[str]:
+        """What is wrong with the tables of plots; those of a planted study are made by the run itself."""
+        files = files_of(tuple(self.plot_files), ())
+        if self._is_planted(self.plot_files) or not all(Path(path).exists() for path in self.plot_files):
+            return []
+        about = [self.settings("plots"), self.area_settings, list(self.study.targets), self.code("plots")]
+        return kept_if_right(
+            self.resources / "index" / "opened_plots.json", about, files,
+            lambda: problems_of_plots(self.settings("plots"), self.area_settings, list(self.study.targets)),
+        )  # fmt: skip
+
+    def _is_planted(self, paths: Iterable[str]) -> bool:
+        made = self.resources / "planted"
+        return bool(self.study.planted) and all(Path(path).is_relative_to(made) for path in paths)
+
+    def _elsewhere(self, name: str, entries: list[dict]) -> list[str]:
+        """A sentence on a campaign none of whose tiles touches the area: its lidar would be silently missing."""
         west, south, east, north = self.grid.bounds
-        elsewhere = []
-        for name in self.study.lidar:
-            boxes = [entry["bounds"] for entry in self._tile_entries(name) or []]
-            if boxes and not any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
-                elsewhere.append(
-                    f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
-                    f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and crs of the campaign"
-                )
-        return elsewhere
+        boxes = [entry["bounds"] for entry in entries]
+        if not boxes or any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
+            return []
+        said = self.study.lidar[name].crs
+        check = f"lidar.{name}.crs, which says {said}" if said else "crs of the campaign"
+        return [
+            f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
+            f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and {check}"
+        ]
 
     def _years_unseen(self) -> list[str]:
         """A sentence for every study year that neither a sensor nor a campaign shows."""

@@ -11,14 +11,16 @@ from pipeline.bridge import Plan
 
 def make_plan(tmp_path, points, **settings) -> Plan:
     """A study in UTM 33N around 500,000 / 5,000,000 with one campaign."""
-    area = {"area.crs": "EPSG:32633", "area.bounds": [500_000, 5_000_000, 500_500, 5_000_500]}
+    (tmp_path / "plots.csv").write_text("plot,date,x,y,radius_m,agb_mg_ha\nP1,2019-07-01,500100,5000100,11.28,120\n")
+    area = {"area.crs": "EPSG:32633", "area.bounds": [500_000, 5_000_000, 500_500, 5_000_500], "years": [2019]}
+    area |= {"plots": {"file": str(tmp_path / "plots.csv"), "crs": "EPSG:32633"}}
     changes = {**area, "lidar": {"als": {"points": points, "date": 2019, **settings}}, "resources": str(tmp_path / "res")}
     return Plan(make_study({"stands": {"grid_m": 100}, **changes}))
 
 
 def tile(folder, name: str, west: float = 500_010.0) -> str:
     folder.mkdir(exist_ok=True)
-    return write_tile(folder / name, [west, west + 50], [5_000_010.0, 5_000_060.0])
+    return write_tile(folder / name, [west, west + 50], [5_000_010.0, 5_000_060.0], [300.0, 310.0], classification=2)
 
 
 def test_a_pattern_becomes_the_files_that_jobs_wait_for(tmp_path):
