@@ -203,6 +203,11 @@ class Campaign(Section):
     thin_seed: int = Field(0, ge=0, lt=2**32)
     classify_ground: Literal["csf"] | None = None
     cloth: Cloth = Cloth()
+    catalog: str | None = None
+    collection: str | None = None
+    items: str | None = None
+    private_hosts: tuple[str, ...] = ()
+    data_folders: tuple[FilePath, ...] = ()
     canopy_products: Annotated[CanopyProducts | None, BeforeValidator(_on_or_off)] = None
 
     @model_validator(mode="after")
@@ -223,9 +228,15 @@ class Campaign(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Campaign:
-        if (self.points is None) == (self.canopy_height is None):
+        if sum(source is not None for source in (self.points, self.canopy_height, self.catalog)) != 1:
             raise ValueError(
-                "give either points (a folder or files of LAS/LAZ) or canopy_height (a raster), not both or none"
+                "give either points (a folder or files of LAS/LAZ), canopy_height (a raster) or catalog (a STAC API with its "
+                "collection), not several or none"
+            )
+        if (self.catalog is None) != (self.collection is None) or (self.items and not self.catalog):
+            raise ValueError(
+                "catalog (a STAC API) and collection (such as 3dep-lidar-copc) belong together, and items is a pattern for the "
+                "ids of its items"
             )
         return self
 

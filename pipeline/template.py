@@ -54,6 +54,11 @@ sensors:                            # satellites; leave out for a study on lidar
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
   als2019:                          # a name of your own
     points: data/als2019            # <- a folder, files, a pattern or a STAC catalogue of LAS/LAZ/COPC tiles
+    # catalog: planetary-computer     # instead of points: a catalogue known by name, or a STAC API's address
+    # collection: 3dep-lidar-copc     # what is asked of it in the area, max_days_apart around date
+    # items: USGS_LPC_UT_*            # only items whose id looks so, where several campaigns lie over one another
+    # private_hosts: []               # servers of tiles in a private network that may be asked
+    # data_folders: []                # folders outside a listing's own that its files may lie in
     # canopy_height: data/chm2019.tif   # instead of points: heights above ground in metres
     date: 2019-07-01                # <- when it was flown; a bare year means its 1 July
     # crs: EPSG:32650               # where the tiles do not say, or say it wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from catalogs.lidar.references import METRES, Bounds
 from catalogs.lidar.thinning import hashed
 from catalogs.lidar.tiles import FIRST_POINTS, Tile, disagreements, refuse_lying_box, tile_crs, tile_paths
 from catalogs.lidar.verdicts import CLASS_NAMES, GROUND, Declared, judged
+from catalogs.remote.hrefs import Source
 
 SAMPLE_POINTS = 2_500_000  # decoded in all, from pieces spread over every file
 WHOLE_POINTS = 3_000_000  # read whole for the density: the files nearest to the middle size
@@ -132,9 +133,10 @@ def inspect_tiles(
     """
     problems: list[str] = []
     tiles, headers = [], []
-    for path, item_crs in tile_paths(source):
+    access: dict[str, Source | None] = {}
+    for path, item_crs, access[path] in tile_paths(source):
         try:
-            header, tile, sentences = _listed(path, crs, item_crs)
+            header, tile, sentences = _listed(path, crs, item_crs, access[path])
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
@@ -146,7 +148,8 @@ def inspect_tiles(
         problems += disagreements(tiles, max_days_apart=(declared or Declared()).max_days_apart)
     groups = _by_crs(headers, tiles)
     share = max(len(groups), 1)
-    about = {"declared": declared, "sample_points": sample_points // share, "whole_points": whole_points // share}
+    about = {"access": access, "declared": declared}
+    about |= {"sample_points": sample_points // share, "whole_points": whole_points // share}
     parts = [_of_one_crs(own, tiles_there, **about) for own, tiles_there in groups] or [_of_one_crs([], [], **about)]
     if len(parts) == 1:
         return parts[0] | {"problems": [*problems, *parts[0]["problems"]]}
@@ -182,21 +185,24 @@ def _by_crs(headers: Sequence[Header], tiles: Sequence[Tile]) -> list[tuple[list
 
 
 def _of_one_crs(
-    headers: Sequence[Header], tiles: Sequence[Tile], *, declared: Declared | None, sample_points: int, whole_points: int
+    headers: Sequence[Header], tiles: Sequence[Tile], *, access: Mapping[str, Source | None], declared: Declared | None,
+    sample_points: int, whole_points: int,
 ) -> dict[str, Any]:
     """The report of files that share a CRS."""
     tally, cells = Tally(), CellCounts()
     unit_m = METRES.get(references.horizontal_unit(tiles[0].crs) or "m", 1.0) if tiles else 1.0
-    problems = _sampled(headers, tally, cells, unit_m, sample_points, whole_points)
+    problems = _sampled(headers, access, tally, cells, unit_m, sample_points, whole_points)
     report = _report(headers, tiles, tally, cells, unit_m)
     wrong, remarks = judged(report, headers, tiles, declared)
     return report | {"problems": [*problems, *wrong], "remarks": remarks}
 
 
-def _listed(path: str, crs: str | None, item_crs: str | None) -> tuple[Header, Tile | None, list[str]]:
+def _listed(
+    path: str, crs: str | None, item_crs: str | None, access: Source | None
+) -> tuple[Header, Tile | None, list[str]]:
     """A file's header, its tile where its CRS is usable, and what is wrong with either."""
     sentences: list[str] = []
-    with open_ranges(path) as ranges:
+    with open_ranges(path, access) as ranges:
         header = header_of(path, ranges)
         points = first_points(header, ranges, pieces_of(header, ranges), at_most=FIRST_POINTS)
     found = unit = None
@@ -223,14 +229,15 @@ def _listed(path: str, crs: str | None, item_crs: str | None) -> tuple[Header, T
 
 
 def _sampled(
-    headers: Sequence[Header], tally: Tally, cells: CellCounts, unit_m: float, sample_points: int, whole_points: int
+    headers: Sequence[Header], access: Mapping[str, Source | None], tally: Tally, cells: CellCounts, unit_m: float,
+    sample_points: int, whole_points: int,
 ) -> list[str]:
     """Count pieces spread over every file, and all points of some; sentences on files that cannot be read."""
     problems = []
     whole = _read_whole(headers, whole_points)
     for header in headers:
         try:
-            with open_ranges(header.path) as ranges:
+            with open_ranges(header.path, access.get(header.path)) as ranges:
                 pieces = pieces_of(header, ranges)
                 if header.path in whole:
                     _count_whole(header, ranges, pieces, tally, cells, unit_m)

@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from catalogs.lidar.tiles import is_listing
 from pipeline.bridge.canopies import LARGEST_PX, Canopies
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
 from pipeline.bridge.jobs import step_module
@@ -160,10 +161,13 @@ class Plan:
 
     def _with_tiles(self, campaign: str, plain: dict) -> dict:
         """A campaign's settings, tiles of catalogues and addresses frozen: no job asks a catalogue, and all see the same."""
-        if not plain["points"] or not any(_is_listed_elsewhere(path) for path in _listed(plain["points"])):
+        listed = _listed(plain["points"] or ())
+        if not plain["catalog"] and not any(_is_listed_elsewhere(path) for path in listed):
             return plain
+        listings = [path for path in listed if is_listing(path)]
         try:
-            return plain | {"points": [entry["id"] for entry in self._tile_entries(campaign) or []] or plain["points"]}
+            found = [entry["id"] for entry in self._tile_entries(campaign) or []]
+            return plain | {"points": found or plain["points"], "listed_by": next(iter(listings), None)}
         except (ValueError, OSError):
             return plain  # the job says what is wrong
 
@@ -598,7 +602,7 @@ class Plan:
 
     def _source_of(self, campaign: str) -> str | tuple[str, ...]:
         settings = self.study.lidar[campaign]
-        return settings.points or settings.canopy_height
+        return settings.points or settings.canopy_height or ()
 
     @property
     def all_campaign_files(self) -> list[str]:
@@ -799,16 +803,17 @@ class Plan:
         source = self._source_of(campaign)
         local = tuple(_local_files(source))
         files = files_of(local, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
-        if not files and (local or not any(map(_is_pattern_or_address, _listed(source)))):
+        if not files and not settings.catalog and (local or not any(map(_is_pattern_or_address, _listed(source)))):
             return None
 
         def index() -> list[dict]:
-            from catalogs.lidar import index_canopy, index_tiles
+            from catalogs.lidar import access_of, index_canopy, index_tiles
 
-            if settings.points:
+            if not settings.canopy_height:
+                asked = settings.model_dump(mode="json")
                 tiles = index_tiles(
-                    list(source) if isinstance(source, tuple) else source, crs=settings.crs,
-                    max_days_apart=settings.max_days_apart,
+                    _tiles_in_catalog(asked, self.grid) if settings.catalog else _listed(source), crs=settings.crs,
+                    max_days_apart=settings.max_days_apart, access=access_of(asked),
                 )  # fmt: skip
             else:
                 tiles = [index_canopy(str(source), crs=settings.crs)]
@@ -876,7 +881,7 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
 
     for key, value in part.items():
         dotted = f"{place}.{key}" if place else str(key)
-        if key == "catalog" and not is_local(value):
+        if key == "catalog" and (place.startswith("lidar.") or not is_local(value)):
             continue
         if key in PATH_KEYS and value:
             for path in value.values() if isinstance(value, dict) else _listed(value):
@@ -887,6 +892,27 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
             yield from _paths_in(value, dotted)
 
 
+def _tiles_in_catalog(campaign: dict, grid: Grid) -> list[str]:
+    """Addresses of a campaign's tiles that its STAC API lists in the area, and as far around as ground is looked for."""
+    from catalogs.lidar import access_of
+    from catalogs.lidar.items import tiles_of_api
+
+    access = access_of(campaign)
+    if access.is_local:
+        raise ValueError(
+            f"catalog of a campaign is a STAC API or one known by name, not {campaign['catalog']}; name a static catalogue in "
+            "points"
+        )
+    day, reach = dt.date.fromisoformat(campaign["date"]), dt.timedelta(days=campaign["max_days_apart"])
+    around = max(campaign["buffer_m"], FAR_GROUND_M)
+    west, south, east, north = grid.bounds
+    found = tiles_of_api(
+        access.catalogue, campaign["collection"], bounds=(west - around, south - around, east + around, north + around),
+        crs=grid.crs, days=(day - reach, day + reach), ids=campaign["items"], access=access,
+    )  # fmt: skip
+    return [path for path, _ in found]
+
+
 def _is_pattern_or_address(path: str) -> bool:
     from catalogs.lidar.ranges import is_remote
 
@@ -895,7 +921,7 @@ def _is_pattern_or_address(path: str) -> bool:
 
 def _is_listed_elsewhere(path: str) -> bool:
     """Whether lidar tiles are listed by a STAC document or stand at addresses."""
-    return path.split("?", 1)[0].lower().endswith(".json") or (_is_pattern_or_address(path) and "://" in path)
+    return is_listing(path) or (_is_pattern_or_address(path) and "://" in path)
 
 
 def _local_files(source: str | tuple[str, ...]) -> list[str]:

@@ -151,7 +151,7 @@ def _sources(study: Mapping) -> list[dict]:
         else:
             found.append(row | _owned(sensor["catalog"], planted))
     for name, campaign in study["lidar"].items():
-        source = campaign["points"] or campaign["canopy_height"]
+        source = campaign["points"] or campaign["canopy_height"] or f"{campaign['catalog']}: {campaign['collection']}"
         what = {"sensor": None, "what": f"Airborne lidar {name}"}
         found.append(what | _owned(source if isinstance(source, str) else source[0], planted))
     for what, file in (

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 from conftest import make_study
 from lidar_files import served, write_tile
+from services.lidar_catalogue import api, make_item
+from services.range_server import Fault, RangeServer
+from services.range_server import Fault, RangeServer
 
 from pipeline.bridge import Plan
+from pipeline.steps.lidar import open_campaign
 
 
 def make_plan(tmp_path, points, **settings) -> Plan:
@@ -54,3 +58,37 @@ def test_the_study_says_what_was_done_to_its_points(tmp_path):
     notes = " ".join(plan.notes)
     assert "Campaign als: ground was classified here by cloth simulation" in notes
     assert "Campaign als: points are thinned to 2 per m2" in notes
+
+
+def test_tiles_of_a_stac_api_are_listed_once_and_read_by_every_job(tmp_path):
+    """The area is 500 m wide; what was flown a year away, or bears another name, is not asked for."""
+    path = tile(tmp_path / "tiles", "a.laz")
+    faults = [Fault("status", status=429, first=1, headers=(("Retry-After", "0"),))]
+    with RangeServer(tmp_path / "tiles", faults=faults) as server:
+        items = [make_item("A_1", f"{server.address}/a.laz"), make_item("B_1", f"{server.address}/b.laz")]
+        with api(items) as address:
+            about = {"catalog": address, "collection": "3dep-lidar-copc", "items": "A_*", "date": "2020-07-01"}
+            plan = make_plan(tmp_path, None, **about, max_days_apart=200)
+            plan.inspect()
+            campaign = plan.settings("lidar", "als")
+            assert campaign["points"] == [f"{server.address}/a.laz"]
+        again = make_plan(tmp_path, None, **about, max_days_apart=200).settings("lidar", "als")  # the API is gone
+        assert again == campaign
+        bounds = (500_000.0, 5_000_000.0, 500_100.0, 5_000_100.0)
+        there = open_campaign(campaign, crs="EPSG:32633").points(bounds)
+        here = open_campaign(campaign | {"points": path, "catalog": None}, crs="EPSG:32633").points(bounds)
+        assert there.x.tolist() == here.x.tolist() and len(here) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"points": "tiles", "catalog": "planetary-computer", "collection": "c"}, "not several or none"),
+        ({"catalog": "planetary-computer"}, "belong together"),
+        ({"points": "tiles", "items": "A*"}, "belong together"),
+    ],
+    ids=["two_sources", "no_collection", "items_of_files"],
+)
+def test_where_points_come_from_is_said_once(changes, said):
+    with pytest.raises(ValueError, match=said):
+        make_study({"lidar": {"als": {"date": 2020, **changes}}})
