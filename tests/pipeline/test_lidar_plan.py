@@ -7,7 +7,6 @@ from conftest import make_study
 from lidar_files import served, write_tile
 from services.lidar_catalogue import api, make_item
 from services.range_server import Fault, RangeServer
-from services.range_server import Fault, RangeServer
 
 from pipeline.bridge import Plan
 from pipeline.steps.lidar import open_campaign
@@ -67,7 +66,7 @@ def test_tiles_of_a_stac_api_are_listed_once_and_read_by_every_job(tmp_path):
     with RangeServer(tmp_path / "tiles", faults=faults) as server:
         items = [make_item("A_1", f"{server.address}/a.laz"), make_item("B_1", f"{server.address}/b.laz")]
         with api(items) as address:
-            about = {"catalog": address, "collection": "3dep-lidar-copc", "items": "A_*", "date": "2020-07-01"}
+            about = {"catalog": address, "collection": "3dep-lidar-copc", "items": "A_*", "date": "2020-06-01"}
             plan = make_plan(tmp_path, None, **about, max_days_apart=200)
             plan.inspect()
             campaign = plan.settings("lidar", "als")
