@@ -30,7 +30,7 @@ sensors:                            # satellites; leave out for a study on lidar
     max_cloud_percent: 80           # scenes with more cloud are not read, percent
     check_radiometry: false         # true looks at pixels of every scene, not only where its metadata leave the offset open
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
-    reducer: median                 # how the clear looks of a season become one image; a list adds bands such as red_p10
+    reducer: median                 # how a season becomes one image, see `list reducers`; a list adds bands such as red_p10
     harmonise: none                 # or oli: reflectance as Landsat 8 and 9 see it, by published lines (also oli_ols)
     topographic: none               # or c, scs_c: slopes lit as level ground; needs copernicus-dem-glo30 among the sensors
     # series: {ndvi: [p10, p90, harmonic]}   # what the dates say of an index, as predictors such as s2_ndvi_p90

@@ -55,6 +55,7 @@ def index_tiles(
     crs: str | None = None,
     max_days_apart: int | None = MAX_DAYS_APART,
     access: Source | None = None,
+    item_crs: str | None = None,
 ) -> list[Tile]:
     """The LAS, LAZ and COPC tiles of a campaign, from their headers and a few points each.
 
@@ -70,6 +71,8 @@ def index_tiles(
     access : Source, optional
         Where addresses come from, which decides how they are signed and what they may lead to; of addresses that the user
         named, and of listings, each its own.
+    item_crs : str, optional
+        What the items of a listing said of the CRS, where `source` names the tiles that were in it.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def index_tiles(
     ASPRS LAS specification 1.4 R15, public header block and variable length records.
     """
     found = tile_paths(source, access=access)
-    tiles = [read_tile(path, crs=crs, item_crs=item_crs, access=there) for path, item_crs, there in found]
+    tiles = [read_tile(path, crs=crs, item_crs=of_item or item_crs, access=there) for path, of_item, there in found]
     for sentence in disagreements(tiles, max_days_apart=max_days_apart):
         raise ValueError(sentence)
     created = [tile for tile in tiles if tile.created]

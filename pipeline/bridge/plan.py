@@ -166,8 +166,10 @@ class Plan:
             return plain
         listings = [path for path in listed if is_listing(path)]
         try:
-            found = [entry["id"] for entry in self._tile_entries(campaign) or []]
-            return plain | {"points": found or plain["points"], "listed_by": next(iter(listings), None)}
+            entries = self._tile_entries(campaign) or []
+            found = [entry["id"] for entry in entries] or plain["points"]
+            said = entries[0]["crs"] if entries and not plain["crs"] else None  # all are in one CRS
+            return plain | {"points": found, "listed_by": next(iter(listings), None), "item_crs": said}
         except (ValueError, OSError):
             return plain  # the job says what is wrong
 
@@ -811,16 +813,17 @@ class Plan:
 
             if not settings.canopy_height:
                 asked = settings.model_dump(mode="json")
+                paths, said = _tiles_in_catalog(asked, self.grid) if settings.catalog else (_listed(source), None)
                 tiles = index_tiles(
-                    _tiles_in_catalog(asked, self.grid) if settings.catalog else _listed(source), crs=settings.crs,
-                    max_days_apart=settings.max_days_apart, access=access_of(asked),
-                )  # fmt: skip
+                    paths, crs=settings.crs, max_days_apart=settings.max_days_apart, access=access_of(asked), item_crs=said
+                )
             else:
                 tiles = [index_canopy(str(source), crs=settings.crs)]
             return [
                 {
                     "id": tile.path,
                     "bounds": bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs),
+                    "crs": tile.crs,
                     "digest": tile.fingerprint,
                 }
                 for tile in tiles
@@ -892,8 +895,11 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
             yield from _paths_in(value, dotted)
 
 
-def _tiles_in_catalog(campaign: dict, grid: Grid) -> list[str]:
-    """Addresses of a campaign's tiles that its STAC API lists in the area, and as far around as ground is looked for."""
+def _tiles_in_catalog(campaign: dict, grid: Grid) -> tuple[list[str], str | None]:
+    """Addresses of a campaign's tiles that its STAC API lists in the area, and as far around as ground is looked for.
+
+    With the CRS that their items say, where all say the same.
+    """
     from catalogs.lidar import access_of
     from catalogs.lidar.items import tiles_of_api
 
@@ -910,7 +916,8 @@ def _tiles_in_catalog(campaign: dict, grid: Grid) -> list[str]:
         access.catalogue, campaign["collection"], bounds=(west - around, south - around, east + around, north + around),
         crs=grid.crs, days=(day - reach, day + reach), ids=campaign["items"], access=access,
     )  # fmt: skip
-    return [path for path, _ in found]
+    said = {crs for _, crs in found}
+    return [path for path, _ in found], said.pop() if len(said) == 1 else None
 
 
 def _is_pattern_or_address(path: str) -> bool:

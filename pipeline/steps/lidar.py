@@ -173,7 +173,7 @@ def open_campaign(
         return CanopyReader(index_canopy(campaign["canopy_height"], crs=campaign.get("crs")), crs, unit)
     tiles = index_tiles(
         campaign["points"] or (), crs=campaign.get("crs"), max_days_apart=campaign.get("max_days_apart", MAX_DAYS_APART),
-        access=access_of(campaign),
+        access=access_of(campaign), item_crs=campaign.get("item_crs"),
     )  # fmt: skip
     reader = PointReader(
         tiles, crs, unit, kept=kept, drop_overlap=campaign.get("drop_overlap", False),

@@ -21,9 +21,9 @@ def make_plan(tmp_path, points, **settings) -> Plan:
     return Plan(make_study({"stands": {"grid_m": 100}, **changes}))
 
 
-def tile(folder, name: str, west: float = 500_010.0) -> str:
+def tile(folder, name: str, west: float = 500_010.0, crs: str | None = "EPSG:32633") -> str:
     folder.mkdir(exist_ok=True)
-    return write_tile(folder / name, [west, west + 50], [5_000_010.0, 5_000_060.0], [300.0, 310.0], classification=2)
+    return write_tile(folder / name, [west, west + 50], [5_000_010.0, 5_000_060.0], [300.0, 310.0], crs=crs, classification=2)
 
 
 def test_a_pattern_becomes_the_files_that_jobs_wait_for(tmp_path):
@@ -60,8 +60,8 @@ def test_the_study_says_what_was_done_to_its_points(tmp_path):
 
 
 def test_tiles_of_a_stac_api_are_listed_once_and_read_by_every_job(tmp_path):
-    """The area is 500 m wide; what was flown a year away, or bears another name, is not asked for."""
-    path = tile(tmp_path / "tiles", "a.laz")
+    """What bears another name is not asked for; the file does not say its CRS, its item does; the first answer is a 429."""
+    path = tile(tmp_path / "tiles", "a.laz", crs=None)
     faults = [Fault("status", status=429, first=1, headers=(("Retry-After", "0"),))]
     with RangeServer(tmp_path / "tiles", faults=faults) as server:
         items = [make_item("A_1", f"{server.address}/a.laz"), make_item("B_1", f"{server.address}/b.laz")]
@@ -75,7 +75,7 @@ def test_tiles_of_a_stac_api_are_listed_once_and_read_by_every_job(tmp_path):
         assert again == campaign
         bounds = (500_000.0, 5_000_000.0, 500_100.0, 5_000_100.0)
         there = open_campaign(campaign, crs="EPSG:32633").points(bounds)
-        here = open_campaign(campaign | {"points": path, "catalog": None}, crs="EPSG:32633").points(bounds)
+        here = open_campaign(campaign | {"points": path, "catalog": None, "crs": "EPSG:32633"}, crs="EPSG:32633").points(bounds)
         assert there.x.tolist() == here.x.tolist() and len(here) == 2
 
 
