@@ -48,6 +48,8 @@ def _check(chosen: argparse.Namespace) -> int:
     print(f"blocks: {len(plan.blocks)}; years: {', '.join(map(str, study.years))}; targets: {', '.join(study.targets)}")
     for name, predictors in plan.predictor_sets.items():
         print(f"predictors, {name}: {', '.join(predictors)}")
+    for name in plan.canopies.campaigns:
+        print(f"canopy height model, tree tops and crowns of {name}: squares of {plan.canopies.grid_of(name).resolution_m:g} m")
     for note in plan.notes:
         print(f"note: {note}")
     return 0

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -47,7 +47,9 @@ def record(
 ) -> None:
     """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy."""
     folder = store.clear_folder(collection.parent)
-    _name_strangers(maps)
+    shelf = next(iter(maps.values())).parent
+    _name_strangers(shelf, maps.values())
+    _name_strangers(shelf.parent / "canopy", [*(canopies or {}).values(), *(trees or {}).values()])
     grid_ = Grid(**grid)
     canopies, trees = canopies or {}, trees or {}
     published = [*maps.values(), *canopies.values(), *trees.values()]
@@ -80,11 +82,11 @@ def record(
     })  # fmt: skip
 
 
-def _name_strangers(maps: Mapping[str, Path]) -> None:
+def _name_strangers(shelf: Path, ours: Iterable[Path]) -> None:
     """Warn of maps beside ours that another configuration of this study made: they are not part of these results."""
-    known = {path.stem for path in maps.values()}
-    shelf = next(iter(maps.values())).parent
-    strangers = sorted({path.name for path in shelf.iterdir() if path.suffix in (".tif", ".vrt") and path.stem not in known})
+    known = {path.stem for path in ours}
+    there = shelf.iterdir() if shelf.is_dir() else ()
+    strangers = sorted({path.name for path in there if path.suffix in (".tif", ".vrt", ".gpkg") and path.stem not in known})
     if strangers:
         log.warning("%s holds maps of an earlier configuration, not of this one: %s", shelf, ", ".join(strangers))
 

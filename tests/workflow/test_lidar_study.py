@@ -15,6 +15,7 @@ import shapely
 import yaml
 from conftest import data_set
 from rasterio.features import geometry_mask
+from scipy.ndimage import binary_erosion, maximum_filter
 
 from workflow.runs import ROOT, pipeline, run
 
@@ -73,8 +74,8 @@ def test_the_known_function_of_the_canopy_is_mapped_back(data, transect):
     assert json.loads((transect / "resources/transect/model/agb/model.json").read_text())["sets"][0]["name"] == "lidar"
 
 
-def test_the_published_canopy_has_no_pits_that_lidrs_has_not_and_its_trees_stand_on_it(data, transect):
-    """Pit-free is nowhere lower than the highest first return about it, and within crowns near lidR's highest return."""
+def test_the_published_canopy_keeps_below_the_highest_returns_and_its_trees_stand_on_it(data, transect):
+    """A triangle between close returns is nowhere higher than the highest of lidR's canopy in the squares around."""
     canopy, _ = canopy_of_lidr(data)
     with rasterio.open(transect / "results/transect/canopy/als2018_chm.tif") as raster:
         assert raster.res == (1, 1) and raster.bounds.left == 885_020 and raster.bounds.top == 630_220
@@ -83,11 +84,11 @@ def test_the_published_canopy_has_no_pits_that_lidrs_has_not_and_its_trees_stand
     mine = ours[:, 2:]
     both = np.isfinite(mine) & np.isfinite(theirs)
     both[:20] = both[-20:] = False
+    both = binary_erosion(both, iterations=5)  # the tiles lie askew, and lidR has other rules at their edge
     assert both.sum() > 100_000
-    # The centre of a square against the highest return in it: a little lower, and never far off where crowns are wide.
-    difference = mine[both] - theirs[both]
-    assert -1.5 < np.median(difference) <= 0
-    assert np.corrcoef(mine[both], theirs[both])[0, 1] > 0.95
+    highest_around = maximum_filter(np.where(np.isfinite(theirs), theirs, -1), 3)
+    assert (mine <= highest_around + 0.02)[both].all()
+    assert np.median((mine - theirs)[both]) > -1.5
     tops = gpd.read_file(transect / "results/transect/canopy/als2018_trees.gpkg", layer="tree_tops")
     col, row = (tops.geometry.x - 885_020).astype(int), (630_220 - tops.geometry.y).astype(int)
     np.testing.assert_allclose(ours[row, col], tops["height_m"], atol=0.006)
