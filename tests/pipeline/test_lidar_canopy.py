@@ -130,10 +130,13 @@ def test_trees_are_the_same_however_the_canopy_is_cut_into_blocks(rough_canopy):
     pd.testing.assert_frame_equal(trees_of(rough_canopy, blocks=cuts), whole)
 
 
-def test_tops_of_a_canopy_in_tiles_are_those_of_the_whole(rough_canopy):
-    """And the tree that a top names is its cell."""
-    named = {divmod(tree - 1, rough_canopy.shape[1]) for tree in trees_of(rough_canopy)["tree"].tolist()}
-    assert named == {tuple(top) for top in tree_tops(rough_canopy, 1.0).tolist()}
+@pytest.mark.parametrize(("crown_m", "per_m"), [(12.0, 0.06), (1.0, 0.2)])
+def test_tops_of_a_canopy_in_tiles_are_those_of_the_whole(rough_canopy, crown_m, per_m):
+    """However little is read around for crowns and however wide tops are searched. And the tree that a top names is its cell."""
+    trees = trees_of(rough_canopy, max_crown_radius_m=crown_m, search_radius_per_m=per_m)
+    named = {divmod(tree - 1, rough_canopy.shape[1]) for tree in trees["tree"].tolist()}
+    tops = tree_tops(rough_canopy, 1.0, radius_m=lambda height: 0.4 + per_m * height)
+    assert named == {tuple(top) for top in tops.tolist()}
 
 
 def test_no_crown_reaches_farther_from_its_top_than_it_may():
