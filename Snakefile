@@ -37,6 +37,7 @@ if study.planted:
 
 
 include: "pipeline/rules/inputs.smk"
+include: "pipeline/rules/canopy.smk"
 include: "pipeline/rules/models.smk"
 include: "pipeline/rules/maps.smk"
 include: "pipeline/rules/record.smk"

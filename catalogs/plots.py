@@ -67,9 +67,11 @@ def read_plots(settings: dict[str, Any], *, crs: str) -> gpd.GeoDataFrame:
     repeated = frame.duplicated(["plot", "date"], keep=False)
     if repeated.any():
         first = frame[repeated].iloc[0]
+        same = (frame["plot"] == first["plot"]) & (frame["date"] == first["date"])
+        where = "" if settings.get("corners") else f"{tables.rows(dict.fromkeys(frame.index[same]))}; "
         raise ValueError(
             f"{file}: plot {first['plot']} is listed more than once for {first['date']:%Y-%m-%d} "
-            f"({int(repeated.sum())} such rows in all)"
+            f"({where}{int(repeated.sum())} such rows in all)"
         )
     if "disturbance_date" not in frame:
         frame["disturbance_date"] = pd.NaT
@@ -433,7 +435,7 @@ def _dated(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFram
         if "date" in trees:
             key = "cluster" if settings.get("corners") else "plot"
             visits = trees[["plot", "date"]].drop_duplicates().rename(columns={"plot": key})
-            frame = frame.merge(visits, on=key, how="left")
+            frame = frame.rename_axis("row").reset_index().merge(visits, on=key, how="left").set_index("row")
     if "date" not in frame:
         frame["date"] = default
     frame["date"] = frame["date"].fillna(default).astype("datetime64[us]")

@@ -23,9 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--crs", help="what the coordinates are in, where the files do not say or say it wrong")
     verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("list", help="list what a configuration can name")
-    verb.add_argument(
-        "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"]
-    )
+    verb.add_argument("what", choices=list(LISTS))
     verb.add_argument("--profile", type=Path, help="of indicators: a standard's list, with what of it is offered")
     verb.add_argument("--page", action="store_true", help="of indicators: the reference page, as Markdown")
     chosen = parser.parse_args(arguments)
@@ -42,7 +40,6 @@ def _check(chosen: argparse.Namespace) -> int:
     from pipeline.config import load_study
 
     plan = Plan(load_study(chosen.config))
-    plan.prepare()
     plan.inspect()
     study, grid = plan.study, plan.grid
     print(
@@ -51,6 +48,8 @@ def _check(chosen: argparse.Namespace) -> int:
     print(f"blocks: {len(plan.blocks)}; years: {', '.join(map(str, study.years))}; targets: {', '.join(study.targets)}")
     for name, predictors in plan.predictor_sets.items():
         print(f"predictors, {name}: {', '.join(predictors)}")
+    for name in plan.canopies.campaigns:
+        print(f"canopy height model, tree tops and crowns of {name}: squares of {plan.canopies.grid_of(name).resolution_m:g} m")
     for note in plan.notes:
         print(f"note: {note}")
     return 0
@@ -119,11 +118,7 @@ def _list(chosen: argparse.Namespace) -> int:
         return 0
     if chosen.profile:
         return _list_profile(chosen.profile)
-    rows = {
-        "indicators": _indicators, "sensors": _sensors, "regressors": _regressors, "metrics": _metrics,
-        "products": _products, "targets": _targets, "allometry": _allometry,
-    }[chosen.what]()  # fmt: skip
-    _print_table(rows)
+    _print_table(LISTS[chosen.what]())
     return 0
 
 
@@ -177,6 +172,7 @@ def _products() -> list[tuple[str, ...]]:
         ("tree_carbon_<year>", "t C/ha in living trees, above and below ground, with standard error"),
         ("sink_<year>_<year>", "net removal, t CO2/ha/yr, with standard error; positive = sink"),
         ("forest_<year>_<year>", "no forest, forest remaining, gained, lost"),
+        ("canopy_<campaign>", "canopy height, tree tops and crowns of a campaign with canopy_products"),
     ]
 
 
@@ -193,6 +189,38 @@ def _allometry() -> list[tuple[str, ...]]:
         (str(row["name"]), str(row["taxon"]), str(row["form"]), str(row["status"]), str(row["source"]))
         for row in shipped_allometry().to_dict("records")
     ]
+
+
+def _catalogues() -> list[tuple[str, ...]]:
+    from catalogs.search import endpoints
+
+    return [(name, one["title"], " ".join(one["collections"])) for name, one in endpoints().items()]
+
+
+def _reducers() -> list[tuple[str, ...]]:
+    from pipeline.optical.composite import REDUCERS
+
+    return [(name, one.title) for name, one in REDUCERS.items()]
+
+
+def _speckle() -> list[tuple[str, ...]]:
+    from pipeline.radar.speckle import SPECKLE
+
+    return [(name, one.title) for name, one in SPECKLE.items()]
+
+
+def _series() -> list[tuple[str, ...]]:
+    from pipeline.optical.series import STATISTICS
+
+    return [(name, " ".join(one.bands), one.title) for name, one in STATISTICS.items()]
+
+
+LISTS = {
+    "indicators": _indicators, "sensors": _sensors, "catalogues": _catalogues, "reducers": _reducers, "series": _series,
+    "speckle": _speckle, "regressors": _regressors, "metrics": _metrics, "products": _products, "targets": _targets,
+    "allometry": _allometry,
+}  # fmt: skip
+"""What a configuration can name: list -> rows to print."""
 
 
 if __name__ == "__main__":

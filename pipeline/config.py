@@ -166,6 +166,22 @@ class Cloth(Section):
     threshold_m: float = Field(0.5, gt=0)
 
 
+class CanopyProducts(Section):
+    """Canopy height model, tree tops and crowns of a campaign; see docs/methods/lidar.md."""
+
+    surface: Literal["pit_free", "highest"] = "pit_free"
+    longest_edge_m: float = Field(1.0, gt=0)
+    min_height_m: float = Field(2.0, gt=0)
+    search_radius_m: float = Field(0.4, ge=0)
+    search_radius_per_m: float = Field(0.06, ge=0, le=1)
+    max_crown_radius_m: float = Field(12.0, gt=0, le=100)
+
+
+def _on_or_off(value: Any) -> Any:
+    """`true` asks for a section as it is by itself, `false` for none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
 class Campaign(Section):
     """One airborne campaign: point tiles, or a canopy height raster in their place."""
 
@@ -187,6 +203,12 @@ class Campaign(Section):
     thin_seed: int = Field(0, ge=0, lt=2**32)
     classify_ground: Literal["csf"] | None = None
     cloth: Cloth = Cloth()
+    catalog: str | None = None
+    collection: str | None = None
+    items: str | None = None
+    private_hosts: tuple[str, ...] = ()
+    data_folders: tuple[FilePath, ...] = ()
+    canopy_products: Annotated[CanopyProducts | None, BeforeValidator(_on_or_off)] = None
 
     @model_validator(mode="after")
     def _ground_only_where_needed(self) -> Campaign:
@@ -206,9 +228,15 @@ class Campaign(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Campaign:
-        if (self.points is None) == (self.canopy_height is None):
+        if sum(source is not None for source in (self.points, self.canopy_height, self.catalog)) != 1:
             raise ValueError(
-                "give either points (a folder or files of LAS/LAZ) or canopy_height (a raster), not both or none"
+                "give either points (a folder or files of LAS/LAZ), canopy_height (a raster) or catalog (a STAC API with its "
+                "collection), not several or none"
+            )
+        if (self.catalog is None) != (self.collection is None) or (self.items and not self.catalog):
+            raise ValueError(
+                "catalog (a STAC API) and collection (such as 3dep-lidar-copc) belong together, and items is a pattern for the "
+                "ids of its items"
             )
         return self
 

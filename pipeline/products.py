@@ -87,6 +87,14 @@ def _forest_change(target: str, years: tuple[int, int]) -> Product:
     return Product(f"forest_{years[0]}_{years[1]}", "forest", target, years, f"Forest {years[0]} to {years[1]}", bands)
 
 
+CANOPY_BAND = Band("canopy_height_m", "m", "Canopy height above ground, to 1 cm; missing where no return is near")
+
+
+def canopy_product(campaign: str, year: int) -> Product:
+    """The canopy height model of a campaign: made of its points alone, so it is no map of `products_of`."""
+    return Product(f"canopy_{campaign}", "canopy", "", (year,), f"Canopy height, campaign {campaign}", (CANOPY_BAND,))
+
+
 def estimands_of(target: str, years: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Name -> years of what is summed per stand: the target at each year and its change between successive years."""
     stocks = {f"{target}_{year}": (year,) for year in years}

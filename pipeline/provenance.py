@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.grid import Grid
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+TABLE = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 
 
@@ -62,6 +64,35 @@ def item_of(product: dict, *, path: Path, folder: Path, sha256: str, grid: Grid,
             {"rel": "root", "href": "./collection.json", "type": "application/json"},
         ],
     }
+
+
+TREE_COLUMNS = {
+    "tree": ("1", "Name of the tree: 1 + the number of its top's cell on the canopy's grid, row by row from the north-west"),
+    "height_m": ("m", "Canopy height at the top"),
+    "area_m2": ("m2", "Area of the crown as seen from above"),
+}
+"""Columns of the layers of trees: unit and meaning."""
+
+
+def canopy_item_of(
+    product: dict, *, path: Path, trees: Path, folder: Path, sha256: Mapping[Path, str], grid: Grid, study: dict, flown: str
+) -> dict:
+    """A STAC item of a campaign's canopy height model and trees, dated by its flight."""
+    item = item_of(product, path=path, folder=folder, sha256=sha256[path], grid=grid, study=study)
+    item["stac_extensions"].append(TABLE)
+    item["properties"]["datetime"] = f"{flown}T00:00:00Z"
+    item["assets"]["trees"] = {
+        "href": os.path.relpath(trees, folder),
+        "type": "application/geopackage+sqlite3",
+        "title": "Tree tops (points) and crowns (polygons)",
+        "roles": ["data"],
+        "file:checksum": "1220" + sha256[trees],
+        "file:size": trees.stat().st_size,
+        "table:columns": [
+            {"name": name, "description": f"{meaning} ({units})"} for name, (units, meaning) in TREE_COLUMNS.items()
+        ],
+    }
+    return item
 
 
 def collection_of(study: dict, items: list[dict]) -> dict:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def write_raster(
 
 
 TILE_PX = 512
+STRIP_PX = 16 * TILE_PX  # pixels across that are read at a time where a raster is too large for memory
 
 
 class RasterWriter:
@@ -312,6 +314,77 @@ def _statistics(array: np.ndarray) -> dict[str, str]:
     }
 
 
+def write_cog_by_window(
+    path: str | Path,
+    read: Callable[[Window], Mapping[str, np.ndarray]],
+    *,
+    grid: Grid,
+    window: Window,
+    units: Mapping[str, str],
+    titles: Mapping[str, str],
+    seen: Callable[[Window, Mapping[str, np.ndarray]], None] = lambda window, bands: None,
+) -> None:
+    """As `write_cog`, of a part of a grid that is too large for memory: `read` gives windows of it, band by band.
+
+    The windows are counted from the grid's corner, whatever made the pixels: the same pixels give the same bytes. `seen` is
+    shown each window once.
+    """
+    import rasterio
+    from rasterio.shutil import copy
+
+    tallies = {name: _Tally() for name in units}
+    plain = Path(path).with_suffix(".plain.tif")
+    try:
+        with raster_by_window(plain, list(units), geobox=grid.geobox_of(window), units=units, scales=None) as raster:
+            for row in range(window.row0 // TILE_PX * TILE_PX, window.row1, TILE_PX):
+                for col in range(window.col0 // STRIP_PX * STRIP_PX, window.col1, STRIP_PX):
+                    part = Window(row, row + TILE_PX, col, col + STRIP_PX).clip(window)
+                    bands = read(part)
+                    for name in units:
+                        tallies[name].add(bands[name])
+                    seen(part, bands)
+                    raster.write(part.within(window), bands)
+        with rasterio.Env(GDAL_PAM_ENABLED=False):
+            with rasterio.open(plain, "r+") as written:
+                for number, name in enumerate(units, start=1):
+                    written.update_tags(number, TITLE=titles.get(name, name), **tallies[name].statistics())
+            with replacing(path) as partial:
+                copy(
+                    plain, partial, driver="COG", compress="deflate", blocksize=512, predictor="yes",
+                    overview_resampling="average", num_threads=1, bigtiff="if_safer",
+                )  # fmt: skip
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+class _Tally:
+    """Statistics of a band, window by window."""
+
+    def __init__(self) -> None:
+        self.cells = self.count = 0
+        self.low, self.high, self.total, self.squares = math.inf, -math.inf, 0.0, 0.0
+
+    def add(self, array: np.ndarray) -> None:
+        valid = array[np.isfinite(array)].astype("float64")
+        self.cells += array.size
+        if valid.size:
+            self.count += valid.size
+            self.low, self.high = min(self.low, float(valid.min())), max(self.high, float(valid.max()))
+            self.total, self.squares = self.total + float(valid.sum()), self.squares + float((valid**2).sum())
+
+    def statistics(self) -> dict[str, str]:
+        if not self.count:
+            return {"STATISTICS_VALID_PERCENT": "0"}
+        mean = self.total / self.count
+        return {
+            "STATISTICS_MINIMUM": f"{self.low:.6g}",
+            "STATISTICS_MAXIMUM": f"{self.high:.6g}",
+            "STATISTICS_MEAN": f"{mean:.6g}",
+            "STATISTICS_STDDEV": f"{math.sqrt(max(self.squares / self.count - mean**2, 0.0)):.6g}",
+            "STATISTICS_VALID_PERCENT": f"{100 * self.count / self.cells:.4g}",
+        }
+
+
 def write_vrt(path: str | Path, files: Sequence[Path], grid: Grid) -> None:
     """Block COGs as one raster, for areas whose map does not fit one file comfortably."""
     import rasterio
@@ -373,17 +446,34 @@ def write_layers(
     path: str | Path, layers: Mapping[str, pd.DataFrame], *, styles: Mapping[str, str] | None = None
 ) -> None:
     """A GeoPackage of named layers; `styles` (layer: QML text) are embedded as each layer's default style."""
+    write_layers_by_batch(path, [layers], styles=styles)
+
+
+def write_layers_by_batch(
+    path: str | Path,
+    batches: Iterable[Mapping[str, pd.DataFrame]],
+    *,
+    styles: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> None:
+    """As `write_layers`, of layers that come in parts, at least one; `kinds` (layer: geometry type) where a part may be empty."""
     import pyogrio
 
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
+    names: dict[str, None] = {}
     with replacing(path) as partial:
-        for number, (name, frame) in enumerate(layers.items()):
-            pyogrio.write_dataframe(frame, partial, layer=name, driver="GPKG", append=number > 0)
+        for layers in batches:
+            for name, frame in layers.items():
+                kind = (kinds or {}).get(name)
+                pyogrio.write_dataframe(
+                    frame, partial, layer=name, driver="GPKG", append=partial.exists(), geometry_type=kind
+                )
+                names[name] = None
         if styles:
-            _embed_styles(partial, layers, styles)
+            _embed_styles(partial, names, styles)
 
 
-def _embed_styles(file: Path, layers: Mapping[str, pd.DataFrame], styles: Mapping[str, str]) -> None:
+def _embed_styles(file: Path, layers: Iterable[str], styles: Mapping[str, str]) -> None:
     """QGIS reads its default styles from the table `layer_styles` of a GeoPackage."""
     import sqlite3
 
@@ -407,6 +497,40 @@ def _embed_styles(file: Path, layers: Mapping[str, pd.DataFrame], styles: Mappin
             (FIXED_DATE,),
         )
     database.close()
+
+
+def write_parts(path: str | Path, parts: Iterable[tuple[int, pd.DataFrame]], *, columns: Mapping[str, str]) -> int:
+    """A Parquet file of numbered parts that are read one by one, in rising order; returns the number of rows.
+
+    `columns` are all columns with their types as Arrow names them; a part of no rows is left out.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    schema = pa.schema([("part", pa.int64()), *((name, pa.type_for_alias(kind)) for name, kind in columns.items())])
+    rows = 0
+    with replacing(path) as partial, parquet.ParquetWriter(partial, schema, compression="zstd") as file:
+        for number, frame in parts:
+            if len(frame):
+                table = pa.Table.from_pandas(frame.assign(part=number)[schema.names], schema=schema, preserve_index=False)
+                file.write_table(table, row_group_size=len(frame))
+                rows += len(frame)
+    return rows
+
+
+def read_parts(paths: Iterable[str | Path]) -> Iterator[pd.DataFrame]:
+    """The parts that `write_parts` wrote into some files, by their numbers, those of one number together; one at a time."""
+    import pandas as pd
+    import pyarrow.parquet as parquet
+
+    places: dict[int, list[tuple[Path, int]]] = {}
+    for path in map(Path, paths):
+        about = parquet.read_metadata(path)
+        for group in range(about.num_row_groups):
+            places.setdefault(about.row_group(group).column(0).statistics.min, []).append((path, group))
+    for number in sorted(places):
+        found = [parquet.ParquetFile(path).read_row_group(group).to_pandas() for path, group in places[number]]
+        yield pd.concat(found, ignore_index=True).drop(columns="part")
 
 
 def write_json(path: str | Path, content: Any) -> None:

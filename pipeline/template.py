@@ -30,7 +30,7 @@ sensors:                            # satellites; leave out for a study on lidar
     max_cloud_percent: 80           # scenes with more cloud are not read, percent
     check_radiometry: false         # true looks at pixels of every scene, not only where its metadata leave the offset open
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
-    reducer: median                 # how the clear looks of a season become one image; a list adds bands such as red_p10
+    reducer: median                 # how a season becomes one image, see `list reducers`; a list adds bands such as red_p10
     harmonise: none                 # or oli: reflectance as Landsat 8 and 9 see it, by published lines (also oli_ols)
     topographic: none               # or c, scs_c: slopes lit as level ground; needs copernicus-dem-glo30 among the sensors
     # series: {ndvi: [p10, p90, harmonic]}   # what the dates say of an index, as predictors such as s2_ndvi_p90
@@ -54,6 +54,11 @@ sensors:                            # satellites; leave out for a study on lidar
 lidar:                              # airborne campaigns; leave out for a study on satellites alone
   als2019:                          # a name of your own
     points: data/als2019            # <- a folder, files, a pattern or a STAC catalogue of LAS/LAZ/COPC tiles
+    # catalog: planetary-computer     # instead of points: a catalogue known by name, or a STAC API's address
+    # collection: 3dep-lidar-copc     # what is asked of it in the area, max_days_apart around date
+    # items: USGS_LPC_UT_*            # only items whose id looks so, where several campaigns lie over one another
+    # private_hosts: []               # servers of tiles in a private network that may be asked
+    # data_folders: []                # folders outside a listing's own that its files may lie in
     # canopy_height: data/chm2019.tif   # instead of points: heights above ground in metres
     date: 2019-07-01                # <- when it was flown; a bare year means its 1 July
     # crs: EPSG:32650               # where the tiles do not say, or say it wrong
@@ -71,6 +76,13 @@ lidar:                              # airborne campaigns; leave out for a study 
     # thin_seed: 0                  # another number draws other pulses
     # classify_ground: csf          # tiles without ground classes: cloth simulation, and every product says so
     # cloth: {resolution_m: 0.5, rigidness: 1, threshold_m: 0.5}   # rigidness: 1 steep, 2 relief, 3 flat
+    # canopy_products: true           # canopy height model, tree tops and crowns as files; or with settings of its own:
+    #   surface: pit_free             # or highest: the highest return of each square, holes and all
+    #   longest_edge_m: 1.0           # of the pit-free surface; about twice the spacing of pulses
+    #   min_height_m: 2               # lower is no tree
+    #   search_radius_m: 0.4          # a top is the highest within this radius ...
+    #   search_radius_per_m: 0.06     # ... and this much more per metre of its height
+    #   max_crown_radius_m: 12        # no crown reaches farther from its top
 
 plots:                              # field plots
   file: data/plots.csv              # <- plot, date, x, y (and targets where they are there already)

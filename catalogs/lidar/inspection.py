@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,24 +26,15 @@ from catalogs.lidar.points import NOISE_CLASSES
 from catalogs.lidar.ranges import Ranges, is_remote, name_of, open_ranges
 from catalogs.lidar.references import METRES, Bounds
 from catalogs.lidar.thinning import hashed
-from catalogs.lidar.tiles import FIRST_POINTS, MAX_DAYS_APART, Tile, disagreements, refuse_lying_box, tile_crs, tile_paths
+from catalogs.lidar.tiles import FIRST_POINTS, Tile, disagreements, refuse_lying_box, tile_crs, tile_paths
+from catalogs.lidar.verdicts import CLASS_NAMES, GROUND, Declared, judged
+from catalogs.remote.hrefs import Source
 
 SAMPLE_POINTS = 2_500_000  # decoded in all, from pieces spread over every file
 WHOLE_POINTS = 3_000_000  # read whole for the density: the files nearest to the middle size
 REMOTE_PIECES = 2
 CELL_M = 10.0
 CUT = np.iinfo(np.int64).min  # number of cells that a file's box cuts: they hold fewer points than were flown
-GROUND = 2
-MAN_MADE = (13, 14, 15, 16, 17)
-CLASS_NAMES = {
-    0: "never classified", 1: "unclassified", 2: "ground", 3: "low vegetation", 4: "medium vegetation",
-    5: "high vegetation", 6: "building", 7: "low noise", 8: "model key point", 9: "water", 10: "rail", 11: "road",
-    12: "overlap", 13: "wire guard", 14: "wire conductor", 15: "transmission tower", 16: "wire connector",
-    17: "bridge deck", 18: "high noise",
-}  # fmt: skip
-"""ASPRS LAS 1.4 R15, table 17 (12: tables of LAS 1.1 to 1.3)."""
-
-
 @dataclass
 class Tally:
     """Counts of sampled points, added up piece by piece."""
@@ -113,13 +104,24 @@ class CellCounts:
         return {name: float(np.median(np.concatenate(getattr(self, name)))) / CELL_M**2 for name in names}
 
 
-def inspect_tiles(source: str | Sequence[str], *, crs: str | None = None) -> dict[str, Any]:
+def inspect_tiles(
+    source: str | Sequence[str],
+    *,
+    crs: str | None = None,
+    declared: Declared | None = None,
+    sample_points: int = SAMPLE_POINTS,
+    whole_points: int = WHOLE_POINTS,
+) -> dict[str, Any]:
     """What lidar tiles hold, from their headers and a sample of points, as plain values.
 
     Parameters
     ----------
     source, crs
         As of `index_tiles`.
+    declared : Declared, optional
+        What a study says of them; without one, what wants a setting is told as such.
+    sample_points, whole_points : int
+        How many points are decoded for shares, and how many of files read whole for densities.
 
     Returns
     -------
@@ -127,12 +129,14 @@ def inspect_tiles(source: str | Sequence[str], *, crs: str | None = None) -> dic
         `files` (one entry each), what they hold together, `problems` (sentences: what a run would refuse) and `remarks`
         (what makes the data weaker, or wants a setting). Shares are percent of the sampled points, areas hectares,
         densities per m2: medians over occupied 10 m cells of files read whole, not points over the header's area.
+        Where files are in several CRS, `by_crs` holds such a report for each, and the whole has no numbers of place.
     """
     problems: list[str] = []
     tiles, headers = [], []
-    for path, item_crs in tile_paths(source):
+    access: dict[str, Source | None] = {}
+    for path, item_crs, access[path] in tile_paths(source):
         try:
-            header, tile, sentences = _listed(path, crs, item_crs)
+            header, tile, sentences = _listed(path, crs, item_crs, access[path])
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
@@ -141,26 +145,71 @@ def inspect_tiles(source: str | Sequence[str], *, crs: str | None = None) -> dic
         if tile is not None:
             tiles.append(tile)
     if tiles:
-        problems += disagreements(tiles, max_days_apart=MAX_DAYS_APART)
+        problems += disagreements(tiles, max_days_apart=(declared or Declared()).max_days_apart)
+    groups = _by_crs(headers, tiles)
+    share = max(len(groups), 1)
+    about = {"access": access, "declared": declared}
+    about |= {"sample_points": sample_points // share, "whole_points": whole_points // share}
+    parts = [_of_one_crs(own, tiles_there, **about) for own, tiles_there in groups] or [_of_one_crs([], [], **about)]
+    if len(parts) == 1:
+        return parts[0] | {"problems": [*problems, *parts[0]["problems"]]}
+    named = [(_name_of(part), part) for part in parts]
+    return {
+        "files": [file for part in parts for file in part["files"]],
+        "points": sum(part["points"] for part in parts),
+        "sampled_points": sum(part["sampled_points"] for part in parts),
+        "by_crs": parts,
+        "problems": [*problems, *(f"{name}: {said}" for name, part in named for said in part["problems"])],
+        "remarks": [f"{name}: {said}" for name, part in named for said in part["remarks"]],
+    }
+
+
+def _name_of(report: dict[str, Any]) -> str:
+    return f"in {report['crs']['name']}" if report["crs"] else "without CRS"
+
+
+def _by_crs(headers: Sequence[Header], tiles: Sequence[Tile]) -> list[tuple[list[Header], list[Tile]]]:
+    """Files and tiles by the CRS they are in, and those that name none."""
+    crs = {tile.path: tile.crs for tile in tiles}
+    groups: list[tuple[str | None, list[Header]]] = []
+    for header in headers:
+        own = crs.get(header.path)
+        for other, members in groups:
+            if own == other or (own and other and references.same_crs(own, other)):
+                members.append(header)
+                break
+        else:
+            groups.append((own, [header]))
+    by_path = {tile.path: tile for tile in tiles}
+    return [(own, [by_path[header.path] for header in own if header.path in by_path]) for _, own in groups]
+
+
+def _of_one_crs(
+    headers: Sequence[Header], tiles: Sequence[Tile], *, access: Mapping[str, Source | None], declared: Declared | None,
+    sample_points: int, whole_points: int,
+) -> dict[str, Any]:
+    """The report of files that share a CRS."""
     tally, cells = Tally(), CellCounts()
     unit_m = METRES.get(references.horizontal_unit(tiles[0].crs) or "m", 1.0) if tiles else 1.0
-    problems += _sampled(headers, tally, cells, unit_m)
+    problems = _sampled(headers, access, tally, cells, unit_m, sample_points, whole_points)
     report = _report(headers, tiles, tally, cells, unit_m)
-    wrong, remarks = _judged(report, headers, tiles)
+    wrong, remarks = judged(report, headers, tiles, declared)
     return report | {"problems": [*problems, *wrong], "remarks": remarks}
 
 
-def _listed(path: str, crs: str | None, item_crs: str | None) -> tuple[Header, Tile | None, list[str]]:
+def _listed(
+    path: str, crs: str | None, item_crs: str | None, access: Source | None
+) -> tuple[Header, Tile | None, list[str]]:
     """A file's header, its tile where its CRS is usable, and what is wrong with either."""
     sentences: list[str] = []
-    with open_ranges(path) as ranges:
+    with open_ranges(path, access) as ranges:
         header = header_of(path, ranges)
         points = first_points(header, ranges, pieces_of(header, ranges), at_most=FIRST_POINTS)
     found = unit = None
     checks = (
         lambda: refuse_overflow(points),
         lambda: refuse_lying_box(header, points.place(0), points.place(1)),
-        lambda: references.refuse_impossible_place(found, header.bounds, path),
+        lambda: references.refuse_impossible_place(found, header.bounds, path, declared=crs is not None),
     )
     try:
         found, unit = tile_crs(header, crs=crs, item_crs=item_crs)
@@ -179,18 +228,21 @@ def _listed(path: str, crs: str | None, item_crs: str | None) -> tuple[Header, T
     ), sentences  # fmt: skip
 
 
-def _sampled(headers: Sequence[Header], tally: Tally, cells: CellCounts, unit_m: float) -> list[str]:
+def _sampled(
+    headers: Sequence[Header], access: Mapping[str, Source | None], tally: Tally, cells: CellCounts, unit_m: float,
+    sample_points: int, whole_points: int,
+) -> list[str]:
     """Count pieces spread over every file, and all points of some; sentences on files that cannot be read."""
     problems = []
-    whole = _read_whole(headers)
+    whole = _read_whole(headers, whole_points)
     for header in headers:
         try:
-            with open_ranges(header.path) as ranges:
+            with open_ranges(header.path, access.get(header.path)) as ranges:
                 pieces = pieces_of(header, ranges)
                 if header.path in whole:
                     _count_whole(header, ranges, pieces, tally, cells, unit_m)
                     continue
-                for piece in _spread(pieces, SAMPLE_POINTS // len(headers), is_remote(header.path)):
+                for piece in _spread(pieces, sample_points // len(headers), is_remote(header.path)):
                     tally.add(decode(header, ranges, pieces, piece, extra=_extra(header)))
         except (ValueError, OSError) as error:
             problems.append(str(error))
@@ -201,13 +253,13 @@ def _extra(header: Header) -> tuple[str, ...]:
     return ("intensity", "time", "source")
 
 
-def _read_whole(headers: Sequence[Header]) -> set[str]:
+def _read_whole(headers: Sequence[Header], room: int) -> set[str]:
     """Files to read whole: those nearest to the middle size, as far as the points allowed go; none over the network."""
     local = sorted((header for header in headers if not is_remote(header.path)), key=lambda header: header.points)
     if not local:
         return set()
     middle = local[len(local) // 2].points
-    chosen, room = set(), WHOLE_POINTS
+    chosen = set()
     for header in sorted(local, key=lambda header: (abs(header.points - middle), header.path)):
         if header.points <= room:
             chosen.add(header.path)
@@ -364,149 +416,6 @@ def _parts(shape) -> list:
     return [part for part in shapely.get_parts(shape).tolist() if part.geom_type == "Polygon"]
 
 
-# What is wrong with it
-
-
-def _judged(report: dict[str, Any], headers: Sequence[Header], tiles: Sequence[Tile]) -> tuple[list[str], list[str]]:
-    """Sentences on what a run would refuse, and on what makes the data weaker or wants a setting."""
-    if not headers:
-        return [], []
-    problems = [*_on_ground(report)]
-    remarks = [
-        *_on_units(report, tiles), *_on_time(report, headers), *_on_returns(report), *_on_flags(report),
-        *_on_coverage(report), *_on_files(headers),
-    ]  # fmt: skip
-    return problems, remarks
-
-
-def _on_ground(report: dict[str, Any]) -> list[str]:
-    if report["z"] is None:
-        return []
-    low, high = report["z"]
-    ground, z = report["ground_percent"], report["ground_z_median"]
-    if -2 <= low <= 2 and high < 130 and (z is None or abs(z) < 0.5):
-        return [
-            f"z runs from {low:.1f} to {high:.1f}"
-            + (f" with its ground at {z:.2f}" if z is not None else "")
-            + ": these look like heights above ground already; set heights: normalised of the campaign"
-        ]
-    if ground == 0:
-        return [
-            "no sampled point is of class 2 (ground), so no height can be measured: set ground_classes if the ground has "
-            "another class, or classify_ground: csf"
-        ]
-    return []
-
-
-def _on_units(report: dict[str, Any], tiles: Sequence[Tile]) -> list[str]:
-    if not tiles:
-        return []
-    across, up = report["crs"]["horizontal_unit"], report["crs"]["vertical_unit"]
-    found = []
-    if across != "m":
-        found.append(f"coordinates count {across} across; they are brought to the study's CRS, in metres")
-    if up not in (None, "m"):
-        found.append(f"heights are in {up}: set vertical_unit: {up} of the campaign")
-    elif up is None:
-        found.append(
-            "the files do not say in which unit heights are"
-            + (f", and across they count {across}: set vertical_unit if heights are feet too" if across != "m" else
-               "; metres are taken unless vertical_unit says otherwise")
-        )  # fmt: skip
-    return found
-
-
-def _on_time(report: dict[str, Any], headers: Sequence[Header]) -> list[str]:
-    if report["flown"]:
-        return []
-    weekly = any(not header.adjusted_time for header in headers)
-    return [
-        "when it was flown cannot be told: "
-        + ("GPS times are seconds of an unnamed week, or not set" if weekly else "GPS times are not set")
-        + "; take the date from the supplier's report"
-    ]
-
-
-def _on_returns(report: dict[str, Any]) -> list[str]:
-    found = []
-    if report["return_numbers"] and set(report["return_numbers"]) <= {0}:
-        found.append("return numbers are not set: every point counts as a first return")
-    elif set(report["returns_per_pulse"]) <= {0, 1} and report["returns_per_pulse"]:
-        found.append("every pulse has one return: photogrammetry, or last returns were left out")
-    if report["intensity"] and report["intensity"][0] == report["intensity"][1]:
-        found.append("intensity is not set")
-    if report["duplicate_percent"] > 0.01:
-        found.append(
-            f"{report['duplicate_percent']:.2f} % of the sampled points are there twice (same place, time and return)"
-        )
-    return found
-
-
-def _on_flags(report: dict[str, Any]) -> list[str]:
-    found, flags = [], report["flags"]
-    if flags["withheld"]:
-        found.append(f"{flags['withheld']:.2f} % of the points are withheld; they are left out and counted")
-    if report["noise_percent"]:
-        found.append(f"{report['noise_percent']:.2f} % are noise (classes 7, 18); they are left out and counted")
-    if flags["overlap"]:
-        found.append(
-            f"{flags['overlap']:.1f} % are overlap of flight lines (flag or class 12); they are used unless drop_overlap: true"
-        )
-    foreign = [code for code in report["classes"] if code not in CLASS_NAMES]
-    if foreign:
-        found.append(f"classes {', '.join(map(str, foreign))} are not those of ASPRS; ask the supplier what they are")
-    built = sum(report["classes"][code]["percent"] for code in MAN_MADE if code in report["classes"])
-    if built > 1:
-        named = ", ".join(f"{code} ({CLASS_NAMES[code]})" for code in MAN_MADE if code in report["classes"])
-        found.append(f"{built:.1f} % are of classes {named}, rare in a forest; ask the supplier what they mean here")
-    return found
-
-
-def _on_coverage(report: dict[str, Any]) -> list[str]:
-    found = []
-    if report["tile_overlap_ha"] > 0.01:
-        found.append(
-            f"tiles overlap by {report['tile_overlap_ha']:.2f} ha by their boxes; points that are in two tiles count once"
-        )
-    if report["tile_gap_ha"] > 0:
-        x, y = report["largest_gap_at"]
-        found.append(
-            f"there are gaps of {report['tile_gap_ha']:.2f} ha between tiles, the largest around {x:.0f}, {y:.0f}; cells there "
-            "stay missing"
-        )
-    densities = [(file["points_per_box_m2"], file["path"]) for file in report["files"] if file["points_per_box_m2"]]
-    middle = float(np.median([density for density, _ in densities])) if densities else 0.0
-    thin = [name_of(path) for density, path in densities if density < middle / 4]
-    if thin:
-        shown = ", ".join(thin[:5]) + (f" and {len(thin) - 5} more" if len(thin) > 5 else "")
-        found.append(f"{len(thin)} of {len(densities)} tiles have less than a quarter of the usual density: {shown}")
-    density = report["density"]
-    if density and density["pulses_m2"] < 1:
-        found.append(
-            f"{density['pulses_m2']:.2f} pulses per m2: heights and their percentiles hold for stands, single trees do not show"
-        )
-    if density and report["ground_percent"] and density["ground_m2"] < 0.1:
-        found.append(f"{density['ground_m2']:.3f} ground points per m2: the ground surface is weak under dense canopy")
-    return found
-
-
-def _on_files(headers: Sequence[Header]) -> list[str]:
-    found = []
-    old = [header for header in headers if header.version < (1, 2)]
-    if old:
-        found.append(f"{name_of(old[0].path)} is LAS {'{}.{}'.format(*old[0].version)}, older than LAS 1.2; it can be read")
-    waves = [header for header in headers if header.point_format in (4, 5, 9, 10)]
-    if waves:
-        found.append(f"{name_of(waves[0].path)} has waveforms (point format {waves[0].point_format}), which are passed over")
-    coarse = [header for header in headers if max(header.scales) > 0.05]
-    if coarse:
-        found.append(f"{name_of(coarse[0].path)} stores coordinates in steps of {max(coarse[0].scales):g}: coarse for heights")
-    if len({header.point_format for header in headers}) > 1:
-        formats = Counter(header.point_format for header in headers)
-        found.append("point formats are mixed: " + ", ".join(f"{n} files of {form}" for form, n in sorted(formats.items())))
-    return found
-
-
 # In words
 
 
@@ -514,13 +423,11 @@ def sentences(report: dict[str, Any]) -> list[str]:
     """A report of `inspect_tiles` as lines to print, what is wrong at the end."""
     files = report["files"]
     lines = [f"files: {len(files)}, {report['points']:,} points, {report['sampled_points']:,} of them looked at"]
-    if files:
-        kinds = Counter(
-            f"LAS {file['las']}, point format {file['point_format']}"
-            + (", COPC" if file["copc"] else ", LAZ" if file["compressed"] else "")
-            for file in files
-        )
-        lines.append("format: " + "; ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())))
+    for part in report.get("by_crs", ()):
+        lines += [f"{len(part['files'])} of them {_name_of(part)}:"]
+        lines += [f"  {line}" for line in (_format_line(part["files"]), *_place_lines(part), *_content_lines(part))]
+    if files and "by_crs" not in report:
+        lines.append(_format_line(files))
         lines += _place_lines(report)
         lines += _content_lines(report)
     lines += [f"wrong: {sentence}" for sentence in report["problems"]]
@@ -528,6 +435,15 @@ def sentences(report: dict[str, Any]) -> list[str]:
     if not report["problems"]:
         lines.append("nothing in it would stop a run")
     return lines
+
+
+def _format_line(files: Sequence[dict[str, Any]]) -> str:
+    kinds = Counter(
+        f"LAS {file['las']}, point format {file['point_format']}"
+        + (", COPC" if file["copc"] else ", LAZ" if file["compressed"] else "")
+        for file in files
+    )
+    return "format: " + "; ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
 
 
 def _place_lines(report: dict[str, Any]) -> list[str]:

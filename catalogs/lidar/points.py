@@ -267,7 +267,7 @@ class PointReader:
         return concat([part for part in parts if len(part) or part.withheld or part.noise or part.overlap])
 
     def _tile_points(self, tile: Tile, bounds: Bounds, extra: tuple[str, ...]) -> list[Points]:
-        with open_ranges(tile.path) as ranges:
+        with open_ranges(tile.path, tile.access) as ranges:
             header, pieces = self._layout(tile, ranges)
             boxes = self._boxes_of(tile, pieces)
             mover = self._movers[tile.path]

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-RETRIES = 4
-BACKOFF_S = 0.5  # doubled after each failure: 0.5, 1, 2, 4 s
-TIMEOUT_S = (10, 60)  # to connect, to answer
-RETRIED = (429, 500, 502, 503, 504)
+from catalogs.remote.hrefs import RemoteError, Source
+
+if TYPE_CHECKING:
+    from catalogs.remote.asking import Reply
 
 
 class Ranges(Protocol):
@@ -28,22 +28,22 @@ class Ranges(Protocol):
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is an address (http or https) instead of a file of this machine."""
-    return str(path).startswith(("http://", "https://"))
+    """Whether a path is an address (http, https or s3) instead of a file of this machine."""
+    return str(path).startswith(("http://", "https://", "s3://"))
 
 
 @contextmanager
-def open_ranges(path: str) -> Iterator[Ranges]:
-    """Byte ranges of a local file or of an http(s) address.
+def open_ranges(path: str, access: Source | None = None) -> Iterator[Ranges]:
+    """Byte ranges of a local file, or of an address (http, https, s3) of the source `access`; without one, as named by the user.
 
     Raises
     ------
     FileNotFoundError
-        If the file does not exist, or the address answers 404 or 410.
-    OSError
-        If the address refuses, does not answer after four retries, or does not serve ranges.
+        If the file does not exist.
+    RemoteError
+        If the address refuses, may not be asked, does not serve ranges, or patience (`Source.patience`) is at its end.
     """
-    ranges = _Remote(path) if is_remote(path) else _Local(path)
+    ranges = _Remote(path, access) if is_remote(path) else _Local(path)
     try:
         yield ranges
     finally:
@@ -74,61 +74,33 @@ class _Local:
 
 
 class _Remote:
-    """One session per file: retries with growing pauses on what passes, a sentence on what does not."""
+    """Ranges as `catalogs.remote` asks for them: signed, proven, asked for again, and only where they may lead."""
 
-    def __init__(self, address: str) -> None:
-        import requests
-        from requests.adapters import HTTPAdapter
-        from urllib3.util.retry import Retry
+    def __init__(self, address: str, access: Source | None) -> None:
+        from catalogs.remote import checked
+        from catalogs.remote.asking import client_of
 
-        self._address = address
-        self._shown = address.split("?", 1)[0]  # a query may hold a signature
-        self._session = requests.Session()
-        retry = Retry(RETRIES, backoff_factor=BACKOFF_S, status_forcelist=RETRIED, raise_on_status=False)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
-        answer = self._asked(0, 1)
-        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-        if not total.isdigit():
-            raise OSError(f"{self._shown} does not say how long it is; download the tile and name the file instead")
-        self.size = int(total)
-        self.stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        access = access or Source(address)  # whoever names an address trusts its host
+        self._address = checked(address, access)
+        self._client = client_of(access)
+        self._first = self._get(0, 1, None)
+        self.size = self._first.size
+        self.stamp = self._first.version
 
-    def _asked(self, start: int, length: int):
-        import requests
-
+    def _get(self, start: int, stop: int, same_as: Reply | None) -> Reply:
         try:
-            answer = self._session.get(
-                self._address, headers={"Range": f"bytes={start}-{start + length - 1}"}, timeout=TIMEOUT_S, stream=True
-            )
-        except requests.RequestException as error:
-            raise OSError(f"{self._shown} cannot be reached ({type(error).__name__})") from None
-        if answer.status_code in (404, 410):
-            raise FileNotFoundError(f"lidar tile {self._shown} does not exist (answer {answer.status_code})")
-        if answer.status_code == 200:
-            answer.close()  # the whole file would follow
-            raise OSError(f"{self._shown} does not serve byte ranges; download the tile and name the file instead")
-        if answer.status_code != 206:
-            raise OSError(f"{self._shown} answers {answer.status_code} {answer.reason}")
-        return answer
+            return self._client.get(self._address, start, stop, same_as=same_as)
+        except RemoteError as error:
+            if "no part of a file" in str(error):
+                raise RemoteError(f"{error}; download the tile and name the file instead") from None
+            raise
 
     def read(self, start: int, length: int) -> bytes:
         length = min(length, max(0, self.size - start))
-        if length <= 0:
-            return b""
-        import requests
-
-        for _ in range(RETRIES):  # a connection may end in the midst of an answer
-            try:
-                content = self._asked(start, length).content
-            except requests.RequestException:
-                continue
-            if len(content) == length:
-                return content
-        raise OSError(f"{self._shown} breaks off within bytes {start} to {start + length}")
+        return self._get(start, start + length, self._first).body if length > 0 else b""
 
     def close(self) -> None:
-        self._session.close()
+        """Connections belong to all readers of a source."""
 
 
 def name_of(path: str) -> str:

@@ -95,15 +95,22 @@ def _unit_of(factor: float) -> str | None:
     return next((unit for unit, metres in METRES.items() if abs(factor / metres - 1) < 1e-7), None)
 
 
-def checked_crs(crs: str, path: str) -> str:
-    """`crs`, refused where PROJ cannot read it or where it counts degrees."""
+def checked_crs(crs: str, path: str, *, declared: bool = False) -> str:
+    """`crs`, refused where PROJ cannot read it or where it counts degrees; `declared` by the campaign, not by the file."""
     from pyproj.exceptions import CRSError
 
     try:
         projected = horizontal(crs).is_projected
     except CRSError:
         shown = crs if len(crs) < 60 else f"{crs[:57]}..."
+        if declared:
+            raise ValueError(f"crs of the campaign, {shown}, is not a coordinate reference system that PROJ knows") from None
         raise ValueError(f"the CRS of {path} cannot be read ({shown}); set crs of the campaign") from None
+    if not projected and declared:
+        raise ValueError(
+            f"crs of the campaign, {crs_name(crs)}, is not projected; heights and areas need coordinates in metres: if {path} "
+            "really counts degrees reproject it, else name the CRS that it is in"
+        )
     if not projected:
         raise ValueError(
             f"{path} is in {crs_name(crs)}, which is not projected; heights and areas need coordinates in metres, so "
@@ -112,18 +119,28 @@ def checked_crs(crs: str, path: str) -> str:
     return crs
 
 
-def refuse_impossible_place(crs: str, bounds: Bounds, path: str) -> None:
-    """Raise where a tile's box cannot be in the CRS it is declared in: degrees, feet, swapped axes, another zone."""
+def refuse_impossible_place(crs: str, bounds: Bounds, path: str, *, declared: bool = False) -> None:
+    """Raise where a tile's box cannot be in the CRS it is declared in: degrees, feet, swapped axes, another zone.
+
+    `declared` by the campaign, which goes before the file: then the setting is named, not the file.
+    """
     west, south, east, north = bounds
     shown = f"x {west:.10g} to {east:.10g}, y {south:.10g} to {north:.10g}"
     away = _distance_deg(crs, (west + east) / 2, (south + north) / 2)
     if away > 0 and max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90:
+        says = "crs of the campaign" if declared else "it"
+        change = "to what they are in, or take it out if the file says so itself" if declared else ""
         raise ValueError(
-            f"the coordinates of {path} ({shown}) look like degrees, but it says {crs_name(crs)}; reproject the file, or "
-            "set crs of the campaign"
+            f"the coordinates of {path} ({shown}) look like degrees, but {says} says {crs_name(crs)}; reproject the file, or "
+            f"set crs of the campaign {change}".rstrip()
         )
     if away > BEYOND_USE_DEG:
         where = "no place on earth" if not np.isfinite(away) else f"{away:.0f} degrees outside where that CRS is used"
+        if declared:
+            raise ValueError(
+                f"the coordinates of {path} ({shown}) are impossible in {crs_name(crs)}, which crs of the campaign says: "
+                f"{where}; set crs of the campaign to what they are in, or take it out if the file says so itself"
+            )
         raise ValueError(
             f"the coordinates of {path} ({shown}) are impossible in {crs_name(crs)}: {where}; feet read as metres, swapped "
             "axes or another zone do this, so set crs of the campaign to what they are in"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from catalogs.lidar import references
 from catalogs.lidar.headers import Header, days, first_points, header_of, pieces_of, refuse_overflow
 from catalogs.lidar.ranges import is_remote, open_ranges
 from catalogs.lidar.references import Bounds
+from catalogs.remote.hrefs import Source
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,8 @@ class Tile:
     `bounds` are west, south, east, north in the unit of `crs`; `points` counts points, or cells of a raster.
     `vertical_unit` is what the file says of heights (None where it says nothing). `fingerprint` changes with the
     file's size, first or last 64 kB: a LAZ keeps its chunk table at its end. `flown` are the first and last day of
-    flight among the points looked at, `created` the day the file was written; None where the file does not say.
+    flight among the points looked at, `created` the day the file was written; None where the file does not say. `access` is
+    how an address is asked, None for one that the user named.
     """
 
     path: str
@@ -43,6 +46,7 @@ class Tile:
     vertical_unit: str | None = None
     flown: tuple[dt.date, dt.date] | None = None
     created: dt.date | None = None
+    access: Source | None = None
 
 
 def index_tiles(
@@ -50,6 +54,8 @@ def index_tiles(
     *,
     crs: str | None = None,
     max_days_apart: int | None = MAX_DAYS_APART,
+    access: Source | None = None,
+    item_crs: str | None = None,
 ) -> list[Tile]:
     """The LAS, LAZ and COPC tiles of a campaign, from their headers and a few points each.
 
@@ -62,6 +68,11 @@ def index_tiles(
         What the tiles' coordinates are in; it replaces whatever the files say, vertical unit included.
     max_days_apart : int, optional
         How many days the flights of one campaign may lie apart; None for any.
+    access : Source, optional
+        Where addresses come from, which decides how they are signed and what they may lead to; of addresses that the user
+        named, and of listings, each its own.
+    item_crs : str, optional
+        What the items of a listing said of the CRS, where `source` names the tiles that were in it.
 
     Raises
     ------
@@ -76,7 +87,8 @@ def index_tiles(
     ----------
     ASPRS LAS specification 1.4 R15, public header block and variable length records.
     """
-    tiles = [read_tile(path, crs=crs, item_crs=item_crs) for path, item_crs in tile_paths(source)]
+    found = tile_paths(source, access=access)
+    tiles = [read_tile(path, crs=crs, item_crs=of_item or item_crs, access=there) for path, of_item, there in found]
     for sentence in disagreements(tiles, max_days_apart=max_days_apart):
         raise ValueError(sentence)
     created = [tile for tile in tiles if tile.created]
@@ -90,20 +102,24 @@ def index_tiles(
     return tiles
 
 
-def tile_paths(source: str | Sequence[str]) -> list[tuple[str, str | None]]:
-    """Paths or addresses of the tiles behind a setting, each with the CRS its STAC item gives (None without one)."""
+Listed = tuple[str, str | None, Source | None]
+
+
+def tile_paths(source: str | Sequence[str], *, access: Source | None = None) -> list[Listed]:
+    """Paths or addresses of the tiles behind a setting, each with the CRS its STAC item gives and how it is asked (or None)."""
     if not isinstance(source, str | Path):
-        listed = [found for part in source for found in tile_paths(part)]
+        listed = [found for part in source for found in tile_paths(part, access=access)]
         if not listed:
             raise ValueError("the list of lidar tiles is empty")
         return list(dict.fromkeys(listed))
     source = str(source)
-    if source.split("?", 1)[0].lower().endswith(".json"):
+    if is_listing(source):
         from catalogs.lidar.items import tiles_of_stac
 
-        return tiles_of_stac(source)
+        there = access or Source(source)
+        return [(path, crs, there if is_remote(path) else None) for path, crs in tiles_of_stac(source, there)]
     if is_remote(source):
-        return [(source, None)]
+        return [(source, None, access)]
     path = Path(source)
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
@@ -118,29 +134,53 @@ def tile_paths(source: str | Sequence[str]) -> list[tuple[str, str | None]]:
             raise FileNotFoundError(f"no .las or .laz file has a name like {source}")
     else:
         raise FileNotFoundError(f"lidar tile or folder {source} does not exist")
-    return [(str(file), None) for file in found]
+    return [(str(file), None, None) for file in found]
 
 
-def read_tile(path: str, *, crs: str | None = None, item_crs: str | None = None) -> Tile:
+def read_tile(
+    path: str, *, crs: str | None = None, item_crs: str | None = None, access: Source | None = None
+) -> Tile:
     """One tile from its header and the first points of a few of its pieces; see `index_tiles` for what is refused."""
-    with open_ranges(path) as ranges:
+    with open_ranges(path, access) as ranges:
         header = header_of(path, ranges)
         points = first_points(header, ranges, pieces_of(header, ranges), at_most=FIRST_POINTS)
     found, unit = tile_crs(header, crs=crs, item_crs=item_crs)
     refuse_overflow(points)
     refuse_lying_box(header, points.place(0), points.place(1))
-    references.refuse_impossible_place(found, header.bounds, path)
+    references.refuse_impossible_place(found, header.bounds, path, declared=crs is not None)
     return Tile(
         path, header.bounds, header.points, found, header.point_format, header.fingerprint, unit,
-        days(header, points.time), header.creation,
+        days(header, points.time), header.creation, access,
     )  # fmt: skip
+
+
+def access_of(campaign: Mapping[str, Any]) -> Source | None:
+    """How the addresses of a campaign (`config.Campaign` as plain values) are asked; None where the user named each.
+
+    A catalogue's provider decides how addresses are signed. `listed_by` is the listing that frozen tiles came from.
+    """
+    from catalogs.search import address_of
+
+    allowed = {name: tuple(campaign.get(name) or ()) for name in ("private_hosts", "data_folders")}
+    if campaign.get("catalog"):
+        address, provider = address_of(campaign["catalog"])
+        return Source(address, provider, **allowed)
+    points = campaign.get("points") or ()
+    listed = [path for path in ([points] if isinstance(points, str) else points) if is_listing(path)]
+    listing = campaign.get("listed_by") or next(iter(listed), None)
+    return Source(listing, None, **allowed) if listing else None
+
+
+def is_listing(path: str) -> bool:
+    """Whether a setting names a STAC document instead of a tile."""
+    return str(path).split("?", 1)[0].lower().endswith(".json")
 
 
 def tile_crs(header: Header, *, crs: str | None = None, item_crs: str | None = None) -> tuple[str, str | None]:
     """CRS and vertical unit of a tile: as set, else as the file says, else as its STAC item says."""
     path = header.path
     if crs:
-        return references.checked_crs(crs, path), None
+        return references.checked_crs(crs, path, declared=True), None
     said, unit = references.crs_of_records(header.records)
     if said and item_crs and not references.same_crs(said, item_crs):
         raise ValueError(
@@ -179,8 +219,8 @@ def disagreements(tiles: Sequence[Tile], *, max_days_apart: int | None = MAX_DAY
             )
         if tile.vertical_unit != first.vertical_unit:
             found.append(
-                f"tiles of one campaign differ in vertical unit: {first.path} says {first.vertical_unit}, {tile.path} "
-                f"says {tile.vertical_unit}; make two campaigns of them, or set crs and vertical_unit"
+                f"tiles of one campaign differ in vertical unit: {first.path} says {first.vertical_unit or 'nothing'}, "
+                f"{tile.path} says {tile.vertical_unit or 'nothing'}; make two campaigns of them, or set crs and vertical_unit"
             )
         twin = seen.setdefault((tile.bounds, tile.points), tile.path)
         if twin != tile.path:

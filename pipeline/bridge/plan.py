@@ -12,17 +12,17 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from catalogs.lidar.tiles import is_listing
+from pipeline.bridge.canopies import LARGEST_PX, Canopies
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
 from pipeline.bridge.jobs import step_module
-from pipeline.bridge.touching import bounds_in, files_of, kept_index, with_sidecars, within_reach
+from pipeline.bridge.opening import problems_of_plots, problems_of_points, shortened
+from pipeline.bridge.touching import bounds_in, files_of, kept_if_right, kept_index, with_sidecars, within_reach
 from pipeline.config import TARGETS, Campaign, Study, nearest
 from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
 from pipeline.lidar.heights import FAR_GROUND_M
 from pipeline.products import Product, products_of
-
-LARGEST_PX = 20_000 * 20_000
-"""Above this many pixels a map is published as block COGs under a VRT: one file of it would not open comfortably."""
 
 STATIC = "static"
 """What stands in place of the year in the path of a raster that shows every year alike."""
@@ -151,18 +151,25 @@ class Plan:
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
         part = getattr(self.study, section)
-        plain = (part[key] if key is not None else part).model_dump(mode="json")
-        return self._with_tiles(key, plain) if section == "lidar" and key is not None else plain
+        one = part[key] if key is not None else part
+        if section == "lidar" and key is not None:
+            return self._with_tiles(key, one.model_dump(mode="json", exclude={"canopy_products"}))
+        return one.model_dump(mode="json")
 
     def settings_of_all(self, section: str) -> dict:
         return {name: self.settings(section, name) for name in getattr(self.study, section)}
 
     def _with_tiles(self, campaign: str, plain: dict) -> dict:
         """A campaign's settings, tiles of catalogues and addresses frozen: no job asks a catalogue, and all see the same."""
-        if not plain["points"] or not any(_is_listed_elsewhere(path) for path in _listed(plain["points"])):
+        listed = _listed(plain["points"] or ())
+        if not plain["catalog"] and not any(_is_listed_elsewhere(path) for path in listed):
             return plain
+        listings = [path for path in listed if is_listing(path)]
         try:
-            return plain | {"points": [entry["id"] for entry in self._tile_entries(campaign) or []] or plain["points"]}
+            entries = self._tile_entries(campaign) or []
+            found = [entry["id"] for entry in entries] or plain["points"]
+            said = entries[0]["crs"] if entries and not plain["crs"] else None  # all are in one CRS
+            return plain | {"points": found, "listed_by": next(iter(listings), None), "item_crs": said}
         except (ValueError, OSError):
             return plain  # the job says what is wrong
 
@@ -366,47 +373,93 @@ class Plan:
 
         Raises
         ------
-        ValueError, FileNotFoundError
+        ValueError
             With one line per problem.
         """
-        if missing := self._missing_files():
-            raise FileNotFoundError("\n".join(missing))
-        if not self.grid.blocks():
-            raise ValueError("area: the area has no pixel at this resolution")
-        if problems := [*self._unknown_names(), *self._years_unseen(), *self._foreign_results()]:
+        if problems := self._problems_of_settings():
             raise ValueError("\n".join(problems))
 
+    def _problems_of_settings(self) -> list[str]:
+        missing = self._missing_files()
+        try:
+            if not self.grid.blocks():
+                return [*missing, "area: the area has no pixel at this resolution"]
+        except (ValueError, OSError) as error:
+            return [*missing, *(() if any(one.startswith("area.file: ") for one in missing) else (str(error),))]
+        return [*missing, *self._unknown_names(), *self._years_unseen(), *self._foreign_results()]
+
     def inspect(self) -> None:
-        """Check foreign files that are there already and whose index the plan needs anyway: lidar tiles and stands.
+        """As `prepare`; and open what others made and what is there already: lidar tiles, stands, tables of plots and trees.
+
+        What was found right is not opened again until it, or what the study says of it, changes.
 
         Raises
         ------
         ValueError
-            With one line per problem.
+            With one line per problem, each after the section of the study that it belongs to.
         """
-        problems = []
-        for look in (*(lambda name=name: self._tile_entries(name) for name in self.study.lidar), self._stand_entries):
-            try:
-                look()
-            except (ValueError, OSError) as error:
-                problems.append(str(error))
-        if not problems:
-            problems = self._campaigns_elsewhere()
+        problems = self._problems_of_settings()
+        if not any(problem.startswith("area") for problem in problems):
+            problems += self._problems_of_files()
         if problems:
-            raise ValueError("\n".join(problems))
+            raise ValueError("\n".join(dict.fromkeys(problems)))
 
-    def _campaigns_elsewhere(self) -> list[str]:
-        """A sentence for every campaign none of whose tiles touches the area: its lidar would be silently missing."""
+    def _problems_of_files(self) -> list[str]:
+        """A sentence for everything that is wrong with the files of others that the study names."""
+        problems = [sentence for name in self.study.lidar for sentence in shortened(self._campaign_problems(name))]
+        try:
+            self._stand_entries()
+        except (ValueError, OSError) as error:
+            problems.append(f"stands: {error}")
+        return problems + [f"plots: {sentence}" for sentence in shortened(self._plot_problems())]
+
+    def _campaign_problems(self, name: str) -> list[str]:
+        """What is wrong with a campaign: with the headers of its tiles, else where they lie, and what a sample of them holds."""
+        settings = self.study.lidar[name]
+        try:
+            entries = self._tile_entries(name)
+        except (ValueError, OSError) as error:
+            listed = [f"lidar.{name}: {error}"]
+        else:
+            listed = self._elsewhere(name, entries or [])
+        local = _local_files(self._source_of(name))
+        files = files_of(tuple(local), (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
+        if self._is_planted(local) or not files:
+            return listed
+        about = settings.model_dump(mode="json") | {"said": sorted(settings.model_fields_set)}
+        held = kept_if_right(
+            self.resources / "index" / f"opened_lidar_{name}.json", about, files,
+            lambda: problems_of_points(name, settings, local),
+        )  # fmt: skip
+        return list(dict.fromkeys([*listed, *held]))
+
+    def _plot_problems(self) -> list[str]:
+        """What is wrong with the tables of plots; those of a planted study are made by the run itself."""
+        files = files_of(tuple(self.plot_files), ())
+        if self._is_planted(self.plot_files) or not all(Path(path).exists() for path in self.plot_files):
+            return []
+        about = [self.settings("plots"), self.area_settings, list(self.study.targets), self.code("plots")]
+        return kept_if_right(
+            self.resources / "index" / "opened_plots.json", about, files,
+            lambda: problems_of_plots(self.settings("plots"), self.area_settings, list(self.study.targets)),
+        )  # fmt: skip
+
+    def _is_planted(self, paths: Iterable[str]) -> bool:
+        made = self.resources / "planted"
+        return bool(self.study.planted) and all(Path(path).is_relative_to(made) for path in paths)
+
+    def _elsewhere(self, name: str, entries: list[dict]) -> list[str]:
+        """A sentence on a campaign none of whose tiles touches the area: its lidar would be silently missing."""
         west, south, east, north = self.grid.bounds
-        elsewhere = []
-        for name in self.study.lidar:
-            boxes = [entry["bounds"] for entry in self._tile_entries(name) or []]
-            if boxes and not any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
-                elsewhere.append(
-                    f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
-                    f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and crs of the campaign"
-                )
-        return elsewhere
+        boxes = [entry["bounds"] for entry in entries]
+        if not boxes or any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
+            return []
+        said = self.study.lidar[name].crs
+        check = f"lidar.{name}.crs, which says {said}" if said else "crs of the campaign"
+        return [
+            f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
+            f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and {check}"
+        ]
 
     def _years_unseen(self) -> list[str]:
         """A sentence for every study year that neither a sensor nor a campaign shows."""
@@ -551,7 +604,7 @@ class Plan:
 
     def _source_of(self, campaign: str) -> str | tuple[str, ...]:
         settings = self.study.lidar[campaign]
-        return settings.points or settings.canopy_height
+        return settings.points or settings.canopy_height or ()
 
     @property
     def all_campaign_files(self) -> list[str]:
@@ -578,6 +631,11 @@ class Plan:
     @property
     def all_predictor_files(self) -> list[str]:
         return self.predictor_files(self.blocks)
+
+    @cached_property
+    def canopies(self) -> Canopies:
+        """What is asked of canopies and trees."""
+        return Canopies(self.study, self.grid)
 
     @property
     def stand_files(self) -> list[str]:
@@ -754,23 +812,25 @@ class Plan:
         source = self._source_of(campaign)
         local = tuple(_local_files(source))
         files = files_of(local, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
-        if not files and (local or not any(map(_is_pattern_or_address, _listed(source)))):
+        if not files and not settings.catalog and (local or not any(map(_is_pattern_or_address, _listed(source)))):
             return None
 
         def index() -> list[dict]:
-            from catalogs.lidar import index_canopy, index_tiles
+            from catalogs.lidar import access_of, index_canopy, index_tiles
 
-            if settings.points:
+            if not settings.canopy_height:
+                asked = settings.model_dump(mode="json")
+                paths, said = _tiles_in_catalog(asked, self.grid) if settings.catalog else (_listed(source), None)
                 tiles = index_tiles(
-                    list(source) if isinstance(source, tuple) else source, crs=settings.crs,
-                    max_days_apart=settings.max_days_apart,
-                )  # fmt: skip
+                    paths, crs=settings.crs, max_days_apart=settings.max_days_apart, access=access_of(asked), item_crs=said
+                )
             else:
                 tiles = [index_canopy(str(source), crs=settings.crs)]
             return [
                 {
                     "id": tile.path,
                     "bounds": bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs),
+                    "crs": tile.crs,
                     "digest": tile.fingerprint,
                 }
                 for tile in tiles
@@ -831,7 +891,7 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
 
     for key, value in part.items():
         dotted = f"{place}.{key}" if place else str(key)
-        if key == "catalog" and not is_local(value):
+        if key == "catalog" and (place.startswith("lidar.") or not is_local(value)):
             continue
         if key in PATH_KEYS and value:
             for path in value.values() if isinstance(value, dict) else _listed(value):
@@ -842,6 +902,31 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
             yield from _paths_in(value, dotted)
 
 
+def _tiles_in_catalog(campaign: dict, grid: Grid) -> tuple[list[str], str | None]:
+    """Addresses of a campaign's tiles that its STAC API lists in the area, and as far around as ground is looked for.
+
+    With the CRS that their items say, where all say the same.
+    """
+    from catalogs.lidar import access_of
+    from catalogs.lidar.items import tiles_of_api
+
+    access = access_of(campaign)
+    if access.is_local:
+        raise ValueError(
+            f"catalog of a campaign is a STAC API or one known by name, not {campaign['catalog']}; name a static catalogue in "
+            "points"
+        )
+    day, reach = dt.date.fromisoformat(campaign["date"]), dt.timedelta(days=campaign["max_days_apart"])
+    around = max(campaign["buffer_m"], FAR_GROUND_M)
+    west, south, east, north = grid.bounds
+    found = tiles_of_api(
+        access.catalogue, campaign["collection"], bounds=(west - around, south - around, east + around, north + around),
+        crs=grid.crs, days=(day - reach, day + reach), ids=campaign["items"], access=access,
+    )  # fmt: skip
+    said = {crs for _, crs in found}
+    return [path for path, _ in found], said.pop() if len(said) == 1 else None
+
+
 def _is_pattern_or_address(path: str) -> bool:
     from catalogs.lidar.ranges import is_remote
 
@@ -850,7 +935,7 @@ def _is_pattern_or_address(path: str) -> bool:
 
 def _is_listed_elsewhere(path: str) -> bool:
     """Whether lidar tiles are listed by a STAC document or stand at addresses."""
-    return path.split("?", 1)[0].lower().endswith(".json") or (_is_pattern_or_address(path) and "://" in path)
+    return is_listing(path) or (_is_pattern_or_address(path) and "://" in path)
 
 
 def _local_files(source: str | tuple[str, ...]) -> list[str]:

@@ -29,8 +29,9 @@ def begin(workflow: Any, config: Mapping[str, Any]) -> Plan:
     try:
         file = workflow.configfiles[-1] if workflow.configfiles else "the configuration"
         plan = Plan(study_from(config, file=os.path.relpath(file) if Path(file).exists() else file))
-        plan.prepare()
-        if workflow.is_main_process:
+        if not workflow.is_main_process:
+            plan.prepare()
+        else:
             plan.inspect()
             _settle_environment(plan.study.name)
             if not workflow.output_settings.dryrun:

@@ -51,7 +51,7 @@ def files_of(source: str | tuple[str, ...], endings: tuple[str, ...]) -> list[Pa
 
 def kept_index(file: Path, about: object, files: list[Path], index: Callable[[], list[dict]]) -> list[dict]:
     """An index of foreign files, made again only when `about`, or size or time of one of the files, changed."""
-    key = digest([about, [(f.as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
+    key = _key(about, files)
     if file.exists():
         kept = json.loads(file.read_text(encoding="utf-8"))
         if kept["key"] == key:
@@ -59,6 +59,21 @@ def kept_index(file: Path, about: object, files: list[Path], index: Callable[[],
     entries = json.loads(json.dumps(index()))
     store.write_json(file, {"key": key, "entries": entries})
     return entries
+
+
+def kept_if_right(file: Path, about: object, files: list[Path], problems: Callable[[], list[str]]) -> list[str]:
+    """What `problems` finds; that it found none is remembered in `file` until `about`, or size or time of a file, changes."""
+    key = _key(about, files)
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")).get("key") == key:
+        return []
+    found = problems()
+    if not found:
+        store.write_json(file, {"key": key})
+    return found
+
+
+def _key(about: object, files: list[Path]) -> str:
+    return digest([about, [(f.as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]])
 
 
 def bounds_in(bounds: Bounds, source: str | None, target: str) -> list[float]:

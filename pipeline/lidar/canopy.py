@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.lidar.fine import Squares, highest_in
+from pipeline.grid import Grid, Window
+from pipeline.lidar.fine import Squares, highest_in, steps_along
 from pipeline.lidar.heights import STEPS_PER_M, Heights
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
 PIT_FREE_LEVELS_M = (0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
+WIDEST_GAP_M = 5.0  # farther than this from any first return no surface is drawn: over a lake it would be the shores' trees
+SURROUNDINGS_M = 10.0  # what a pit-free surface must know around: triangles of close returns do not reach farther
+TIE_ROUNDS = 2
 LONGEST_EDGE_M = 1.0  # above the ground level only triangles of close returns are crowns; others bridge gaps
+
+
+def canopy_grid(grid: Grid, size_m: float) -> Grid:
+    """A study's grid cut into squares of about `size_m`, a whole number along each cell; its blocks stay the same ground."""
+    steps = steps_along(grid.resolution_m, size_m)
+    return Grid(
+        grid.crs, grid.west_m, grid.north_m, grid.resolution_m / steps, grid.rows * steps, grid.cols * steps,
+        grid.chunk_px * steps, grid.block_chunks,
+    )  # fmt: skip
+
+
+def canopy_surface(heights: Heights, grid: Grid, window: Window, *, surface: str, longest_edge_m: float) -> np.ndarray:
+    """Canopy height model of a window of a `canopy_grid` (rows, cols), m to 1 cm; missing where nothing was seen near.
+
+    Parameters
+    ----------
+    heights : Heights
+        Of the window and `SURROUNDINGS_M` around.
+    surface : str
+        `highest`: the highest return of each square. `pit_free`: triangulated first returns, see `pit_free`, as far as
+        `WIDEST_GAP_M` from a first return.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    size_m, margin = grid.resolution_m, 0
+    if surface == "pit_free":
+        margin = math.ceil(SURROUNDINGS_M / size_m)
+    wide = Window(window.row0 - margin, window.row1 + margin, window.col0 - margin, window.col1 + margin)
+    west, _, _, north = grid.bounds_of(wide)
+    squares = Squares(west, north, size_m, np.zeros(wide.shape, np.int64))
+    if surface == "pit_free":
+        seen = np.isfinite(highest_in(heights.select(heights.first_return), squares))
+        if not seen.any():
+            return np.full(window.shape, np.nan)
+        top = pit_free(heights, squares, longest_edge_m=longest_edge_m)
+        top[distance_transform_edt(~seen) * size_m > WIDEST_GAP_M] = np.nan
+    else:
+        top = point_to_raster(heights, squares)
+    return np.round(top[window.within(wide).slices], 2)
 
 
 def point_to_raster(heights: Heights, squares: Squares) -> np.ndarray:
@@ -147,20 +187,30 @@ def tree_tops(
 
 
 def _first_of_equals(tops: np.ndarray, level: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Tops without those that a top before them, as high, has in its window."""
-    kept: list[tuple[int, int]] = []
-    taken: set[tuple[int, int]] = set()
-    for row, col in tops.tolist():
-        if (row, col) in taken:
-            continue
-        kept.append((row, col))
+    """Of tops as high as one another in one window the first, row by row; then the first of those left without one.
+
+    After `TIE_ROUNDS` rounds what still stands in a row of equals is a roof, not crowns, and is left out: so whether a cell
+    is a top is known from `TIE_ROUNDS` times two windows around it, wherever the canopy is cut.
+    """
+    number = np.full(level.shape, -1)
+    number[tops[:, 0], tops[:, 1]] = np.arange(len(tops))
+    twins: dict[int, list[int]] = {}
+    for this, (row, col) in enumerate(tops.tolist()):
         step = int(steps[row, col])
-        near = level[max(row - step, 0) : row + step + 1, max(col - step, 0) : col + step + 1]
-        for r, c in np.argwhere(near == level[row, col]).tolist():
-            r, c = r + max(row - step, 0), c + max(col - step, 0)
-            if (r - row) ** 2 + (c - col) ** 2 <= max(step**2, 2):
-                taken.add((r, c))
-    return np.array(kept, int).reshape(-1, 2)
+        row0, col0 = max(row - step, 0), max(col - step, 0)
+        here = slice(row0, row + step + 1), slice(col0, col + step + 1)
+        rows, cols = np.nonzero((number[here] >= 0) & (level[here] == level[row, col]))
+        if len(rows) > 1:
+            near = (rows + row0 - row) ** 2 + (cols + col0 - col) ** 2 <= max(step**2, 2)
+            twins[this] = [other for other in number[here][rows[near], cols[near]].tolist() if other != this]
+    kept = np.ones(len(tops), bool)
+    kept[list(twins)] = False
+    open_ = set(twins)
+    for _ in range(TIE_ROUNDS):
+        first = {this for this in open_ if not any(other < this and other in open_ for other in twins[this])}
+        kept[list(first)] = True
+        open_ -= first | {other for this in first for other in twins[this]}
+    return tops[kept]
 
 
 def crowns(canopy: np.ndarray, tops: np.ndarray, *, min_height_m: float = 2.0) -> np.ndarray:
@@ -178,26 +228,3 @@ def crowns(canopy: np.ndarray, tops: np.ndarray, *, min_height_m: float = 2.0) -
     markers[tops[:, 0], tops[:, 1]] = np.arange(1, len(tops) + 1)
     filled = np.where(np.isfinite(canopy), canopy, 0.0)
     return watershed(-filled, markers, mask=filled >= min_height_m)
-
-
-def trees_as_layers(
-    canopy: np.ndarray, tops: np.ndarray, owner: np.ndarray, *, west: float, north: float, size_m: float, crs: str
-) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
-    """Tree tops as points and crowns as polygons: `tree`, `height_m`, and for crowns `area_m2`."""
-    import geopandas as gpd
-    import shapely
-    from affine import Affine
-    from rasterio.features import shapes
-
-    number = np.arange(1, len(tops) + 1)
-    height = canopy[tops[:, 0], tops[:, 1]]
-    x, y = west + (tops[:, 1] + 0.5) * size_m, north - (tops[:, 0] + 0.5) * size_m
-    points = gpd.GeoDataFrame({"tree": number, "height_m": height}, geometry=gpd.points_from_xy(x, y), crs=crs)
-    transform = Affine(size_m, 0, west, 0, -size_m, north)
-    found: dict[int, list] = {}
-    for shape, value in shapes(owner.astype(np.int32), mask=owner > 0, transform=transform):
-        found.setdefault(int(value), []).append(shapely.geometry.shape(shape))
-    outlines = [shapely.union_all(found[n]) for n in number]
-    polygons = gpd.GeoDataFrame({"tree": number, "height_m": height}, geometry=outlines, crs=crs)
-    return points, polygons.assign(area_m2=polygons.area)
-

@@ -36,6 +36,7 @@ def model_section(material: Material) -> str:
         targets=[_target(name, material) for name in material.models],
         parts=PARTS,
         view=material.frame.view,
+        limit=material.frame.limit,
         scale=material.frame.scale_bar(),
         confidence=material.confidence,
     )
@@ -303,7 +304,7 @@ class="warning">{% for one in target.warnings %}<div>{{ one }}</div>{% endfor %}
 {% if loop.first %}
 <figure><figcaption>Plots: measured less predicted</figcaption>
 {{ target.plots.legend }}
-<div class="map"><svg viewBox="{{ view }}" role="img" aria-label="Map of plots"><use href="#outlines"
+<div class="map" style="{{ limit }}"><svg viewBox="{{ view }}" role="img" aria-label="Map of plots"><use href="#outlines"
 class="outline"/>
 {% for one in target.plots.unused %}
 <path d="M{{ one.x }} {{ one.y }}m-9 -9l18 18m0 -18l-18 18" stroke="#666" stroke-width="4" fill="none">

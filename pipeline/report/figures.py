@@ -22,6 +22,8 @@ NO_FOREST_COLOUR = "#e9e5dc"
 WIDTH = 1000.0
 """Width of every map in its own units; all maps of a study share one frame."""
 
+MOST_HEIGHT_PX = 640
+
 
 # ---------------------------------------------------------------- maps
 
@@ -58,6 +60,11 @@ class Frame:
     @property
     def view(self) -> str:
         return f"0 0 {WIDTH:g} {self.height:.1f}"
+
+    @property
+    def limit(self) -> str:
+        """CSS that keeps a narrow, tall map from being taller than a screen: its width is limited, so that its shape stays."""
+        return f"max-width: {MOST_HEIGHT_PX * self.width_m / self.height_m:.0f}px"
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         scale = WIDTH / self.width_m

@@ -97,6 +97,7 @@ def section(material: Material) -> str:
         TEMPLATE,
         groups=groups,
         view=material.frame.view,
+        limit=material.frame.limit,
         height=material.frame.height,
         outlines="".join(material.frame.path(geometry) for geometry in drawn),
         undrawn=max(len(material.stands) - MOST_OUTLINES, 0),
@@ -229,7 +230,7 @@ folder of maps.</p>{% endif %}
 {% for panel in group.panels %}
 <figure><figcaption>{{ panel.title }} {% if panel.missing > 0 %}
 <span class="unit">{{ "%.2g"|format(panel.missing) }} % without estimate</span>{% endif %}</figcaption>
-<div class="map"><svg viewBox="{{ view }}" role="img" aria-label="{{ group.title }} {{ panel.title }}">
+<div class="map" style="{{ limit }}"><svg viewBox="{{ view }}" role="img" aria-label="{{ group.title }} {{ panel.title }}">
 <rect width="1000" height="{{ height }}" fill="url(#missing)"/>
 <image width="1000" height="{{ height }}" preserveAspectRatio="none" href="{{ panel.picture }}"/>
 <use href="#outlines" class="outline"/></svg>

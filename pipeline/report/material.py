@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ class Material:
     project : one row per quantity of the project, in the units people quote
     models, left_out, training, validation (scores), validated (plots as predicted by each fold) : per target
     notes : what is not made, and why; said : what reading plots and stands warned of
+    canopies : per campaign with canopy products, its numbers and its small canopy height model
     scenes : per sensor; sources : rows of what, where from, licence, citation
     """
 
@@ -43,6 +44,7 @@ class Material:
     notes: Sequence[str]
     sources: Sequence[Mapping]
     said: Sequence[str] = ()
+    canopies: Mapping[str, tuple[Mapping, Layer]] = field(default_factory=dict)
 
     @cached_property
     def frame(self) -> Frame:

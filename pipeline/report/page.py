@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pipeline.config import TARGETS
-from pipeline.report import evidence, maps, stands, words
+from pipeline.provenance import TREE_COLUMNS
+from pipeline.report import canopy, evidence, maps, stands, words
 from pipeline.report.look import SCRIPT, STYLE, render, trusted
 from pipeline.report.material import Material
 
@@ -19,6 +20,7 @@ def build_page(material: Material) -> str:
     """The whole page as HTML text; the same material gives the same text."""
     sections = [
         ("maps", "Maps", maps.section(material)),
+        ("canopy", "Canopy and trees", canopy.section(material)),
         ("stands", "Stands", stands.section(material)),
         ("model", "Model and its errors", evidence.model_section(material)),
         ("truth", "Planted truth beside estimates", evidence.truth_section(material)),
@@ -245,6 +247,8 @@ def _method_section(material: Material) -> str:
         sources=material.sources,
         pools=study["pools"] if material.stock_target else None,
         carbon=bool(material.stock_target),
+        canopies=list(material.canopies),
+        tree_columns=TREE_COLUMNS,
         sinks=bool(material.spans and material.stock_target),
     )
 
@@ -445,6 +449,8 @@ METHOD = """
 <b>stands.parquet</b>: the same for
 Python and R.</li>
 <li><b>maps/</b>: one GeoTIFF per map, for QGIS or any GIS; each band says its name and unit.</li>
+{% if canopies %}<li><b>canopy/</b>: per campaign the canopy height model (*_chm, m above ground) and its trees (*_trees.gpkg:
+layers tree_tops and crowns).</li>{% endif %}
 <li><b>project.csv</b>: the numbers of the project. <b>checks.json</b>: checks and comparisons. <b>run.json</b>: what
 the run was made
 from. <b>stac/collection.json</b>: the maps as a STAC collection.</li>
@@ -464,6 +470,8 @@ the last year of a change.</li>
 takes to be like
 the covered part; <b>in_domain_percent</b>: share of the covered part in the model's area of applicability:
 where the plots show places like it.</li>
+{% if canopies %}{% for name, (units, meaning) in tree_columns.items() %}
+<li><b>{{ name }}</b> of trees: {{ meaning }}{% if units != "1" %}, {{ units }}{% endif %}.</li>{% endfor %}{% endif %}
 </ul></details>
 <p class="note">The software is under the Apache License 2.0; data keep the licences of their sources.</p>
 """

@@ -286,7 +286,8 @@ stands.parquet.</p>{% endif %}
 for="view-{{ view.letter }}">{{ view.title }}</label>{% endfor %}
 </div>{% endif %}
 {% for view in views %}{{ view.legend }}{% endfor %}
-<div class="map"><svg viewBox="{{ frame.view }}" role="img" aria-label="Map of stands; their values are in the table">
+<div class="map" style="{{ frame.limit }}"><svg
+viewBox="{{ frame.view }}" role="img" aria-label="Map of stands; their values are in the table">
 <g>{% for shape in shapes %}
 <path class="stand" data-row="{{ shape.row }}" style="{{ shape.style }}"
 d="{{ shape.path }}"><title>{{ shape.title }}</title></path>

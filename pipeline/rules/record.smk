@@ -35,6 +35,8 @@ rule report:
         **plan.training_files,
         **plan.scene_files,
         **plan.dropped_files,
+        **plan.canopies.files,
+        **plan.canopies.summaries,
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",
@@ -58,6 +60,7 @@ rule record:
     input:
         **plan.published_maps,
         **plan.scene_files,
+        **plan.canopies.files,
         table=f"{results}/stands.parquet",
         layers=f"{results}/stands.gpkg",
         project=f"{results}/project.csv",
@@ -69,6 +72,7 @@ rule record:
     params:
         study=study.model_dump(mode="json"),
         products=plan.plain_products,
+        canopy_products=plan.canopies.products,
         grid=plan.grid_settings,
         code=plan.code("record"),
     log:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catalogs.lidar import MAX_DAYS_APART, Bounds, CanopyReader, PointReader, Points, Tile, index_canopy, index_tiles
+from catalogs.lidar import MAX_DAYS_APART, Bounds, CanopyReader, PointReader, Points, Tile, access_of, index_canopy, index_tiles
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.lidar.fine import COVER_STEP_M, COVER_STEPS, Fine, Squares, squares_of_cells, squares_of_polygon, steps_along
@@ -172,8 +172,9 @@ def open_campaign(
     if campaign.get("canopy_height"):
         return CanopyReader(index_canopy(campaign["canopy_height"], crs=campaign.get("crs")), crs, unit)
     tiles = index_tiles(
-        campaign["points"], crs=campaign.get("crs"), max_days_apart=campaign.get("max_days_apart", MAX_DAYS_APART)
-    )
+        campaign["points"] or (), crs=campaign.get("crs"), max_days_apart=campaign.get("max_days_apart", MAX_DAYS_APART),
+        access=access_of(campaign), item_crs=campaign.get("item_crs"),
+    )  # fmt: skip
     reader = PointReader(
         tiles, crs, unit, kept=kept, drop_overlap=campaign.get("drop_overlap", False),
         thin_to_pts_m2=campaign.get("thin_to_pts_m2"), thin_seed=campaign.get("thin_seed", 0),

@@ -6,14 +6,15 @@ import hashlib
 import logging
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 from pipeline import store
 from pipeline.grid import Grid
-from pipeline.provenance import collection_of, item_of
+from pipeline.lidar.canopy import canopy_grid
+from pipeline.provenance import canopy_item_of, collection_of, item_of
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +40,34 @@ def record(
     study: dict,
     products: Sequence[dict],
     grid: dict,
+    canopies: Mapping[str, Path] | None = None,
+    trees: Mapping[str, Path] | None = None,
+    canopy_products: Mapping[str, dict] | None = None,
     **inputs: object,
 ) -> None:
-    """Write run.json (versions, configuration, digests of results) and the STAC collection with one item per map."""
+    """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy."""
     folder = store.clear_folder(collection.parent)
-    _name_strangers(maps)
+    shelf = next(iter(maps.values())).parent
+    _name_strangers(shelf, maps.values())
+    _name_strangers(shelf.parent / "canopy", [*(canopies or {}).values(), *(trees or {}).values()])
     grid_ = Grid(**grid)
-    digests = {path.as_posix(): _sha256(path) for path in [*maps.values(), *_paths(inputs)]}
+    canopies, trees = canopies or {}, trees or {}
+    published = [*maps.values(), *canopies.values(), *trees.values()]
+    digests = {path.as_posix(): _sha256(path) for path in [*published, *_paths(inputs)]}
     described = {product["name"]: product for product in products}
     items = [
         item_of(described[name], path=path, folder=folder, sha256=digests[path.as_posix()], grid=grid_, study=study)
         for name, path in maps.items()
     ]
+    items += [
+        canopy_item_of(
+            canopy_products[name], path=path, trees=trees[name], folder=folder,
+            sha256={file: digests[file.as_posix()] for file in (path, trees[name])},
+            grid=canopy_grid(grid_, study["lidar"][name]["chm_resolution_m"]), study=study,
+            flown=study["lidar"][name]["date"],
+        )
+        for name, path in canopies.items()
+    ]  # fmt: skip
     for item in items:
         store.write_json(folder / f"{item['id']}.json", item)
     store.write_json(collection, collection_of(study, items))
@@ -65,11 +82,11 @@ def record(
     })  # fmt: skip
 
 
-def _name_strangers(maps: Mapping[str, Path]) -> None:
+def _name_strangers(shelf: Path, ours: Iterable[Path]) -> None:
     """Warn of maps beside ours that another configuration of this study made: they are not part of these results."""
-    known = {path.stem for path in maps.values()}
-    shelf = next(iter(maps.values())).parent
-    strangers = sorted({path.name for path in shelf.iterdir() if path.suffix in (".tif", ".vrt") and path.stem not in known})
+    known = {path.stem for path in ours}
+    there = shelf.iterdir() if shelf.is_dir() else ()
+    strangers = sorted({path.name for path in there if path.suffix in (".tif", ".vrt", ".gpkg") and path.stem not in known})
     if strangers:
         log.warning("%s holds maps of an earlier configuration, not of this one: %s", shelf, ", ".join(strangers))
 

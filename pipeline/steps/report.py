@@ -11,6 +11,8 @@ from catalogs.search import endpoints
 from catalogs.sensors import SENSORS
 from pipeline import store
 from pipeline.grid import Grid, Window
+from pipeline.lidar.canopy import canopy_grid
+from pipeline.products import CANOPY_BAND
 from pipeline.report.figures import Layer, shrunk
 from pipeline.report.maps import Group, Panel, groups_of
 from pipeline.report.material import Material
@@ -42,6 +44,8 @@ def report(
     said: Sequence[Path] = (),
     dropped: Mapping[str, Sequence[Path]] | None = None,
     notes: Sequence[str] = (),
+    canopies: Mapping[str, Path] | None = None,
+    canopy_numbers: Mapping[str, Path] | None = None,
     **_inputs: object,
 ) -> None:
     """Write the report, a single HTML file that fetches nothing.
@@ -55,6 +59,7 @@ def report(
     scenes : mapping of sensor to its frozen scenes; none in a study without satellites
     said : what earlier steps warned of, a file each
     dropped : mapping of sensor to what its composites say about scenes that could not be read
+    canopies, canopy_numbers : mappings of campaign to its published canopy height model, and to what it says in numbers
     notes : sentences on what this study does not make, and why
     """
     frozen = {name: store.read_json(path) for name, path in (scenes or {}).items()}
@@ -78,10 +83,25 @@ def report(
         notes=notes,
         said=[sentence for path in said for sentence in store.read_json(path)["warnings"]],
         sources=_sources(study),
+        canopies={
+            name: (store.read_json((canopy_numbers or {})[name]), _canopy(path, _fine_grid(grid, study, name)))
+            for name, path in (canopies or {}).items()
+        },
     )
     text = build_page(material)
     store.write_text(page, text)
     log.info("report of %d stands and %d maps: %.2f MB", len(material.stands), len(material.layers), len(text) / 1e6)
+
+
+def _fine_grid(grid: dict, study: dict, campaign: str) -> Grid:
+    return canopy_grid(Grid(**grid), study["lidar"][campaign]["chm_resolution_m"])
+
+
+def _canopy(raster: Path, grid: Grid) -> Layer:
+    def read(row0: int, row1: int):
+        return store.read_raster(raster, bands=[CANOPY_BAND.name], window=Window(row0, row1, 0, grid.cols))[CANOPY_BAND.name]
+
+    return shrunk(read, (grid.rows, grid.cols), most_px=1000)
 
 
 def _dropped(paths: Sequence[Path]) -> list[dict]:
@@ -135,7 +155,7 @@ def _sources(study: Mapping) -> list[dict]:
         else:
             found.append(row | _owned(sensor["catalog"], planted))
     for name, campaign in study["lidar"].items():
-        source = campaign["points"] or campaign["canopy_height"]
+        source = campaign["points"] or campaign["canopy_height"] or f"{campaign['catalog']}: {campaign['collection']}"
         what = {"sensor": None, "what": f"Airborne lidar {name}"}
         found.append(what | _owned(source if isinstance(source, str) else source[0], planted))
     for what, file in (

@@ -11,7 +11,7 @@ from conftest import data_set
 from lidar_files import patched, scattered, served, write_copc, write_tile
 
 from catalogs.lidar.canopy import inspect_canopy
-from catalogs.lidar.inspection import inspect_tiles, overlaps_and_gaps, sentences
+from catalogs.lidar.inspection import Declared, inspect_tiles, overlaps_and_gaps, sentences
 from pipeline.__main__ import main
 
 
@@ -94,6 +94,50 @@ def test_each_planted_defect_is_said(tmp_path, columns, where, sentence):
     assert len([said for said in report["problems"] if sentence not in said]) == 0
 
 
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [
+        (Declared(ground_classes=(2, 9)), None),
+        (Declared(ground_classes=(9,)), "no sampled point is of the ground_classes 9"),
+        (Declared(ground_classes=(9,), classify_ground=True), None),
+        (Declared(heights="normalised"), "heights: normalised says that z is above ground, but z runs from"),
+        (Declared(vertical_unit="us-ft"), "the files say that heights are in m, the campaign says us-ft; set vertical_unit: m"),
+    ],
+    ids=["right", "no_ground_of_that_class", "ground_to_be_found", "elevations", "feet"],
+)
+def test_tiles_are_held_against_what_a_campaign_says_of_them(tmp_path, declared, sentence):
+    found = inspect_tiles(healthy(tmp_path / "a.laz"), declared=declared)["problems"]
+    assert (found == []) if sentence is None else (len(found) == 1 and sentence in found[0]), found
+
+
+def test_heights_that_look_normalised_want_a_word_of_the_campaign_either_way(tmp_path):
+    """A mangrove stands at sea level: who says heights: elevation is believed."""
+    x, y = scattered(3_000)
+    path = write_tile(tmp_path / "a.laz", x, y, np.arange(3_000) % 25, classification=np.where(np.arange(3_000) % 25, 5, 2))
+    assert "set heights: normalised of the campaign" in inspect_tiles(path, declared=Declared())["problems"][0]
+    for said in ("normalised", "elevation"):
+        assert inspect_tiles(path, declared=Declared(heights=said))["problems"] == []
+
+
+def test_tiles_in_several_crs_are_told_of_one_crs_at_a_time(tmp_path):
+    """Two in one zone, one in the next, one that says none: no number mixes them, and nothing is called None."""
+    healthy(tmp_path / "a.laz")
+    healthy(tmp_path / "b.laz", west=500_200)
+    healthy(tmp_path / "c.laz", west=700_000, crs="EPSG:32634")
+    healthy(tmp_path / "d.laz", crs=None)
+    report = inspect_tiles(str(tmp_path))
+    assert "bounds" not in report and report["points"] == 16_000
+    assert [len(part["files"]) for part in report["by_crs"]] == [2, 1, 1]
+    first, second, third = report["by_crs"]
+    assert first["bounds"][0] == pytest.approx(500_000, abs=1) and first["bounds"][2] == pytest.approx(500_400, abs=1)
+    assert second["bounds"][0] == pytest.approx(700_000, abs=1) and third["crs"] is None
+    lines = sentences(report)
+    text = "\n".join(lines)
+    assert "2 of them in WGS 84 / UTM zone 33N" in text and "1 of them in WGS 84 / UTM zone 34N:" in text
+    assert "1 of them without CRS:" in lines and "None" not in text
+    assert "wrong: tiles of one campaign differ in CRS" in text
+
+
 def test_points_that_are_there_twice_are_counted(tmp_path):
     x, y = scattered(1_000)
     path = write_tile(tmp_path / "a.laz", np.tile(x, 2), np.tile(y, 2), 300.0, gps_time=np.tile(np.arange(1_000), 2))
@@ -135,15 +179,11 @@ def test_a_crack_between_tiles_is_a_gap_but_one_point_spacing_is_not():
     assert overlaps_and_gaps([(0, 0, 3280.84, 3280.84)], unit_m=0.3048)[:2] == (0, 0)
 
 
-def test_large_tiles_are_sampled_and_say_so(tmp_path, monkeypatch):
-    from catalogs.lidar import inspection
-
-    monkeypatch.setattr(inspection, "WHOLE_POINTS", 100_000)
-    monkeypatch.setattr(inspection, "SAMPLE_POINTS", 100_000)
+def test_large_tiles_are_sampled_and_say_so(tmp_path):
     healthy(tmp_path / "small.laz", n=60_000, west=500_400)
     healthy(tmp_path / "a.laz", n=400_000)
     healthy(tmp_path / "b.laz", n=400_000, west=500_200)
-    report = inspect_tiles(str(tmp_path))
+    report = inspect_tiles(str(tmp_path), sample_points=100_000, whole_points=100_000)
     assert report["density"]["read_whole"] == ["small.laz"]
     assert report["sampled_points"] == 60_000 + 2 * 50_000
     assert any("less than a quarter of the usual density: small.laz" in said for said in report["remarks"])

@@ -14,6 +14,7 @@ from lidar_files import EVERYWHERE, UTM, scattered, served, write_copc, write_ti
 from catalogs.lidar import PointReader, Points, index_tiles, read_points
 from catalogs.lidar import points as reading
 from catalogs.lidar.headers import Header
+from catalogs.remote import Patience, RemoteError, Source
 from pipeline.store import KeptArrays
 
 WINDOW = (500_050.0, 5_000_040.0, 500_100.0, 5_000_090.0)
@@ -94,22 +95,21 @@ def test_a_tile_at_an_address_is_read_in_ranges(tmp_path, cloud, ending):
     assert all(wanted for _, wanted in asked)
 
 
-def test_a_server_that_stumbles_is_asked_again(tmp_path, cloud, monkeypatch):
-    from catalogs.lidar import ranges
-
-    monkeypatch.setattr(ranges, "BACKOFF_S", 0.0)
+def test_a_server_that_stumbles_is_asked_again(tmp_path, cloud):
     write_tile(tmp_path / "a.laz", *cloud)
     with served(tmp_path, fail_first=3) as (address, asked):
-        (tile,) = index_tiles(f"{address}/a.laz")
+        (tile,) = index_tiles(f"{address}/a.laz", access=Source(address, patience=Patience(first_wait_s=0.01)))
     assert tile.points == 6_000 and len(asked) > 3
 
 
 def test_what_an_address_cannot_give_is_said_without_its_signature(tmp_path, cloud):
     write_tile(tmp_path / "a.laz", *cloud)
-    with served(tmp_path) as (address, _), pytest.raises(FileNotFoundError, match=r"gone\.laz does not exist .answer 404") as why:
+    said = r"gone\.laz cannot be read: it is not there .404"
+    with served(tmp_path) as (address, _), pytest.raises(RemoteError, match=said) as why:
         index_tiles(f"{address}/gone.laz?sig=secret")
     assert "secret" not in str(why.value)
-    with served(tmp_path, ranges=False) as (address, _), pytest.raises(OSError, match=r"a\.laz does not serve byte ranges"):
+    said = r"a\.laz cannot be read: the server gives no part of a file .*; download the tile"
+    with served(tmp_path, ranges=False) as (address, _), pytest.raises(RemoteError, match=said):
         index_tiles(f"{address}/a.laz")
 
 

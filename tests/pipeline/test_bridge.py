@@ -10,6 +10,7 @@ import sys
 import pytest
 from conftest import ROOT, make_study
 
+from models.regressors import REGRESSORS
 from pipeline.bridge import Plan
 
 S2 = {"catalog": "catalog.json", "season": ["06-01", "09-30"]}
@@ -119,11 +120,12 @@ def test_very_large_maps_are_published_in_blocks():
 
 def test_what_is_not_there_is_said_before_the_first_job_one_line_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError) as error:
-        make_plan({"plots.trees": "trees.csv"}).prepare()
+    with pytest.raises(ValueError, match="does not exist") as error:
+        make_plan({"plots.trees": "trees.csv", "model.regressor": "lineal", "years": [2019]}).prepare()
     assert sorted(str(error.value).splitlines()) == [
-        "lidar.als2019.points: tiles does not exist", "plots.file: plots.csv does not exist",
-        "plots.trees: trees.csv does not exist",
+        "lidar.als2019.points: tiles does not exist",
+        f"model.regressor: 'lineal' is not known; did you mean linear?; known: {', '.join(REGRESSORS)}",
+        "plots.file: plots.csv does not exist", "plots.trees: trees.csv does not exist",
     ]  # fmt: skip
 
 

@@ -19,13 +19,16 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+PLOTS = "plot,date,x,y,radius_m,agb_mg_ha\nP1,2019-07-01,500100,2999900,11.28,120\nP2,2019-07-01,500300,2999500,11.28,80\n"
+
+
 def write_study(folder, changes=None, *, files=("plots.csv", "stands.gpkg")):
     """A configuration, and stand-ins for the files that it names."""
     for name in files:
-        (folder / name).write_text("")
+        (folder / name).write_text(PLOTS if name == "plots.csv" else "")
     (folder / "tiles").mkdir()
     file = folder / "study.yaml"
-    file.write_text(yaml.safe_dump(make_settings({"stands": {"grid_m": 100}, **(changes or {})})))
+    file.write_text(yaml.safe_dump(make_settings({"stands": {"grid_m": 100}, "plots.crs": "EPSG:32650", **(changes or {})})))
     return str(file)
 
 
@@ -57,7 +60,10 @@ def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
     changes = {"plots.trees": "trees.csv", "forest": {"source": "raster", "files": {2019: "f19.tif", 2024: "f24.tif"}}}
     assert main(["check", write_study(tmp_path, changes, files=())]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert sorted(line.split(": ")[1] for line in said) == [
+    assert [line for line in said if not line.endswith("does not exist")] == [
+        "years: 2024 cannot be mapped: no campaign within 1 years of it (plots.max_years_apart) and no sensor"
+    ]
+    assert sorted(line.split(": ")[1] for line in said if line.endswith("does not exist")) == [
         f"{name} does not exist" for name in ("f19.tif", "f24.tif", "plots.csv", "trees.csv")
     ]
     assert "plots.trees: trees.csv does not exist" in said
@@ -153,6 +159,8 @@ def test_the_new_configuration_mentions_every_setting_there_is(tmp_path):
     [
         ("indicators", "ndmi"), ("sensors", "sentinel-2-l2a"), ("regressors", "linear"), ("metrics", "zq95"),
         ("products", "sink_<year>_<year>"), ("targets", "agb_mg_ha"), ("allometry", "chave2014_with_height"),
+        ("products", "canopy_<campaign>"), ("reducers", "median"), ("speckle", "multitemporal"), ("series", "harmonic"),
+        ("catalogues", "planetary-computer"),
     ],
 )  # fmt: skip
 def test_list_names_what_a_configuration_can_use(capsys, what, named):

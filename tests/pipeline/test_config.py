@@ -93,7 +93,8 @@ def test_a_small_study_has_its_defaults():
         ({"stands.grid_m": 100}, "stands: give either file (polygons) or grid_m (the side of square stands), not both or none"),
         (
             {"lidar.als2019.canopy_height": "chm.tif"},
-            "lidar.als2019: give either points (a folder or files of LAS/LAZ) or canopy_height (a raster), not both or none",
+            "lidar.als2019: give either points (a folder or files of LAS/LAZ), canopy_height (a raster) or catalog "
+            "(a STAC API with its collection), not several or none",
         ),
         ({"lidar.als2019.points": 5}, "lidar.als2019.points: a path or a list of paths is needed, got 5"),
         (

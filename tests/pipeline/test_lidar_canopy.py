@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import shapely
 
-from pipeline.lidar.canopy import crowns, pit_free, point_to_raster, tree_tops, trees_as_layers
+from pipeline.grid import Grid, Window
+from pipeline.lidar.canopy import canopy_grid, canopy_surface, pit_free, point_to_raster, tree_tops
 from pipeline.lidar.fine import Fine, Squares, area_ratio, slope_of_planes, squares_of_cells, squares_of_polygon
 from pipeline.lidar.heights import Heights
+from pipeline.lidar.trees import TILE_PX, TreeRules, Trees
 
 DATA = Path(os.environ.get("FORESTSINK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
@@ -75,14 +79,100 @@ def test_planted_trees_are_found_and_their_crowns_are_theirs():
     tops = tree_tops(canopy, 1.0)
     expected = {(r, c) for r in range(6, 60, 12) for c in range(6, 60, 12)}
     assert {tuple(top) for top in tops.tolist()} == expected
-    owner = crowns(canopy, tops)
-    points, polygons = trees_as_layers(canopy, tops, owner, west=500_000, north=5_000_000, size_m=1.0, crs="EPSG:32633")
-    assert len(points) == len(polygons) == 25
-    assert polygons.contains(points.geometry).all()
+    trees = trees_of(canopy)
+    assert len(trees) == 25
     # A paraboloid of 4 m radius covers 49 cells (whole cells with x^2 + y^2 <= 16), all of them 6 m and higher.
-    assert (polygons["area_m2"] == 49).all()
-    assert points.geometry.iloc[0].coords[0] == (500_006.5, 5_000_000 - 6.5)
-    assert points["height_m"].iloc[:3].tolist() == [10, 11, 12]
+    assert (trees["area_m2"] == 49).all()
+    assert all(crown.contains(shapely.Point(x, y)) for crown, x, y in zip(trees["crown"], trees["x"], trees["y"], strict=True))
+    first = trees.iloc[0]
+    assert (first["x"], first["y"], first["tree"]) == (500_006.5, 5_000_000 - 6.5, 6 * 60 + 6 + 1)
+    assert trees["height_m"].iloc[:3].tolist() == [10, 11, 12]
+
+
+def trees_of(canopy: np.ndarray, *, blocks: list[Window] | None = None, size_m: float = 1.0, **rules) -> pd.DataFrame:
+    """The trees of a whole canopy, block by block, in the order of their tiles."""
+    grid = Grid("EPSG:32633", 500_000, 5_000_000, size_m, *canopy.shape, 512, 1)
+    padded = np.pad(canopy, 600, constant_values=np.nan)
+
+    def read(window: Window) -> np.ndarray:
+        return padded[window.row0 + 600 : window.row1 + 600, window.col0 + 600 : window.col1 + 600]
+
+    parts = []
+    for block in blocks or [grid.window]:
+        trees = Trees(grid, read, TreeRules(**rules))
+        parts += [trees.found(*tile, block) for tile in trees.tiles(block)]
+    return pd.concat(parts).sort_values("tree", ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def rough_canopy() -> np.ndarray:
+    """A canopy to 1 dm, wider than a tile, with a gap, of smoothed noise: crowns touch, heights are equal."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = gaussian_filter(np.random.default_rng(4).random((TILE_PX + 120, TILE_PX + 90)), 2.5)
+    canopy = np.round(35 * (noise - noise.min()) / (noise.max() - noise.min()), 1)
+    canopy[200:230, 480:560] = np.nan
+    return canopy
+
+
+def test_no_cell_is_in_two_crowns_whatever_tile_it_lies_in(rough_canopy):
+    trees = trees_of(rough_canopy)
+    union = shapely.union_all(trees["crown"].to_numpy())
+    assert trees["area_m2"].sum() == pytest.approx(union.area)
+    assert union.area <= (rough_canopy >= 2).sum()
+    assert trees["tree"].is_unique
+
+
+def test_trees_are_the_same_however_the_canopy_is_cut_into_blocks(rough_canopy):
+    rows, cols = rough_canopy.shape
+    whole = trees_of(rough_canopy)
+    cuts = [Window(r0, r1, c0, c1) for r0, r1 in ((0, 77), (77, 300), (300, rows)) for c0, c1 in ((0, 511), (511, cols))]
+    pd.testing.assert_frame_equal(trees_of(rough_canopy, blocks=cuts), whole)
+
+
+@pytest.mark.parametrize(("crown_m", "per_m"), [(12.0, 0.06), (1.0, 0.2)])
+def test_tops_of_a_canopy_in_tiles_are_those_of_the_whole(rough_canopy, crown_m, per_m):
+    """However little is read around for crowns and however wide tops are searched. And the tree that a top names is its cell."""
+    trees = trees_of(rough_canopy, max_crown_radius_m=crown_m, search_radius_per_m=per_m)
+    named = {divmod(tree - 1, rough_canopy.shape[1]) for tree in trees["tree"].tolist()}
+    tops = tree_tops(rough_canopy, 1.0, radius_m=lambda height: 0.4 + per_m * height)
+    assert named == {tuple(top) for top in tops.tolist()}
+
+
+def test_no_crown_reaches_farther_from_its_top_than_it_may():
+    """A cone of 30 m radius with one top: its crown is the disc of 12 m, 441 cells of which the centre is within."""
+    row, col = np.mgrid[:81, :81]
+    cone = np.maximum(40 - np.hypot(row - 40, col - 40), 0)
+    expected = (np.hypot(row - 40, col - 40) <= 12).sum()
+    trees = trees_of(cone, max_crown_radius_m=12.0)
+    assert len(trees) == 1 and trees["area_m2"].iloc[0] == expected == 441
+
+
+def test_a_flat_roof_is_no_row_of_trees():
+    """Twenty cells in a row, all 9 m: one top, then one more where its window ends, and no third."""
+    canopy = np.zeros((5, 20))
+    canopy[2] = 9.0
+    assert tree_tops(canopy, 1.0).tolist() == [[2, 0], [2, 2]]
+
+
+def test_squares_of_a_canopy_cut_each_cell_into_a_whole_number():
+    grid = Grid("EPSG:32633", 500_000, 5_000_000, 25.0, 40, 60, 20, 2)
+    fine = canopy_grid(grid, 2.0)
+    assert (fine.rows, fine.cols, fine.resolution_m) == (40 * 12, 60 * 12, 25 / 12)
+    assert fine.bounds == pytest.approx(grid.bounds) and fine.blocks() == grid.blocks()
+
+
+def test_over_a_lake_there_is_no_canopy_even_without_pits():
+    """No return from 20 to 60 m: the surface reaches 5 m beyond the last square that holds one and ends there."""
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(0.25, 80, 0.5), np.arange(-20, 40, 0.5)))
+    land = (x < 20) | (x > 60)
+    heights = make_heights(x[land], y[land], np.full(land.sum(), 8.0))
+    grid = Grid("EPSG:32633", 0.0, 20.0, 1.0, 20, 80, 512, 1)
+    found = canopy_surface(heights, grid, grid.window, surface="pit_free", longest_edge_m=1.0)
+    assert (found[:, :20] == 8).all() and (found[:, 20:25] == 8).all() and (found[:, 55:60] == 8).all()
+    assert np.isnan(found[:, 25:55]).all()
+    highest = canopy_surface(heights, grid, grid.window, surface="highest", longest_edge_m=1.0)
+    assert np.isnan(highest[:, 20:60]).all() and (highest[:, :20] == 8).all()
 
 
 def test_of_two_cells_as_high_in_one_window_the_first_is_the_top():
@@ -144,8 +234,6 @@ def test_a_cell_is_covered_as_far_as_its_squares_hold_first_returns():
 
 
 def test_the_squares_of_a_footprint_are_those_with_their_centre_in_it():
-    import shapely
-
     squares = squares_of_polygon(shapely.box(0, 0, 10, 5), 2.5)
     assert squares.cell.shape == (2, 4) and (squares.cell == 0).all()
     half = squares_of_polygon(shapely.Polygon([(0, 0), (10, 0), (0, 10)]), 2.5)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import pytest
 from conftest import make_study
 from lidar_files import served, write_tile
+from services.lidar_catalogue import api, make_item
+from services.range_server import Fault, RangeServer
 
 from pipeline.bridge import Plan
+from pipeline.steps.lidar import open_campaign
 
 
 def make_plan(tmp_path, points, **settings) -> Plan:
     """A study in UTM 33N around 500,000 / 5,000,000 with one campaign."""
-    area = {"area.crs": "EPSG:32633", "area.bounds": [500_000, 5_000_000, 500_500, 5_000_500]}
+    (tmp_path / "plots.csv").write_text("plot,date,x,y,radius_m,agb_mg_ha\nP1,2019-07-01,500100,5000100,11.28,120\n")
+    area = {"area.crs": "EPSG:32633", "area.bounds": [500_000, 5_000_000, 500_500, 5_000_500], "years": [2019]}
+    area |= {"plots": {"file": str(tmp_path / "plots.csv"), "crs": "EPSG:32633"}}
     changes = {**area, "lidar": {"als": {"points": points, "date": 2019, **settings}}, "resources": str(tmp_path / "res")}
     return Plan(make_study({"stands": {"grid_m": 100}, **changes}))
 
 
-def tile(folder, name: str, west: float = 500_010.0) -> str:
+def tile(folder, name: str, west: float = 500_010.0, crs: str | None = "EPSG:32633") -> str:
     folder.mkdir(exist_ok=True)
-    return write_tile(folder / name, [west, west + 50], [5_000_010.0, 5_000_060.0])
+    return write_tile(folder / name, [west, west + 50], [5_000_010.0, 5_000_060.0], [300.0, 310.0], crs=crs, classification=2)
 
 
 def test_a_pattern_becomes_the_files_that_jobs_wait_for(tmp_path):
@@ -52,3 +57,37 @@ def test_the_study_says_what_was_done_to_its_points(tmp_path):
     notes = " ".join(plan.notes)
     assert "Campaign als: ground was classified here by cloth simulation" in notes
     assert "Campaign als: points are thinned to 2 per m2" in notes
+
+
+def test_tiles_of_a_stac_api_are_listed_once_and_read_by_every_job(tmp_path):
+    """What bears another name is not asked for; the file does not say its CRS, its item does; the first answer is a 429."""
+    path = tile(tmp_path / "tiles", "a.laz", crs=None)
+    faults = [Fault("status", status=429, first=1, headers=(("Retry-After", "0"),))]
+    with RangeServer(tmp_path / "tiles", faults=faults) as server:
+        items = [make_item("A_1", f"{server.address}/a.laz"), make_item("B_1", f"{server.address}/b.laz")]
+        with api(items) as address:
+            about = {"catalog": address, "collection": "3dep-lidar-copc", "items": "A_*", "date": "2020-06-01"}
+            plan = make_plan(tmp_path, None, **about, max_days_apart=200)
+            plan.inspect()
+            campaign = plan.settings("lidar", "als")
+            assert campaign["points"] == [f"{server.address}/a.laz"]
+        again = make_plan(tmp_path, None, **about, max_days_apart=200).settings("lidar", "als")  # the API is gone
+        assert again == campaign
+        bounds = (500_000.0, 5_000_000.0, 500_100.0, 5_000_100.0)
+        there = open_campaign(campaign, crs="EPSG:32633").points(bounds)
+        here = open_campaign(campaign | {"points": path, "catalog": None, "crs": "EPSG:32633"}, crs="EPSG:32633").points(bounds)
+        assert there.x.tolist() == here.x.tolist() and len(here) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"points": "tiles", "catalog": "planetary-computer", "collection": "c"}, "not several or none"),
+        ({"catalog": "planetary-computer"}, "belong together"),
+        ({"points": "tiles", "items": "A*"}, "belong together"),
+    ],
+    ids=["two_sources", "no_collection", "items_of_files"],
+)
+def test_where_points_come_from_is_said_once(changes, said):
+    with pytest.raises(ValueError, match=said):
+        make_study({"lidar": {"als": {"date": 2020, **changes}}})

@@ -688,6 +688,7 @@ def test_a_small_map_is_left_as_it_is():
 
 def test_a_scale_bar_is_a_round_length():
     assert Frame(0, 0, 2560, 2560).scale_bar() == ("500 m", pytest.approx(100 * 500 / 2560))
+    assert Frame(0, 0, 200, 1000).limit == "max-width: 128px", "640 px high at most, a fifth as wide"
     assert Frame(0, 0, 41000, 20000).scale_bar() == ("10 km", pytest.approx(100 * 10 / 41))
 
 

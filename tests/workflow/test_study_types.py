@@ -148,9 +148,9 @@ def canopy_height_of(tiles: Path, raster: Path) -> None:
 
 
 def test_a_canopy_height_raster_instead_of_points_and_one_date_through_snakemake(brought, tmp_path):
-    """Lidar only, one date: no change, no sink, and the forest is where the canopy is."""
+    """Lidar only, one date: no change, no sink, the forest is where the canopy is, and the canopy is published with its trees."""
     canopy_height_of(brought / "lidar/als2024", tmp_path / "chm.tif")
-    lidar = {"chm": {"canopy_height": "chm.tif", "date": 2024}}
+    lidar = {"chm": {"canopy_height": "chm.tif", "date": 2024, "chm_resolution_m": 2, "canopy_products": True}}
     content = own_study(tmp_path, brought, sensors=None, lidar=lidar, years=[2024], forest={"source": "canopy"})
     content |= {"results": "results", "resources": "resources"}
     write_study(tmp_path, content)
@@ -166,6 +166,16 @@ def test_a_canopy_height_raster_instead_of_points_and_one_date_through_snakemake
     ):
         assert sentence in page
     assert json.loads((tmp_path / "results/checks.json").read_text())["truth"] is None
+    tops = gpd.read_file(tmp_path / "results/canopy/chm_trees.gpkg", layer="tree_tops")
+    assert len(tops) > 0 and (tops["height_m"] >= 2).all()
+    assert "Canopy and trees" in page and 'aria-label="Canopy height, chm"' in page
+    item = json.loads((tmp_path / "results/stac/canopy_chm.json").read_text())
+    assert item["properties"]["datetime"] == "2024-07-01T00:00:00Z"
+    assert item["properties"]["proj:transform"][0] == 2 and item["assets"]["map"]["bands"][0]["unit"] == "m"
+    sums = json.loads((tmp_path / "results/run.json").read_text())["results_sha256"]
+    for asset in item["assets"].values():
+        file = (tmp_path / "results/stac" / asset["href"]).resolve().relative_to(tmp_path.resolve())
+        assert asset["file:checksum"] == "1220" + sums[file.as_posix()]
 
 
 def test_a_block_without_lidar_is_mapped_from_what_is_there_and_counted(brought, tmp_path, caplog):
