@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from catalogs import remote
 from catalogs.footprints import Area, bbox_of, bounds_in, flat, footprint_of, in_words
+from catalogs.harmonisation import no_line
 from catalogs.radiometry import Sampler, Unread, checked, settled
 from catalogs.remote import plain_id, shown
 from catalogs.remote.signing import signs_late
@@ -80,6 +81,7 @@ def find_scenes(
     private_hosts: Sequence[str] = (),
     data_folders: Sequence[str] = (),
     on_scene_error: str = "fail",
+    harmonise: str = "none",
 ) -> dict[str, Any]:
     """The scenes of an area, of some years and a season, as plain values that can be written to a file.
 
@@ -112,6 +114,9 @@ def find_scenes(
         Hosts in private networks and folders of this machine that the links of the catalogue may lead to, besides its own.
     on_scene_error : str
         What to do when pixels that are looked at cannot be read this time: `fail` stops, `drop` leaves the scene out.
+    harmonise : str
+        What reflectance is to be brought to (`catalogs.harmonisation`): scenes of a platform without published lines are
+        left out here, where it is told, and not found in the middle of a run.
 
     Returns
     -------
@@ -144,7 +149,7 @@ def find_scenes(
         "max_cloud_percent": float(max_cloud_percent),
         "check_radiometry": check_radiometry,
         "static": sensor.static,
-    } | ({"orbit": orbit} if sensor.kind == "radar" else {})
+    } | ({"orbit": orbit} if sensor.kind == "radar" else {}) | ({"harmonise": harmonise} if harmonise != "none" else {})
     kept = _kept(earlier, query, sensor)
     asked = _Asked(area, tuple(year for year in years if str(year) not in kept.searched), season, max_cloud_percent)
     place = f"{sensor.name} in {_masked(catalog)}" + (f", collection {collection}" if collection else "")
@@ -155,7 +160,7 @@ def find_scenes(
     elif asked.years:
         for item in _items(source, asked, sensor, {"private_hosts": private_hosts, "data_folders": data_folders}):
             found.sort_in(item, sensor, asked)
-        found.freeze(sensor, asked, source, _unless_unread(look, on_scene_error), check_radiometry)
+        found.freeze(sensor, asked, source, _unless_unread(look, on_scene_error), check_radiometry, harmonise)
         if sensor.kind == "radar":
             direction = found.keep_passes(orbit if orbit != "auto" else direction, asked)
             log.info("%s: %s passes are used", place, direction)
@@ -828,14 +833,17 @@ class _Found:
         return None
 
     def freeze(
-        self, sensor: Sensor, asked: _Asked, source: _Source, look: Sampler | None, check_radiometry: bool
+        self, sensor: Sensor, asked: _Asked, source: _Source, look: Sampler | None, check_radiometry: bool, harmonise: str
     ) -> None:
         """Settle the radiometry of what is wanted, clear enough and the newest of its kind."""
         clear = []
         for item, year in self.wanted.values():
             try:
                 _clear_enough(item, asked.max_cloud_percent)
-                clear.append((item, _frozen(item, sensor, year, asked.area, source)))
+                doubt = _frozen(item, sensor, year, asked.area, source)
+                if why := no_line(doubt.item["platform"], sensor=sensor.name, to=harmonise):
+                    raise ValueError(why)
+                clear.append((item, doubt))
             except OF_ANOTHER_FORM as error:
                 self.leave_out(item, year, _malformed(error))
             except ValueError as error:

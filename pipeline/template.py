@@ -28,7 +28,7 @@ sensors:                            # satellites; leave out for a study on lidar
     # years: [2019, 2024]           # where they differ from the study's
     season: ["06-01", "09-30"]      # <- first and last day, MM-DD; leaves on
     max_cloud_percent: 80           # scenes with more cloud are not read, percent
-    check_radiometry: false         # true looks at pixels of every scene, not only where its metadata leave the offset open
+    check_radiometry: true          # looks at pixels of every scene; false: only where its metadata leave the offset open
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
     reducer: median                 # how the clear looks of a season become one image; a list adds bands such as red_p10
     harmonise: none                 # or oli: reflectance as Landsat 8 and 9 see it, by published lines (also oli_ols)

@@ -28,7 +28,10 @@ STATIC = "static"
 """What stands in place of the year in the path of a raster that shows every year alike."""
 
 ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry", "orbit")
-"""Settings of a sensor that decide which scenes are found."""
+"""Settings of a sensor that decide which scenes are found, and nothing else."""
+
+FOR_SEARCH = (*ASKED, "private_hosts", "data_folders", "harmonise")
+"""Those, where files may lie whose pixels are looked at, and what leaves out platforms that it knows nothing of."""
 
 MEANT_FOR = {
     "orbit": ("radar",), "speckle": ("radar",),
@@ -175,8 +178,7 @@ class Plan:
 
     def search_settings(self, sensor: str) -> dict:
         """What decides which scenes are found, and where their files may lie when their pixels are looked at."""
-        wanted = (*ASKED, "private_hosts", "data_folders")
-        return {name: value for name, value in self.settings("sensors", sensor).items() if name in wanted}
+        return {name: value for name, value in self.settings("sensors", sensor).items() if name in FOR_SEARCH}
 
     def composite_settings(self, sensor: str) -> dict:
         """What makes a composite of frozen scenes; a new search reruns it by itself."""
@@ -629,6 +631,12 @@ class Plan:
             ]
             for sensor in self.sources["sensors"]
         }
+
+    @property
+    def said_files(self) -> list[str]:
+        """What steps warned of, for the report."""
+        steps = [*(f"search_{sensor}" for sensor in self.sources["sensors"]), "plots", "stands"]
+        return [f"{self.resources}/said/{step}.json" for step in steps]
 
     @property
     def published_maps(self) -> dict[str, str]:

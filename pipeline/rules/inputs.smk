@@ -12,6 +12,7 @@ rule search:
     output:
         scenes=update(f"{resources}/scenes/{{sensor}}.json"),
         searched=touch(f"{resources}/scenes/{{sensor}}.searched"),
+        said=f"{resources}/said/search_{{sensor}}.json",
     params:
         settings=lambda wildcards: plan.search_settings(wildcards.sensor),
         years=lambda wildcards: plan.sensor_years(wildcards.sensor),

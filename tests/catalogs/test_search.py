@@ -402,6 +402,22 @@ def test_pixels_that_cannot_be_read_this_time_stop_the_search_unless_scenes_may_
     assert ids(frozen) == ["a"] and "503" in frozen["left_out"][0]["reason"] and "b is left out" in caplog.text
 
 
+def test_a_platform_that_nothing_is_known_of_is_left_out_when_reflectance_is_harmonised(tmp_path):
+    known, new = make_item("a"), make_item("b", "2019-07-11", platform="sentinel-2d")
+    catalog = make_catalog(tmp_path, [known, new])
+    assert ids(find(catalog)) == ["a", "b"]
+    frozen = find(catalog, harmonise="oli")
+    assert ids(frozen) == ["a"] and frozen["query"]["harmonise"] == "oli"
+    (left_out,) = frozen["left_out"]
+    assert left_out["id"] == "b" and "it is of sentinel-2d, for which there are no published lines to oli" in left_out["reason"]
+
+
+def test_a_year_of_such_platforms_alone_ends_the_search_with_the_reason(tmp_path):
+    catalog = make_catalog(tmp_path, [make_item("b", platform="sentinel-2d")])
+    with pytest.raises(ValueError, match=r"2019 has 1 scenes .* none usable; b: it is of sentinel-2d"):
+        find(catalog, harmonise="oli")
+
+
 # ---------------------------------------------------------------- around the globe
 
 
