@@ -55,7 +55,7 @@ class Indicator:
 
     def roles(self, sensor: str | None = None) -> tuple[str, ...]:
         """Band roles that serve its arguments on a sensor, in their order."""
-        other = self.instead.get(sensor or "", {})
+        other = self.instead.get(family(sensor), {})
         return tuple(other.get(band, band) for band in self.bands)
 
     def kinds(self) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Indicator:
 
     def possible(self, sensor: str, roles: Collection[str]) -> bool:
         """Whether a sensor that offers these roles can make it."""
-        return (not self.sensors or sensor in self.sensors) and set(self.roles(sensor)) <= set(roles)
+        return (not self.sensors or family(sensor) in self.sensors) and set(self.roles(sensor)) <= set(roles)
 
     def looks_around(self) -> bool:
         return bool(self.halo_px or self.halo_m)
@@ -95,6 +95,11 @@ class Indicator:
             return ""
         text = ast.unparse(body[0].value).replace("np.", "")
         return "" if re.search(r"(?<!\w)_\w+\(", text) else text  # a private helper says nothing to a reader
+
+
+def family(sensor: str | None) -> str:
+    """The sensor's own prefix: a composite of several is called by it and a word of its own, `s2_leafoff` of `s2`."""
+    return (sensor or "").partition("_")[0]
 
 
 INDICATORS: dict[str, Indicator] = {}
@@ -228,10 +233,10 @@ def _options(declared: Indicator, sensor: str | None, resolution_m: float | None
     """What the formula takes beside its bands."""
     options: dict[str, Any] = {}
     if declared.coefficients:
-        if sensor not in declared.coefficients:
+        if family(sensor) not in declared.coefficients:
             known = ", ".join(declared.coefficients)
             raise ValueError(f"indicator {declared.name!r} has coefficients for {known}, not for {sensor or 'no sensor'}")
-        options["coefficients"] = declared.coefficients[sensor]
+        options["coefficients"] = declared.coefficients[family(sensor)]
     if declared.in_metres:
         if resolution_m is None:
             raise ValueError(f"indicator {declared.name!r} measures on the ground and needs resolution_m")

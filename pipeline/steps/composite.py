@@ -69,7 +69,7 @@ def composite(
         `static` for a sensor that shows every year alike.
     settings : mapping
         `pipeline.config.Sensor` as plain values: reducer, min_clear_count, max_scenes, target_day, upsampling,
-        cloud_dilation_m, harmonise, topographic, series, series_years, speckle, on_scene_error, private_hosts,
+        cloud_dilation_m, mask_water, harmonise, topographic, series, series_years, speckle, on_scene_error, private_hosts,
         data_folders.
     roles : sequence of str
         Bands that the study's predictors need, and those that its series are made of.
@@ -141,12 +141,13 @@ class Season:
         frozen = with_local_paths(frozen, folder)
         allowed = {name: settings.get(name, ()) for name in ("private_hosts", "data_folders")}
         self.source = Source.of(frozen, folder, **allowed)
-        self.sensor, self.settings = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m")), settings
+        known = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m"))
+        self.sensor, self.settings = known.with_water_masked(settings.get("mask_water", False)), settings
         self.series = _SeriesOf(settings, self.sensor.prefix)
         to = settings.get("harmonise", "none")
         first = None if static else year - self.series.years + 1
         mine = [
-            harmonised(item, sensor=sensor, to=to)
+            harmonised(item, sensor=self.sensor.name, to=to)
             for item in frozen["items"]
             if (item["year"] is None if static else item["year"] is not None and first <= item["year"] <= year)
         ]

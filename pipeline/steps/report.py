@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalogs.search import endpoints
-from catalogs.sensors import SENSORS
+from catalogs.sensors import is_sensor, sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.report.figures import Layer, shrunk
@@ -123,10 +123,11 @@ def _sources(study: Mapping) -> list[dict]:
     planted = bool(study.get("planted"))
     found = []
     for name, sensor in study["sensors"].items():
-        row = {"sensor": name, "what": SENSORS[name].title if name in SENSORS else name}
+        row = {"sensor": name, "what": sensor_named(name).title if is_sensor(name) else name}
         known = endpoints().get(sensor["catalog"])
         if known:
-            terms = {part: known[part].get(name, "as its owner says") for part in ("licence", "citation")}
+            product = sensor_named(name).name if is_sensor(name) else name
+            terms = {part: known[part].get(product, "as its owner says") for part in ("licence", "citation")}
             found.append(row | {"origin": known["title"]} | terms)
         else:
             found.append(row | _owned(sensor["catalog"], planted))
