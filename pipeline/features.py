@@ -39,6 +39,7 @@ def predictors(
     lidar: Mapping[str, np.ndarray],
     names: Sequence[str],
     *,
+    seen_by: Mapping[str, str] | None = None,
     resolution_m: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Predictors by name, from the bands of each sensor and the lidar metrics of a place.
@@ -51,6 +52,8 @@ def predictors(
     lidar : mapping of metric name to array
     names : sequence of str
         `<prefix>_<indicator or band role>` or a lidar metric.
+    seen_by : mapping of sensor prefix to instrument, optional
+        What reflectance was brought to (`oli`), where it was.
     resolution_m : float, optional
         Side of a pixel, for indicators that measure on the ground.
 
@@ -75,7 +78,9 @@ def predictors(
         elif what in bands[prefix]:
             values[name] = np.asarray(bands[prefix][what], "float32")
         elif what in INDICATORS and INDICATORS[what].possible(prefix, bands[prefix]):
-            values[name] = compute(what, bands[prefix], sensor=prefix, resolution_m=resolution_m)
+            values[name] = compute(
+                what, bands[prefix], sensor=prefix, seen_by=(seen_by or {}).get(prefix), resolution_m=resolution_m
+            )
         else:
             raise ValueError(_unknown(name, bands, lidar))
     return values

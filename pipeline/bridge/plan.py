@@ -257,6 +257,7 @@ class Plan:
                     "prefix": prefixes[name],
                     "roles": roles,
                     **({"period": STATIC} if sensor_named(name).static else {}),
+                    **({"seen_by": "oli"} if self.study.sensors[name].harmonise != "none" else {}),
                 }
                 for name, roles in used.items()
                 if roles

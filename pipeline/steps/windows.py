@@ -29,7 +29,8 @@ def read_predictors(
     bands = _read_bands(grid, wide, year, sources)
     lidar = _read_lidar(grid, wide, year, sources, sources["metrics"])
     inner = window.within(wide)
-    made = predictors(bands, lidar, names, resolution_m=grid.resolution_m)
+    seen_by = {sensor["prefix"]: sensor["seen_by"] for sensor in sources["sensors"].values() if "seen_by" in sensor}
+    made = predictors(bands, lidar, names, seen_by=seen_by, resolution_m=grid.resolution_m)
     return {name: array[inner.slices] for name, array in made.items()}
 
 

@@ -120,6 +120,29 @@ def test_masked_water_is_missing_and_nothing_else_is(study, tmp_path):
     np.testing.assert_array_equal(first["swir16"][same], wet["swir16"][same])
 
 
+def test_predictors_are_made_with_the_coefficients_of_what_reflectance_was_brought_to(study, tmp_path):
+    from pipeline.steps.windows import read_predictors
+
+    rng, grid = np.random.default_rng(5), Grid("EPSG:32650", 500_000, 3_000_000, 30.0, 16, 16, chunk_px=16, block_chunks=1)
+    six = ("blue", "green", "red", "nir08", "swir16", "swir22")
+    bands = {role: rng.uniform(0.02, 0.4, (16, 16)).astype("float32") for role in six}
+    store.write_raster(tmp_path / "composite/landsat-c2-l2_2019/r000c000.tif", bands, geobox=grid.geobox_of(grid.window),
+                       units=dict.fromkeys(six, "1"))  # fmt: skip
+    content = chain.small_study(tmp_path).model_dump(mode="json")
+    found = {}
+    for harmonise in ("none", "oli"):
+        content["sensors"] = {"landsat-c2-l2": {"catalog": "usgs", "harmonise": harmonise}}
+        content["model"] = {"predictors": {"satellite": ["ls_tc_wetness"]}}
+        sources = Plan(study_from(content)).sources | {"campaign_of_year": {}}
+        sources["sensors"]["landsat-c2-l2"]["folder"] = str(tmp_path / "composite")
+        found[harmonise] = read_predictors(grid, grid.window, 2019, sources, ["ls_tc_wetness"])["ls_tc_wetness"]
+    crist = (0.0315, 0.2021, 0.3102, 0.1594, -0.6806, -0.6109)
+    zhai = (0.0382, 0.2137, 0.3536, 0.2270, -0.6108, -0.6351)
+    for harmonise, weights in (("none", crist), ("oli", zhai)):
+        by_hand = sum(weight * bands[role] for weight, role in zip(weights, six, strict=True))
+        np.testing.assert_allclose(found[harmonise], by_hand, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("sensors", "predictors", "words"),
     [
