@@ -152,7 +152,8 @@ def find_scenes(
     } | ({"orbit": orbit} if sensor.kind == "radar" else {}) | ({"harmonise": harmonise} if harmonise != "none" else {})
     kept = _kept(earlier, query, sensor)
     asked = _Asked(area, tuple(year for year in years if str(year) not in kept.searched), season, max_cloud_percent)
-    place = f"{sensor.name} in {_masked(catalog)}" + (f", collection {collection}" if collection else "")
+    own = f"{sensor.prefix} ({sensor.name})" if "_" in sensor.prefix else sensor.name  # one composite of several
+    place = f"{own} in {_masked(catalog)}" + (f", collection {collection}" if collection else "")
     found = _Found()
     direction = kept.orbit
     if asked.years and raster:
@@ -855,11 +856,15 @@ class _Found:
                 self.leave_out(item, doubt.item["year"], str(outcome))
             else:
                 usable.append((item, outcome))
+        taken: set[str] = set()
         for item, frozen, reason in _repeated(usable, sensor):
+            if not reason and frozen["id"] in taken:  # later steps know a scene by its id alone
+                reason = "another collection lists the same id: the first is used"
             if reason:
                 self.leave_out(item, frozen["year"], reason)
-            else:
-                self.items.append(frozen)
+                continue
+            taken.add(frozen["id"])
+            self.items.append(frozen)
 
     def keep_passes(self, orbit: str | None, asked: _Asked) -> str:
         """Keep the passes of one direction, which is returned; None decides for the one that shows the area more often.

@@ -644,7 +644,9 @@ class Plan:
     @property
     def said_files(self) -> list[str]:
         """What steps warned of, for the report."""
-        steps = [*(f"search_{sensor}" for sensor in self.sources["sensors"]), "plots", "stands"]
+        used = self.sources["sensors"]
+        slopes = [f"topography_{sensor}_{period}" for sensor in used if self.levels(sensor) for period in self.periods(sensor)]
+        steps = [*(f"search_{sensor}" for sensor in used), *slopes, "plots", "stands"]
         return [f"{self.resources}/said/{step}.json" for step in steps]
 
     @property

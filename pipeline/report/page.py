@@ -296,7 +296,7 @@ def _composite_sentence(name: str, sensor: Mapping) -> str:
         filtered = "" if sensor["speckle"] == "none" else f" after the speckle filter {sensor['speckle']}"
         return (
             f"The {' and '.join(reducers).replace('_', ' ')} of backscatter (gamma0) in linear power from {first} to {last} of "
-            f"each year{filtered}, at least {sensor['min_clear_count']} passes per pixel; decibels are taken of that."
+            f"each year{filtered}, at least {sensor['min_clear_count']} of them per pixel; decibels are taken of that."
         )
     return (
         f"The {' and '.join(reducers).replace('_', ' ')} of the clear observations from {first} to {last} of each year, at least "
@@ -417,7 +417,7 @@ the plots' size.</p>
 ha).</p>{% endif %}
 {% endfor %}
 {% if said %}
-<h3>What was noticed in plots and stands</h3>
+<h3>What was noticed in scenes, plots and stands</h3>
 <ul>{% for one in said %}<li>{{ one }}</li>{% endfor %}</ul>
 {% endif %}
 {% for title, sentences in warnings %}{% if sentences %}

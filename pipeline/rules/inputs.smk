@@ -30,6 +30,7 @@ rule topography:
         searched=f"{resources}/scenes/{{sensor}}.searched",
     output:
         table=f"{resources}/topography/{{sensor}}_{{year}}.json",
+        said=f"{resources}/said/topography_{{sensor}}_{{year}}.json",
     params:
         settings=lambda wildcards: plan.topography_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),

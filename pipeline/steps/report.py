@@ -123,7 +123,7 @@ def _sources(study: Mapping) -> list[dict]:
     planted = bool(study.get("planted"))
     found = []
     for name, sensor in study["sensors"].items():
-        row = {"sensor": name, "what": sensor_named(name).title if is_sensor(name) else name}
+        row = {"sensor": name, "what": _called(name)}
         known = endpoints().get(sensor["catalog"])
         if known:
             product = sensor_named(name).name if is_sensor(name) else name
@@ -142,6 +142,14 @@ def _sources(study: Mapping) -> list[dict]:
         if file:
             found.append({"sensor": None, "what": what} | _owned(file, planted))
     return found
+
+
+def _called(name: str) -> str:
+    """A sensor's title, with the name of the composite where it may be one of several."""
+    if not is_sensor(name):
+        return name
+    known = sensor_named(name)
+    return known.title if name == known.name else f"{known.title} ({name})"
 
 
 def _owned(place: str, planted: bool) -> dict:

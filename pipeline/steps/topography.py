@@ -25,6 +25,7 @@ from pipeline.optical.topography import (
     sloping_vegetation,
 )
 from pipeline.steps.composite import Item, Season, relief_of
+from pipeline.steps.notes import kept_warnings
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def topography(
     settings: Mapping[str, Any],
     roles: Sequence[str],
     elevation: str,
+    said: Path | None = None,
 ) -> None:
     """Write the sun and the c of every scene that a year's composites use, and how each was found.
 
@@ -55,13 +57,28 @@ def topography(
         As of `composite`.
     elevation : str
         Folder of the elevation on the study's grid.
+    said : path, optional
+        Written: what was warned of, for the report.
 
     Raises
     ------
     ValueError
         When a scene does not say where the sun stood, or cannot be read and `on_scene_error` is `fail`.
     """
-    study = Grid(**grid)
+    with kept_warnings(said):
+        _find(scenes, table, sensor, year, Grid(**grid), settings, roles, elevation)
+
+
+def _find(
+    scenes: Path,
+    table: Path,
+    sensor: str,
+    year: int,
+    study: Grid,
+    settings: Mapping[str, Any],
+    roles: Sequence[str],
+    elevation: str,
+) -> None:
     season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
     items = season.touching(study.bounds)
     turn = turn_deg(study)

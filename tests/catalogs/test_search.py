@@ -412,6 +412,14 @@ def test_a_platform_that_nothing_is_known_of_is_left_out_when_reflectance_is_har
     assert left_out["id"] == "b" and "it is of sentinel-2d, for which there are no published lines to oli" in left_out["reason"]
 
 
+def test_an_id_that_two_collections_share_counts_once(tmp_path):
+    """Later steps know a scene by its id; these two are no processings of one acquisition, their tiles being unknown."""
+    both = [make_item("a"), make_item("a", "2019-07-11", collection="sentinel-2-c1-l2a"), make_item("b", "2019-07-21")]
+    frozen = find(make_catalog(tmp_path, both))
+    assert ids(frozen) == ["a", "b"] and frozen["items"][0]["datetime"].startswith("2019-07-01")
+    assert frozen["left_out"][0]["reason"] == "another collection lists the same id: the first is used"
+
+
 def test_a_year_of_such_platforms_alone_ends_the_search_with_the_reason(tmp_path):
     catalog = make_catalog(tmp_path, [make_item("b", platform="sentinel-2d")])
     with pytest.raises(ValueError, match=r"2019 has 1 scenes .* none usable; b: it is of sentinel-2d"):
