@@ -44,6 +44,25 @@ rule topography:
         "run_step.py"
 
 
+rule elevation:
+    input:
+        scenes=ancient(f"{resources}/scenes/{{sensor}}.json"),
+        searched=f"{resources}/scenes/{{sensor}}.searched",
+    output:
+        raster=f"{resources}/composite/{{sensor}}_static/{{block}}.tif",
+        dropped=f"{resources}/composite/{{sensor}}_static/{{block}}.json",
+    params:
+        settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
+        roles=lambda wildcards: plan.roles(wildcards.sensor),
+        grid=plan.grid_settings,
+        touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, "static", wildcards.block),
+        code=plan.code("elevation"),
+    log:
+        f"{logs}/elevation/{{sensor}}/{{block}}.log",
+    script:
+        "run_step.py"
+
+
 rule composite:
     input:
         unpack(plan.levelling_files),

@@ -17,6 +17,7 @@ from pipeline.config import study_from
 from pipeline.grid import Grid
 from pipeline.steps.composite import composite
 from pipeline.steps.topography import topography
+from workflow.runs import planned, small_content, write_study
 
 DEM = "copernicus-dem-glo30"
 SEASONS = {"s2_early": ["06-01", "07-25"], "s2_late": ["07-26", "09-30"]}
@@ -118,6 +119,17 @@ def test_masked_water_is_missing_and_nothing_else_is(study, tmp_path):
     assert np.nanmedian(wet["swir16"][lost]) < 0.05  # water is black in the short-wave infrared
     same = first["clear_count"] == wet["clear_count"]
     np.testing.assert_array_equal(first["swir16"][same], wet["swir16"][same])
+
+
+def test_a_run_may_end_at_its_composites_though_some_wait_for_others(tmp_path):
+    content = small_content(block_chunks=2)
+    catalog = content["sensors"]["sentinel-2-l2a"]["catalog"]
+    content["sensors"] = {"s2_late": {"catalog": catalog, "topographic": "scs_c"}, DEM: {"catalog": catalog}}
+    content["model"] = {"predictors": {"satellite": ["s2_late_ndmi"]}}
+    content["planted"]["sensors"] = ["sentinel-2-l2a", DEM]
+    write_study(tmp_path, content)
+    jobs = planned(tmp_path, "--until", "composite")
+    assert jobs == {"plant_scenes": 1, "search": 2, "elevation": 1, "topography": 2, "composite": 2}
 
 
 def test_predictors_are_made_with_the_coefficients_of_what_reflectance_was_brought_to(study, tmp_path):
