@@ -665,8 +665,8 @@ def test_a_catalogue_that_is_busy_for_once_is_asked_again(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "/catalog.json"], ids=["api", "static"])
 def test_a_silent_catalogue_ends_in_a_sentence(monkeypatch, name):
-    monkeypatch.setattr("catalogs.search.TIMEOUT_S", (0.3, 0.3))
-    monkeypatch.setattr("catalogs.search.BACKOFF_S", 0.01)
+    monkeypatch.setattr("catalogs.search.catalogues.TIMEOUT_S", (0.3, 0.3))
+    monkeypatch.setattr("catalogs.search.catalogues.BACKOFF_S", 0.01)
     pytest.importorskip("pystac_client")  # its import takes a while
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
@@ -772,7 +772,7 @@ def test_signatures_are_stripped_where_the_provider_signs_anew(tmp_path, monkeyp
         asset["href"] = "https://account.blob.core.windows.net/container/a.tif?se=2020&sig=abc"
     with stac_api([signed]) as address:
         known = {**endpoints(), "planetary-computer": endpoints()["planetary-computer"] | {"url": address}}
-        monkeypatch.setattr("catalogs.search.endpoints", lambda: known)
+        monkeypatch.setattr("catalogs.search.places.endpoints", lambda: known)
         (item,) = find("planetary-computer")["items"]
     assert item["bands"]["red"]["href"] == item["quality"]["href"] == "https://account.blob.core.windows.net/container/a.tif"
 
@@ -1026,7 +1026,7 @@ def test_usgs_files_are_read_from_the_bucket_that_needs_no_web_login(tmp_path, m
         asset["href"] = f"https://landsatlook.example/{key}.TIF"
     with stac_api([item]) as address:
         known = endpoints() | {"usgs": endpoints()["usgs"] | {"url": address}}
-        monkeypatch.setattr("catalogs.search.endpoints", lambda: known)
+        monkeypatch.setattr("catalogs.search.places.endpoints", lambda: known)
         frozen = find("usgs", LANDSAT)
     assert frozen["query"]["provider"] == "usgs"
     assert frozen["items"][0]["bands"]["red"]["href"] == "s3://usgs-landsat/red.TIF"
