@@ -536,18 +536,13 @@ class Plan:
         """A sentence for every predictor of a sensor that we know and the study does not list."""
         from catalogs.sensors import SENSORS
 
-        known = {sensor.prefix: name for name, sensor in SENSORS.items()}
+        known, families = {sensor.prefix: name for name, sensor in SENSORS.items()}, set(map(family, offered))
         names = dict.fromkeys(_all_names(self.predictor_sets))
         return [
-            f"{name!r} needs the sensor {known[prefix]}, which the study does not list under sensors{self._others_of(prefix)}"
+            f"{name!r} needs the sensor {known[prefix]}, which the study does not list under sensors"
             for name in names
-            if split_name(name, offered)[0] is None and (prefix := split_name(name, known)[0])
+            if split_name(name, offered)[0] is None and (prefix := split_name(name, known)[0]) and prefix not in families
         ]
-
-    def _others_of(self, prefix: str) -> str:
-        """The composites of a sensor that the study does list, in words."""
-        mine = [name for name in self.offered_roles if family(name) == prefix]
-        return f" (it lists {', '.join(mine)}: ask for {mine[0]}_...)" if mine else ""
 
     # ------------------------------------------------------------ files that rules name
 

@@ -93,9 +93,8 @@ class Relief:
 class Fit(NamedTuple):
     """reflectance = intercept + slope x cos(i) on a scene's vegetation; `c` is None where it tells nothing, `why` then why.
 
-    `r` is the correlation within kinds of vegetation, `t` the slope over its error between cells. `few` says that there was
-    too little to look at, which is not the same as a look that found nothing. `of` is `scene`, or `season` for a c that is
-    shared by the scenes of a year: reflectance is then a share of each scene's mean.
+    `r` is the correlation within kinds of vegetation, `t` the slope over its error between cells. `of` is `scene`, or `season`
+    for a c that is shared by the scenes of a year: reflectance is then a share of each scene's mean.
     """
 
     c: float | None
@@ -106,7 +105,6 @@ class Fit(NamedTuple):
     t: float = 0.0
     pixels: int = 0
     cells: int = 0
-    few: bool = False
     of: str = "scene"
 
 
@@ -131,7 +129,7 @@ def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray, 
     pixels, cells = len(reflectance), len(np.unique(cell))
     if pixels < MIN_PIXELS or cells < MIN_CELLS:
         why = f"{pixels} pixels in {cells} cells of sloping vegetation; {MIN_PIXELS} in {MIN_CELLS} are needed"
-        return Fit(None, why, pixels=pixels, cells=cells, few=True)
+        return Fit(None, why, pixels=pixels, cells=cells)
     x, y = cos_incidence.astype("float64"), reflectance.astype("float64")
     alike = np.zeros(pixels, "int64") if kind is None else np.unique(kind, return_inverse=True)[1]
     away, level = _within(x, alike), _within(y, alike)
@@ -150,6 +148,12 @@ def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray, 
     return found._replace(c=max(intercept / slope, 0.0))
 
 
+def tells_nothing(fit: Fit) -> bool:
+    """Whether a scene leaves c open: too little to look at, or a rise with the light that is lost in what differs between
+    places. One that falls as clearly as it should rise says that something else than light is at work."""
+    return fit.c is None and fit.t > -MIN_T
+
+
 class Seen(NamedTuple):
     """Sloping vegetation of a scene in one band: what `fit_c` takes."""
 
@@ -160,7 +164,7 @@ class Seen(NamedTuple):
 
 
 def fit_of_season(scenes: Sequence[Seen]) -> Fit:
-    """The c that the scenes of a year share in a band, for those that show too little to have one of their own.
+    """The c that the scenes of a year share in a band, for those that cannot tell their own.
 
     c is the light of the sky over that of the sun, which differs less between the dates of a season than the sun's place
     does: reflectance = a (cos(i) + c), a and cos(i) of each scene its own. So each scene's reflectance is taken as a share of its

@@ -23,6 +23,7 @@ from pipeline.optical.topography import (
     kinds_of,
     sample_windows,
     sloping_vegetation,
+    tells_nothing,
 )
 from pipeline.steps.composite import Item, Season, relief_of
 from pipeline.steps.notes import kept_warnings
@@ -45,7 +46,7 @@ def topography(
     """Write the sun and the c of every scene that a year's composites use, and how each was found.
 
     c is fitted on squares spread over the study area, never on a chunk or block, so that all blocks correct a scene alike.
-    A scene that shows too little sloping vegetation takes the c of the season in that band (`of: season`).
+    A scene that cannot tell, because it shows too little or no clear rise, takes that of the season (`of: season`).
 
     Parameters
     ----------
@@ -141,11 +142,11 @@ class _Samples:
             self._taken.setdefault(item["id"], []).append(taken)
 
     def fits(self, item: Item) -> dict[str, Fit]:
-        """The c of each band of a scene; of the season where the scene shows too little."""
+        """The c of each band of a scene; of the season where the scene cannot tell."""
         fits = {}
         for role, seen in self._scene(item["id"], self._roles_of(item)).items():
             fits[role] = fit_c(*seen)
-            if fits[role].few and (shared := self._shared(role)).c is not None:
+            if tells_nothing(fits[role]) and (shared := self._shared(role)).c is not None:
                 fits[role] = shared
         return fits
 

@@ -28,6 +28,7 @@ from pipeline.optical.topography import (
     kinds_of,
     sample_windows,
     sloping_vegetation,
+    tells_nothing,
 )
 from pipeline.steps import planted
 from pipeline.steps.composite import Levelling, composite
@@ -175,17 +176,25 @@ def test_scenes_that_show_too_little_alone_share_the_c_of_their_season():
     rng = np.random.default_rng(1)
     dates = ((0.2, 0.5), (0.25, 0.7), (0.22, 0.9), (0.3, 0.8), (0.2, 0.6))
     scenes = [lit_scene(rng, 0.6, level, height) for level, height in dates]
-    assert all(fit_c(*seen).few for seen in scenes)
+    assert all(fit_c(*seen).c is None and tells_nothing(fit_c(*seen)) for seen in scenes)
     shared = fit_of_season(scenes)
     assert shared.of == "season" and shared.pixels == 750 and shared.c == pytest.approx(0.6, rel=0.1)
-    assert fit_of_season(scenes[:2]).few and fit_of_season([]).c is None
+    assert fit_of_season(scenes[:2]).c is None and fit_of_season([]).c is None
+
+
+@pytest.mark.parametrize(("slope", "open_"), [(0.3, False), (0.0, True), (-0.3, False)], ids=["rises", "level", "falls"])
+def test_a_scene_leaves_its_light_open_unless_it_clearly_rises_or_falls(slope, open_):
+    rng = np.random.default_rng(3)
+    light = rng.uniform(0.4, 1, 2000)
+    fit = fit_c(0.3 + slope * light + rng.normal(0, 0.03, 2000), light, rng.integers(0, 40, 2000))
+    assert tells_nothing(fit) == open_ and (fit.c is not None) == (slope > 0)
 
 
 def test_a_place_that_several_scenes_show_is_one_place():
     rng = np.random.default_rng(2)
     scenes = [lit_scene(rng, 0.6, 0.2, 0.7, pixels=300)._replace(cell=np.arange(300) % 5) for _ in range(4)]
     shared = fit_of_season(scenes)  # four looks at five cells are not twenty
-    assert shared.cells == 5 and shared.few
+    assert shared.cells == 5 and shared.c is None
 
 
 def test_c_is_fitted_on_green_slopes_alone():

@@ -158,9 +158,11 @@ def test_predictors_are_made_with_the_coefficients_of_what_reflectance_was_broug
 @pytest.mark.parametrize(
     ("sensors", "predictors", "words"),
     [
-        ({"s2_early": {}}, ["s2_ndmi"], r"'s2_ndmi' needs the sensor sentinel-2-l2a, .* \(it lists s2_early: ask for s2_early_"),
+        ({"s2_early": {}}, ["s2_ndmi"], r"'s2_ndmi' is not a predictor of this study; did you mean s2_early_ndmi"),
         ({"s2_ndvi": {}}, ["s2_ndvi_ndmi"], r"sensors\.s2_ndvi: ndvi is an indicator"),
         ({"s2_red": {}}, ["s2_red_ndmi"], r"sensors: 's2_red' is what a band of sentinel-2-l2a is called"),
+        ({"s2_early": {}}, ["s2_earli_ndmi"], r"'s2_earli_ndmi' is not a predictor of this study; did you mean s2_early_ndmi"),
+        ({"s2_early": {}}, ["ls_ndmi"], r"'ls_ndmi' needs the sensor landsat-c2-l2, which the study does not list"),
         ({"s2_early": {}}, ["s2_early_ndmo"], r"'s2_early_ndmo' is not a predictor of this study; did you mean s2_early_ndmi"),
     ],
 )
