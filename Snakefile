@@ -12,7 +12,7 @@ study, resources, results, logs = plan.study, plan.resources, plan.results, f"lo
 
 wildcard_constraints:
     block=r"r\d+c\d+",
-    year=r"\d{4}|static",
+    year=r"\d{4}",
     sensor="|".join(study.sensors) or "none",
     campaign="|".join(study.lidar) or "none",
     target="|".join(study.targets),

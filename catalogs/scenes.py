@@ -227,7 +227,7 @@ class SceneReader:
         if seen is None or not seen.any():
             return None
         encoding = {role: (item["bands"][role]["scale"], item["bands"][role]["offset"]) for role in roles}
-        distance = self._cloud_distance(item, geobox) if cloud_distance else None
+        distance = self.cloud_distance(item, geobox) if cloud_distance else None
         return Look(item["id"], numbers, encoding, seen, self.sensor.valid_dn, distance)
 
     def clear(self, item: Mapping[str, Any], geobox: GeoBox, *, held: Held | None = None) -> np.ndarray:
@@ -420,7 +420,7 @@ class SceneReader:
             self._tables[dtype.str] = quality.clear(every), quality.growing(every)
         return self._tables[dtype.str]
 
-    def _cloud_distance(self, item: Mapping[str, Any], geobox: GeoBox) -> np.ndarray:
+    def cloud_distance(self, item: Mapping[str, Any], geobox: GeoBox) -> np.ndarray:
         """Metres (rows, cols, float32) to the nearest cloud or shadow pixel, at most `FAR_FROM_CLOUD_M`.
 
         Cloud is what the quality layer lets grow, or, where it names no such classes, all that is neither clear nor

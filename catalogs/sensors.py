@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -34,7 +34,8 @@ class Quality:
     A class layer (SCL, Fmask) lists the classes that are clear, a bit layer (QA_PIXEL) the bits that must be 0.
     `grow` are the classes or bits whose pixels spread by `dilation_m`: cloud edges are missed by all algorithms.
     `vegetation_classes` (or, of a bit layer, a pixel that is clear and has no bit of `water_bits`) are where vegetation
-    is looked for when pixels must settle a scene's radiometry.
+    is looked for when pixels must settle a scene's radiometry. `water_classes` and `water_bits` show open water, which is
+    clear unless a study masks it (`without_water`).
     """
 
     keys: tuple[str, ...]
@@ -45,7 +46,14 @@ class Quality:
     grow: tuple[int, ...] = ()
     dilation_m: float = 0.0
     vegetation_classes: tuple[int, ...] = ()
+    water_classes: tuple[int, ...] = ()
     water_bits: tuple[int, ...] = ()
+
+    def without_water(self) -> Quality:
+        """The rule by which open water is not clear, as clouds are; it does not grow, because shores are sharp."""
+        clear = tuple(value for value in self.clear_classes if value not in self.water_classes)
+        bits = tuple(sorted({*self.unset_bits, *self.water_bits})) if self.unset_bits else ()
+        return replace(self, clear_classes=clear, unset_bits=bits)
 
     def clear(self, layer):
         """True where a quality layer (integers, rows x cols) says clear, before dilation."""
@@ -110,7 +118,8 @@ class Identity:
 class Sensor:
     """A sensor's product: bands by role, valid numbers, quality rule and radiometry rule.
 
-    `prefix` begins the names of its predictors (`s2_ndmi`), `collections` are the names catalogues offer it under.
+    `prefix` begins the names of its predictors (`s2_ndmi`; `s2_leafoff_ndmi` of one composite of several), `collections`
+    are the names catalogues offer it under.
     `quality` is None where no layer tells clear pixels (radar, elevation), `nodata` None where no number means missing.
     A `static` sensor shows the same in every year: its items need no date. `radiometries` are the (scale, offset) that its
     product can come with, `identify` names an item's place and processing (None where that is not known).
@@ -148,6 +157,20 @@ class Sensor:
         if self.quality is None:
             raise ValueError(f"{self.name} has no quality layer, so there are no clouds to grow by {dilation_m:g} m")
         return replace(self, quality=replace(self.quality, dilation_m=dilation_m))
+
+    def with_water_masked(self, masked: bool) -> Sensor:
+        """The sensor whose quality layer counts open water as not clear; as it is where that is not asked for.
+
+        Raises
+        ------
+        ValueError
+            For a sensor whose quality layer, if it has one, does not tell water.
+        """
+        if not masked:
+            return self
+        if self.quality is None or not (self.quality.water_classes or self.quality.water_bits):
+            raise ValueError(f"{self.name} has no quality layer that tells water, so there is none to mask")
+        return replace(self, quality=self.quality.without_water())
 
 
 def radiometry(item: Mapping[str, Any], sensor: Sensor, role: str) -> Radiometry:
@@ -208,19 +231,42 @@ def sensor_table() -> list[tuple[str, ...]]:
     ]
 
 
+@cache
 def sensor_named(name: str) -> Sensor:
-    """The sensor that a configuration names.
+    """The sensor that a configuration names, by its own name or as one composite of several.
+
+    `s2_leafoff` is the sensor whose predictors begin with `s2`; what is made of that composite is then called
+    `s2_leafoff_ndvi`. So a study can have a leaf-on and a leaf-off image of one sensor.
 
     Raises
     ------
     ValueError
-        For an unknown name, with the nearest one and the list.
+        For an unknown name, with the nearest one and the list; for a composite called as a band is.
     """
-    if name not in SENSORS:
-        near = difflib.get_close_matches(name, SENSORS, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name!r} is not a known sensor{hint}; known: {', '.join(SENSORS)}")
-    return SENSORS[name]
+    if name in SENSORS:
+        return SENSORS[name]
+    prefix, _, own = name.partition("_")
+    sensor = next((one for one in SENSORS.values() if one.prefix == prefix), None)
+    if sensor is not None and re.fullmatch("[a-z][a-z0-9]*", own):
+        if own in sensor.roles:
+            raise ValueError(f"{name!r} is what a band of {sensor.name} is called: give the composite another word than {own}")
+        return replace(sensor, prefix=name)
+    if sensor is not None:
+        why = "small letters and digits, beginning with a letter"
+        raise ValueError(f"{name!r} is not a composite of {sensor.name}: {prefix}_ is followed by one word of {why}")
+    near = difflib.get_close_matches(name, SENSORS, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    several = "one of several composites of a sensor is called by its prefix and a word, such as s2_leafoff"
+    raise ValueError(f"{name!r} is not a known sensor{hint}; known: {', '.join(SENSORS)}; {several}")
+
+
+def is_sensor(name: str) -> bool:
+    """Whether `sensor_named` knows a name."""
+    try:
+        sensor_named(name)
+    except ValueError:
+        return False
+    return True
 
 
 def offered_roles(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -489,6 +535,7 @@ SENTINEL2 = Sensor(
         grow=(3, 8, 9, 10),
         dilation_m=20,
         vegetation_classes=(4,),
+        water_classes=(6,),
     ),
     data_type="uint16",
     valid_dn=(1, 32767),
@@ -506,7 +553,7 @@ LANDSAT = Sensor(
     collections=("landsat-c2-l2", "landsat-c2l2-sr"),
     bands=_bands({role: (30, (role,)) for role in ("blue", "green", "red", "nir08", "swir16", "swir22")}),
     # 0 fill, 1 dilated cloud, 2 cirrus, 3 cloud, 4 shadow, 5 snow must be 0. Bit 6 ("clear") is set in shadow and over
-    # water, so it says nothing here; bit 7 (water) is a surface, left to the forest mask. Bit 1 is dilation already, so
+    # water, so it says nothing here; bit 7 (water) is a surface, masked where a study asks for it. Bit 1 is dilation already, so
     # cirrus, cloud and shadow grow only when a study asks for it.
     quality=Quality(
         keys=("qa_pixel",), resolution_m=30, fill=1, unset_bits=(0, 1, 2, 3, 4, 5), grow=(2, 3, 4), water_bits=(7,)
@@ -523,8 +570,9 @@ LANDSAT = Sensor(
 # Collection 2 and L2A. Types, nodata and Fmask classes: the ODC product definitions ga_s2am_ard_3 and ga_ls8c_ard_3 in
 # GeoscienceAustralia/dea-config @c35aebe1ce99 and @22341bf8524e; scale: see NBART_SCALE.
 _FMASK = Quality(
-    keys=("oa_fmask",), resolution_m=20, fill=0, clear_classes=(1, 5), grow=(2, 3), dilation_m=30, vegetation_classes=(1,)
-)
+    keys=("oa_fmask",), resolution_m=20, fill=0, clear_classes=(1, 5), grow=(2, 3), dilation_m=30, vegetation_classes=(1,),
+    water_classes=(5,),
+)  # fmt: skip
 
 SENTINEL2_NBART = Sensor(
     name="sentinel-2-nbart",

@@ -83,7 +83,7 @@ def _search(chosen: argparse.Namespace) -> int:
         scenes = plan.resources / "scenes" / f"{sensor}.json"
         search(
             scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
-            years=plan.sensor_years(sensor), refresh=True,
+            years=plan.sensor_years(sensor), refresh=True, said=plan.resources / "said" / f"search_{sensor}.json",
         )  # fmt: skip
         print(f"{sensor}: frozen in {scenes}; the next run of the workflow redoes the blocks that new scenes touch")
     return 0

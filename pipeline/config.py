@@ -120,8 +120,9 @@ class Sensor(Section):
     years: tuple[int, ...] | None = None
     season: tuple[str, str] = ("01-01", "12-31")
     max_cloud_percent: float = Field(80.0, ge=0, le=100)
-    check_radiometry: bool = False
+    check_radiometry: bool = True
     cloud_dilation_m: float | None = Field(None, ge=0, le=2000)
+    mask_water: bool = False
     reducer: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "median"
     min_clear_count: int = Field(1, ge=1)
     max_scenes: int | None = Field(None, ge=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.indicators import INDICATORS, called_here, compute, known_as
+from pipeline.indicators.registry import family
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,7 @@ def predictors(
     lidar: Mapping[str, np.ndarray],
     names: Sequence[str],
     *,
+    seen_by: Mapping[str, str] | None = None,
     resolution_m: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Predictors by name, from the bands of each sensor and the lidar metrics of a place.
@@ -50,6 +52,8 @@ def predictors(
     lidar : mapping of metric name to array
     names : sequence of str
         `<prefix>_<indicator or band role>` or a lidar metric.
+    seen_by : mapping of sensor prefix to instrument, optional
+        What reflectance was brought to (`oli`), where it was.
     resolution_m : float, optional
         Side of a pixel, for indicators that measure on the ground.
 
@@ -66,7 +70,7 @@ def predictors(
 
     values = {}
     for name in names:
-        prefix, what = _split(name, bands)
+        prefix, what = split_name(name, bands)
         if prefix is None:
             if name not in lidar:
                 raise ValueError(_unknown(name, bands, lidar))
@@ -74,7 +78,9 @@ def predictors(
         elif what in bands[prefix]:
             values[name] = np.asarray(bands[prefix][what], "float32")
         elif what in INDICATORS and INDICATORS[what].possible(prefix, bands[prefix]):
-            values[name] = compute(what, bands[prefix], sensor=prefix, resolution_m=resolution_m)
+            values[name] = compute(
+                what, bands[prefix], sensor=prefix, seen_by=(seen_by or {}).get(prefix), resolution_m=resolution_m
+            )
         else:
             raise ValueError(_unknown(name, bands, lidar))
     return values
@@ -105,7 +111,7 @@ def required(
     roles: dict[str, list[str]] = {}
     wanted_metrics, halo_px = [], 0
     for name in names:
-        prefix, what = _split(name, sensors)
+        prefix, what = split_name(name, sensors)
         if prefix is None:
             if name not in metrics:
                 raise ValueError(_unknown(name, sensors, metrics))
@@ -115,7 +121,7 @@ def required(
             needed: tuple[str, ...] = (what,)
         elif what in INDICATORS:
             declared = INDICATORS[what]
-            if declared.sensors and prefix not in declared.sensors:
+            if declared.sensors and family(prefix) not in declared.sensors:
                 raise ValueError(
                     f"predictor {name!r} is not for sensor {prefix!r}: {what} holds for {', '.join(declared.sensors)} alone"
                 )
@@ -162,10 +168,14 @@ def _possible(name: str, prefix: str, roles: Collection[str]) -> bool:
     return name in INDICATORS and INDICATORS[name].possible(prefix, roles)
 
 
-def _split(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
-    """Sensor prefix and the rest of a predictor's name; None for what no sensor of the study makes."""
-    prefix, _, what = name.partition("_")
-    return (prefix, what) if what and prefix in prefixes else (None, name)
+def split_name(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
+    """Sensor prefix and the rest of a predictor's name; None for what no sensor of the study makes.
+
+    Of two prefixes that fit the longer is meant: `s2_leafoff_ndvi` is of `s2_leafoff` where the study has it.
+    """
+    fitting = [prefix for prefix in prefixes if name.startswith(f"{prefix}_") and len(name) > len(prefix) + 1]
+    prefix = max(fitting, key=len, default=None)
+    return (None, name) if prefix is None else (prefix, name[len(prefix) + 1 :])
 
 
 def _unknown(name: str, sensors: Sensors, metrics: Collection[str]) -> str:
@@ -174,7 +184,7 @@ def _unknown(name: str, sensors: Sensors, metrics: Collection[str]) -> str:
     if is_intensity(name):
         return f"{name!r} {NO_INTENSITY}"
     known = offered(sensors, metrics)
-    prefix, what = _split(name, sensors)
+    prefix, what = split_name(name, sensors)
     if answer := called_here(what):
         place = prefix or next(iter(sensors), "")
         instead = f": ask for {place}_{known_as(what)}" if place and known_as(what) else ""

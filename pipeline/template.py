@@ -26,10 +26,12 @@ sensors:                            # satellites; leave out for a study on lidar
     catalog: earth-search           # <- a catalogue known by name, a STAC API's address, or a static catalog.json
     # collection: sentinel-2-l2a    # where the catalogue calls it something else
     # years: [2019, 2024]           # where they differ from the study's
-    season: ["06-01", "09-30"]      # <- first and last day, MM-DD; leaves on
+    season: ["06-01", "09-30"]      # <- first and last day, MM-DD; leaves on. For a second season beside it name the
+                                    # sensors s2_leafon and s2_leafoff: their predictors are s2_leafoff_ndvi and so on
     max_cloud_percent: 80           # scenes with more cloud are not read, percent
-    check_radiometry: false         # true looks at pixels of every scene, not only where its metadata leave the offset open
+    check_radiometry: true          # looks at pixels of every scene; false: only where its metadata leave the offset open
     # cloud_dilation_m: 60          # clouds and shadows grown by another distance than the sensor's own, metres
+    mask_water: false               # or true: what the quality layer calls water is left out, as clouds are
     reducer: median                 # how a season becomes one image, see `list reducers`; a list adds bands such as red_p10
     harmonise: none                 # or oli: reflectance as Landsat 8 and 9 see it, by published lines (also oli_ols)
     topographic: none               # or c, scs_c: slopes lit as level ground; needs copernicus-dem-glo30 among the sensors

@@ -17,6 +17,7 @@ from pipeline.steps.plots import plots
 from pipeline.steps.publish import publish
 from pipeline.steps.search import search
 from pipeline.steps.stands import stands
+from pipeline.steps.topography import topography
 from pipeline.steps.training import training
 
 
@@ -96,15 +97,22 @@ def map_and_estimate(plan: Plan) -> None:
 def see(plan: Plan) -> None:
     """Scenes, composites, lidar metrics."""
     study, res, grid = plan.study, plan.resources, plan.grid_settings
-    for sensor in plan.sources["sensors"]:
+    levelled = any(map(plan.levels, plan.sources["sensors"]))
+    ground = [plan.elevation_sensor] if levelled else []
+    for sensor in dict.fromkeys([*ground, *plan.sources["sensors"]]):
         scenes = res / "scenes" / f"{sensor}.json"
         search(scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
                years=plan.sensor_years(sensor))  # fmt: skip
         for period in plan.periods(sensor):
             year = int(period) if period.isdigit() else period
+            about = {"scenes": scenes, "sensor": sensor, "year": year, "grid": grid, "roles": plan.roles(sensor)}
+            if plan.levels(sensor):
+                table = res / f"topography/{sensor}_{period}.json"
+                topography(table=table, settings=plan.topography_settings(sensor), elevation=plan.elevation_folder, **about)
+                about |= {"topography": table, "elevation": plan.elevation_folder}
             for block in plan.blocks:
-                composite(scenes=scenes, raster=res / f"composite/{sensor}_{period}/{block}.tif", sensor=sensor, year=year,
-                          block=block, grid=grid, settings=plan.composite_settings(sensor), roles=plan.roles(sensor))  # fmt: skip
+                composite(raster=res / f"composite/{sensor}_{period}/{block}.tif", block=block,
+                          settings=plan.composite_settings(sensor), **about)  # fmt: skip
     for campaign in study.lidar:
         for block in plan.blocks:
             lidar(raster=res / f"lidar/{campaign}/{block}.tif", grid=grid, block=block,

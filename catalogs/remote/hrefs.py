@@ -121,13 +121,13 @@ def options(provider: str | None = None) -> dict[str, str]:
 
 
 def endpoint_of(provider: str | None) -> Mapping[str, Any]:
-    from catalogs.search import endpoints
+    from catalogs.search.places import endpoints
 
     return endpoints().get(provider, {}) if provider else {}
 
 
 def _provider_at(address: str) -> str | None:
-    from catalogs.search import endpoints
+    from catalogs.search.places import endpoints
 
     return next((name for name, known in endpoints().items() if known.get("url") == address.rstrip("/")), None)
 

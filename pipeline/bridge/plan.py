@@ -19,8 +19,9 @@ from pipeline.bridge.jobs import step_module
 from pipeline.bridge.opening import problems_of_plots, problems_of_points, shortened
 from pipeline.bridge.touching import bounds_in, files_of, kept_if_right, kept_index, with_sidecars, within_reach
 from pipeline.config import TARGETS, Campaign, Study, nearest
-from pipeline.features import default_predictors, required
+from pipeline.features import default_predictors, required, split_name
 from pipeline.grid import Grid, Window
+from pipeline.indicators.registry import family
 from pipeline.lidar.heights import FAR_GROUND_M
 from pipeline.products import Product, products_of
 
@@ -28,11 +29,14 @@ STATIC = "static"
 """What stands in place of the year in the path of a raster that shows every year alike."""
 
 ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry", "orbit")
-"""Settings of a sensor that decide which scenes are found."""
+"""Settings of a sensor that decide which scenes are found, and nothing else."""
+
+FOR_SEARCH = (*ASKED, "private_hosts", "data_folders", "harmonise")
+"""Those, where files may lie whose pixels are looked at, and what leaves out platforms that it knows nothing of."""
 
 MEANT_FOR = {
     "orbit": ("radar",), "speckle": ("radar",),
-    **dict.fromkeys(("max_cloud_percent", "check_radiometry", "cloud_dilation_m"), ("optical",)),
+    **dict.fromkeys(("max_cloud_percent", "check_radiometry", "cloud_dilation_m", "mask_water"), ("optical",)),
     **dict.fromkeys(
         ("years", "season", "reducer", "min_clear_count", "max_scenes", "target_day", "upsampling"), ("optical", "radar")
     ),
@@ -123,21 +127,20 @@ class Plan:
     @cached_property
     def offered_roles(self) -> dict[str, tuple[str, ...]]:
         """Bands by predictor prefix of the study's composites: roles of the sensor, and what reducers and series add."""
-        from catalogs.sensors import SENSORS, offered_roles
+        from catalogs.sensors import offered_roles, sensor_named
 
         offered = offered_roles(self.study.sensors)
-        return {
-            SENSORS[name].prefix: (*offered[SENSORS[name].prefix], *self._added_bands(name)) for name in self.study.sensors
-        }
+        prefixes = {name: sensor_named(name).prefix for name in self.study.sensors}
+        return {prefix: (*offered[prefix], *self._added_bands(name)) for name, prefix in prefixes.items()}
 
     def _added_bands(self, sensor: str) -> dict[str, tuple[str, ...]]:
         """Bands of a sensor's composites beyond its roles -> the roles they are made of: `red_p10`, `ndvi_p90`."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import sensor_named
         from pipeline.indicators import INDICATORS
         from pipeline.optical.composite import REDUCERS
         from pipeline.optical.series import STATISTICS, series_bands
 
-        chosen, known = self.study.sensors[sensor], SENSORS[sensor]
+        chosen, known = self.study.sensors[sensor], sensor_named(sensor)
         added = {f"{role}_{name}": (role,) for name in chosen.reducers[1:] if name in REDUCERS for role in known.roles}
         series = {
             index: [name for name in names if name in STATISTICS]
@@ -182,8 +185,7 @@ class Plan:
 
     def search_settings(self, sensor: str) -> dict:
         """What decides which scenes are found, and where their files may lie when their pixels are looked at."""
-        wanted = (*ASKED, "private_hosts", "data_folders")
-        return {name: value for name, value in self.settings("sensors", sensor).items() if name in wanted}
+        return {name: value for name, value in self.settings("sensors", sensor).items() if name in FOR_SEARCH}
 
     def composite_settings(self, sensor: str) -> dict:
         """What makes a composite of frozen scenes; a new search reruns it by itself."""
@@ -202,20 +204,20 @@ class Plan:
 
     def roles(self, sensor: str) -> list[str]:
         """Bands that a sensor's rasters hold: those that predictors need, and of elevation always the elevation."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import sensor_named
         from pipeline.optical.series import series_roles
 
         added = self._added_bands(sensor)
-        asked = set(self.needs.roles.get(SENSORS[sensor].prefix, ()))
+        asked = set(self.needs.roles.get(sensor_named(sensor).prefix, ()))
         needed = {role for band in asked for role in added.get(band, (band,))}
-        needed |= set(series_roles(self.study.sensors[sensor].series, SENSORS[sensor].prefix) if asked else ())
-        return sorted(needed | set(SENSORS[sensor].roles if SENSORS[sensor].kind == "elevation" else ()))
+        needed |= set(series_roles(self.study.sensors[sensor].series, sensor_named(sensor).prefix) if asked else ())
+        return sorted(needed | set(sensor_named(sensor).roles if sensor_named(sensor).kind == "elevation" else ()))
 
     def periods(self, sensor: str) -> list[str]:
         """The rasters of a sensor, `composite/{sensor}_{period}`: one per study year, or one `static` for all of them."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import sensor_named
 
-        return [STATIC] if SENSORS[sensor].static else [str(year) for year in self.study.years]
+        return [STATIC] if sensor_named(sensor).static else [str(year) for year in self.study.years]
 
     def composites(self, sensor: str, blocks: Iterable[str]) -> list[str]:
         """A sensor's rasters of some blocks."""
@@ -237,9 +239,9 @@ class Plan:
     @cached_property
     def elevation_sensor(self) -> str | None:
         """The study's elevation model, by its sensor's name."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import sensor_named
 
-        return next((name for name in self.study.sensors if SENSORS[name].kind == "elevation"), None)
+        return next((name for name in self.study.sensors if sensor_named(name).kind == "elevation"), None)
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -250,18 +252,19 @@ class Plan:
     @cached_property
     def sources(self) -> dict:
         """Where predictors of each study year are read from, as `steps.windows.read_predictors` takes it."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import sensor_named
 
-        prefixes = {name: SENSORS[name].prefix for name in self.study.sensors}
+        prefixes = {name: sensor_named(name).prefix for name in self.study.sensors}
         used = {name: sorted(self.needs.roles.get(prefix, ())) for name, prefix in prefixes.items()}
-        imagery = any(roles and not SENSORS[name].static for name, roles in used.items())
+        imagery = any(roles and not sensor_named(name).static for name, roles in used.items())
         return {
             "sensors": {
                 name: {
                     "folder": (self.resources / "composite").as_posix(),
                     "prefix": prefixes[name],
                     "roles": roles,
-                    **({"period": STATIC} if SENSORS[name].static else {}),
+                    **({"period": STATIC} if sensor_named(name).static else {}),
+                    **({"seen_by": "oli"} if self.study.sensors[name].harmonise != "none" else {}),
                 }
                 for name, roles in used.items()
                 if roles
@@ -276,9 +279,9 @@ class Plan:
     @cached_property
     def _imagery(self) -> list[str]:
         """Sensors that see the land anew each year; an elevation model does not."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import is_sensor, sensor_named
 
-        return [name for name in self.study.sensors if name not in SENSORS or not SENSORS[name].static]
+        return [name for name in self.study.sensors if not is_sensor(name) or not sensor_named(name).static]
 
     def _campaign_of(self, year: int) -> str | None:
         """The campaign nearest to 1 July of a year, if it is near enough."""
@@ -493,7 +496,7 @@ class Plan:
 
     def _unknown_names(self) -> list[str]:
         """A sentence for every name of the configuration that is in no registry, and no product of the study."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import is_sensor, sensor_named
         from models.regressors import REGRESSORS
         from pipeline.optical.composite import REDUCERS
         from pipeline.radar.speckle import SPECKLE
@@ -512,13 +515,13 @@ class Plan:
         ]
         problems += self._settings_of_other_kinds()
         problems += [
-            f"sensors.{name}.reducer: {reducer} scores the distance to clouds, and {SENSORS[name].title} has no clouds"
+            f"sensors.{name}.reducer: {reducer} scores the distance to clouds, and {sensor_named(name).title} has no clouds"
             for name, one in self.study.sensors.items()
-            if name in SENSORS and SENSORS[name].kind == "radar"
+            if is_sensor(name) and sensor_named(name).kind == "radar"
             for reducer in one.reducers
             if reducer in REDUCERS and REDUCERS[reducer].cloud_distance
         ]
-        problems += [sentence for name in self.study.sensors if name in SENSORS for sentence in self._wrong_corrections(name)]
+        problems += [sentence for name in self.study.sensors if is_sensor(name) for sentence in self._wrong_corrections(name)]
         try:
             place = "sensors"
             sensors = self.offered_roles
@@ -543,14 +546,17 @@ class Plan:
         """A sentence for every correction or series that a sensor's scenes do not allow."""
         from catalogs.harmonisation import sensors_harmonised
         from catalogs.search import first_day, last_day
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import sensor_named
+        from pipeline.indicators import INDICATORS
         from pipeline.optical.series import problems_of
 
-        chosen, known, key = self.study.sensors[sensor], SENSORS[sensor], f"sensors.{sensor}"
+        chosen, known, key = self.study.sensors[sensor], sensor_named(sensor), f"sensors.{sensor}"
         problems = []
-        if chosen.harmonise != "none" and sensor not in sensors_harmonised():
+        if chosen.harmonise != "none" and known.name not in sensors_harmonised():
             offered = ", ".join(sensors_harmonised())
-            problems.append(f"{key}.harmonise: there are no published lines for {sensor}; there are for {offered}")
+            problems.append(f"{key}.harmonise: there are no published lines for {known.name}; there are for {offered}")
+        if (own := sensor.partition("_")[2]) in INDICATORS:
+            problems.append(f"{key}: {own} is an indicator, so {sensor} would mean two things; give the composite another word")
         if chosen.topographic != "none" and known.kind != "optical":
             problems.append(f"{key}.topographic: slopes are corrected in optical images; {known.title} is {known.kind}")
         elif chosen.topographic != "none" and self.elevation_sensor is None:
@@ -568,27 +574,27 @@ class Plan:
 
     def _settings_of_other_kinds(self) -> list[str]:
         """A sentence for every setting that says nothing about a sensor of its kind and yet is not what it is by itself."""
-        from catalogs.sensors import SENSORS
+        from catalogs.sensors import is_sensor, sensor_named
 
         return [
-            f"sensors.{name}.{setting}: {SENSORS[name].title} is {SENSORS[name].kind}, and this setting is for "
+            f"sensors.{name}.{setting}: {sensor_named(name).title} is {sensor_named(name).kind}, and this setting is for "
             f"{' and '.join(kinds)} sensors; take it out"
             for name, one in self.study.sensors.items()
-            if name in SENSORS
+            if is_sensor(name)
             for setting, kinds in MEANT_FOR.items()
-            if SENSORS[name].kind not in kinds and getattr(one, setting) != type(one).model_fields[setting].default
+            if sensor_named(name).kind not in kinds and getattr(one, setting) != type(one).model_fields[setting].default
         ]
 
     def _sensors_absent(self, offered: Mapping[str, tuple[str, ...]]) -> list[str]:
         """A sentence for every predictor of a sensor that we know and the study does not list."""
         from catalogs.sensors import SENSORS
 
-        known = {sensor.prefix: name for name, sensor in SENSORS.items()}
+        known, families = {sensor.prefix: name for name, sensor in SENSORS.items()}, set(map(family, offered))
         names = dict.fromkeys(_all_names(self.predictor_sets))
         return [
             f"{name!r} needs the sensor {known[prefix]}, which the study does not list under sensors"
             for name in names
-            if (prefix := name.partition("_")[0]) in known and prefix not in offered and "_" in name
+            if split_name(name, offered)[0] is None and (prefix := split_name(name, known)[0]) and prefix not in families
         ]
 
     # ------------------------------------------------------------ files that rules name
@@ -694,6 +700,14 @@ class Plan:
             ]
             for sensor in self.sources["sensors"]
         }
+
+    @property
+    def said_files(self) -> list[str]:
+        """What steps warned of, for the report."""
+        used = self.sources["sensors"]
+        slopes = [f"topography_{sensor}_{period}" for sensor in used if self.levels(sensor) for period in self.periods(sensor)]
+        steps = [*(f"search_{sensor}" for sensor in used), *slopes, "plots", "stands"]
+        return [f"{self.resources}/said/{step}.json" for step in steps]
 
     @property
     def published_maps(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.features import Sensors, required
+from pipeline.features import Sensors, required, split_name
 from pipeline.indicators.registry import INDICATORS, called_here, known_as
 
 STATUSES = {
@@ -170,7 +170,7 @@ def _about(name: str, sensors: Sensors) -> tuple[str, str]:
 
     if name in METRICS:
         return METRICS[name].units, METRICS[name].title
-    what = name.partition("_")[2]
+    _, what = split_name(name, sensors)
     if what in INDICATORS:
         return INDICATORS[what].units, INDICATORS[what].title
     return "", f"Band {what}."

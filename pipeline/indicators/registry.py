@@ -55,7 +55,7 @@ class Indicator:
 
     def roles(self, sensor: str | None = None) -> tuple[str, ...]:
         """Band roles that serve its arguments on a sensor, in their order."""
-        other = self.instead.get(sensor or "", {})
+        other = self.instead.get(family(sensor), {})
         return tuple(other.get(band, band) for band in self.bands)
 
     def kinds(self) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Indicator:
 
     def possible(self, sensor: str, roles: Collection[str]) -> bool:
         """Whether a sensor that offers these roles can make it."""
-        return (not self.sensors or sensor in self.sensors) and set(self.roles(sensor)) <= set(roles)
+        return (not self.sensors or family(sensor) in self.sensors) and set(self.roles(sensor)) <= set(roles)
 
     def looks_around(self) -> bool:
         return bool(self.halo_px or self.halo_m)
@@ -97,6 +97,11 @@ class Indicator:
         return "" if re.search(r"(?<!\w)_\w+\(", text) else text  # a private helper says nothing to a reader
 
 
+def family(sensor: str | None) -> str:
+    """The sensor's own prefix: a composite of several is called by it and a word of its own, `s2_leafoff` of `s2`."""
+    return (sensor or "").partition("_")[0]
+
+
 INDICATORS: dict[str, Indicator] = {}
 """Every indicator, by name."""
 
@@ -127,7 +132,8 @@ def indicator(
     """Declare a formula as an indicator under the function's name; its arguments name the bands.
 
     A formula that takes `resolution_m` by keyword is given the side of a pixel in metres; one that takes `coefficients`
-    is given those of the sensor. `valid_range` holds for reflectance from 0 to 1, and for backscatter and
+    is given those of the sensor: `{"ls": ..., "ls:oli": ...}` has its own for reflectance that was brought to an instrument.
+    `valid_range` holds for reflectance from 0 to 1, and for backscatter and
     elevations that exist. `aliases` are other names of the same thing, which only serve to answer who asks for them.
     """
 
@@ -152,7 +158,7 @@ def indicator(
             title=title,
             halo_px=halo_px,
             halo_m=halo_m,
-            sensors=sensors or tuple(coefficients or ()),
+            sensors=sensors or tuple(name for name in coefficients or () if ":" not in name),
             coefficients=coefficients or {},
             instead=instead or {},
             aliases=aliases,
@@ -181,7 +187,12 @@ def called_here(name: str) -> str:
 
 
 def compute(
-    name: str, bands: Mapping[str, np.ndarray], *, sensor: str | None = None, resolution_m: float | None = None
+    name: str,
+    bands: Mapping[str, np.ndarray],
+    *,
+    sensor: str | None = None,
+    seen_by: str | None = None,
+    resolution_m: float | None = None,
 ) -> np.ndarray:
     """An indicator of band arrays of any one shape (rows and columns for one that looks at neighbours).
 
@@ -193,6 +204,8 @@ def compute(
     bands : mapping of band role to array
     sensor : str, optional
         Predictor prefix of the sensor that the bands are of, for an indicator whose coefficients differ by sensor.
+    seen_by : str, optional
+        The instrument that reflectance was brought to (`oli`), for an indicator that has coefficients of it.
     resolution_m : float, optional
         Side of a pixel, for an indicator of distances on the ground.
 
@@ -209,7 +222,7 @@ def compute(
     import numpy as np
 
     declared = INDICATORS[name]
-    options = _options(declared, sensor, resolution_m)
+    options = _options(declared, sensor, seen_by, resolution_m)
     roles = declared.roles(sensor)
     arrays = [np.asarray(bands[role]) for role in roles]
     kinds = [BAND_KINDS.get(band, "reflectance") for band in declared.bands]
@@ -224,14 +237,17 @@ def compute(
     return found
 
 
-def _options(declared: Indicator, sensor: str | None, resolution_m: float | None) -> dict[str, Any]:
+def _options(
+    declared: Indicator, sensor: str | None, seen_by: str | None, resolution_m: float | None
+) -> dict[str, Any]:
     """What the formula takes beside its bands."""
     options: dict[str, Any] = {}
     if declared.coefficients:
-        if sensor not in declared.coefficients:
-            known = ", ".join(declared.coefficients)
+        if family(sensor) not in declared.coefficients:
+            known = ", ".join(declared.sensors)
             raise ValueError(f"indicator {declared.name!r} has coefficients for {known}, not for {sensor or 'no sensor'}")
-        options["coefficients"] = declared.coefficients[sensor]
+        own = declared.coefficients[family(sensor)]
+        options["coefficients"] = declared.coefficients.get(f"{family(sensor)}:{seen_by}", own)
     if declared.in_metres:
         if resolution_m is None:
             raise ValueError(f"indicator {declared.name!r} measures on the ground and needs resolution_m")

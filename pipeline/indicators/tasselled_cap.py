@@ -2,16 +2,20 @@
 
 Which coefficients, and for what they were derived:
 
-- `ls`, Landsat 4-9 surface reflectance: Crist 1985, derived for reflectance factors of the Thematic Mapper's bands, that
-  is, without an atmosphere. A composite mixes TM, ETM+ and OLI, so one set must serve all; this one stands for reflectance
-  at the ground, and Digital Earth Australia uses it for TM, ETM+ and OLI alike (wetness percentiles). Huang et al. 2002
-  (ETM+) and Baig et al. 2014 (OLI) are for reflectance at the top of the atmosphere and do not belong on Level 2; Zhai et
-  al. 2022 is for surface reflectance of OLI alone. Years with different generations differ by what their bands differ,
-  unless the composite is harmonised.
+- `ls`, Landsat 4-9 surface reflectance as it is: Crist 1985, derived for reflectance factors of the Thematic Mapper's bands, that
+  is, without an atmosphere. A composite may mix TM, ETM+ and OLI, and all years of a study share one model, so one set must serve
+  all of them: a set of each year's own instrument would turn the axes between years and show as change. Digital Earth
+  Australia uses this set for TM, ETM+ and OLI alike (wetness percentiles).
+- `ls:oli`, Landsat that was brought to OLI (`harmonise`): Zhai et al. 2022, table 1, six bands, derived for Landsat 8 surface
+  reflectance. Of scenes of Landsat 8 and 9 alone `harmonise: oli` changes no pixel: it only says whose set is meant.
 - `s2`, Sentinel-2: Shi and Xu 2019, six bands (B02, B03, B04, B08, B11, B12), derived for reflectance at the top of the
   atmosphere: for surface reflectance we found nothing that could be checked. A regression on plots takes up the
   difference, which is the same at all dates; do not compare its values with those of Landsat. Nedkov 2017 needs B01, B09 and B10,
   which composites do not hold.
+
+Huang et al. 2002 (ETM+) and Baig et al. 2014 (OLI) are quoted alike by many, but are for reflectance at the top of the
+atmosphere and do not belong on Level 2. The numbers of Zhai et al. are the same in three public sources that name the paper;
+they are, as they must be, axes of length one at right angles.
 """
 
 from __future__ import annotations
@@ -34,10 +38,19 @@ SHI_XU_2019 = {
     "wetness": (0.2578, 0.2305, 0.0883, 0.1071, -0.7611, -0.5308),
 }  # doi:10.1109/JSTARS.2019.2938388
 
-SETS: dict[str, Mapping[str, tuple[float, ...]]] = {"ls": CRIST_1985, "s2": SHI_XU_2019}
-"""Coefficients by predictor prefix of the sensor."""
+ZHAI_2022 = {
+    "brightness": (0.3690, 0.4271, 0.4689, 0.5073, 0.3824, 0.2406),
+    "greenness": (-0.2870, -0.2685, -0.4087, 0.8145, 0.0637, -0.1052),
+    "wetness": (0.0382, 0.2137, 0.3536, 0.2270, -0.6108, -0.6351),
+}  # doi:10.1016/j.rse.2022.112992
 
-REFERENCE = "Landsat: Crist 1985, doi:10.1016/0034-4257(85)90102-6; Sentinel-2: Shi and Xu 2019, doi:10.1109/JSTARS.2019.2938388"
+SETS: dict[str, Mapping[str, tuple[float, ...]]] = {"ls": CRIST_1985, "ls:oli": ZHAI_2022, "s2": SHI_XU_2019}
+"""Coefficients by predictor prefix of the sensor, and of what its reflectance was brought to."""
+
+REFERENCE = (
+    "Landsat: Crist 1985, doi:10.1016/0034-4257(85)90102-6; Landsat with harmonise: Zhai et al. 2022, "
+    "doi:10.1016/j.rse.2022.112992; Sentinel-2: Shi and Xu 2019, doi:10.1109/JSTARS.2019.2938388"
+)
 BROAD_NIR = {"s2": {"nir08": "nir"}}  # Shi and Xu derived theirs for B08
 
 

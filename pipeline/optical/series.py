@@ -144,6 +144,7 @@ def statistics(
     target: np.datetime64,
     years: int = 1,
     min_clear_count: int = 1,
+    seen_by: str | None = None,
 ) -> dict[str, np.ndarray]:
     """The bands of `series_bands`, float32 (rows, cols), from the observations of a window.
 
@@ -161,6 +162,8 @@ def statistics(
         How many years the dates span; a harmonic of more than one has a trend.
     min_clear_count : int
         Pixels with fewer observations are missing. A harmonic needs two per parameter besides.
+    seen_by : str, optional
+        The instrument that reflectance was brought to.
     """
     wanted = series_bands(series, years=years)
     out = {name: np.full(seen.shape, np.nan, "float32") for name in wanted}
@@ -168,7 +171,7 @@ def statistics(
         rows = slice(row0, min(row0 + SLAB_ROWS, seen.shape[0]))
         for index, names in series.items():
             bands = {role: seen.reflectance_of(role, rows) for role in INDICATORS[index].roles(sensor)}
-            values = compute(index, bands, sensor=sensor)
+            values = compute(index, bands, sensor=sensor, seen_by=seen_by)
             for part, array in _parts(values, dates, names, target, years, min_clear_count).items():
                 if f"{index}_{part}" in out:
                     out[f"{index}_{part}"][rows] = array

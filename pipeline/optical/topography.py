@@ -2,13 +2,14 @@
 
 C (Teillet et al. 1982) keeps the light that reaches a slope from the sky in one number per scene and band, c; SCS+C (Soenen
 et al. 2005) is the same for trees, which stand upright on a slope and do not lean with it. c is the ratio of intercept and
-slope of reflectance over cos(i), i the angle between sun and ground, fitted on vegetation of the whole scene, like with
-like: conifers on shady slopes and broadleaves on sunny ones would otherwise pass for light.
+slope of reflectance over cos(i), i the angle between sun and ground, fitted on vegetation of the whole scene (where that is
+too little, of the season), like with like: conifers on shady slopes and broadleaves on sunny ones would otherwise pass for
+light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,7 +93,8 @@ class Relief:
 class Fit(NamedTuple):
     """reflectance = intercept + slope x cos(i) on a scene's vegetation; `c` is None where it tells nothing, `why` then why.
 
-    `r` is the correlation within kinds of vegetation, `t` the slope over its error between cells.
+    `r` is the correlation within kinds of vegetation, `t` the slope over its error between cells. `of` is `scene`, or `season`
+    for a c that is shared by the scenes of a year: reflectance is then a share of each scene's mean.
     """
 
     c: float | None
@@ -103,6 +105,7 @@ class Fit(NamedTuple):
     t: float = 0.0
     pixels: int = 0
     cells: int = 0
+    of: str = "scene"
 
 
 def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray, kind: np.ndarray | None = None) -> Fit:
@@ -143,6 +146,41 @@ def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray, 
     if slope <= 0 or t < MIN_T:
         return found._replace(why=f"reflectance does not rise with illumination: t {t:.2f}, {MIN_T:g} is needed")
     return found._replace(c=max(intercept / slope, 0.0))
+
+
+def tells_nothing(fit: Fit) -> bool:
+    """Whether a scene leaves c open: too little to look at, or a rise with the light that is lost in what differs between
+    places. One that falls as clearly as it should rise says that something else than light is at work."""
+    return fit.c is None and fit.t > -MIN_T
+
+
+class Seen(NamedTuple):
+    """Sloping vegetation of a scene in one band: what `fit_c` takes."""
+
+    reflectance: np.ndarray
+    cos_incidence: np.ndarray
+    cell: np.ndarray
+    kind: np.ndarray
+
+
+def fit_of_season(scenes: Sequence[Seen]) -> Fit:
+    """The c that the scenes of a year share in a band, for those that cannot tell their own.
+
+    c is the light of the sky over that of the sun, which differs less between the dates of a season than the sun's place
+    does: reflectance = a (cos(i) + c), a and cos(i) of each scene its own. So each scene's reflectance is taken as a share of its
+    mean, vegetation is compared within kinds of one scene, and a place that several scenes show counts as one cell.
+    """
+    there = [seen for seen in scenes if len(seen.reflectance)]
+    if not there:
+        return fit_c(np.zeros(0), np.zeros(0), np.zeros(0, "int64"))._replace(of="season")
+    kinds = [seen.kind + number * KINDS**2 for number, seen in enumerate(there)]
+    found = fit_c(
+        np.concatenate([seen.reflectance / seen.reflectance.mean() for seen in there]),
+        np.concatenate([seen.cos_incidence for seen in there]),
+        np.concatenate([seen.cell for seen in there]),
+        np.concatenate(kinds),
+    )
+    return found._replace(of="season")
 
 
 def _within(values: np.ndarray, alike: np.ndarray) -> np.ndarray:

@@ -289,9 +289,9 @@ def _method(material: Material) -> list[tuple[str, str]]:
 
 
 def _composite_sentence(name: str, sensor: Mapping) -> str:
-    from catalogs.sensors import SENSORS
+    from catalogs.sensors import is_sensor, sensor_named
 
-    kind = SENSORS[name].kind if name in SENSORS else "optical"
+    kind = sensor_named(name).kind if is_sensor(name) else "optical"
     if kind == "elevation":
         return "Tiles of elevation joined on the study's grid, the same in every year; slope and the like are made of them."
     first, last = sensor["season"]
@@ -300,12 +300,22 @@ def _composite_sentence(name: str, sensor: Mapping) -> str:
         filtered = "" if sensor["speckle"] == "none" else f" after the speckle filter {sensor['speckle']}"
         return (
             f"The {' and '.join(reducers).replace('_', ' ')} of backscatter (gamma0) in linear power from {first} to {last} of "
-            f"each year{filtered}, at least {sensor['min_clear_count']} passes per pixel; decibels are taken of that."
+            f"each year{filtered}, at least {sensor['min_clear_count']} of them per pixel; decibels are taken of that."
         )
     return (
         f"The {' and '.join(reducers).replace('_', ' ')} of the clear observations from {first} to {last} of each year, at least "
-        f"{sensor['min_clear_count']} per pixel; scenes up to {sensor['max_cloud_percent']:g} % cloud."
+        f"{sensor['min_clear_count']} per pixel; scenes up to {sensor['max_cloud_percent']:g} % cloud{_corrections(sensor)}."
     )
+
+
+def _corrections(sensor: Mapping) -> str:
+    """What is done to scenes before they become one image, where a study asks for it."""
+    done = [
+        f"instruments are brought to one ({sensor['harmonise']})" if sensor["harmonise"] != "none" else "",
+        f"slopes are lit as level ground ({sensor['topographic']})" if sensor["topographic"] != "none" else "",
+        "open water is left out" if sensor["mask_water"] else "",
+    ]
+    return "".join(f"; {one}" for one in done if one)
 
 
 UNCERTAINTY = (
@@ -411,7 +421,7 @@ the plots' size.</p>
 ha).</p>{% endif %}
 {% endfor %}
 {% if said %}
-<h3>What was noticed in plots and stands</h3>
+<h3>What was noticed in scenes, plots and stands</h3>
 <ul>{% for one in said %}<li>{{ one }}</li>{% endfor %}</ul>
 {% endif %}
 {% for title, sentences in warnings %}{% if sentences %}

@@ -12,6 +12,7 @@ rule search:
     output:
         scenes=update(f"{resources}/scenes/{{sensor}}.json"),
         searched=touch(f"{resources}/scenes/{{sensor}}.searched"),
+        said=f"{resources}/said/search_{{sensor}}.json",
     params:
         settings=lambda wildcards: plan.search_settings(wildcards.sensor),
         years=lambda wildcards: plan.sensor_years(wildcards.sensor),
@@ -29,6 +30,7 @@ rule topography:
         searched=f"{resources}/scenes/{{sensor}}.searched",
     output:
         table=f"{resources}/topography/{{sensor}}_{{year}}.json",
+        said=f"{resources}/said/topography_{{sensor}}_{{year}}.json",
     params:
         settings=lambda wildcards: plan.topography_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),
@@ -38,6 +40,25 @@ rule topography:
         code=plan.code("topography"),
     log:
         f"{logs}/topography/{{sensor}}_{{year}}.log",
+    script:
+        "run_step.py"
+
+
+rule elevation:
+    input:
+        scenes=ancient(f"{resources}/scenes/{{sensor}}.json"),
+        searched=f"{resources}/scenes/{{sensor}}.searched",
+    output:
+        raster=f"{resources}/composite/{{sensor}}_static/{{block}}.tif",
+        dropped=f"{resources}/composite/{{sensor}}_static/{{block}}.json",
+    params:
+        settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
+        roles=lambda wildcards: plan.roles(wildcards.sensor),
+        grid=plan.grid_settings,
+        touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, "static", wildcards.block),
+        code=plan.code("elevation"),
+    log:
+        f"{logs}/elevation/{{sensor}}/{{block}}.log",
     script:
         "run_step.py"
 

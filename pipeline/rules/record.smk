@@ -41,7 +41,7 @@ rule report:
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",
         checks=f"{results}/checks.json",
-        said=[f"{resources}/said/plots.json", f"{resources}/said/stands.json"],
+        said=plan.said_files,
     output:
         page=f"{results}/report.html",
     params:

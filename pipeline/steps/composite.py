@@ -15,7 +15,17 @@ import numpy as np
 
 from catalogs.harmonisation import harmonised
 from catalogs.remote import Source
-from catalogs.scenes import MIN_CLEAR_SHARE, REMOTE_READS, Feed, Kept, Look, SceneError, SceneReader, observations_of
+from catalogs.scenes import (
+    FAR_FROM_CLOUD_M,
+    MIN_CLEAR_SHARE,
+    REMOTE_READS,
+    Feed,
+    Kept,
+    Look,
+    SceneError,
+    SceneReader,
+    observations_of,
+)
 from catalogs.search import first_day, items_touching, last_day, with_local_paths
 from catalogs.sensors import sensor_named
 from pipeline import store
@@ -69,7 +79,7 @@ def composite(
         `static` for a sensor that shows every year alike.
     settings : mapping
         `pipeline.config.Sensor` as plain values: reducer, min_clear_count, max_scenes, target_day, upsampling,
-        cloud_dilation_m, harmonise, topographic, series, series_years, speckle, on_scene_error, private_hosts,
+        cloud_dilation_m, mask_water, harmonise, topographic, series, series_years, speckle, on_scene_error, private_hosts,
         data_folders.
     roles : sequence of str
         Bands that the study's predictors need, and those that its series are made of.
@@ -141,12 +151,13 @@ class Season:
         frozen = with_local_paths(frozen, folder)
         allowed = {name: settings.get(name, ()) for name in ("private_hosts", "data_folders")}
         self.source = Source.of(frozen, folder, **allowed)
-        self.sensor, self.settings = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m")), settings
+        known = sensor_named(sensor).with_dilation(settings.get("cloud_dilation_m"))
+        self.sensor, self.settings = known.with_water_masked(settings.get("mask_water", False)), settings
         self.series = _SeriesOf(settings, self.sensor.prefix)
         to = settings.get("harmonise", "none")
         first = None if static else year - self.series.years + 1
         mine = [
-            harmonised(item, sensor=sensor, to=to)
+            harmonised(item, sensor=self.sensor.name, to=to)
             for item in frozen["items"]
             if (item["year"] is None if static else item["year"] is not None and first <= item["year"] <= year)
         ]
@@ -319,9 +330,8 @@ class Season:
         for number, items in chosen:
             for item in items:
                 needed = self.series.roles if self.is_earlier(item) else roles
-                distances = self._distances and not self.is_earlier(item)
                 try:
-                    look = reader.look(item, needed, geobox, held=row.held(item, needed), cloud_distance=distances)
+                    look = reader.look(item, needed, geobox, held=row.held(item, needed))
                 except SceneError as error:
                     self.drop(item, error)
                     continue
@@ -332,6 +342,8 @@ class Season:
         image = {name: np.full(chunk.shape, np.nan, "float32") for name in self.names(roles)}
         image["clear_count"] = np.zeros(chunk.shape, "int16")
         own = {number: found for number, found in looks.items() if not self.is_earlier(self._passes[number][0])}
+        if own and self._distances:
+            own = {number: self._with_distances(reader, number, found, geobox) for number, found in own.items()}
         if own:
             days = [self._days_from_target(self._passes[number]) for number in own]
             image |= self._reduced(list(own.values()), roles, days, geobox)
@@ -340,6 +352,21 @@ class Season:
             dates = [np.datetime64(self._passes[number][0]["datetime"].rstrip("Z"), "s") for number in looks]
             image |= self.series.of(seen, dates, target=np.datetime64(self._targets[self.year], "s"), min_clear_count=fewest)
         return image
+
+    def _with_distances(self, reader: SceneReader, number: int, looks: Sequence[Look], geobox: GeoBox) -> list[Look]:
+        """Looks of an overpass with the distance to the nearest cloud that any of its granules shows, here or around.
+
+        A granule that gives no pixel, because it is all cloud or ends beside the place, still says where clouds are.
+        """
+        box = geobox.boundingbox.buffered(FAR_FROM_CLOUD_M)
+        distances = []
+        for item in _within(self._passes[number], tuple(box)):
+            try:
+                distances.append(reader.cloud_distance(item, geobox))
+            except SceneError as error:
+                self.drop(item, error)
+        nearest = np.minimum.reduce(distances)
+        return [replace(look, cloud_distance_m=nearest) for look in looks]
 
     def _reduced(
         self, looks: Sequence[Sequence[Look]], roles: Sequence[str], days: Sequence[float], geobox: GeoBox
@@ -418,6 +445,7 @@ class _SeriesOf:
 
     def __init__(self, settings: Mapping[str, Any], sensor: str) -> None:
         self._asked = settings.get("series") or {}
+        self._seen_by = "oli" if settings.get("harmonise", "none") != "none" else None
         self._sensor, self.years = sensor, int(settings.get("series_years", 1)) if self._asked else 1
         self.roles: list[str] = []
         self.bands: list[str] = []
@@ -430,7 +458,8 @@ class _SeriesOf:
             self.units, self.scales = self._module.units_and_scales(self._asked, years=self.years)
 
     def of(self, seen: Observations, dates: Sequence[np.datetime64], **options: Any) -> Image:
-        return self._module.statistics(seen, dates, self._asked, sensor=self._sensor, years=self.years, **options)
+        about = {"sensor": self._sensor, "seen_by": self._seen_by, "years": self.years}
+        return self._module.statistics(seen, dates, self._asked, **about, **options)
 
 
 class Levelling:

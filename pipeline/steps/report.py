@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalogs.search import endpoints
-from catalogs.sensors import SENSORS
+from catalogs.sensors import is_sensor, sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.lidar.canopy import canopy_grid
@@ -147,10 +147,11 @@ def _sources(study: Mapping) -> list[dict]:
     planted = bool(study.get("planted"))
     found = []
     for name, sensor in study["sensors"].items():
-        row = {"sensor": name, "what": SENSORS[name].title if name in SENSORS else name}
+        row = {"sensor": name, "what": _called(name)}
         known = endpoints().get(sensor["catalog"])
         if known:
-            terms = {part: known[part].get(name, "as its owner says") for part in ("licence", "citation")}
+            product = sensor_named(name).name if is_sensor(name) else name
+            terms = {part: known[part].get(product, "as its owner says") for part in ("licence", "citation")}
             found.append(row | {"origin": known["title"]} | terms)
         else:
             found.append(row | _owned(sensor["catalog"], planted))
@@ -165,6 +166,14 @@ def _sources(study: Mapping) -> list[dict]:
         if file:
             found.append({"sensor": None, "what": what} | _owned(file, planted))
     return found
+
+
+def _called(name: str) -> str:
+    """A sensor's title, with the name of the composite where it may be one of several."""
+    if not is_sensor(name):
+        return name
+    known = sensor_named(name)
+    return known.title if name == known.name else f"{known.title} ({name})"
 
 
 def _owned(place: str, planted: bool) -> dict:

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from catalogs.harmonisation import mixed_generations
 from catalogs.radiometry import sample_scene
 from catalogs.remote import Source, shown
 from catalogs.search import address_of, find_scenes, is_local
 from catalogs.sensors import sensor_named
 from pipeline import store
 from pipeline.grid import Grid
+from pipeline.steps.notes import kept_warnings
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ def search(
     grid: Mapping[str, Any],
     years: Sequence[int],
     refresh: bool = False,
+    said: Path | None = None,
 ) -> None:
     """Write the scenes of a sensor for all years to `scenes`, local files relative to it.
 
@@ -42,7 +45,16 @@ def search(
         `Grid.settings()`.
     refresh : bool
         Asks for every year again.
+    said : path, optional
+        Written: what was warned of, for the report.
     """
+    with kept_warnings(said):
+        _search(scenes, settings, sensor, grid, years, refresh)
+
+
+def _search(
+    scenes: Path, settings: Mapping[str, Any], sensor: str, grid: Mapping[str, Any], years: Sequence[int], refresh: bool
+) -> None:
     study = Grid(**grid)
     years = [int(year) for year in settings.get("years") or years]
     catalog = settings["catalog"]
@@ -58,10 +70,11 @@ def search(
         max_cloud_percent=settings["max_cloud_percent"],
         relative_to=Path(scenes).resolve().parent,
         look=partial(sample_scene, bounds=study.bounds, crs=study.crs, source=_source(settings)),
-        check_radiometry=settings.get("check_radiometry", False),
+        check_radiometry=settings.get("check_radiometry", True),
         orbit=settings.get("orbit", "auto"),
         earlier=store.read_json(scenes) if keep else None,
         on_scene_error=settings.get("on_scene_error", "fail"),
+        harmonise=settings.get("harmonise", "none"),
         **_allowed(settings),
     )
     for entry in frozen["left_out"]:
@@ -71,6 +84,12 @@ def search(
     else:
         per_year = {year: sum(item["year"] == year for item in frozen["items"]) for year in years}
         log.info("%s: %s", sensor, ", ".join(f"{count} scenes of {year}" for year, count in per_year.items()))
+    if settings.get("harmonise", "none") == "none" and (mixed := mixed_generations(frozen["items"])):
+        told = ", ".join(f"{count} of {instrument}" for instrument, count in mixed.items())
+        log.warning(
+            "%s: scenes of instruments whose bands differ (%s) are mixed as they are: differences between years may be "
+            "theirs; harmonise: oli brings them to one", sensor, told,
+        )  # fmt: skip
     store.write_json(scenes, frozen)
 
 

@@ -12,8 +12,21 @@ import numpy as np
 from catalogs.scenes import SceneError
 from pipeline import store
 from pipeline.grid import Grid, Window
-from pipeline.optical.topography import VEGETATION, Fit, Sun, cells_of, fit_c, kinds_of, sample_windows, sloping_vegetation
+from pipeline.optical.topography import (
+    VEGETATION,
+    Fit,
+    Seen,
+    Sun,
+    cells_of,
+    fit_c,
+    fit_of_season,
+    kinds_of,
+    sample_windows,
+    sloping_vegetation,
+    tells_nothing,
+)
 from pipeline.steps.composite import Item, Season, relief_of
+from pipeline.steps.notes import kept_warnings
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +41,12 @@ def topography(
     settings: Mapping[str, Any],
     roles: Sequence[str],
     elevation: str,
+    said: Path | None = None,
 ) -> None:
     """Write the sun and the c of every scene that a year's composites use, and how each was found.
 
     c is fitted on squares spread over the study area, never on a chunk or block, so that all blocks correct a scene alike.
+    A scene that cannot tell, because it shows too little or no clear rise, takes that of the season (`of: season`).
 
     Parameters
     ----------
@@ -43,13 +58,28 @@ def topography(
         As of `composite`.
     elevation : str
         Folder of the elevation on the study's grid.
+    said : path, optional
+        Written: what was warned of, for the report.
 
     Raises
     ------
     ValueError
         When a scene does not say where the sun stood, or cannot be read and `on_scene_error` is `fail`.
     """
-    study = Grid(**grid)
+    with kept_warnings(said):
+        _find(scenes, table, sensor, year, Grid(**grid), settings, roles, elevation)
+
+
+def _find(
+    scenes: Path,
+    table: Path,
+    sensor: str,
+    year: int,
+    study: Grid,
+    settings: Mapping[str, Any],
+    roles: Sequence[str],
+    elevation: str,
+) -> None:
     season = Season(store.read_json(scenes), Path(scenes), sensor, year, settings)
     items = season.touching(study.bounds)
     turn = turn_deg(study)
@@ -62,14 +92,17 @@ def topography(
     for item in items:
         if item["id"] in season.dropped:
             continue
-        mine = season.series.roles if season.is_earlier(item) else roles
-        fits = samples.fits(item, mine)
+        fits = samples.fits(item)
         found[item["id"]] = {"sun": suns[item["id"]]._asdict(), "bands": {role: fit._asdict() for role, fit in fits.items()}}
     store.write_json(table, {"sensor": sensor, "year": year, "scenes": found, "dropped": dict(season.dropped)})
     bands = [fit for one in found.values() for fit in one["bands"].values()]
     corrected = sum(fit["c"] is not None for fit in bands)
+    shared = sum(fit["of"] == "season" for fit in bands)
     say = log.warning if corrected < len(bands) / 2 else log.info
-    say("%s %d: slopes are corrected in %d of %d bands of %d scenes", sensor, year, corrected, len(bands), len(found))
+    say(
+        "%s %d: slopes are corrected in %d of %d bands of %d scenes, in %d of these by the c of the season",
+        sensor, year, corrected, len(bands), len(found), shared,
+    )  # fmt: skip
 
 
 class _Samples:
@@ -79,6 +112,11 @@ class _Samples:
         self._study, self._season, self._roles, self._elevation = study, season, roles, elevation
         self._turn = turn_deg(study)
         self._taken: dict[str, list[dict[str, np.ndarray]]] = {}
+        self._seen: dict[str, dict[str, Seen]] = {}
+        self._of_season: dict[str, Fit] = {}
+
+    def _roles_of(self, item: Item) -> Sequence[str]:
+        return self._season.series.roles if self._season.is_earlier(item) else self._roles
 
     def take(self, reader: Any, items: Sequence[Item], window: Window) -> None:
         """Look at a square in every scene."""
@@ -88,8 +126,7 @@ class _Samples:
         for item in items:
             if item["id"] not in near:
                 continue
-            mine = self._season.series.roles if self._season.is_earlier(item) else self._roles
-            roles = list(dict.fromkeys([*mine, *VEGETATION]))
+            roles = list(dict.fromkeys([*self._roles_of(item), *VEGETATION]))
             try:
                 look = reader.look(item, roles, study.geobox_of(window))
             except SceneError as error:
@@ -104,15 +141,34 @@ class _Samples:
             taken["cell"] = cells[there]
             self._taken.setdefault(item["id"], []).append(taken)
 
-    def fits(self, item: Item, roles: Sequence[str]) -> dict[str, Fit]:
-        """The c of each band of a scene."""
-        parts = self._taken.get(item["id"], [])
+    def fits(self, item: Item) -> dict[str, Fit]:
+        """The c of each band of a scene; of the season where the scene cannot tell."""
+        fits = {}
+        for role, seen in self._scene(item["id"], self._roles_of(item)).items():
+            fits[role] = fit_c(*seen)
+            if tells_nothing(fits[role]) and (shared := self._shared(role)).c is not None:
+                fits[role] = shared
+        return fits
+
+    def _shared(self, role: str) -> Fit:
+        if role not in self._of_season:
+            scenes = [self._scene(scene, [role])[role] for scene, parts in sorted(self._taken.items()) if role in parts[0]]
+            self._of_season[role] = fit_of_season(scenes)
+        return self._of_season[role]
+
+    def _scene(self, scene: str, roles: Sequence[str]) -> dict[str, Seen]:
+        """What was taken of a scene, all squares together, by band."""
+        parts, mine = self._taken.get(scene, []), self._seen.setdefault(scene, {})
 
         def whole(name: str) -> np.ndarray:
             return np.concatenate([part[name] for part in parts]) if parts else np.zeros(0)
 
-        cos_incidence, cell, kind = whole("cos_incidence"), whole("cell"), kinds_of(*map(whole, VEGETATION))
-        return {role: fit_c(whole(role), cos_incidence, cell, kind) for role in roles}
+        for role in roles:
+            if role not in mine:
+                mine[role] = Seen(
+                    whole(role), whole("cos_incidence"), whole("cell").astype("int64"), kinds_of(*map(whole, VEGETATION))
+                )
+        return {role: mine[role] for role in roles}
 
 
 def _sun(item: Item, turn_deg: float) -> Sun:

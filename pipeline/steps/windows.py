@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from catalogs.rasters import read_classes
-from pipeline.features import predictors
+from pipeline.features import predictors, split_name
 from pipeline.grid import Grid, Window
 from pipeline.indicators import INDICATORS
 from pipeline.indicators.registry import BAND_KINDS
@@ -29,7 +29,8 @@ def read_predictors(
     bands = _read_bands(grid, wide, year, sources)
     lidar = _read_lidar(grid, wide, year, sources, sources["metrics"])
     inner = window.within(wide)
-    made = predictors(bands, lidar, names, resolution_m=grid.resolution_m)
+    seen_by = {sensor["prefix"]: sensor["seen_by"] for sensor in sources["sensors"].values() if "seen_by" in sensor}
+    made = predictors(bands, lidar, names, seen_by=seen_by, resolution_m=grid.resolution_m)
     return {name: array[inner.slices] for name, array in made.items()}
 
 
@@ -67,7 +68,7 @@ def predictors_at(
 
 def is_power(name: str, sensors: Mapping[str, Mapping]) -> bool:
     """Whether a predictor is made of backscatter, pixel by pixel."""
-    prefix, _, what = name.partition("_")
+    prefix, what = split_name(name, [sensor["prefix"] for sensor in sensors.values()])
     roles = [role for sensor in sensors.values() if sensor["prefix"] == prefix for role in sensor["roles"]]
     if what in roles:
         return BAND_KINDS.get(what) == "gamma0"

@@ -128,6 +128,29 @@ def test_a_near_miss_rules_nothing_out():
     assert "doubtful" in checked(SENTINEL2, (1e-4, 0.0), sample)
 
 
+PALE = {"blue": 0.08, "red": 0.15, "nir": 0.37}  # dry grass: NDVI 0.42, and red well above blue, which no offset changes
+
+
+@pytest.mark.parametrize(("added", "chosen"), [(0, PLAIN), (1000, SHIFTED)])
+def test_dry_grass_is_never_taken_for_forest_that_is_too_bright(tmp_path, added, chosen):
+    assert "not checked: " in checked(SENTINEL2, chosen, look(make_cogs(tmp_path, PALE, added=added)))
+
+
+def test_vegetation_that_is_merely_bright_is_kept_and_called_doubtful(tmp_path):
+    bright = {"blue": 0.13, "red": 0.15, "nir": 0.80}  # no offset of the sensor makes a forest of it: 0.70 less 0.1 of nir
+    words = checked(SENTINEL2, PLAIN, look(make_cogs(tmp_path, bright)))
+    assert "unlike forest but not impossible" in words
+    pale_snow = {"blue": 0.75, "red": 0.75, "nir": 0.70}
+    assert "not checked: 0 pixels" in checked(SENTINEL2, PLAIN, look(make_cogs(tmp_path / "snow", pale_snow)))
+
+
+def test_land_below_zero_is_refused_even_where_nothing_is_green():
+    desert = Sample({"red": np.full(500, 300), "nir": np.full(500, 350)}, "the scene")  # 0.03 and 0.035, or -0.07 and -0.065
+    assert "not checked" in checked(SENTINEL2, PLAIN, desert)
+    with pytest.raises(ValueError, match=r"median red of 500 pixels of clear land -0\.070, and land reflects no less"):
+        checked(SENTINEL2, SHIFTED, desert)
+
+
 def test_the_whole_scene_is_looked_at_where_the_study_area_shows_too_little(tmp_path):
     scene = make_cogs(tmp_path, added=1000, forest_share=0.5)
     inside = (WEST, NORTH - 1000, WEST + 1000, NORTH)
@@ -210,6 +233,8 @@ def test_the_forest_of_rondonia_allows_its_own_scale_and_none_of_collection_2():
     assert judged((1e-4, 0.0), sample).possible
     assert judged((1e-4, -0.1), sample).ruled_out and judged((1e-4, 0.1), sample).ruled_out
     assert judged((LANDSAT_SCALE, LANDSAT_OFFSET), sample).pixels < MIN_PIXELS
+    with pytest.raises(ValueError, match=r"scale 2\.75e-05 and offset -0\.2 make the median red of .* clear land -0\.188"):
+        checked(LANDSAT, (LANDSAT_SCALE, LANDSAT_OFFSET), sample)  # the scale is a trap: another product
 
 
 @pytest.mark.skipif(not BARBELLINO.is_dir(), reason="data set sentinel2-l2a-barbellino is absent")

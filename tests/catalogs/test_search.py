@@ -402,6 +402,30 @@ def test_pixels_that_cannot_be_read_this_time_stop_the_search_unless_scenes_may_
     assert ids(frozen) == ["a"] and "503" in frozen["left_out"][0]["reason"] and "b is left out" in caplog.text
 
 
+def test_a_platform_that_nothing_is_known_of_is_left_out_when_reflectance_is_harmonised(tmp_path):
+    known, new = make_item("a"), make_item("b", "2019-07-11", platform="sentinel-2d")
+    catalog = make_catalog(tmp_path, [known, new])
+    assert ids(find(catalog)) == ["a", "b"]
+    frozen = find(catalog, harmonise="oli")
+    assert ids(frozen) == ["a"] and frozen["query"]["harmonise"] == "oli"
+    (left_out,) = frozen["left_out"]
+    assert left_out["id"] == "b" and "it is of sentinel-2d, for which there are no published lines to oli" in left_out["reason"]
+
+
+def test_an_id_that_two_collections_share_counts_once(tmp_path):
+    """Later steps know a scene by its id; these two are no processings of one acquisition, their tiles being unknown."""
+    both = [make_item("a"), make_item("a", "2019-07-11", collection="sentinel-2-c1-l2a"), make_item("b", "2019-07-21")]
+    frozen = find(make_catalog(tmp_path, both))
+    assert ids(frozen) == ["a", "b"] and frozen["items"][0]["datetime"].startswith("2019-07-01")
+    assert frozen["left_out"][0]["reason"] == "another collection lists the same id: the first is used"
+
+
+def test_a_year_of_such_platforms_alone_ends_the_search_with_the_reason(tmp_path):
+    catalog = make_catalog(tmp_path, [make_item("b", platform="sentinel-2d")])
+    with pytest.raises(ValueError, match=r"2019 has 1 scenes .* none usable; b: it is of sentinel-2d"):
+        find(catalog, harmonise="oli")
+
+
 # ---------------------------------------------------------------- around the globe
 
 
@@ -641,8 +665,8 @@ def test_a_catalogue_that_is_busy_for_once_is_asked_again(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "/catalog.json"], ids=["api", "static"])
 def test_a_silent_catalogue_ends_in_a_sentence(monkeypatch, name):
-    monkeypatch.setattr("catalogs.search.TIMEOUT_S", (0.3, 0.3))
-    monkeypatch.setattr("catalogs.search.BACKOFF_S", 0.01)
+    monkeypatch.setattr("catalogs.search.catalogues.TIMEOUT_S", (0.3, 0.3))
+    monkeypatch.setattr("catalogs.search.catalogues.BACKOFF_S", 0.01)
     pytest.importorskip("pystac_client")  # its import takes a while
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
@@ -748,7 +772,7 @@ def test_signatures_are_stripped_where_the_provider_signs_anew(tmp_path, monkeyp
         asset["href"] = "https://account.blob.core.windows.net/container/a.tif?se=2020&sig=abc"
     with stac_api([signed]) as address:
         known = {**endpoints(), "planetary-computer": endpoints()["planetary-computer"] | {"url": address}}
-        monkeypatch.setattr("catalogs.search.endpoints", lambda: known)
+        monkeypatch.setattr("catalogs.search.places.endpoints", lambda: known)
         (item,) = find("planetary-computer")["items"]
     assert item["bands"]["red"]["href"] == item["quality"]["href"] == "https://account.blob.core.windows.net/container/a.tif"
 
@@ -1002,7 +1026,7 @@ def test_usgs_files_are_read_from_the_bucket_that_needs_no_web_login(tmp_path, m
         asset["href"] = f"https://landsatlook.example/{key}.TIF"
     with stac_api([item]) as address:
         known = endpoints() | {"usgs": endpoints()["usgs"] | {"url": address}}
-        monkeypatch.setattr("catalogs.search.endpoints", lambda: known)
+        monkeypatch.setattr("catalogs.search.places.endpoints", lambda: known)
         frozen = find("usgs", LANDSAT)
     assert frozen["query"]["provider"] == "usgs"
     assert frozen["items"][0]["bands"]["red"]["href"] == "s3://usgs-landsat/red.TIF"

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from catalogs.sensors import (
     asset_key,
     crs_of,
     declared,
+    is_sensor,
     offered_roles,
     radiometry,
     sensor_named,
@@ -300,6 +302,41 @@ def test_qa_pixel_is_clear_by_its_bits_and_not_by_bit_6():
 def test_scl_is_clear_on_land_and_water_only():
     clear = SENTINEL2.quality.clear(np.arange(12, dtype="uint8"))
     assert np.flatnonzero(clear).tolist() == [4, 5, 6, 7]
+
+
+def test_water_is_masked_only_where_a_study_asks_for_it():
+    scl = np.arange(12, dtype="uint8")
+    assert np.flatnonzero(SENTINEL2.with_water_masked(True).quality.clear(scl)).tolist() == [4, 5, 7]
+    qa = np.array([21824, 22280, 23888, 21952, 1], "uint16")  # Colombia: land, cloud, shadow, water, fill
+    masked = LANDSAT.with_water_masked(True).quality
+    assert masked.clear(qa).tolist() == [True, False, False, False, False]
+    assert not masked.growing(qa[3:4]).any()  # a shore is sharp, so water does not spread as clouds do
+    fmask = np.arange(6, dtype="uint8")
+    for sensor in (sensor_named("sentinel-2-nbart"), sensor_named("landsat-nbart")):
+        assert np.flatnonzero(sensor.with_water_masked(True).quality.clear(fmask)).tolist() == [1]
+        assert sensor.with_water_masked(False) is sensor
+    with pytest.raises(ValueError, match="no quality layer that tells water"):
+        SENTINEL1.with_water_masked(True)
+
+
+def test_one_composite_of_several_is_the_sensor_under_a_prefix_of_its_own():
+    leafoff = sensor_named("s2_leafoff")
+    assert leafoff == replace(SENTINEL2, prefix="s2_leafoff") and leafoff.name == "sentinel-2-l2a"
+    assert offered_roles(["s2_leafoff", "sentinel-2-l2a"]) == {"s2_leafoff": SENTINEL2.roles, "s2": SENTINEL2.roles}
+    assert is_sensor("ls_dry") and not is_sensor("xx_dry") and not is_sensor("s2_")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("s2_red", "'s2_red' is what a band of sentinel-2-l2a is called"),
+        ("s2_leaf_off", "'s2_leaf_off' is not a composite of sentinel-2-l2a: s2_ is followed by one word"),
+        ("leafoff", "'leafoff' is not a known sensor.*such as s2_leafoff"),
+    ],
+)
+def test_a_composite_is_not_called_as_something_else_is(name, words):
+    with pytest.raises(ValueError, match=words):
+        sensor_named(name)
 
 
 def test_an_unknown_sensor_names_the_nearest():

@@ -507,6 +507,40 @@ def test_reading_many_files_at_a_time_and_narrow_strips_change_no_byte(tmp_path,
     assert (tmp_path / "one" / "r000c000.tif").read_bytes() == (tmp_path / "narrow" / "r000c000.tif").read_bytes()
 
 
+def make_granule(folder, name, day, number, *, cols, scl=4, side=60):
+    """A granule that shows some columns of the grid: one reflectance, one class of the quality layer."""
+    shown = (np.arange(side) >= cols[0]) & (np.arange(side) < cols[1])
+    image = np.broadcast_to(np.where(shown, number, 0), (side, side)).astype("uint16")
+    for role in ("red", "nir08"):
+        write_tif(folder / f"{name}_{role}.tif", image, 20)
+    write_tif(folder / f"{name}_scl.tif", np.where(image > 0, scl, 0).astype("uint8"), 20)
+    bands = {role: {"href": f"{name}_{role}.tif", "scale": 1e-4, "offset": 0.0, "nodata": 0} for role in ("red", "nir08")}
+    return {
+        "id": name, "year": 2019, "datetime": f"2019-07-{day}T03:00:00Z", "platform": "sentinel-2a", "bands": bands,
+        "bounds": [WEST + 20 * cols[0], NORTH - 20 * side, WEST + 20 * cols[1], NORTH], "quality": {"href": f"{name}_scl.tif"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("neighbour", ["cloud", "clear"])
+def test_a_cloud_in_the_next_granule_of_an_overpass_is_as_near_as_one_in_its_own(tmp_path, neighbour):
+    """On the target day the western granule is clear; ten days later all is. Beside cloud the later day scores 1.9 of 2."""
+    items = [
+        make_granule(tmp_path, "a_west", 15, 1000, cols=(0, 32)),
+        make_granule(tmp_path, "a_east", 15, 1500, cols=(32, 60), scl=9 if neighbour == "cloud" else 4),
+        make_granule(tmp_path, "b", 25, 2000, cols=(0, 60)),
+    ]
+    frozen = {"sensor": "sentinel-2-l2a", "query": {"years": [2019]}, "items": items, "left_out": []}
+    (tmp_path / "scenes.json").write_text(json.dumps(frozen))
+    for block_chunks in (1, 4):
+        out = tmp_path / str(block_chunks)
+        run(tmp_path / "scenes.json", out, make_grid(block_chunks), reducer="best_available_pixel", target_day="07-15")
+        red = np.round(mosaic(out, make_grid(block_chunks))["red"] * 1e4)
+        if neighbour == "cloud":
+            assert (red == 2000).all()  # 640 m from the cloud at most, which is less than half of what counts as far
+        else:
+            assert (red[:, :32] == 1000).all() and (red[:, 32:] == 1500).all()
+
+
 def rewrite(file, change):
     with rasterio.open(file) as raster:
         values, profile = raster.read(1), raster.profile

@@ -39,6 +39,20 @@ def test_two_sensors_do_not_mix():
     np.testing.assert_array_equal(values["ls_red"], second["red"])
 
 
+def test_composites_of_one_sensor_do_not_mix_and_keep_its_coefficients_and_bands():
+    more = {role: np.full_like(make_bands()["red"], 0.05) for role in ("blue", "green", "nir")}
+    on, off = make_bands(seed=1) | more, make_bands(seed=2) | more
+    both = {"s2": on, "s2_leafoff": off}
+    values = predictors(both, {}, ["s2_red", "s2_leafoff_red", "s2_leafoff_tc_wetness"])
+    np.testing.assert_array_equal(values["s2_red"], on["red"])
+    np.testing.assert_array_equal(values["s2_leafoff_red"], off["red"])
+    same = predictors({"s2": off}, {}, ["s2_tc_wetness"])["s2_tc_wetness"]
+    np.testing.assert_array_equal(values["s2_leafoff_tc_wetness"], same)
+    roles = {prefix: tuple(bands) for prefix, bands in both.items()}
+    needs = required(["s2_leafoff_nir_texture", "s2_ndmi"], roles, metrics=())
+    assert needs.roles == {"s2": ("nir08", "swir16"), "s2_leafoff": ("nir",)}
+
+
 def test_what_must_be_read_follows_from_the_names():
     needs = required(["s2_ndmi", "s2_nir_texture", "ls_red", "zq95"], SENSOR_ROLES, metrics=METRICS)
     assert needs.roles == {"ls": ("red",), "s2": ("nir", "nir08", "swir16")}  # texture on the band of 10 m

@@ -178,6 +178,17 @@ def test_tasselled_cap_of_a_forest_by_hand():
     assert of("tc_angle", six, "ls")[0] == pytest.approx(math.degrees(math.atan(0.278162 / 0.333035)), abs=1e-3)
 
 
+def test_landsat_that_was_brought_to_oli_has_the_axes_of_oli():
+    six = {role: np.array([FOREST[role]]) for role in ("blue", "green", "red", "nir08", "swir16", "swir22")}
+    # Zhai et al. 2022: 0.3690 x 0.02 + 0.4271 x 0.04 + 0.4689 x 0.03 + 0.5073 x 0.40 + 0.3824 x 0.16 + 0.2406 x 0.07
+    assert compute("tc_brightness", six, sensor="ls", seen_by="oli")[0] == pytest.approx(0.319477, abs=1e-6)
+    assert compute("tc_wetness", six, sensor="ls_dry", seen_by="oli")[0] == pytest.approx(-0.031465, abs=1e-6)
+    with_nir = six | {"nir": np.array([FOREST["nir08"]])}  # for Sentinel-2 there is one set, whatever it was brought to
+    for part in ("brightness", "greenness", "wetness"):
+        own, brought = (compute(f"tc_{part}", with_nir, sensor="s2", seen_by=by) for by in (None, "oli"))
+        assert own == brought
+
+
 def test_a_tasselled_cap_without_its_sensor_is_refused():
     six = {role: np.array([FOREST[role]]) for role in ("blue", "green", "red", "nir08", "swir16", "swir22")}
     with pytest.raises(ValueError, match="'tc_wetness' has coefficients for ls, s2, not for no sensor"):

@@ -163,6 +163,19 @@ def plan_with(predictors, **settings):
     return Plan(make_study({"stands": {"grid_m": 100}, "sensors": sensors, "model.predictors": {"a": predictors}}))
 
 
+@pytest.mark.parametrize(
+    ("asked", "searched"),
+    [
+        ({}, [2019, 2024]),
+        ({"series_years": 3}, [2019, 2024]),  # nothing asks for dates, so there is nothing to look back for
+        ({"series_years": 3, "series": {"ndvi": ["p90"]}}, [2017, 2018, 2019, 2022, 2023, 2024]),
+        ({"series_years": 2, "series": {"ndvi": ["p90"]}, "years": [2010, 2019, 2024]}, [2010, 2018, 2019, 2023, 2024]),
+    ],
+)
+def test_the_years_that_a_series_looks_back_to_are_searched_for(asked, searched):
+    assert plan_with(["s2_ndvi"], **asked).sensor_years(S2) == searched
+
+
 def test_statistics_and_further_reducers_are_predictors_by_name():
     plan = plan_with(
         ["s2_ndvi_p90", "s2_red_p10", "s2_nbr"], series={"ndvi": ["p90", "harmonic"]}, reducer=["median", "p10"]

@@ -23,7 +23,7 @@ def _no_proxy(monkeypatch):
 def frozen_by(folder, catalog, years, **options):
     """What the step freezes for Sentinel-2."""
     grid = Grid.covering(STUDY, crs=CRS, resolution_m=1000, chunk_px=10, block_chunks=1)
-    settings = {"catalog": catalog, "season": ["06-01", "09-30"], "max_cloud_percent": 80}
+    settings = {"catalog": catalog, "season": ["06-01", "09-30"], "max_cloud_percent": 80, "check_radiometry": False}
     search(
         scenes=folder / "scenes.json", settings=settings, sensor="sentinel-2-l2a", grid=grid.settings(), years=years, **options
     )
@@ -53,3 +53,23 @@ def test_frozen_local_files_are_seen_from_their_own_folder(tmp_path):
     catalog = make_catalog(tmp_path, [make_item("a")])
     (item,) = frozen_by(tmp_path, catalog, [2019])["items"]
     assert item["bands"]["red"]["href"] == "sentinel-2-l2a/a_red.tif"
+
+
+def landsat(name, platform, date):
+    return make_item(
+        name, date, collection="landsat-c2-l2", platform=platform,
+        **{"landsat:collection_number": "02", "landsat:correction": "L2SP"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("harmonise", "told"), [("none", True), ("oli", False)])
+def test_instruments_that_are_mixed_as_they_are_are_told(tmp_path, caplog, harmonise, told):
+    seen = (("a", "landsat-7", "2019-07-01"), ("b", "LANDSAT_8", "2019-08-01"), ("c", "landsat-9", "2019-09-01"))
+    items = [landsat(*one) for one in seen]
+    grid = Grid.covering(STUDY, crs=CRS, resolution_m=1000, chunk_px=10, block_chunks=1)
+    settings = {
+        "catalog": make_catalog(tmp_path, items), "season": ["06-01", "09-30"], "max_cloud_percent": 80, "harmonise": harmonise,
+        "check_radiometry": False,
+    }  # fmt: skip
+    search(scenes=tmp_path / "scenes.json", settings=settings, sensor="landsat-c2-l2", grid=grid.settings(), years=[2019])
+    assert ("bands differ (1 of ETM+, 2 of OLI)" in caplog.text) == told

@@ -18,14 +18,17 @@ from pipeline.optical.topography import (
     MIN_CELLS,
     MIN_PIXELS,
     Relief,
+    Seen,
     Sun,
     cells_of,
     corrected,
     factor,
     fit_c,
+    fit_of_season,
     kinds_of,
     sample_windows,
     sloping_vegetation,
+    tells_nothing,
 )
 from pipeline.steps import planted
 from pipeline.steps.composite import Levelling, composite
@@ -161,6 +164,39 @@ def test_a_band_that_is_black_before_the_light_is_gone_is_corrected_by_the_cosin
     assert fit_c(-0.02 + 0.2 * light, light, cell).c == 0.0
 
 
+def lit_scene(rng, sky, level, sun_height, pixels=150, cells=8):
+    """Sloping vegetation of a scene whose light is a (cos(i) + sky), of two kinds that differ in brightness."""
+    cos_incidence = np.clip(rng.normal(sun_height, 0.15, pixels), 0.1, 1)
+    kind = rng.integers(0, 2, pixels)
+    reflectance = level * (1 + kind) * (cos_incidence + sky) * rng.normal(1, 0.02, pixels)
+    return Seen(reflectance, cos_incidence, rng.integers(0, cells, pixels) + 100 * rng.integers(0, 4), kind)
+
+
+def test_scenes_that_show_too_little_alone_share_the_c_of_their_season():
+    rng = np.random.default_rng(1)
+    dates = ((0.2, 0.5), (0.25, 0.7), (0.22, 0.9), (0.3, 0.8), (0.2, 0.6))
+    scenes = [lit_scene(rng, 0.6, level, height) for level, height in dates]
+    assert all(fit_c(*seen).c is None and tells_nothing(fit_c(*seen)) for seen in scenes)
+    shared = fit_of_season(scenes)
+    assert shared.of == "season" and shared.pixels == 750 and shared.c == pytest.approx(0.6, rel=0.1)
+    assert fit_of_season(scenes[:2]).c is None and fit_of_season([]).c is None
+
+
+@pytest.mark.parametrize(("slope", "open_"), [(0.3, False), (0.0, True), (-0.3, False)], ids=["rises", "level", "falls"])
+def test_a_scene_leaves_its_light_open_unless_it_clearly_rises_or_falls(slope, open_):
+    rng = np.random.default_rng(3)
+    light = rng.uniform(0.4, 1, 2000)
+    fit = fit_c(0.3 + slope * light + rng.normal(0, 0.03, 2000), light, rng.integers(0, 40, 2000))
+    assert tells_nothing(fit) == open_ and (fit.c is not None) == (slope > 0)
+
+
+def test_a_place_that_several_scenes_show_is_one_place():
+    rng = np.random.default_rng(2)
+    scenes = [lit_scene(rng, 0.6, 0.2, 0.7, pixels=300)._replace(cell=np.arange(300) % 5) for _ in range(4)]
+    shared = fit_of_season(scenes)  # four looks at five cells are not twenty
+    assert shared.cells == 5 and shared.c is None
+
+
 def test_c_is_fitted_on_green_slopes_alone():
     relief = make_plane(east=0.2)
     red, nir = np.full((6, 6), 0.04), np.full((6, 6), 0.3)
@@ -289,6 +325,19 @@ def test_within_one_forest_type_slopes_lose_most_of_their_light_and_shade(hills,
     for role in ("nir08", "swir16"):
         was, left = bent(grid, before, role), bent(grid, after, role)
         assert was > 0.5 and abs(left) < was / 5, (role, was, left)
+
+
+def test_a_scene_that_shows_too_little_takes_the_c_of_its_season(hills, tmp_path, monkeypatch):
+    _, own = compose(hills, tmp_path / "own", "c")
+    counts = {scene: one["bands"]["swir16"]["pixels"] for scene, one in own.items()}
+    cloudiest = min(counts, key=counts.get)
+    monkeypatch.setattr("pipeline.optical.topography.MIN_PIXELS", counts[cloudiest] + 1)
+    _, found = compose(hills, tmp_path / "shared", "c")
+    for scene, one in found.items():
+        for role, fit in one["bands"].items():
+            assert fit["of"] == ("season" if scene == cloudiest else "scene"), (scene, role, fit)
+    rest = [one["bands"]["swir16"]["c"] for scene, one in own.items() if scene != cloudiest]
+    assert min(rest) * 0.8 < found[cloudiest]["bands"]["swir16"]["c"] < max(rest) * 1.2
 
 
 def test_neither_blocks_nor_chunks_change_how_a_scene_is_corrected(hills, tmp_path):
