@@ -73,11 +73,12 @@ def tiles_of_api(
     from pystac_client.exceptions import APIError
 
     from catalogs.footprints import Area
-    from catalogs.search import _first_line, _reader
+    from catalogs.search.catalogues import guarded_reader
+    from catalogs.search.items import first_line
 
     found: dict[str, Mapping] = {}
     try:
-        client = Client.open(address, stac_io=_reader(address, access))
+        client = Client.open(address, stac_io=guarded_reader(address, access))
         offered = sorted(one.id for one in client.get_collections())
         if collection in offered:
             for box in Area(bounds, crs).boxes():
@@ -87,9 +88,9 @@ def tiles_of_api(
                 )  # fmt: skip
                 found |= {str(item["id"]): item for item in search.items_as_dicts()}
     except (APIError, requests.RequestException, RemoteError) as error:
-        raise ValueError(f"the catalogue {shown(address)} cannot be reached or refuses: {_first_line(error)}") from None
+        raise ValueError(f"the catalogue {shown(address)} cannot be reached or refuses: {first_line(error)}") from None
     except Exception as error:  # what answers may be anything, a web page for one
-        raise ValueError(f"{shown(address)} does not answer as a STAC API: {_first_line(error)}") from None
+        raise ValueError(f"{shown(address)} does not answer as a STAC API: {first_line(error)}") from None
     if collection not in offered:
         raise ValueError(f"{shown(address)} has no collection {collection}; it has {', '.join(offered)}")
     kept = {name: item for name, item in found.items() if ids is None or fnmatch.fnmatchcase(name, ids)}

@@ -34,7 +34,8 @@ def items_of(
     """Every item of a catalogue that may be of the area and seasons, as the catalogue gives it."""
     address, wanted = source.address, source.collections
     own = address if is_remote(address) else catalog_file(address)
-    reader = _reader(own, remote.Source(masked(own), source.provider, **{name: tuple(given) for name, given in allowed.items()}))
+    may_lead = {name: tuple(given) for name, given in allowed.items()}
+    reader = guarded_reader(own, remote.Source(masked(own), source.provider, **may_lead))
     if address.startswith(("http://", "https://")) and not masked(address).endswith(".json"):
         yield from _api_items(masked(address), reader, wanted, asked, sensor)
     else:
@@ -147,7 +148,7 @@ def _assets(item: Mapping[str, Any]) -> Mapping[str, Any]:
     return assets if isinstance(assets, Mapping) else {}
 
 
-def _reader(address: str, source: remote.Source) -> Any:
+def guarded_reader(address: str, source: remote.Source) -> Any:
     """What reads the links of a catalogue: only where they may lead, with time limits, again where a failure may pass.
 
     User, password and query of the catalogue's address go to its own host with every request, and to no other.
