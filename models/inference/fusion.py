@@ -214,7 +214,7 @@ def _composite(
                 stand, sources[k].name, float(sources[k].mean[number]), float(se[k]), calibrations[k].bias,
                 float(np.sqrt(full[k, k])), float(weight[k]), gap,
                 "" if k in kept else "left out: its errors are those of another source, only larger",
-            )  # fmt: skip
+            )
         )
     apart = [row.source for row in rows if row.departure is not None and abs(row.departure) > 3]
     notes = tuple(f"source {name} departs from the composite by more than three of its standard errors" for name in apart)

@@ -30,7 +30,7 @@ from typing import Literal
 import numpy as np
 
 from models.inference.area_estimate import AreaEstimate
-from models.inference.cluster_robust import FEW_CLUSTERS, contrast_variance
+from models.inference.cluster_robust import MANY_CLUSTERS, contrast_variance
 from models.inference.registry import estimator
 from models.inference.survey import Level, Survey, clusters_of, covariance_of_means, mean_of, spread_of_mean
 
@@ -99,7 +99,7 @@ def greg(
     ----------
     means : mean of each auxiliary over the whole area
     variance : g_weight (Mandallaz's internal variance), external (as if the model came from elsewhere), cr2 (few clusters),
-        auto: g_weight from 40 clusters, cr2 below; areas with fewer than 6 plots take the residual variance of all plots
+        auto: cr2 below 400 clusters, g_weight from there; areas with fewer than 6 plots take the residual variance of all plots
     """
     return _estimate(survey, "greg", auxiliaries, means=means, variance=variance, label=area)
 
@@ -232,6 +232,7 @@ def _estimate(
     if reduced is None:
         mean = float(first.mean @ model.b)
         parts["regression"], freedom = model.variance(first.mean, kind)
+        plain = {"regression": model.variance(first.mean, "g_weight")[0]}
         widest_model = model
         own_first = mine.z @ model.b
     else:
@@ -245,6 +246,10 @@ def _estimate(
         through, wide_freedom = widest_model.variance(first.mean, kind)
         rest, freedom = model.variance(second.mean_z, kind)
         parts["reduced_model"], parts["regression"] = share * through, (1 - share) * rest
+        plain = {
+            "reduced_model": share * widest_model.variance(first.mean, "g_weight")[0],
+            "regression": (1 - share) * model.variance(second.mean_z, "g_weight")[0],
+        }
         freedom = min(freedom, wide_freedom)
         counts["phase_1"] = int(second.size.sum())
         own_first = clusters_of(survey, reduced, ground & inside, indicator).z @ widest_model.b
@@ -272,11 +277,14 @@ def _estimate(
     if method == "synthetic":
         notes.append("biased where the area departs from the model of all plots; the error does not hold that bias")
 
+    g_weight = sum({**parts, **plain}.values())
     external = _external(survey, mine, residual, own_first, first, one & inside, reduced is not None, area is None, widest_model)
     others = {"external": external}
     if variance == "external":
         others = {kind: sum(parts.values())}
         parts, freedom = {"regression": external}, mine.n - 1
+    elif kind == "cr2":
+        others["g_weight"] = g_weight
     return AreaEstimate(label, method, mean, parts, float(freedom), counts, others, tuple(notes))
 
 
@@ -284,7 +292,7 @@ def _kind(variance: Variance, clusters: int) -> str:
     if variance not in ("auto", "g_weight", "external", "cr2"):
         raise ValueError(f"variance is auto, g_weight, external or cr2, got {variance!r}")
     if variance == "auto":
-        return "g_weight" if clusters >= FEW_CLUSTERS else "cr2"
+        return "g_weight" if clusters >= MANY_CLUSTERS else "cr2"
     return "cr2" if variance == "cr2" else "g_weight"
 
 

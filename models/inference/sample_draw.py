@@ -1,0 +1,222 @@
+"""Drawing plot locations: stratified at random, systematic, or spread over the area by the local pivotal method. Seeded.
+
+References
+----------
+Grafström, Lundström and Schelin 2012, Biometrics 68:514-520, doi:10.1111/j.1541-0420.2011.01699.x (local pivotal method 2).
+Stevens and Olsen 2004, Journal of the American Statistical Association 99:262-278, doi:10.1198/016214504000000250 (Voronoi
+measure of spatial balance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+Draw = Literal["balanced", "random", "systematic"]
+CLUSTER_SHAPES: dict[str, tuple[tuple[int, int], ...]] = {
+    "square": ((0, 0), (1, 0), (1, 1), (0, 1)),
+    "line": ((0, 0), (1, 0), (2, 0), (3, 0)),
+    "l": ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2)),
+}
+"""Plots of a cluster, in steps of the cluster spacing from its location."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Places that can become a plot: centres (n, 2) in metres of cells of side `cell_m`, with their stratum (n,)."""
+
+    xy: np.ndarray
+    stratum: np.ndarray
+    cell_m: float
+
+    def area_ha(self, name: str) -> float:
+        return float((self.stratum == name).sum()) * self.cell_m**2 / 10_000
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Plots (k): their location's number and kind, coordinates, stratum, and the hectares that each location stands for.
+
+    outside : plots of clusters that fell out of the frame or into another stratum and are not to be measured
+    """
+
+    location: np.ndarray
+    kind: np.ndarray
+    xy: np.ndarray
+    stratum: np.ndarray
+    location_ha: np.ndarray
+    outside: int
+
+
+def draw_sample(
+    frame: Frame,
+    locations: Mapping[str, int],
+    *,
+    method: Draw = "balanced",
+    seed: int,
+    cluster_share: float = 0.0,
+    cluster_shape: str = "square",
+    cluster_spacing_m: float = 60.0,
+) -> Drawn:
+    """Locations per stratum, some of them clusters, every place of a stratum with the same chance.
+
+    Parameters
+    ----------
+    locations : stratum -> number of locations
+    method : balanced (local pivotal method), random, systematic (a square grid with a random start)
+    seed : the same seed, frame and numbers give the same sample
+    cluster_share : share of locations that become clusters, chosen spread over the area too
+    cluster_spacing_m : distance of neighbouring plots of a cluster
+
+    Raises
+    ------
+    ValueError
+        Where a stratum has fewer places than locations or is not in the frame.
+
+    Notes
+    -----
+    Plots are placed at random within their cell. Plots of a cluster that fall outside the location's stratum are left out:
+    clusters then differ in size, which ratio-of-sums estimators expect.
+    """
+    if cluster_shape not in CLUSTER_SHAPES:
+        raise ValueError(f"a cluster is {', '.join(CLUSTER_SHAPES)}; got {cluster_shape!r}")
+    rng = np.random.default_rng(seed)
+    chosen, weights = [], []
+    for name, count in locations.items():
+        places = np.flatnonzero(frame.stratum == name)
+        if len(places) < count or count < 1:
+            raise ValueError(f"stratum {name!r} has {len(places)} places for {count} locations; use a finer frame or fewer plots")
+        mine = places[_pick(frame.xy[places], count, method, rng, frame.cell_m)]
+        chosen.append(mine)
+        weights.append(np.full(len(mine), frame.area_ha(name) / len(mine)))
+    index = np.concatenate(chosen)
+    start = frame.xy[index] + (rng.random((len(index), 2)) - 0.5) * frame.cell_m
+    clustered = np.zeros(len(index), dtype=bool)
+    wanted = round(cluster_share * len(index))
+    if wanted:
+        clustered[_pick(start, wanted, "balanced", rng, frame.cell_m)] = True
+    return _with_clusters(frame, index, start, clustered, np.concatenate(weights), cluster_shape, cluster_spacing_m)
+
+
+def _with_clusters(
+    frame: Frame,
+    index: np.ndarray,
+    start: np.ndarray,
+    clustered: np.ndarray,
+    weight: np.ndarray,
+    shape: str,
+    spacing_m: float,
+) -> Drawn:
+    tree = cKDTree(frame.xy)
+    location, kind, xy, stratum, weights, outside = [], [], [], [], [], 0
+    for number, (place, here, many, hectares) in enumerate(zip(index, start, clustered, weight, strict=True), start=1):
+        offsets = CLUSTER_SHAPES[shape] if many else ((0, 0),)
+        for step in offsets:
+            point = here + spacing_m * np.array(step, float)
+            _, nearest = tree.query(point)
+            inside = np.abs(frame.xy[nearest] - point).max() <= frame.cell_m / 2 + 1e-9
+            if not (inside and frame.stratum[nearest] == frame.stratum[place]):
+                outside += 1
+                continue
+            location.append(number)
+            kind.append("cluster" if many else "single")
+            xy.append(point)
+            stratum.append(frame.stratum[place])
+            weights.append(hectares)
+    return Drawn(np.array(location), np.array(kind), np.array(xy), np.array(stratum), np.array(weights), outside)
+
+
+def _pick(xy: np.ndarray, count: int, method: Draw, rng: np.random.Generator, cell_m: float) -> np.ndarray:
+    """Indices of `count` of the places, in their order."""
+    if method == "random":
+        return np.sort(rng.choice(len(xy), count, replace=False))
+    if method == "balanced":
+        return local_pivotal(np.full(len(xy), count / len(xy)), xy, rng)
+    if method == "systematic":
+        return _systematic(xy, count, rng, cell_m)
+    raise ValueError(f"a draw is balanced, random or systematic, got {method!r}")
+
+
+def local_pivotal(chance: np.ndarray, xy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sample with the given inclusion chances (n,) whose neighbours avoid one another: the local pivotal method 2.
+
+    A place picked at random and the nearest undecided place play for their chances until every chance is 0 or 1, so that one
+    of two neighbours is left out where the other comes in. Sizes are fixed where the chances add up to a whole number.
+    """
+    chance = np.array(chance, float)
+    if ((chance < 0) | (chance > 1)).any():
+        raise ValueError("inclusion chances lie between 0 and 1")
+    n = len(chance)
+    small = 1e-9
+    undecided = (chance > small) & (chance < 1 - small)
+    order = list(np.flatnonzero(undecided))
+    position = np.full(n, -1)
+    position[order] = np.arange(len(order))
+    tree, members = cKDTree(xy[order]) if order else None, np.array(order)
+    known = len(order)
+
+    def leave(place: int) -> None:
+        last = order.pop()
+        if last != place:
+            order[position[place]] = last
+            position[last] = position[place]
+        undecided[place] = False
+
+    while len(order) > 1:
+        if len(order) < known / 2:  # so few are left that the tree holds mostly decided places
+            members = np.array(order)
+            tree, known = cKDTree(xy[members]), len(order)
+        one = order[int(rng.integers(len(order)))]
+        other = _nearest_undecided(tree, members, undecided, xy, one)
+        a, b = chance[one], chance[other]
+        if a + b < 1:
+            chance[one], chance[other] = (0.0, a + b) if rng.random() < b / (a + b) else (a + b, 0.0)
+        else:
+            stay = rng.random() < (1 - b) / (2 - a - b)
+            chance[one], chance[other] = (1.0, a + b - 1) if stay else (a + b - 1, 1.0)
+        for place in (one, other):
+            if chance[place] <= small or chance[place] >= 1 - small:
+                chance[place] = round(chance[place])
+                leave(place)
+    if order:
+        chance[order[0]] = float(rng.random() < chance[order[0]])
+    return np.flatnonzero(chance > 0.5)
+
+
+def _nearest_undecided(tree: cKDTree, members: np.ndarray, undecided: np.ndarray, xy: np.ndarray, one: int) -> int:
+    size = 2
+    while True:
+        _, found = tree.query(xy[one], k=min(size, len(members)))
+        for place in members[np.atleast_1d(found)]:
+            if place != one and undecided[place]:
+                return int(place)
+        size *= 4
+
+
+def _systematic(xy: np.ndarray, count: int, rng: np.random.Generator, cell_m: float) -> np.ndarray:
+    """A square grid with a random start, as coarse as hits at least `count` places.
+
+    What it hits too many is thinned by the local pivotal method.
+    """
+    spacing = np.sqrt(len(xy) * cell_m**2 / count)
+    start = rng.random(2)
+    tree = cKDTree(xy)
+    while True:
+        origin = xy.min(axis=0) - cell_m / 2 - start * spacing
+        lines = [np.arange(origin[axis], xy[:, axis].max() + cell_m, spacing) for axis in (0, 1)]
+        grid = np.stack(np.meshgrid(*lines), axis=-1).reshape(-1, 2)
+        _, nearest = tree.query(grid)
+        hit = np.unique(nearest[np.abs(xy[nearest] - grid).max(axis=1) <= cell_m / 2 + 1e-9])
+        if len(hit) >= count:
+            return hit if len(hit) == count else hit[local_pivotal(np.full(len(hit), count / len(hit)), xy[hit], rng)]
+        spacing *= 0.98
+
+
+def voronoi_imbalance(xy: np.ndarray, sample: Sequence[int], chance: np.ndarray) -> float:
+    """Variance over the sampled places of the inclusion chance nearest to each; 0 is perfect (Stevens and Olsen 2004)."""
+    _, owner = cKDTree(xy[np.asarray(sample)]).query(xy)
+    return float(np.mean((np.bincount(owner, weights=chance, minlength=len(sample)) - 1) ** 2))
