@@ -173,7 +173,7 @@ def _unit_estimate(area: str, x: np.ndarray, row: int | None, model: UnitModel, 
     spread = _inverse_or_nan(model.information)
     notes = _area_notes(len(model.areas), v)
     if row is None:
-        parts = {"area_effect": v, "coefficients": float(x @ model.covariance @ x)}
+        parts = _without_plots(v, float(x @ model.covariance @ x), float(np.sqrt(spread[0, 0])))
         counts = {"plots": 0, "areas": len(model.areas), "model_plots": int(model.n.sum())}
         note = "no plots in the area: the model's mean, with the whole area effect in its error"
         freedom = _component_freedom(sum(parts.values()), np.array([1.0, 0.0]), spread)
@@ -265,7 +265,7 @@ def fay_herriot(direct: DirectEstimates) -> dict[str, AreaEstimate]:
     for label, mean, psi, x in zip(direct.area, direct.mean, direct.variance, X, strict=True):
         counts = {"areas": int(seen.sum())}
         if not np.isfinite(mean):
-            parts = {"area_effect": v, "coefficients": float(x @ model.covariance @ x)}
+            parts = _without_plots(v, float(x @ model.covariance @ x), float(np.sqrt(spread[0, 0])))
             freedom = _component_freedom(sum(parts.values()), np.array([1.0]), spread)
             note = "no estimate of the area's own: the regression's mean, with the whole area effect in its error"
             estimate = float(x @ model.b)
@@ -279,6 +279,12 @@ def fay_herriot(direct: DirectEstimates) -> dict[str, AreaEstimate]:
         estimate = gamma * mean + (1 - gamma) * float(x @ model.b)
         results[str(label)] = AreaEstimate(str(label), "fay_herriot", float(estimate), parts, freedom, counts, {}, notes)
     return results
+
+
+def _without_plots(v: float, coefficients: float, v_se: float) -> dict[str, float]:
+    """Parts for an area without plots. REML often says that areas do not differ at all where they are few; nothing averages that
+    mistake out, so the area effect counts with no less than one standard error of its variance."""
+    return {"area_effect": v, "coefficients": coefficients, "variance_components": max(v_se - v, 0.0)}
 
 
 def _component_freedom(mse: float, slope: np.ndarray, spread: np.ndarray) -> float:

@@ -201,7 +201,7 @@ def _strata(survey: Survey, stratum_area_ha: Mapping[str, float]) -> tuple[dict[
     if not areas or min(areas.values()) <= 0:
         raise ValueError("every stratum needs an area above 0 ha")
     labels = np.asarray(survey.stratum).astype(str)
-    strange = sorted(set(labels[survey.ground]) - set(areas))
+    strange = sorted(set(labels[survey.ground].tolist()) - set(areas))
     if strange:
         raise ValueError(f"plots lie in stratum {strange[0]!r}, whose area is not given; areas are given of {', '.join(areas)}")
     total = sum(areas.values())

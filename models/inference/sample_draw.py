@@ -67,7 +67,8 @@ def draw_sample(
     Parameters
     ----------
     locations : stratum -> number of locations
-    method : balanced (local pivotal method), random, systematic (a square grid with a random start)
+    method : balanced (local pivotal method), random, systematic (a square grid with a random start per stratum; how many it
+        hits is only `locations` on average)
     seed : the same seed, frame and numbers give the same sample
     cluster_share : share of locations that become clusters, chosen spread over the area too
     cluster_spacing_m : distance of neighbouring plots of a cluster
@@ -91,6 +92,10 @@ def draw_sample(
         if len(places) < count or count < 1:
             raise ValueError(f"stratum {name!r} has {len(places)} places for {count} locations; use a finer frame or fewer plots")
         mine = places[_pick(frame.xy[places], count, method, rng, frame.cell_m)]
+        if len(mine) < 2 <= count:
+            raise ValueError(
+                f"the grid hits {len(mine)} places of stratum {name!r}, expected were {count}; draw it balanced, whose number is sure"
+            )
         chosen.append(mine)
         weights.append(np.full(len(mine), frame.area_ha(name) / len(mine)))
     index = np.concatenate(chosen)
@@ -147,73 +152,76 @@ def local_pivotal(chance: np.ndarray, xy: np.ndarray, rng: np.random.Generator) 
     A place picked at random and the nearest undecided place play for their chances until every chance is 0 or 1, so that one
     of two neighbours is left out where the other comes in. Sizes are fixed where the chances add up to a whole number.
     """
-    chance = np.array(chance, float)
-    if ((chance < 0) | (chance > 1)).any():
+    given = np.asarray(chance, float)
+    if ((given < 0) | (given > 1)).any():
         raise ValueError("inclusion chances lie between 0 and 1")
-    n = len(chance)
     small = 1e-9
-    undecided = (chance > small) & (chance < 1 - small)
-    order = list(np.flatnonzero(undecided))
-    position = np.full(n, -1)
-    position[order] = np.arange(len(order))
-    tree, members = cKDTree(xy[order]) if order else None, np.array(order)
-    known = len(order)
-
-    def leave(place: int) -> None:
-        last = order.pop()
-        if last != place:
-            order[position[place]] = last
-            position[last] = position[place]
-        undecided[place] = False
-
+    order = np.flatnonzero((given > small) & (given < 1 - small)).tolist()
+    # plain lists: single elements of arrays are slow to reach
+    left, undecided = given.tolist(), [small < one < 1 - small for one in given.tolist()]
+    position = dict(zip(order, range(len(order)), strict=True))
+    luck = rng.random((len(order) + 1, 2)).tolist()
+    neighbours = _Neighbours(xy, order)
     while len(order) > 1:
-        if len(order) < known / 2:  # so few are left that the tree holds mostly decided places
-            members = np.array(order)
-            tree, known = cKDTree(xy[members]), len(order)
-        one = order[int(rng.integers(len(order)))]
-        other = _nearest_undecided(tree, members, undecided, xy, one)
-        a, b = chance[one], chance[other]
+        if len(order) < neighbours.known / 2:  # most of the places that it knows are decided
+            neighbours = _Neighbours(xy, sorted(order))
+        which, toss = luck.pop()
+        one = order[int(which * len(order))]
+        other = neighbours.nearest(one, undecided)
+        a, b = left[one], left[other]
         if a + b < 1:
-            chance[one], chance[other] = (0.0, a + b) if rng.random() < b / (a + b) else (a + b, 0.0)
+            left[one], left[other] = (0.0, a + b) if toss < b / (a + b) else (a + b, 0.0)
         else:
-            stay = rng.random() < (1 - b) / (2 - a - b)
-            chance[one], chance[other] = (1.0, a + b - 1) if stay else (a + b - 1, 1.0)
+            stay = toss < (1 - b) / (2 - a - b)
+            left[one], left[other] = (1.0, a + b - 1) if stay else (a + b - 1, 1.0)
         for place in (one, other):
-            if chance[place] <= small or chance[place] >= 1 - small:
-                chance[place] = round(chance[place])
-                leave(place)
+            if not small < left[place] < 1 - small:
+                left[place] = float(round(left[place]))
+                undecided[place] = False
+                last = order.pop()
+                if last != place:
+                    order[position[place]] = last
+                    position[last] = position[place]
     if order:
-        chance[order[0]] = float(rng.random() < chance[order[0]])
-    return np.flatnonzero(chance > 0.5)
+        left[order[0]] = float(luck.pop()[1] < left[order[0]])
+    return np.flatnonzero(np.array(left) > 0.5)
 
 
-def _nearest_undecided(tree: cKDTree, members: np.ndarray, undecided: np.ndarray, xy: np.ndarray, one: int) -> int:
-    size = 2
-    while True:
-        _, found = tree.query(xy[one], k=min(size, len(members)))
-        for place in members[np.atleast_1d(found)]:
+class _Neighbours:
+    """Nearest places among those known, kept in lists so that one query serves many steps."""
+
+    def __init__(self, xy: np.ndarray, places: list[int], listed: int = 16) -> None:
+        self.xy, self.places, self.known = xy, np.array(places, dtype=int), len(places)
+        if not places:
+            return
+        self.tree = cKDTree(xy[self.places])
+        _, found = self.tree.query(xy[self.places], k=min(listed, self.known))
+        self.lists = dict(zip(places, self.places[np.reshape(found, (self.known, -1))].tolist(), strict=True))
+
+    def nearest(self, one: int, undecided: list[bool]) -> int:
+        for place in self.lists[one]:
             if place != one and undecided[place]:
-                return int(place)
-        size *= 4
+                return place
+        size = 4 * len(self.lists[one])
+        while True:
+            _, found = self.tree.query(self.xy[one], k=min(size, self.known))
+            for place in self.places[found]:
+                if place != one and undecided[place]:
+                    return int(place)
+            size *= 4
 
 
 def _systematic(xy: np.ndarray, count: int, rng: np.random.Generator, cell_m: float) -> np.ndarray:
-    """A square grid with a random start, as coarse as hits at least `count` places.
+    """Places hit by a square grid with a random start, its spacing such that `count` are expected.
 
-    What it hits too many is thinned by the local pivotal method.
+    How many it hits depends on the start: only so has every place the same chance.
     """
     spacing = np.sqrt(len(xy) * cell_m**2 / count)
-    start = rng.random(2)
-    tree = cKDTree(xy)
-    while True:
-        origin = xy.min(axis=0) - cell_m / 2 - start * spacing
-        lines = [np.arange(origin[axis], xy[:, axis].max() + cell_m, spacing) for axis in (0, 1)]
-        grid = np.stack(np.meshgrid(*lines), axis=-1).reshape(-1, 2)
-        _, nearest = tree.query(grid)
-        hit = np.unique(nearest[np.abs(xy[nearest] - grid).max(axis=1) <= cell_m / 2 + 1e-9])
-        if len(hit) >= count:
-            return hit if len(hit) == count else hit[local_pivotal(np.full(len(hit), count / len(hit)), xy[hit], rng)]
-        spacing *= 0.98
+    origin = xy.min(axis=0) - cell_m / 2 - rng.random(2) * spacing
+    lines = [np.arange(origin[axis], xy[:, axis].max() + cell_m, spacing) for axis in (0, 1)]
+    grid = np.stack(np.meshgrid(*lines), axis=-1).reshape(-1, 2)
+    _, nearest = cKDTree(xy).query(grid)
+    return np.unique(nearest[np.abs(xy[nearest] - grid).max(axis=1) <= cell_m / 2])
 
 
 def voronoi_imbalance(xy: np.ndarray, sample: Sequence[int], chance: np.ndarray) -> float:
