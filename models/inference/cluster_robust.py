@@ -18,6 +18,7 @@ import numpy as np
 MANY_CLUSTERS = 400
 """From here on CR2 and the g-weight variance are the same for all purposes."""
 
+ALONE = "one cluster of plots alone decides a coefficient, so nothing tells its error; use fewer auxiliaries"
 Kind = Literal["cr0", "cr2", "cr3"]
 
 
@@ -56,28 +57,40 @@ def contrast_variance(
             "use fewer predictors or more clusters"
         )
     bread = np.linalg.inv(X.T @ X)
-    a = bread @ contrast
+    scores, rows = (_single if len(ids) == n else _grouped)(X, residual, bread, bread @ contrast, index, kind)
+    gram = rows @ rows.T
+    trace = float(np.trace(gram))
+    return float(np.square(scores).sum()), (trace**2 / float((gram**2).sum()) if trace > 0 else float(n - p))
+
+
+def _single(X, residual, bread, a, index, kind) -> tuple[np.ndarray, np.ndarray]:
+    """Score of each cluster, and the row of the residual maker that it is a combination of: every row its own cluster."""
+    hat = X @ bread @ X.T
+    pull = X @ a
+    if kind != "cr0":
+        free = 1 - np.diag(hat)
+        alone = free < 1e-9
+        if (np.abs(pull[alone]) > 1e-9 * max(np.abs(pull).max(), 1e-300)).any():
+            raise ValueError(ALONE)
+        pull = pull / np.where(alone, np.inf, free) ** (0.5 if kind == "cr2" else 1.0)
+    return pull * residual, pull[:, None] * (np.eye(len(X)) - hat)
+
+
+def _grouped(X, residual, bread, a, index, kind) -> tuple[np.ndarray, np.ndarray]:
+    """The same for clusters of several rows."""
     scores, rows = [], []
-    for number in range(len(ids)):
+    for number in range(index.max() + 1):
         mine = np.flatnonzero(index == number)
         Xg = X[mine]
         pull = Xg @ a
         if kind != "cr0":
-            inside = np.eye(len(mine)) - Xg @ bread @ Xg.T
-            value, vector = np.linalg.eigh((inside + inside.T) / 2)
-            if value[0] < 1e-9:
-                if np.abs(vector[:, value < 1e-9].T @ pull).max() > 1e-9 * max(np.abs(pull).max(), 1e-300):
-                    raise ValueError(
-                        "one cluster of plots alone decides a coefficient, so nothing tells its error; use fewer predictors"
-                    )
-                value = np.where(value < 1e-9, np.inf, value)
-            pull = vector @ ((vector.T @ pull) / (value ** (0.5 if kind == "cr2" else 1.0)))
-        scores.append(float(pull @ residual[mine]))
-        # row of the residual maker that this cluster's score is a combination of
+            value, vector = np.linalg.eigh(np.eye(len(mine)) - Xg @ bread @ Xg.T)
+            alone = value < 1e-9
+            if (np.abs(vector[:, alone].T @ pull) > 1e-9 * max(np.abs(pull).max(), 1e-300)).any():
+                raise ValueError(ALONE)
+            pull = vector @ ((vector.T @ pull) / np.where(alone, np.inf, value) ** (0.5 if kind == "cr2" else 1.0))
         row = -(X @ (bread @ (Xg.T @ pull)))
         row[mine] += pull
+        scores.append(float(pull @ residual[mine]))
         rows.append(row)
-    variance = float(np.square(scores).sum())
-    gram = np.array(rows) @ np.array(rows).T
-    trace = float(np.trace(gram))
-    return variance, (trace**2 / float((gram**2).sum()) if trace > 0 else float(n - p))
+    return np.array(scores), np.array(rows)

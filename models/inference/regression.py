@@ -39,8 +39,8 @@ Correction = Literal["none", "residual", "extended"]
 FEW_PLOTS = 6
 """Below this number of plots in an area its own residual variance says next to nothing."""
 
-TWO_PHASE = "Mandallaz 2013, doi:10.1139/cjfr-2012-0381"
-SMALL_AREA = "Mandallaz, Breschan and Hill 2013, doi:10.1139/cjfr-2013-0181"
+TWO_PHASE = "Mandallaz, Breschan and Hill 2013, doi:10.1139/cjfr-2013-0181"
+SMALL_AREA = "Mandallaz 2013, doi:10.1139/cjfr-2012-0381"
 THREE_PHASE = "Mandallaz 2014, doi:10.1139/cjfr-2013-0449"
 
 
@@ -89,7 +89,7 @@ def fit(level: Level) -> Fit:
     return Fit(level, b, level.y - level.z @ b, bread)
 
 
-@estimator(auxiliaries="exhaustive", phases=2, reference=f"{TWO_PHASE}; Särndal, Swensson and Wretman 1992, ch. 6")
+@estimator(auxiliaries="exhaustive", reference=f"{TWO_PHASE}; Särndal, Swensson and Wretman 1992, ch. 6")
 def greg(
     survey: Survey, *, auxiliaries: Sequence[str], means: Mapping[str, float], variance: Variance = "auto", area: str = "all"
 ) -> AreaEstimate:

@@ -9,7 +9,7 @@ measure of spatial balance).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,12 @@ class Frame:
     xy: np.ndarray
     stratum: np.ndarray
     cell_m: float
+
+    def stratum_at(self, points: np.ndarray) -> np.ndarray:
+        """Stratum of the cell that each point (k, 2) lies in; "" outside every cell."""
+        _, nearest = cKDTree(self.xy).query(points)
+        inside = np.abs(self.xy[nearest] - points).max(axis=1) <= self.cell_m / 2 + 1e-9
+        return np.where(inside, self.stratum[nearest], "")
 
     def area_ha(self, name: str) -> float:
         return float((self.stratum == name).sum()) * self.cell_m**2 / 10_000
@@ -61,6 +67,7 @@ def draw_sample(
     cluster_share: float = 0.0,
     cluster_shape: str = "square",
     cluster_spacing_m: float = 60.0,
+    stratum_at: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Drawn:
     """Locations per stratum, some of them clusters, every place of a stratum with the same chance.
 
@@ -72,6 +79,8 @@ def draw_sample(
     seed : the same seed, frame and numbers give the same sample
     cluster_share : share of locations that become clusters, chosen spread over the area too
     cluster_spacing_m : distance of neighbouring plots of a cluster
+    stratum_at : points (k, 2) -> stratum (k,), "" outside; None takes the frame's cells. Polygons are sharper than cells: a
+        location that would leave its stratum goes to the centre of its cell
 
     Raises
     ------
@@ -94,7 +103,8 @@ def draw_sample(
         mine = places[_pick(frame.xy[places], count, method, rng, frame.cell_m)]
         if len(mine) < 2 <= count:
             raise ValueError(
-                f"the grid hits {len(mine)} places of stratum {name!r}, expected were {count}; draw it balanced, whose number is sure"
+                f"the grid hits {len(mine)} places of stratum {name!r}, expected were {count}; draw it balanced, whose number "
+                "is sure"
             )
         chosen.append(mine)
         weights.append(np.full(len(mine), frame.area_ha(name) / len(mine)))
@@ -104,35 +114,31 @@ def draw_sample(
     wanted = round(cluster_share * len(index))
     if wanted:
         clustered[_pick(start, wanted, "balanced", rng, frame.cell_m)] = True
-    return _with_clusters(frame, index, start, clustered, np.concatenate(weights), cluster_shape, cluster_spacing_m)
+    look = stratum_at or frame.stratum_at
+    strayed = look(start) != frame.stratum[index]
+    start[strayed] = frame.xy[index[strayed]]
+    offsets = cluster_spacing_m * np.array(CLUSTER_SHAPES[cluster_shape], float)
+    return _with_clusters(start, frame.stratum[index], clustered, np.concatenate(weights), offsets, look)
 
 
 def _with_clusters(
-    frame: Frame,
-    index: np.ndarray,
     start: np.ndarray,
+    stratum: np.ndarray,
     clustered: np.ndarray,
     weight: np.ndarray,
-    shape: str,
-    spacing_m: float,
+    offsets: np.ndarray,
+    stratum_at: Callable[[np.ndarray], np.ndarray],
 ) -> Drawn:
-    tree = cKDTree(frame.xy)
-    location, kind, xy, stratum, weights, outside = [], [], [], [], [], 0
-    for number, (place, here, many, hectares) in enumerate(zip(index, start, clustered, weight, strict=True), start=1):
-        offsets = CLUSTER_SHAPES[shape] if many else ((0, 0),)
-        for step in offsets:
-            point = here + spacing_m * np.array(step, float)
-            _, nearest = tree.query(point)
-            inside = np.abs(frame.xy[nearest] - point).max() <= frame.cell_m / 2 + 1e-9
-            if not (inside and frame.stratum[nearest] == frame.stratum[place]):
-                outside += 1
-                continue
-            location.append(number)
-            kind.append("cluster" if many else "single")
-            xy.append(point)
-            stratum.append(frame.stratum[place])
-            weights.append(hectares)
-    return Drawn(np.array(location), np.array(kind), np.array(xy), np.array(stratum), np.array(weights), outside)
+    """All plots of all locations; those of clusters that left the stratum of their location are dropped and counted."""
+    sizes = np.where(clustered, len(offsets), 1)
+    location = np.repeat(np.arange(len(start)), sizes)
+    step = np.concatenate([np.arange(size) for size in sizes])
+    xy = start[location] + offsets[step]
+    stays = (step == 0) | (stratum_at(xy) == stratum[location])
+    kind = np.where(clustered, "cluster", "single")[location]
+    return Drawn(
+        location[stays] + 1, kind[stays], xy[stays], stratum[location][stays], weight[location][stays], int((~stays).sum())
+    )
 
 
 def _pick(xy: np.ndarray, count: int, method: Draw, rng: np.random.Generator, cell_m: float) -> np.ndarray:

@@ -8,7 +8,7 @@ Neyman 1934, Journal of the Royal Statistical Society 97:558-625, doi:10.2307/23
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -144,6 +144,71 @@ def plots_needed(
     return SampleSize(
         tuple(one.name for one in strata), tuple(int(n) for n in counts), mean, se, 100 * reach / mean, freedom
     )
+
+
+ENOUGH_FOR_SD, ENOUGH_FOR_R2 = 8, 15
+"""Pilot plots of a stratum, below which its spread and the map's share of it are taken from all plots."""
+
+
+def strata_from_pilot(
+    area_ha: Mapping[str, float],
+    stratum: np.ndarray,
+    observed: np.ndarray,
+    predicted: np.ndarray | None = None,
+    *,
+    mean: Mapping[str, float] | None = None,
+) -> tuple[list[Stratum], list[str]]:
+    """What a pilot sample tells of each stratum, and a sentence for each thing that it had to borrow.
+
+    Parameters
+    ----------
+    area_ha : stratum -> area; every one of them is in the result
+    stratum : (n,) of the pilot plots; plots of strata that are not in `area_ha` count for the whole alone
+    observed, predicted : (n,) target at the plots, and the map there made without them (left-out); None without a map
+    mean : stratum -> mean of the target, where something better than the plots tells it (a map)
+
+    Notes
+    -----
+    A stratum with fewer than 8 plots takes the coefficient of variation of all plots, with fewer than 15 the r2 pooled within
+    strata. r2 = 1 - sum (observed - predicted)^2 / sum (observed - stratum mean)^2, between 0 and 0.95.
+    """
+    if len(observed) < 2:
+        raise ValueError(f"{len(observed)} pilot plots do not tell how much the target varies; at least 2 are needed")
+    overall = float(np.mean(observed))
+    if overall <= 0:
+        raise ValueError(f"the target averages {overall:g} at the pilot plots; a precision in percent needs a mean above 0")
+    residual = np.zeros(len(observed)) if predicted is None else observed - predicted
+    groups = {name: np.flatnonzero(stratum == name) for name in area_ha}
+    centred = np.concatenate([observed[rows] - observed[rows].mean() for rows in groups.values() if len(rows) > 1] or [[]])
+    pooled_cv = float(np.std(observed, ddof=1)) / overall
+    if len(centred) >= ENOUGH_FOR_SD:
+        means = np.concatenate([np.full(len(rows), observed[rows].mean()) for rows in groups.values() if len(rows) > 1])
+        free = len(centred) - sum(len(rows) > 1 for rows in groups.values())
+        pooled_cv = float(np.sqrt((centred**2).sum() / max(free, 1))) / float(means.mean())
+    inside = np.concatenate([rows for rows in groups.values() if len(rows) > 1] or [np.array([], dtype=int)])
+    pooled_r2 = _explained(residual[inside], centred) if predicted is not None and len(inside) >= ENOUGH_FOR_SD else 0.0
+    strata, notes = [], []
+    for name, rows in groups.items():
+        own = float(observed[rows].mean()) if len(rows) >= 2 else overall
+        if mean is not None and np.isfinite(mean.get(name, np.nan)):
+            own = float(mean[name])
+        elif len(rows) < 2:
+            notes.append(f"stratum {name}: no pilot plots enough for a mean; that of all plots is taken")
+        sd = pooled_cv * own
+        if len(rows) >= ENOUGH_FOR_SD:
+            sd = float(np.std(observed[rows], ddof=1))
+        else:
+            notes.append(f"stratum {name}: {len(rows)} pilot plots; the relative spread within all strata is taken")
+        r2 = pooled_r2
+        if predicted is not None and len(rows) >= ENOUGH_FOR_R2:
+            r2 = _explained(residual[rows], observed[rows] - observed[rows].mean())
+        strata.append(Stratum(name, float(area_ha[name]), own, sd, r2))
+    return strata, notes
+
+
+def _explained(residual: np.ndarray, centred: np.ndarray) -> float:
+    total = float((centred**2).sum())
+    return float(np.clip(1 - float((residual**2).sum()) / total, 0.0, 0.95)) if total > 0 else 0.0
 
 
 def _allocate(share: np.ndarray, spread: np.ndarray, total: int, allocation: Allocation, least: int) -> np.ndarray:

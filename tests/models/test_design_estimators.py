@@ -116,6 +116,19 @@ def test_cr3_of_a_mean_of_clusters_is_the_delete_one_jackknife():
     assert variance == pytest.approx(((left_out - y.mean()) ** 2).sum())
 
 
+def test_clusters_of_one_row_and_rows_by_themselves_have_the_same_errors():
+    """The two ways through the same formula: rows alone, and rows of which one pair is a cluster of equal rows."""
+    survey = random_survey(n=12)
+    X = np.column_stack([np.ones(12), survey.auxiliaries["x"], survey.auxiliaries["z"]])
+    y = survey.y
+    doubled, again = np.vstack([X, X]) / np.sqrt(2), np.concatenate([y, y]) / np.sqrt(2)
+    b, *_ = np.linalg.lstsq(X, y)
+    for kind in ("cr0", "cr2", "cr3"):
+        alone = contrast_variance(X, y - X @ b, np.array([1.0, 10, 0]), kind=kind)
+        paired = contrast_variance(doubled, again - doubled @ b, np.array([1.0, 10, 0]), np.tile(np.arange(12), 2), kind=kind)
+        assert paired == pytest.approx(alone)
+
+
 def test_welchs_test_is_the_special_case_of_two_groups():
     """Bell-McCaffrey under equal variances: 1 / (w1^2 / (n1 - 1) + w2^2 / (n2 - 1)) with w = 1/n over the sum of 1/n."""
     y, group = np.array([3.0, 5, 10, 11, 16, 2, 8]), np.array([0, 0, 0, 1, 1, 1, 1])
