@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from conftest import ROOT
 from scipy.stats import t as student
 
 from models.inference.area_estimate import AreaEstimate
@@ -187,6 +190,15 @@ def test_no_design_based_estimator_takes_plots_that_somebody_chose(name, selecti
     survey = make_survey([10, 20, 30, 40], selection=selection)
     with pytest.raises(ValueError, match=f"{name} draws its error from the chance .* these plots are {selection}.*bhf_eblup"):
         estimate(name, survey)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_has_its_line_with_a_source_in_the_documentation(name):
+    page = (ROOT / "docs/methods/estimators.md").read_text(encoding="utf-8")
+    entry = ESTIMATORS[name]
+    assert f"`{name}`" in page and entry.title and entry.reference
+    for doi in re.findall(r"10\.\d{4,}/\S+?(?=[;,]|$)", entry.reference):
+        assert doi in page
 
 
 def test_parts_of_every_variance_add_up_to_it():

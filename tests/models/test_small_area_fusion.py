@@ -83,6 +83,17 @@ def test_bias_and_scatter_of_a_map_are_found_where_plots_stand_beside_it():
     assert abs(record.bias + 20) < 4 * record.bias_se and record.scatter_sd < 7
 
 
+def test_a_source_weighs_by_what_it_is_worth_and_not_by_what_it_says_of_itself():
+    """Precision of the planted map: 1 / (its stated variance + 12^2); of the record 1 / 25^2; the bias's error is negligible."""
+    truth, sources = planted(np.random.default_rng(1), stands=2000)
+    found = fuse([str(i) for i in range(len(truth))], sources)
+    for number in range(0, 40, 2):
+        rows = {row.source: row for row in found.ledger if row.stand == str(number)}
+        precision = np.array([1 / sources[0].se[number] ** 2, 1 / (sources[1].se[number] ** 2 + 144), 1 / 625])
+        weights = [rows[name].weight for name in ("plots", "map", "record")]
+        assert weights == pytest.approx(precision / precision.sum(), abs=0.04)
+
+
 def test_composites_of_planted_stands_are_unbiased_better_than_plots_and_covered():
     """100 sets of 60 stands; Monte Carlo error of the coverage about 0.8 points (the bias's error is shared within a set)."""
     rng = np.random.default_rng(2)

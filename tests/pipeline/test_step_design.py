@@ -26,8 +26,12 @@ FILES = ("plots.gpkg", "plots.gpx", "plots.csv", "design.json")
 def config(tmp_path, monkeypatch):
     """A study of 1 km2: its western 600 m are old, the rest young, in four stands."""
     monkeypatch.chdir(tmp_path)
-    west, south = 500_000, 2_999_000
-    shapes = [(0, 0, 600, 500), (0, 500, 600, 1000), (600, 0, 1000, 500), (600, 500, 1000, 1000)]
+    return write_config(tmp_path, border_m=600)
+
+
+def write_config(tmp_path, *, border_m) -> str:
+    west, south, b = 500_000, 2_999_000, border_m
+    shapes = [(0, 0, b, 500), (0, 500, b, 1000), (b, 0, 1000, 500), (b, 500, 1000, 1000)]
     stands = gpd.GeoDataFrame(
         {"stand": ["S1", "S2", "S3", "S4"], "age": ["old", "old", "young", "young"]},
         geometry=[box(west + a, south + b, west + c, south + d) for a, b, c, d in shapes], crs=UTM,
@@ -93,6 +97,16 @@ def test_plots_lie_in_the_stands_of_their_stratum_and_all_files_hold_them(config
     assert [one.find(f"{{{GPX}}}name").text for one in tracks] == table["plot"].tolist()
     degrees = points.to_crs("EPSG:4326").geometry
     assert [float(one.get("lon")) for one in tracks] == pytest.approx(degrees.x.tolist(), abs=1e-6)
+
+
+def test_no_plot_leaves_its_stand_through_a_cell_that_the_border_cuts(tmp_path, monkeypatch):
+    """Cells of 20 m from 600 to 620 have their centre in the old stand, whose border runs at 615."""
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path, border_m=615)
+    assert main(["design", config, "--mean", "100", "--sd", "50", "--half-width-percent", "2.5"]) == 0
+    points = gpd.read_file(tmp_path / "results/hills/design/plots.gpkg")
+    assert len(points) > 1000 and (points["x"].between(500_600, 500_620)).sum() > 10
+    assert ((points["x"] < 500_615) == (points["stratum"] == "old")).all()
 
 
 def test_a_finished_run_tells_mean_spread_and_what_the_map_saves(config, capsys):
