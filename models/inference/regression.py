@@ -11,7 +11,8 @@ or comes from an indicator of the area among the regressors (extended). The vari
 
     a' Cov(Z0) a + n2/n1 Z0' Cov(a) Z0 + (1 - n2/n1) Z1' Cov(b) Z1        (two phases: b' Cov(Z1) b + Z1' Cov(b) Z1)
 
-with Cov(b) = A^-1 (sum M^2 R_c^2 Z_c Z_c') A^-1 / n2^2, A = sum M Z_c Z_c' / n2; terms of exhaustive means vanish.
+with Cov(b) = A^-1 (sum M^2 R_c^2 Z_c Z_c') A^-1 / n2^2, A = sum M Z_c Z_c' / n2; terms of exhaustive means vanish. In Cov(a), A
+is the mean over phase 1.
 
 References
 ----------
@@ -57,12 +58,12 @@ class Fit:
     def freedom(self) -> int:
         return self.level.n - len(self.b)
 
-    def variance(self, contrast: np.ndarray, kind: str) -> tuple[float, float]:
-        """Variance of contrast' b by g-weights or CR2, and its degrees of freedom."""
+    def variance(self, contrast: np.ndarray, kind: str, bread: np.ndarray | None = None) -> tuple[float, float]:
+        """Variance of contrast' b by g-weights or CR2, and its degrees of freedom; `bread` of a larger phase for g-weights."""
         if kind == "cr2":
             root = np.sqrt(self.level.size)
             return contrast_variance(self.level.z * root[:, None], self.residual * root, contrast, kind="cr2")
-        g = self.level.z @ (self.bread @ contrast)
+        g = self.level.z @ ((self.bread if bread is None else bread) @ contrast)
         return float(((g * self.level.size * self.residual) ** 2).sum() / self.level.n**2), float(self.freedom)
 
 
@@ -83,10 +84,14 @@ def fit(level: Level) -> Fit:
     scale = np.abs(level.z).max(axis=0)
     if np.linalg.matrix_rank(level.z / np.where(scale > 0, scale, 1)) < p:
         raise ValueError("an auxiliary is constant at the ground plots or a sum of others; leave it out")
-    weighted = level.z * level.size[:, None]
-    bread = np.linalg.inv(weighted.T @ level.z / n)
-    b = bread @ (weighted.T @ level.y / n)
+    bread = _bread(level)
+    b = bread @ ((level.z * level.size[:, None]).T @ level.y / n)
     return Fit(level, b, level.y - level.z @ b, bread)
+
+
+def _bread(level: Level) -> np.ndarray:
+    """A^-1, the inverse of the mean of M Z Z' over clusters."""
+    return np.linalg.inv((level.z * level.size[:, None]).T @ level.z / level.n)
 
 
 @estimator(auxiliaries="exhaustive", reference=f"{TWO_PHASE}; Särndal, Swensson and Wretman 1992, ch. 6")
@@ -243,11 +248,12 @@ def _estimate(
         second_reduced = clusters_of(survey, reduced, one & inside, indicator)
         mean = float((first.mean - second_reduced.mean_z) @ widest_model.b + second.mean_z @ model.b)
         share = n2 / len(np.unique(survey.clusters[one]))
-        through, wide_freedom = widest_model.variance(first.mean, kind)
+        of_phase_1 = _bread(clusters_of(survey, reduced, one, indicator))
+        through, wide_freedom = widest_model.variance(first.mean, kind, of_phase_1)
         rest, freedom = model.variance(second.mean_z, kind)
         parts["reduced_model"], parts["regression"] = share * through, (1 - share) * rest
         plain = {
-            "reduced_model": share * widest_model.variance(first.mean, "g_weight")[0],
+            "reduced_model": share * widest_model.variance(first.mean, "g_weight", of_phase_1)[0],
             "regression": (1 - share) * model.variance(second.mean_z, "g_weight")[0],
         }
         freedom = min(freedom, wide_freedom)
@@ -331,21 +337,18 @@ def _external(
     """The external variance: as if the models had come from elsewhere; in the published software's own forms.
 
     Whole area, two phases: var(prediction) / n1 + var(R) / n2. Small area: var(Y) / n1 + (1 - n2 / n1) var(R) / n2. Three
-    phases: var(reduced prediction) / n0 + var(R_reduced) / n1 + (1 - n2 / n1) var(R) / n2.
+    phases: var(Y) / n0 + (1 - n1 / n0) var(R_reduced) / n1 + (1 - n2 / n1) var(R) / n2.
     """
     if mine.n < 2:
         return float("nan")
     own = spread_of_mean(residual, mine.size) / mine.n
     if three:
         n1 = len(np.unique(survey.clusters[second_rows]))
-        outer = 0.0 if first.level is None else _spread_of_prediction(first.level, widest_model) / first.level.n
-        return outer + spread_of_mean(mine.y - own_first, mine.size) / n1 + (1 - mine.n / n1) * own
+        n0 = np.inf if first.level is None else first.level.n
+        outer = spread_of_mean(mine.y, mine.size) / n0 + (1 - n1 / n0) * spread_of_mean(mine.y - own_first, mine.size) / n1
+        return outer + (1 - mine.n / n1) * own
     if first.level is None:
         return own
     if whole:
-        return _spread_of_prediction(first.level, widest_model) / first.level.n + own
+        return spread_of_mean(first.level.z @ widest_model.b, first.level.size) / first.level.n + own
     return spread_of_mean(mine.y, mine.size) / first.level.n + (1 - mine.n / first.level.n) * own
-
-
-def _spread_of_prediction(level: Level, model: Fit) -> float:
-    return spread_of_mean(level.z @ model.b, level.size)

@@ -92,3 +92,98 @@ def test_ground_plots_alone_give_the_printed_means(grisons, area, mean, variance
     assert to_digits(found.mean, mean, 4)
     assert to_digits(found.variance, variance, 3)
     assert found.n["plots"] == plots and found.degrees_of_freedom == plots - 1
+
+
+# ---------------------------------------------------------------- printed in "A comparison of maSAE to forestinventory"
+
+AREA_MEANS = {
+    "A": {"mean": 12.85, "stddev": 9.31, "max": 34.92, "q75": 19.77},
+    "B": {"mean": 12.21, "stddev": 9.47, "max": 35.36, "q75": 19.16},
+    "C": {"mean": 9.33, "stddev": 7.90, "max": 28.81, "q75": 15.40},
+    "D": {"mean": 10.45, "stddev": 8.36, "max": 30.22, "q75": 16.91},
+}
+
+
+def three_phase_survey(table, *, weights) -> Survey:
+    return Survey.from_table(
+        table, target="tvol.3p", auxiliaries=NAMES, reduced=["mean"], phase="phase_id_3p", area="smallarea",
+        boundary_weight="boundary_weights" if weights else None, selection="probability",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("area", "mean", "external", "g_weight"),
+    [
+        ("A", 372.6930, 744.3658, 696.5739),
+        ("B", 387.5116, 693.8576, 708.1105),
+        ("C", 334.8314, 838.3953, 801.4303),
+        ("D", 405.9667, 940.3149, 890.9536),
+    ],
+)
+def test_extended_estimates_with_known_means_of_areas_are_the_printed_ones(grisons, area, mean, external, g_weight):
+    survey = survey_of(grisons, weights=False)
+    found = estimate(
+        "extended_synthetic", survey, area=area, auxiliaries=NAMES, means=AREA_MEANS[area], variance="g_weight"
+    )
+    assert to_digits(found.mean, mean, 4) and to_digits(found.variance, g_weight, 4)
+    assert to_digits(found.other_variances["external"], external, 4)
+
+
+@pytest.mark.parametrize(
+    ("area", "mean", "external", "g_weight", "points"),
+    [
+        ("A", 395.1882, 1901.2107, 1858.2042, (94, 38, 12)),
+        ("B", 389.8329, 1846.9952, 1816.6552, (81, 34, 11)),
+        ("C", 321.9967, 722.7413, 763.0731, (66, 28, 8)),
+        ("D", 365.4938, 2248.9395, 1930.6881, (65, 28, 9)),
+    ],
+)
+def test_three_phase_estimates_of_areas_are_the_printed_ones(grisons, area, mean, external, g_weight, points):
+    survey = three_phase_survey(grisons, weights=True)
+    found = estimate("extended_synthetic", survey, area=area, auxiliaries=NAMES, reduced=["mean"], variance="g_weight")
+    assert to_digits(found.mean, mean, 4) and to_digits(found.variance, g_weight, 4)
+    assert to_digits(found.other_variances["external"], external, 4)
+    assert (found.n["phase_0"], found.n["phase_1"], found.n["plots"]) == points
+
+
+@pytest.mark.parametrize(
+    ("area", "weights", "mean", "external", "g_weight"),
+    [
+        ("A", False, 380.7982, 1642.0551, 1524.8061),
+        ("B", False, 368.8658, 1501.2108, 1530.6216),
+        ("C", False, 325.7081, 640.2232, 541.0235),
+        ("D", False, 389.3585, 1961.1322, 1753.9986),
+        ("A", True, 382.6405, 1642.0551, 1518.7407),
+        ("B", True, 368.9013, 1501.2108, 1530.5759),
+        ("C", True, 325.3720, 640.2232, 543.2681),
+        ("D", True, 388.0325, 1961.1322, 1756.0906),
+    ],
+)
+def test_three_phase_estimates_with_a_known_reduced_mean_are_the_printed_ones(
+    grisons, area, weights, mean, external, g_weight
+):
+    found = estimate(
+        "extended_synthetic", three_phase_survey(grisons, weights=weights), area=area, auxiliaries=NAMES, reduced=["mean"],
+        means=AREA_MEANS[area], variance="g_weight",
+    )  # fmt: skip
+    assert to_digits(found.mean, mean, 4) and to_digits(found.variance, g_weight, 4)
+    assert to_digits(found.other_variances["external"], external, 4)
+
+
+@pytest.mark.parametrize(
+    ("area", "extended", "synthetic", "small"),
+    [
+        ("A", (371.0402, 712.3895), (401.8953, 287.3151), (373.9803, 1048.5674)),
+        ("B", (398.9159, 944.4190), (398.5562, 303.4478), (399.4579, 996.5841)),
+        ("C", (330.4869, 863.1605), (334.5188, 261.8389), (330.6825, 1104.9620)),
+        ("D", (384.7398, 999.1490), (345.1298, 227.8379), (380.9174, 1203.8859)),
+    ],
+)
+def test_estimates_with_some_auxiliaries_known_everywhere_are_those_of_masae(grisons, area, extended, synthetic, small):
+    """Two phases of which max and q75 are known over the areas: all three small-area estimators of another package."""
+    survey = survey_of(grisons, weights=False)
+    for name, (mean, variance) in {"extended_synthetic": extended, "synthetic": synthetic, "small": small}.items():
+        found = estimate(
+            name, survey, area=area, auxiliaries=NAMES, reduced=["max", "q75"], means=AREA_MEANS[area], variance="g_weight"
+        )
+        assert to_digits(found.mean, mean, 4) and to_digits(found.variance, variance, 4), name
