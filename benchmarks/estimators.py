@@ -1,6 +1,6 @@
 """Estimators on samples of a forest whose mean is known: bias, error that is promised, coverage.
 
-    python -m benchmarks.estimators        prints the table of docs/methods/estimators.md (2 minutes)
+    python -m benchmarks.estimators        prints the tables of docs/methods/estimators.md (3 minutes)
 
 Monte Carlo errors stand in brackets. tests/models/test_design_simulation.py keeps a smaller version of the same forest.
 """
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.inference.area_models import DirectEstimates
 from models.inference.estimators import estimate
 from models.inference.survey import Survey
 
 SAMPLES = 1000
+SETS = 300
 POINTS = 40_000
 STRATA = ("low", "middle", "high")
 SIZES = {12: (60, 300), 25: (150, 800), 80: (400, 2000)}
@@ -106,7 +108,41 @@ def _row(forest: Forest, case: str, plain: dict, plots: int, variance: str | Non
     return sampled(runs, float(forest.y[where].mean()))
 
 
+def areas() -> None:
+    """EBLUP and Fay-Herriot in areas drawn from their own model: SD between areas 10, of plots 25."""
+    print("| areas, plots in each | estimator | promised / true variance | covered at 90 % |")
+    print("|---|---|---|---|")
+    for count, least, most in ((8, 3, 3), (14, 1, 14), (30, 4, 4)):
+        rng = np.random.default_rng(count)
+        runs: dict[str, list] = {"bhf_eblup": [], "bhf_eblup, an area without plots": [], "fay_herriot": []}
+        for _ in range(SETS):
+            plots = rng.integers(least, most + 1, count)
+            area, mu = np.repeat(np.arange(count), plots), rng.normal(12, 2, count + 1)
+            effect, x = rng.normal(0, 10, count + 1), rng.gamma(4, 3, len(area))
+            y = 20 + 6 * x + effect[area] + rng.normal(0, 25, len(area))
+            survey = Survey(y, np.full(len(y), 2), {"x": x}, area=area.astype(str))
+            found = estimate("bhf_eblup", survey, auxiliaries=["x"], means={str(i): {"x": mu[i]} for i in range(count + 1)})
+            truth = 20 + 6 * mu + effect
+            for number in range(count + 1):
+                name = "bhf_eblup" + (", an area without plots" if number == count else "")
+                runs[name].append((found[str(number)], truth[number]))
+            error = 25**2 / plots
+            own = DirectEstimates(
+                np.arange(count).astype(str), truth[:-1] + rng.normal(0, np.sqrt(error)), error, mu[:-1, None]
+            )
+            runs["fay_herriot"] += list(zip(estimate("fay_herriot", own).values(), truth[:-1], strict=True))
+        for name, pairs in runs.items():
+            off = np.array([one.mean - true for one, true in pairs])
+            inside = np.array([one.interval(90)[0] <= true <= one.interval(90)[1] for one, true in pairs])
+            ratio = np.mean([one.variance for one, _ in pairs]) / (off**2).mean()
+            mc = 100 * np.sqrt(inside.mean() * (1 - inside.mean()) / len(inside))
+            held = f"{least}" if least == most else f"{least}-{most}"
+            print(f"| {count}, {held} | {name} | {ratio:.2f} | {100 * inside.mean():.0f} ({mc:.1f}) |")
+
+
 def main() -> None:
+    areas()
+    print()
     forest = Forest()
     print("| estimator | variance | " + " | ".join(f"{plots} plots" for plots in SIZES) + " |")
     print("|---" * (2 + len(SIZES)) + "|")
