@@ -54,6 +54,14 @@ class Survey:
         if not np.isfinite(self.y[self.ground]).all():
             missing = int((~np.isfinite(self.y[self.ground])).sum())
             raise ValueError(f"{missing} of {int(self.ground.sum())} ground points have no value of the target")
+        if self.cluster is not None:
+            ids, first, index = np.unique(self.cluster, return_index=True, return_inverse=True)
+            mixed = np.asarray(self.phase) != np.asarray(self.phase)[first][index]
+            if mixed.any():
+                raise ValueError(
+                    f"cluster {str(ids[index[mixed][0]])!r} has points of several phases, and a cluster is measured as a whole: "
+                    "leave out its other points, or give every point a cluster of its own"
+                )
         if self.boundary_weight is not None and not (np.asarray(self.boundary_weight) > 0).all():
             raise ValueError("boundary weights are shares above 0; a point wholly outside the area is left out of the survey")
 

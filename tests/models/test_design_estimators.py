@@ -247,6 +247,11 @@ def test_auxiliaries_that_say_the_same_are_refused():
         estimate("greg", same, auxiliaries=["x", "x2"], means={"x": 1, "x2": 2})
 
 
+def test_a_cluster_that_was_measured_in_part_is_refused():
+    with pytest.raises(ValueError, match="cluster 'b' has points of several phases"):
+        make_survey([1, 2, 3, np.nan], phase=[2, 2, 2, 1], cluster=["a", "a", "b", "b"])
+
+
 def test_points_without_auxiliaries_are_left_out_and_counted(caplog):
     import pandas as pd
 
