@@ -22,13 +22,17 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("path", nargs="+", help="folder, files, pattern, address or STAC listing of tiles; a canopy height raster")
     verb.add_argument("--crs", help="what the coordinates are in, where the files do not say or say it wrong")
     verb.add_argument("--json", action="store_true", help="for machines")
+    verb = verbs.add_parser("design", help="how many plots a precision takes, and where; writes points for the field")
+    _design_options(verb)
     verb = verbs.add_parser("list", help="list what a configuration can name")
     verb.add_argument("what", choices=list(LISTS))
     verb.add_argument("--profile", type=Path, help="of indicators: a standard's list, with what of it is offered")
     verb.add_argument("--page", action="store_true", help="of indicators: the reference page, as Markdown")
     chosen = parser.parse_args(arguments)
     try:
-        run = {"check": _check, "new": _new, "search": _search, "inspect": _inspect, "list": _list}[chosen.verb]
+        run = {
+            "check": _check, "new": _new, "search": _search, "inspect": _inspect, "design": _design, "list": _list,
+        }[chosen.verb]  # fmt: skip
         return run(chosen)
     except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
@@ -108,6 +112,46 @@ def _inspect(chosen: argparse.Namespace) -> int:
     return 1 if report["problems"] else 0
 
 
+def _design_options(verb: argparse.ArgumentParser) -> None:
+    from models.inference.sample_draw import CLUSTER_SHAPES
+
+    verb.add_argument("config", type=Path)
+    verb.add_argument("--target", help="target of the study; its first by default")
+    verb.add_argument("--half-width-percent", type=float, default=10.0, help="half of the interval, percent of the mean (10)")
+    verb.add_argument("--confidence-percent", type=float, default=90.0, help="of the interval (90)")
+    verb.add_argument("--allocation", choices=["neyman", "proportional"], default="neyman")
+    verb.add_argument("--method", choices=["balanced", "random", "systematic"], default="balanced")
+    verb.add_argument("--without-map", dest="use_map", action="store_false", help="draw for an estimator that uses no map")
+    verb.add_argument("--mean", type=float, help="of the target per hectare, where no run of the study tells it")
+    verb.add_argument("--sd", type=float, help="standard deviation between plots, with --mean")
+    verb.add_argument("--r2", type=float, help="share of the variance between plots that the map explains")
+    verb.add_argument("--cluster-share", type=float, default=0.0, help="share of locations that are clusters (0)")
+    verb.add_argument("--cluster-shape", choices=list(CLUSTER_SHAPES), default="square")
+    verb.add_argument("--cluster-spacing-m", type=float, default=60.0, help="between plots of a cluster (60)")
+    verb.add_argument("--correlation", type=float, default=0.5, help="of two plots of a cluster (0.5)")
+    verb.add_argument("--seed", type=int, default=1)
+    verb.add_argument("--folder", type=Path, help="where to write; design in the study's results by default")
+
+
+def _design(chosen: argparse.Namespace) -> int:
+    from pipeline.bridge import Plan
+    from pipeline.config import TARGETS, load_study
+    from pipeline.steps.design import design
+
+    options = {name: value for name, value in vars(chosen).items() if name not in ("verb", "config", "target", "folder")}
+    plan = Plan(load_study(chosen.config))
+    target = chosen.target or plan.study.targets[0]
+    if target not in plan.study.targets:
+        raise ValueError(f"{target!r} is not a target of the study; it has {', '.join(plan.study.targets)}")
+    lines = design(
+        folder=chosen.folder or plan.results / "design", stands=plan.settings("stands"), grid=plan.grid_settings,
+        column=TARGETS[target]["column"], year=plan.study.years[-1], plots=plan.resources / "plots.parquet",
+        left_out=plan.resources / "model" / target / "left_out.parquet", table=plan.results / "stands.parquet", **options,
+    )  # fmt: skip
+    print("\n".join(lines))
+    return 0
+
+
 def _list(chosen: argparse.Namespace) -> int:
     if chosen.what != "indicators" and (chosen.profile or chosen.page):
         raise ValueError(f"--profile and --page belong to `list indicators`, not to `list {chosen.what}`")
@@ -182,6 +226,15 @@ def _targets() -> list[tuple[str, ...]]:
     return [(name, about["column"], about["units"], about["title"]) for name, about in TARGETS.items()]
 
 
+def _estimators() -> list[tuple[str, ...]]:
+    from models.inference.estimators import ESTIMATORS
+
+    return [
+        (name, f"{one.phases}-phase", "probability sample" if one.probability_sample else "any plots", one.auxiliaries, one.title)
+        for name, one in ESTIMATORS.items()
+    ]
+
+
 def _allometry() -> list[tuple[str, ...]]:
     from catalogs.parameters import shipped_allometry
 
@@ -218,7 +271,7 @@ def _series() -> list[tuple[str, ...]]:
 LISTS = {
     "indicators": _indicators, "sensors": _sensors, "catalogues": _catalogues, "reducers": _reducers, "series": _series,
     "speckle": _speckle, "regressors": _regressors, "metrics": _metrics, "products": _products, "targets": _targets,
-    "allometry": _allometry,
+    "allometry": _allometry, "estimators": _estimators,
 }  # fmt: skip
 """What a configuration can name: list -> rows to print."""
 

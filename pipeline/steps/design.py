@@ -1,0 +1,253 @@
+"""`python -m pipeline design CONFIG`: how many plots a wanted precision takes, and where they lie."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+import pandas as pd
+
+from catalogs.stands import read_stands
+from models.inference.sample_draw import CLUSTER_SHAPES, Drawn, Frame, draw_sample
+from models.inference.sample_size import Layout, SampleSize, Stratum, plots_needed, strata_from_pilot
+from pipeline import store
+from pipeline.grid import Grid
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+log = logging.getLogger(__name__)
+
+MOST_PLACES = 100_000
+"""Cells of the frame; a larger area takes coarser cells, within which a plot lies at random."""
+GPX = "http://www.topografix.com/GPX/1/1"
+WHOLE = "all"
+"""Name of the only stratum where stands carry none."""
+
+
+def design(
+    *,
+    folder: Path,
+    stands: Mapping[str, Any],
+    grid: Mapping[str, Any],
+    column: str,
+    year: int,
+    left_out: Path,
+    plots: Path,
+    table: Path,
+    mean: float | None = None,
+    sd: float | None = None,
+    r2: float | None = None,
+    half_width_percent: float = 10.0,
+    confidence_percent: float = 90.0,
+    allocation: str = "neyman",
+    use_map: bool = True,
+    method: str = "balanced",
+    cluster_share: float = 0.0,
+    cluster_shape: str = "square",
+    cluster_spacing_m: float = 60.0,
+    correlation: float = 0.5,
+    seed: int = 1,
+) -> list[str]:
+    """Write `plots.gpkg`, `plots.gpx`, `plots.csv` and `design.json` into `folder`; what was decided, as sentences.
+
+    Parameters
+    ----------
+    column, year : target (`agb_mg_ha`) and date that the pilot speaks of
+    left_out, plots, table : of a finished run: left-out predictions, plots, stands; without them `mean` and `sd` are needed
+    mean, sd, r2 : of the target at plot support, the same in every stratum; they go before the run's
+    use_map : the estimator will use the map (GREG), so that only what it leaves counts
+    """
+    grid_ = Grid(**grid)
+    polygons = read_stands({**stands, "include_plots": False}, crs=grid_.crs, bounds=grid_.bounds)
+    polygons["stratum"] = polygons["stratum"].fillna(WHOLE).astype(str) if polygons["stratum"].notna().any() else WHOLE
+    frame = frame_of(polygons, grid_)
+    area_ha = {name: frame.area_ha(name) for name in sorted(set(frame.stratum.tolist()))}
+    strata, notes = _strata(area_ha, polygons, column, year, left_out, plots, table, mean, sd, r2)
+    layout = Layout(cluster_share, len(CLUSTER_SHAPES[cluster_shape]), correlation)
+    wanted = {
+        "half_width_percent": half_width_percent, "confidence_percent": confidence_percent, "allocation": allocation,
+        "layout": layout,
+    }  # fmt: skip
+    without, with_map = plots_needed(strata, **wanted), plots_needed(strata, **wanted, with_map=True)
+    chosen = with_map if use_map else without
+    drawn = draw_sample(
+        frame, dict(zip(chosen.strata, chosen.locations, strict=True)), method=method, seed=seed, cluster_share=cluster_share,
+        cluster_shape=cluster_shape, cluster_spacing_m=cluster_spacing_m, stratum_at=_lookup(polygons),
+    )  # fmt: skip
+    points = plot_table(drawn, polygons)
+    said = _sentences(strata, without, with_map, chosen, drawn, half_width_percent, confidence_percent, column) + notes
+    _write(folder, points, {
+        "target": column, "year": year, "seed": seed, "method": method, "allocation": allocation, "with_map": chosen is with_map,
+        "half_width_percent": half_width_percent, "confidence_percent": confidence_percent, "cell_m": frame.cell_m,
+        "strata": [{**vars(one), "without_map": a, "with_map": b}
+                   for one, a, b in zip(strata, without.locations, with_map.locations, strict=True)],
+        "layout": vars(layout), "notes": notes,
+    })  # fmt: skip
+    return [*said, f"wrote {folder}: plots.gpkg, plots.gpx (for receivers), plots.csv, design.json"]
+
+
+def frame_of(polygons: gpd.GeoDataFrame, grid: Grid) -> Frame:
+    """Cells of the study's grid whose centre lies in a stand, with its stratum; coarser cells where they would be too many."""
+    import shapely
+
+    cell = grid.resolution_m
+    while polygons.area.sum() / cell**2 > MOST_PLACES:
+        cell *= 2
+    west, south, east, north = polygons.total_bounds
+    x = np.arange(np.floor(west / cell) * cell + cell / 2, east, cell)
+    y = np.arange(np.floor(south / cell) * cell + cell / 2, north, cell)
+    tree = shapely.STRtree(polygons.geometry.to_numpy())
+    xy, stratum = [], []
+    labels = polygons["stratum"].to_numpy(dtype=str)
+    for row in y:  # a row at a time: a country's bounds hold many cells outside its stands
+        points = np.column_stack([x, np.full(len(x), row)])
+        cells, owners = tree.query(shapely.points(points), predicate="within")
+        cells, first = np.unique(cells, return_index=True)
+        xy.append(points[cells])
+        stratum.append(labels[owners[first]])
+    if not sum(map(len, xy)):
+        raise ValueError(f"no cell of {cell:g} m has its centre in a stand; use a finer area.resolution_m")
+    return Frame(np.concatenate(xy), np.concatenate(stratum), float(cell))
+
+
+def _lookup(polygons: gpd.GeoDataFrame):
+    import shapely
+
+    tree, labels = shapely.STRtree(polygons.geometry.to_numpy()), polygons["stratum"].to_numpy(dtype=str)
+
+    def stratum_at(points: np.ndarray) -> np.ndarray:
+        found = np.full(len(points), "", dtype=f"U{max(map(len, labels.tolist()))}")
+        which, owner = tree.query(shapely.points(points), predicate="within")
+        found[which] = labels[owner]
+        return found
+
+    return stratum_at
+
+
+def _strata(
+    area_ha: Mapping[str, float],
+    polygons: gpd.GeoDataFrame,
+    column: str,
+    year: int,
+    left_out: Path,
+    plots: Path,
+    table: Path,
+    mean: float | None,
+    sd: float | None,
+    r2: float | None,
+) -> tuple[list[Stratum], list[str]]:
+    """What is known of each stratum: numbers that were given, else those of a finished run."""
+    if (mean is None) != (sd is None):
+        raise ValueError("--mean and --sd belong together: the target's mean and its standard deviation between plots")
+    if mean is not None:
+        return [Stratum(name, ha, mean, sd, r2 or 0.0) for name, ha in area_ha.items()], [
+            "the same mean and spread is taken for every stratum, so that allocation is by area"
+        ]
+    if not left_out.exists() or not plots.exists():
+        raise ValueError(
+            "nothing tells how much the target varies between plots: run the study first, or give --mean and --sd "
+            "(of plots of the size to be used, from an older inventory or a pilot)"
+        )
+    pilot = _pilot(polygons, left_out, plots, year)
+    known = _map_means(table, column, year) if table.exists() else None
+    strata, notes = strata_from_pilot(
+        area_ha, pilot["stratum"].to_numpy(dtype=str), pilot["observed"].to_numpy(), pilot["predicted"].to_numpy(), mean=known
+    )
+    if r2 is not None:
+        strata = [Stratum(one.name, one.area_ha, one.mean, one.sd, r2) for one in strata]
+    return strata, notes
+
+
+def _pilot(polygons: gpd.GeoDataFrame, left_out: Path, plots: Path, year: int) -> pd.DataFrame:
+    """Plots of the date (or the latest before it) with the map's left-out prediction, in the stratum that they lie in."""
+    rows = store.read_table(left_out)
+    years = [one for one in rows["year"].unique() if one <= year] or list(rows["year"].unique())
+    rows = rows[rows["year"] == max(years)].drop_duplicates("plot")  # the first predictor set goes before the others
+    places = store.read_table(plots).drop_duplicates("plot").set_index("plot").geometry.representative_point()
+    rows = rows[rows["plot"].isin(places.index)].reset_index(drop=True)
+    here = places.loc[rows["plot"]]
+    xy = np.column_stack([here.x, here.y])
+    log.info("%d plots of %d as the pilot", len(rows), max(years))
+    return rows.assign(stratum=_lookup(polygons)(xy))
+
+
+def _map_means(table: Path, column: str, year: int) -> dict[str, float] | None:
+    """Area-weighted mean of the reported estimate per stratum; None where the table has no such target."""
+    stands, name = store.read_table(table), f"reported_{column}_{year}"
+    if name not in stands:
+        return None
+    stands = stands[(stands["layer"] != "plots") & stands[name].notna()]
+    stratum = stands["stratum"].fillna(WHOLE).astype(str) if stands["stratum"].notna().any() else WHOLE
+    grouped = stands.assign(stratum=stratum, sum=stands[name] * stands["area_ha"]).groupby("stratum")[["sum", "area_ha"]].sum()
+    return {str(key): float(row["sum"] / row["area_ha"]) for key, row in grouped.iterrows()}
+
+
+def plot_table(drawn: Drawn, polygons: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """One row per plot: names, stratum, stand, coordinates on the map and in degrees, hectares its location stands for."""
+    import geopandas as gpd
+    import shapely
+
+    points = shapely.points(drawn.xy)
+    which, owner = shapely.STRtree(polygons.geometry.to_numpy()).query(points, predicate="within")
+    stand = np.full(len(points), "", dtype=object)
+    stand[which] = polygons["stand"].to_numpy()[owner]
+    within = pd.Series(drawn.location).groupby(drawn.location).cumcount().to_numpy()
+    digits = max(len(str(drawn.location.max())), 3)
+    name = [f"L{one:0{digits}d}" for one in drawn.location]
+    letters = [chr(ord("A") + step) if kind == "cluster" else "" for step, kind in zip(within, drawn.kind, strict=True)]
+    frame = gpd.GeoDataFrame(
+        {
+            "plot": [a + b for a, b in zip(name, letters, strict=True)], "cluster": name, "kind": drawn.kind,
+            "stratum": drawn.stratum, "stand": stand, "x": drawn.xy[:, 0].round(2), "y": drawn.xy[:, 1].round(2),
+            "location_ha": drawn.location_ha.round(4),
+        },
+        geometry=points, crs=polygons.crs,
+    )  # fmt: skip
+    degrees = frame.geometry.to_crs("EPSG:4326")
+    return frame.assign(longitude=degrees.x.round(7), latitude=degrees.y.round(7))
+
+
+def _sentences(
+    strata: list[Stratum],
+    without: SampleSize,
+    with_map: SampleSize,
+    chosen: SampleSize,
+    drawn: Drawn,
+    half_width_percent: float,
+    confidence_percent: float,
+    column: str,
+) -> list[str]:
+    said = [
+        f"{one.name}: {one.area_ha:.1f} ha, {column} {one.mean:.1f}, between plots {one.sd:.1f}, r2 of the map {one.r2:.2f}: "
+        f"{a} locations, {b} with the map"
+        for one, a, b in zip(strata, without.locations, with_map.locations, strict=True)
+    ]
+    said.append(
+        f"+-{half_width_percent:g} % at {confidence_percent:g} % takes {without.total} locations, {with_map.total} where the map "
+        f"is the auxiliary (GREG): it saves {without.total - with_map.total}"
+    )
+    places = len(np.unique(drawn.location))
+    clusters = len(np.unique(drawn.location[drawn.kind == "cluster"]))
+    promised = f"; expected +-{chosen.half_width_percent:.1f} %" if places == chosen.total else f", {chosen.total} were expected"
+    said.append(f"drawn: {places} locations, {clusters} of them clusters, {len(drawn.xy)} plots{promised}")
+    if drawn.outside:
+        said.append(f"{drawn.outside} plots of clusters fall into another stratum or outside the stands and are left out")
+    return said
+
+
+def _write(folder: Path, points: gpd.GeoDataFrame, decided: Mapping[str, Any]) -> None:
+    store.write_layers(folder / "plots.gpkg", {"plots": points})
+    store.write_table(folder / "plots.csv", pd.DataFrame(points.drop(columns="geometry")))
+    store.write_json(folder / "design.json", decided)
+    rows = ['<?xml version="1.0" encoding="UTF-8"?>', f'<gpx version="1.1" creator="forestsink" xmlns="{GPX}">']
+    rows += [
+        f'<wpt lat="{row.latitude:.7f}" lon="{row.longitude:.7f}"><name>{escape(row.plot)}</name>'
+        f"<desc>{escape(f'{row.stratum}, {row.kind}, stand {row.stand}')}</desc></wpt>"
+        for row in points.itertuples()
+    ]
+    store.write_text(folder / "plots.gpx", "\n".join([*rows, "</gpx>"]) + "\n")

@@ -1,0 +1,150 @@
+"""`python -m pipeline design`: plots for the field from a study's stands and what a run of it has learnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import UTM, make_settings
+from shapely.geometry import Point, box
+
+from pipeline import store
+from pipeline.__main__ import main
+from pipeline.config import load_study
+from pipeline.steps.design import GPX
+
+FILES = ("plots.gpkg", "plots.gpx", "plots.csv", "design.json")
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A study of 1 km2: its western 600 m are old, the rest young, in four stands."""
+    monkeypatch.chdir(tmp_path)
+    return write_config(tmp_path, border_m=600)
+
+
+def write_config(tmp_path, *, border_m) -> str:
+    west, south, b = 500_000, 2_999_000, border_m
+    shapes = [(0, 0, b, 500), (0, 500, b, 1000), (b, 0, 1000, 500), (b, 500, 1000, 1000)]
+    stands = gpd.GeoDataFrame(
+        {"stand": ["S1", "S2", "S3", "S4"], "age": ["old", "old", "young", "young"]},
+        geometry=[box(west + a, south + b, west + c, south + d) for a, b, c, d in shapes], crs=UTM,
+    )  # fmt: skip
+    stands.to_file(tmp_path / "stands.gpkg")
+    (tmp_path / "plots.csv").write_text("")
+    (tmp_path / "tiles").mkdir()
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(make_settings({"stands.stratum": "age"})))
+    return str(file)
+
+
+def with_a_finished_run(config, *, plots=20):
+    """Pilot plots, half in each stratum: old 200 +- 60, young 100 +- 20, of which the map explains three quarters."""
+    study = load_study(config)
+    rng = np.random.default_rng(0)
+    old = np.arange(plots) < plots / 2
+    x, y = np.where(old, 500_300, 500_800) + rng.uniform(-90, 90, plots), 2_999_500 + rng.uniform(-400, 400, plots)
+    names = [f"P{i}" for i in range(plots)]
+    score = np.tile([-1.0, 1.0], plots // 2)
+    observed = np.where(old, 200 + 60 * score, 100 + 20 * score)
+    residual = np.where(old, 30, 10) * np.tile([1.0, 1, -1, -1], plots // 4)
+    frame = gpd.GeoDataFrame({"plot": names}, geometry=[Point(*one).buffer(10) for one in zip(x, y, strict=True)], crs=UTM)
+    resources = Path(study.resources)
+    store.write_table(resources / "plots.parquet", frame)
+    store.write_table(
+        resources / "model/agb/left_out.parquet",
+        pd.DataFrame({"plot": names, "cluster": names, "year": 2024, "set_name": "lidar", "observed": observed,
+                      "predicted": observed - residual}),
+    )  # fmt: skip
+    return study
+
+
+def test_a_study_without_a_run_asks_for_the_spread_of_the_target(config, capsys):
+    assert main(["design", config]) == 1
+    assert "run the study first, or give --mean and --sd" in capsys.readouterr().err
+    assert main(["design", config, "--mean", "100"]) == 1
+    assert "--mean and --sd belong together" in capsys.readouterr().err
+
+
+def test_given_numbers_are_enough(config, capsys, tmp_path):
+    """70 plots for a spread of 50 % (1.6676 x 50 / sqrt(70) = 9.97 %, 68 degrees of freedom), shared 3 : 2 by area."""
+    assert main(["design", config, "--mean", "100", "--sd", "50", "--r2", "0.5"]) == 0
+    said = capsys.readouterr().out
+    assert "old: 60.0 ha, agb_mg_ha 100.0, between plots 50.0, r2 of the map 0.50: 42 locations" in said
+    decided = json.loads((tmp_path / "results/hills/design/design.json").read_text())
+    assert [one["without_map"] for one in decided["strata"]] == [42, 28]
+    assert "takes 70 locations" in said
+
+
+def test_plots_lie_in_the_stands_of_their_stratum_and_all_files_hold_them(config, tmp_path):
+    assert main(["design", config, "--mean", "100", "--sd", "40", "--cluster-share", "0.4", "--cluster-shape", "l"]) == 0
+    folder = tmp_path / "results/hills/design"
+    points, stands = gpd.read_file(folder / "plots.gpkg"), gpd.read_file(tmp_path / "stands.gpkg").set_index("stand")
+    table = pd.read_csv(folder / "plots.csv")
+    for row in points.itertuples():
+        assert stands.loc[row.stand, "age"] == row.stratum and stands.loc[row.stand].geometry.contains(row.geometry)
+    assert table["plot"].is_unique and table["plot"].tolist() == points["plot"].tolist()
+    sizes = table[table["kind"] == "cluster"].groupby("cluster").size()
+    assert sizes.max() == 5 and len(sizes) == round(0.4 * table["cluster"].nunique())
+    assert table.drop_duplicates("cluster")["location_ha"].sum() == pytest.approx(100, abs=0.01)
+    tracks = ElementTree.parse(folder / "plots.gpx").getroot().findall(f"{{{GPX}}}wpt")
+    assert [one.find(f"{{{GPX}}}name").text for one in tracks] == table["plot"].tolist()
+    degrees = points.to_crs("EPSG:4326").geometry
+    assert [float(one.get("lon")) for one in tracks] == pytest.approx(degrees.x.tolist(), abs=1e-6)
+
+
+def test_no_plot_leaves_its_stand_through_a_cell_that_the_border_cuts(tmp_path, monkeypatch):
+    """Cells of 20 m from 600 to 620 have their centre in the old stand, whose border runs at 615."""
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path, border_m=615)
+    assert main(["design", config, "--mean", "100", "--sd", "50", "--half-width-percent", "2.5"]) == 0
+    points = gpd.read_file(tmp_path / "results/hills/design/plots.gpkg")
+    assert len(points) > 1000 and (points["x"].between(500_600, 500_620)).sum() > 10
+    assert ((points["x"] < 500_615) == (points["stratum"] == "old")).all()
+
+
+def test_a_finished_run_tells_mean_spread_and_what_the_map_saves(config, capsys):
+    """Ten plots at 200 +- 60: SD 60 sqrt(10 / 9) = 63.2. Both strata have fewer than 15 plots: r2 pooled, 1 - 10000 / 40000."""
+    with_a_finished_run(config)
+    assert main(["design", config]) == 0
+    said = capsys.readouterr().out
+    assert "old: 60.0 ha, agb_mg_ha 200.0, between plots 63.2, r2 of the map 0.75" in said
+    assert "young: 40.0 ha, agb_mg_ha 100.0, between plots 21.1, r2 of the map 0.75" in said
+    assert "is taken" not in said
+
+
+def test_the_map_of_the_run_tells_the_means_of_strata(config, capsys):
+    study = with_a_finished_run(config)
+    store.write_table(
+        Path(study.results) / "stands.parquet",
+        pd.DataFrame({"stand": ["S1", "S2", "S3"], "layer": "stands", "stratum": ["old", "old", "young"],
+                      "area_ha": [10.0, 30, 20], "reported_agb_mg_ha_2024": [100.0, 300, 80]}),
+    )  # fmt: skip
+    assert main(["design", config]) == 0
+    said = capsys.readouterr().out
+    assert "old: 60.0 ha, agb_mg_ha 250.0" in said and "young: 40.0 ha, agb_mg_ha 80.0" in said
+
+
+def test_few_pilot_plots_borrow_their_spread_and_it_is_said(config, capsys):
+    with_a_finished_run(config, plots=12)
+    assert main(["design", config]) == 0
+    assert "stratum old: 6 pilot plots; the relative spread within all strata is taken" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_places(config, tmp_path):
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert main(["design", config, "--mean", "100", "--sd", "30", "--folder", folder, "--seed", seed]) == 0
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert (tmp_path / "a/plots.csv").read_bytes() != (tmp_path / "c/plots.csv").read_bytes()
+
+
+def test_a_target_that_the_study_does_not_map_is_refused(config, capsys):
+    assert main(["design", config, "--target", "volume"]) == 1
+    assert "'volume' is not a target of the study; it has agb" in capsys.readouterr().err
