@@ -80,22 +80,42 @@ class Piece:
             extra={name: values[which] for name, values in self.extra.items()},
         )  # fmt: skip
 
-    def within(self, bounds: Bounds, classes: Sequence[int] | None = None) -> Piece:
-        """The points in `bounds`, half open as `Points.inside`, all or those of some classes."""
+    def of(self, classes: Sequence[int]) -> Piece:
+        """The points of some classes."""
+        return self.select(np.flatnonzero(of_classes(self.classification, classes)))
+
+    def within(self, bounds: Bounds) -> Piece:
+        """The points in `bounds`, half open as `Points.inside`."""
         west, south, east, north = bounds
         if not len(self.x):
             return self
         box = self.box
+        if west <= box[0] and box[2] < east and south < box[1] and box[3] <= north:
+            return self
         if box[0] >= east or box[2] < west or box[1] > north or box[3] <= south:
             return self.select(np.empty(0, np.int64))
-        part = self
-        if classes is not None:
-            part = part.select(np.flatnonzero(of_classes(part.classification, classes)))
-        if west <= box[0] and box[2] < east and south < box[1] and box[3] <= north:
-            return part
-        x, y = (part.x + part.west) / STEPS_PER_M, (part.y + part.south) / STEPS_PER_M
-        mask = (x >= west) & (x < east) & (y > south) & (y <= north)
-        return part if mask.all() else part.select(np.flatnonzero(mask))
+        return self.select(np.flatnonzero(self._inside(bounds)))
+
+    def _inside(self, bounds: Bounds) -> np.ndarray:
+        west, south, east, north = bounds
+        mask = self.x >= first_step(west) - self.west
+        mask &= self.x < first_step(east) - self.west
+        mask &= self.y > last_step(south) - self.south
+        mask &= self.y <= last_step(north) - self.south
+        return mask
+
+
+def first_step(bound: float) -> float:
+    """The first step of the lattice that is not before a bound, told by the very coordinates that steps become."""
+    step = np.floor(bound * STEPS_PER_M) - 1
+    while step / STEPS_PER_M < bound:
+        step += 1
+    return step
+
+
+def last_step(bound: float) -> float:
+    """The last step of the lattice that is not beyond a bound."""
+    return -first_step(-bound)
 
 
 def columns_of(parts: Sequence[Piece], unit_m: float, extra: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, int]]:
@@ -112,10 +132,11 @@ def columns_of(parts: Sequence[Piece], unit_m: float, extra: Sequence[str]) -> t
                 counts[name] += int((part.kind == kind).sum())
             part = replace(part.select(np.flatnonzero(part.kind == 0)), kind=None)
         own = slice(at, at + len(part))
-        np.add(part.x, part.west, out=columns["x"][own])
-        np.add(part.y, part.south, out=columns["y"][own])
-        columns["x"][own] /= STEPS_PER_M
-        columns["y"][own] /= STEPS_PER_M
+        for name, start in (("x", part.west), ("y", part.south)):
+            values = columns[name][own]
+            values[:] = getattr(part, name)
+            values += start
+            values /= STEPS_PER_M
         columns["z"][own] = _z(part)
         for name in ("classification", "return_number", "number_of_returns"):
             columns[name][own] = getattr(part, name)
@@ -141,18 +162,22 @@ def _z(part: Piece) -> np.ndarray:
 
 @dataclass
 class Held:
-    """A piece that is kept: wanted whole in the windows `near` (their numbers rise), a class's points of it in `far`."""
+    """A piece that is kept `whole` for the windows `near` (their numbers rise), and its `ground` for those in `far`."""
 
-    piece: Piece
+    whole: Piece | None
     near: np.ndarray
+    ground: Piece | None
     far: np.ndarray
-    whole: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in (self.whole, self.ground) if part is not None)
 
 
 class Kept:
     """Pieces that were decoded and will be asked for again, up to some bytes; beyond that, those needed last go.
 
-    A piece is kept whole until the last window that its points lie in, then what is ground of it until the last window
+    A piece is kept whole until the last window that its points lie in, and what is ground of it until the last window
     that looks for ground there. Windows are announced in the order in which they will come.
     """
 
@@ -173,17 +198,18 @@ class Kept:
         self._now = window
         for key in list(self._held):
             held = self._held[key]
-            if held.whole and not len(held.near[held.near >= window]):
-                self._lessen(key)
-            elif not held.whole and not len(held.far[held.far >= window]):
-                self._drop(key)
+            self._keep(key, held.near[-1:] >= window, held.far[-1:] >= window)
 
     def get(self, path: str, number: int, extra: Sequence[str], classes: Sequence[int] | None) -> Piece | None:
-        """A piece of a tile that holds what is asked for: all points, or at least those of some classes."""
+        """Of a piece of a tile what is asked for, all points or those of some classes, if it is kept."""
         held = self._held.get((path, number))
-        if held is None or not set(extra) <= set(held.piece.extra):
+        if held is None:
             return None
-        return held.piece if held.whole or (classes is not None and set(classes) <= set(self._classes)) else None
+        if classes is not None and set(classes) == set(self._classes) and not extra and held.ground is not None:
+            return held.ground
+        if held.whole is None or not set(extra) <= set(held.whole.extra):
+            return None
+        return held.whole if classes is None else held.whole.of(classes)
 
     def put(self, path: str, number: int, piece: Piece) -> None:
         """Keep a piece that was decoded for the present window, if a later one wants it."""
@@ -191,35 +217,33 @@ class Kept:
             return
         key = path, number
         if key in self._held:
-            self._drop(key)
+            self._keep(key, (), ())
         near, far = (np.flatnonzero(overlapping(boxes, piece.box)) for boxes in (self._near, self._far))
-        self._held[key] = Held(piece, near[near > self._now], far[far >= self._now])
-        self._bytes += piece.nbytes
-        if not len(self._held[key].near):
-            self._lessen(key)
+        near, far = near[near > self._now], far[far >= self._now]
+        if not len(near) and not len(far):
+            return
+        self._held[key] = Held(piece if len(near) else None, near, piece.of(self._classes) if len(far) else None, far)
+        self._bytes += self._held[key].nbytes
         while self._bytes > self._most:
-            whole = [key for key, held in self._held.items() if held.whole]
-            if whole:
-                self._lessen(max(whole, key=lambda key: self._next(self._held[key].near)))
+            if whole := [key for key, held in self._held.items() if held.whole is not None]:
+                self._keep(max(whole, key=lambda key: self._next(self._held[key].near)), (), (True,))
             else:
-                self._drop(max(self._held, key=lambda key: self._next(self._held[key].far)))
+                self._keep(max(self._held, key=lambda key: self._next(self._held[key].far)), (), ())
 
     def _next(self, windows: np.ndarray) -> int:
-        return int(windows[np.searchsorted(windows, self._now, "right") :][:1].sum())
+        """The next of some windows after the present one; none comes first."""
+        later = windows[np.searchsorted(windows, self._now, "right") :]
+        return int(later[0]) if len(later) else -1
 
-    def _lessen(self, key: tuple[str, int]) -> None:
-        """Keep of a piece only what is ground, or nothing."""
+    def _keep(self, key: tuple[str, int], whole: Sequence[bool], ground: Sequence[bool]) -> None:
+        """Of what is kept of a piece, go on keeping the whole and the ground where they are still wanted."""
         held = self._held[key]
-        if not len(held.far[held.far >= self._now]):
-            self._drop(key)
-            return
-        self._bytes -= held.piece.nbytes
-        ground = held.piece.select(np.flatnonzero(of_classes(held.piece.classification, self._classes)))
-        self._held[key] = Held(ground, held.near, held.far, whole=False)
-        self._bytes += ground.nbytes
-
-    def _drop(self, key: tuple[str, int]) -> None:
-        self._bytes -= self._held.pop(key).piece.nbytes
+        self._bytes -= held.nbytes
+        held.whole = held.whole if any(whole) else None
+        held.ground = held.ground if any(ground) else None
+        self._bytes += held.nbytes
+        if held.whole is None and held.ground is None:
+            del self._held[key]
 
 
 def overlapping(boxes, bounds: Bounds):

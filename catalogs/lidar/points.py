@@ -354,13 +354,13 @@ class PointReader:
         missing = wanted.copy()
         missing[list(there)] = False
         found = []
-        parts: dict[int, Piece] = {number: piece.within(bounds, classes) for number, piece in there.items()}
+        parts = {number: piece.within(bounds) for number, piece in there.items()}
         for number, records in _decoded(header, ranges, pieces, missing, extra):
             box = records.box
             refuse_lying_box(header, np.array(box[::2]), np.array(box[1::2]))
             found.append(box)
             piece = self._harmonised(tile, header, records, extra)
-            parts[number] = piece.within(bounds, classes)
+            parts[number] = (piece if classes is None else piece.of(classes)).within(bounds)
             self._decoded.put(tile.path, number, piece)
         if boxes is not None:
             _refuse_lying_pieces(header, boxes[missing], np.array(found).reshape(-1, 4))

@@ -140,6 +140,8 @@ class GroundPoints:
 
     def within(self, bounds: Bounds) -> np.ndarray:
         """Numbers of the points in `bounds`, half open: west <= x < east, south < y <= north."""
+        from pipeline.lidar.kernels import found_in
+
         if not len(self):
             return np.empty(0, np.int32)
         _, _, order, starts, west, north, size_m, rows, cols = self.listed
@@ -147,9 +149,7 @@ class GroundPoints:
         col0, col1 = max(int((bounds[0] - west) // size_m), 0), min(int((bounds[2] - west) // size_m), cols - 1)
         if row0 > row1 or col0 > col1:
             return np.empty(0, np.int32)
-        near = np.concatenate([order[starts[row * cols + col0] : starts[row * cols + col1 + 1]] for row in range(row0, row1 + 1)])
-        x, y = self.x[near], self.y[near]
-        return near[(x >= bounds[0]) & (x < bounds[2]) & (y > bounds[1]) & (y <= bounds[3])]
+        return found_in(order, starts, cols, row0, row1, col0, col1, self.x, self.y, *bounds)
 
 
 def ground_points(points: Points, ground_classes: Sequence[int]) -> GroundPoints:

@@ -135,6 +135,7 @@ def conflicts_of(
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         straight = a == INFINITY or b == INFINITY or c == INFINITY
         row0, row1, col0, col1 = 0, rows - 1, 0, cols - 1
+        middle_x, middle_y, reach = 0.0, 0.0, np.inf  # of the circle, m
         if straight:
             if a == INFINITY:
                 a, b = b, c
@@ -142,11 +143,11 @@ def conflicts_of(
                 a, b = c, a
             c = a
         else:
-            middle_x, middle_y = centre_from(xy, a, b, c)
-            reach = np.sqrt(middle_x * middle_x + middle_y * middle_y) * (1.0 + 1e-6) + 1.0
-            if reach < STRAIGHT:
-                middle_x, middle_y = (middle_x + xy[a, 0]) / steps + west, (middle_y + xy[a, 1]) / steps + south
-                reach /= steps
+            from_x, from_y = centre_from(xy, a, b, c)
+            radius = np.sqrt(from_x * from_x + from_y * from_y)
+            if radius < STRAIGHT:
+                middle_x, middle_y = (from_x + xy[a, 0]) / steps + west, (from_y + xy[a, 1]) / steps + south
+                reach = (radius * (1.0 + 1e-6) + 1.0) / steps
                 col0 = max(col0, int(min((middle_x - reach - west_m) / size_m, float(cols))))
                 col1 = min(col1, int(max((middle_x + reach - west_m) / size_m, -1.0)))
                 row0 = max(row0, int(min((north_m - middle_y - reach) / size_m, float(rows))))
@@ -162,6 +163,10 @@ def conflicts_of(
                 if n_inside >= ENOUGH or right < limit[0] or left > limit[2]:
                     continue
                 if left >= known[0] and right < known[2] and bottom > known[1] and top <= known[3]:
+                    continue
+                across = max(left - middle_x, 0.0, middle_x - right)
+                along = max(bottom - middle_y, 0.0, middle_y - top)
+                if across * across + along * along > reach * reach:
                     continue
                 square = row * cols + col
                 if straight and starts[square + 1] > starts[square]:

@@ -41,7 +41,7 @@ def delaunay(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     triangles : int32 array (m, 3)
-        Numbers of vertices, counter-clockwise. Together they fill the convex hull.
+        Numbers of vertices, counter-clockwise, from the first on. Together they fill the convex hull.
     neighbours : int32 array (m, 3)
         The triangle across the edge opposite to each vertex, `OUTSIDE` beyond the hull.
 
@@ -114,7 +114,7 @@ class Mesh:
 
     def finite(self) -> tuple[np.ndarray, np.ndarray]:
         """Triangles and neighbours as `delaunay` gives them, vertices by their row of `xy`."""
-        return _finite(self.triangles, self.twin)
+        return _finite(self.xy, self.triangles, self.twin)
 
 
 # Order of insertion
@@ -344,8 +344,8 @@ def _flip(triangles, twin, t, u, k, p):
 
 
 @njit(cache=True)
-def _finite(triangles, twin):
-    """Triangles without the vertex at infinity, and their neighbours."""
+def _finite(xy, triangles, twin):
+    """Triangles without the vertex at infinity, each from its first vertex on, and their neighbours."""
     number = np.empty(len(triangles), np.int32)
     count = 0
     for t in range(len(triangles)):
@@ -355,9 +355,14 @@ def _finite(triangles, twin):
     finite, neighbours = np.empty((count, 3), np.int32), np.empty((count, 3), np.int32)
     for t in range(len(triangles)):
         if number[t] != OUTSIDE:
+            first = 0
+            for k in range(1, 3):
+                if _before(xy, triangles[t, k], triangles[t, first]):
+                    first = k
             for k in range(3):
-                finite[number[t], k] = triangles[t, k]
-                neighbours[number[t], k] = number[twin[t, _next(k)] >> 2]
+                corner = (first + k) % 3
+                finite[number[t], k] = triangles[t, corner]
+                neighbours[number[t], k] = number[twin[t, _next(corner)] >> 2]
     return finite, neighbours
 
 
@@ -392,18 +397,23 @@ def interpolate(triangles, neighbours, xy, z, wide, x, y, west, south, steps):
         False outside the hull.
     """
     heights, on_wide = np.empty(x.size), np.zeros(x.size, np.bool_)
+    table = _walking_table(triangles, neighbours, xy)
     t = 0
     for i in range(x.size):
         px, py = np.int64(np.rint((x[i] - west) * steps)), np.int64(np.rint((y[i] - south) * steps))
-        found = _walk(triangles, neighbours, xy, t, px, py)
+        found, wa, wb, wc = _walk(table, t, px, py)
         if found == OUTSIDE:
             heights[i] = np.nan
+            continue
+        a, b, c = triangles[found, 0], triangles[found, 1], triangles[found, 2]
+        if wa > 0 and wb > 0 and wc > 0:
+            fa, fb, fc = float(wa), float(wb), float(wc)
+            heights[i] = (fa * z[a] + fb * z[b] + fc * z[c]) / (fa + fb + fc)
         else:
-            a, b, c = triangles[found, 0], triangles[found, 1], triangles[found, 2]
-            heights[i] = _in_triangle(xy, z, a, b, c, px, py)
-            if wide[found]:
-                on_wide[i] = _on_wide_alone(triangles, neighbours, xy, wide, found, px, py)
-            t = found
+            heights[i] = _on_border(xy, z, a, b, c, wa, wb, wc, px, py)
+        if wide[found]:
+            on_wide[i] = _on_wide_alone(triangles, neighbours, xy, wide, found, px, py)
+        t = found
     return heights, on_wide
 
 
@@ -426,21 +436,9 @@ def wide_of(triangles, xy, width):
     """Which triangles have a circle of a diameter beyond `width` lattice steps."""
     wide = np.empty(len(triangles), np.bool_)
     for t in range(len(triangles)):
-        x, y = centre_from(xy, *_sorted(xy, triangles[t, 0], triangles[t, 1], triangles[t, 2]))
+        x, y = centre_from(xy, triangles[t, 0], triangles[t, 1], triangles[t, 2])
         wide[t] = 2.0 * np.sqrt(x * x + y * y) > width
     return wide
-
-
-@part
-def _sorted(xy, a, b, c):
-    """Three vertices, the first first: what is computed of them then does not depend on a triangle's first corner."""
-    if _before(xy, b, a):
-        a, b = b, a
-    if _before(xy, c, b):
-        b, c = c, b
-    if _before(xy, b, a):
-        a, b = b, a
-    return a, b, c
 
 
 @part
@@ -454,52 +452,62 @@ def centre_from(xy, a, b, c):
 
 
 @part
-def _walk(triangles, neighbours, xy, t, px, py):
-    """The triangle that holds the point, walking from triangle `t`, or OUTSIDE."""
+def _walking_table(triangles, neighbours, xy):
+    """What a walk needs of each triangle, side by side: x and y of its three vertices, its three neighbours."""
+    table = np.empty((len(triangles), 9), np.int32)
+    for t in range(len(triangles)):
+        for k in range(3):
+            table[t, 2 * k], table[t, 2 * k + 1] = xy[triangles[t, k], 0], xy[triangles[t, k], 1]
+            table[t, 6 + k] = neighbours[t, k]
+    return table
+
+
+@part
+def _walk(table, t, px, py):
+    """The triangle that holds the point, walking from triangle `t`, or OUTSIDE; and twice the areas opposite its vertices."""
     came_from = t
+    wa, wb, wc = np.int64(0), np.int64(0), np.int64(0)
     while t != OUTSIDE:
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        to_a, to_b, to_c = neighbours[t, 0], neighbours[t, 1], neighbours[t, 2]
-        if to_a != came_from and _double_area(xy, b, c, px, py) < 0:
-            onward = to_a
-        elif to_b != came_from and _double_area(xy, c, a, px, py) < 0:
-            onward = to_b
-        elif to_c != came_from and _double_area(xy, a, b, px, py) < 0:
-            onward = to_c
+        ax, ay = np.int64(table[t, 0]) - px, np.int64(table[t, 1]) - py
+        bx, by = np.int64(table[t, 2]) - px, np.int64(table[t, 3]) - py
+        cx, cy = np.int64(table[t, 4]) - px, np.int64(table[t, 5]) - py
+        wa, wb, wc = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
+        if wa < 0 and table[t, 6] != came_from:
+            onward = table[t, 6]
+        elif wb < 0 and table[t, 7] != came_from:
+            onward = table[t, 7]
+        elif wc < 0 and table[t, 8] != came_from:
+            onward = table[t, 8]
         else:
-            return t
+            break
         came_from, t = t, onward
-    return OUTSIDE
+    return t, wa, wb, wc
 
 
 @part
 def _on_edge(xy, z, a, b, px, py):
     """Height on the edge between two vertices, counted from the first of them, so that both neighbours agree."""
+    if _before(xy, b, a):
+        a, b = b, a
     dx, dy = xy[b, 0] - xy[a, 0], xy[b, 1] - xy[a, 1]
     share = (px - xy[a, 0]) / dx if abs(dx) >= abs(dy) else (py - xy[a, 1]) / dy
     return z[a] + share * (z[b] - z[a])
 
 
 @part
-def _in_triangle(xy, z, a, b, c, px, py):
-    """Height of the plane through three vertices at a point between them or on an edge, the same from either side."""
-    a, b, c = _sorted(xy, a, b, c)
-    wa = float(_double_area(xy, b, c, px, py))
-    wb = float(_double_area(xy, c, a, px, py))
-    wc = float(_double_area(xy, a, b, px, py))
-    if wb == 0.0 and wc == 0.0:
+def _on_border(xy, z, a, b, c, wa, wb, wc, px, py):
+    """Height at a point on an edge or a vertex of a triangle, the same from either side."""
+    if wb == 0 and wc == 0:
         return z[a]
-    if wa == 0.0 and wc == 0.0:
+    if wa == 0 and wc == 0:
         return z[b]
-    if wa == 0.0 and wb == 0.0:
+    if wa == 0 and wb == 0:
         return z[c]
-    if wa == 0.0:
+    if wa == 0:
         return _on_edge(xy, z, b, c, px, py)
-    if wb == 0.0:
+    if wb == 0:
         return _on_edge(xy, z, a, c, px, py)
-    if wc == 0.0:
-        return _on_edge(xy, z, a, b, px, py)
-    return (wa * z[a] + wb * z[b] + wc * z[c]) / (wa + wb + wc)
+    return _on_edge(xy, z, a, b, px, py)
 
 
 # Nearest vertices

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WINDOW_M = 250.0  # what is worked on at a time
-HELD_POINTS = 4e6  # what is read at a time, some 120 MB of memory
-SQUARE_M = 100.0  # by which they are listed
+HELD_POINTS = 3e6  # what is read at a time, some 100 MB of memory
+SQUARE_M = 50.0  # by which they are listed
+USED = ("x", "y", "z", "classification", "first_return")  # of what is read
 NEIGHBOURHOOD_M = 1000.0  # plots whose centres share a square of this side are read together
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
 
@@ -393,18 +394,19 @@ class Around:
         return *in_order(square, rows * cols), rows, cols
 
     def points(self, bounds: Bounds) -> Points:
-        """The points in `bounds`, which lie in the box that was read."""
-        west, _, _, north = self.box
-        order, starts, rows, cols = self._squares
-        row0, row1 = int((north - bounds[3]) // SQUARE_M), min(int((north - bounds[1]) // SQUARE_M), rows - 1)
-        col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
-        found = np.concatenate(
-            [order[starts[row * cols + col0] : starts[row * cols + col1 + 1]] for row in range(row0, row1 + 1)]
-        )
-        found.sort()  # points of one pulse, and of the next one, stay together: the walk from each to the next is short
-        x, y = self.whole.x[found], self.whole.y[found]
-        inside = (x >= bounds[0]) & (x < bounds[2]) & (y > bounds[1]) & (y <= bounds[3])
-        points = self.whole.select(found if inside.all() else found[inside])
+        """The points in `bounds`, which lie in the box that was read: x, y, z, class and whether first return."""
+        from pipeline.lidar.kernels import found_in
+
+        if bounds == self.box:
+            points = self.whole
+        else:
+            west, _, _, north = self.box
+            order, starts, rows, cols = self._squares
+            row0, row1 = int((north - bounds[3]) // SQUARE_M), min(int((north - bounds[1]) // SQUARE_M), rows - 1)
+            col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
+            # In the order of the file inside each square: the walk from a point to the next is short.
+            found = found_in(order, starts, cols, row0, row1, col0, col1, self.whole.x, self.whole.y, *bounds)
+            points = Points(*(getattr(self.whole, name)[found] for name in USED))
         self._counts.update(read=len(points))
         return points
 
