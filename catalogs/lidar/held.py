@@ -198,7 +198,7 @@ class Kept:
         self._now = window
         for key in list(self._held):
             held = self._held[key]
-            self._keep(key, held.near[-1:] >= window, held.far[-1:] >= window)
+            self._keep(key, whole=self._next(held.near) >= window, ground=self._next(held.far) >= window)
 
     def get(self, path: str, number: int, extra: Sequence[str], classes: Sequence[int] | None) -> Piece | None:
         """Of a piece of a tile what is asked for, all points or those of some classes, if it is kept."""
@@ -217,30 +217,40 @@ class Kept:
             return
         key = path, number
         if key in self._held:
-            self._keep(key, (), ())
+            self._keep(key, whole=False, ground=False)
         near, far = (np.flatnonzero(overlapping(boxes, piece.box)) for boxes in (self._near, self._far))
         near, far = near[near > self._now], far[far >= self._now]
         if not len(near) and not len(far):
             return
         self._held[key] = Held(piece if len(near) else None, near, piece.of(self._classes) if len(far) else None, far)
         self._bytes += self._held[key].nbytes
-        while self._bytes > self._most:
-            if whole := [key for key, held in self._held.items() if held.whole is not None]:
-                self._keep(max(whole, key=lambda key: self._next(self._held[key].near)), (), (True,))
-            else:
-                self._keep(max(self._held, key=lambda key: self._next(self._held[key].far)), (), ())
+        if self._bytes > self._most:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let go of what is needed last, whole pieces before ground, until a tenth is free."""
+        enough = 0.9 * self._most
+        whole = [key for key, held in self._held.items() if held.whole is not None]
+        for key in sorted(whole, key=lambda key: self._next(self._held[key].near), reverse=True):
+            if self._bytes <= enough:
+                return
+            self._keep(key, whole=False, ground=True)
+        for key in sorted(self._held, key=lambda key: self._next(self._held[key].far), reverse=True):
+            if self._bytes <= enough:
+                return
+            self._keep(key, whole=False, ground=False)
 
     def _next(self, windows: np.ndarray) -> int:
-        """The next of some windows after the present one; none comes first."""
-        later = windows[np.searchsorted(windows, self._now, "right") :]
+        """The first of some rising windows that is not over yet; -1 where all are."""
+        later = windows[np.searchsorted(windows, self._now) :]
         return int(later[0]) if len(later) else -1
 
-    def _keep(self, key: tuple[str, int], whole: Sequence[bool], ground: Sequence[bool]) -> None:
-        """Of what is kept of a piece, go on keeping the whole and the ground where they are still wanted."""
+    def _keep(self, key: tuple[str, int], *, whole: bool, ground: bool) -> None:
+        """Of what is kept of a piece, go on keeping the whole, the ground, or nothing."""
         held = self._held[key]
         self._bytes -= held.nbytes
-        held.whole = held.whole if any(whole) else None
-        held.ground = held.ground if any(ground) else None
+        held.whole = held.whole if whole else None
+        held.ground = held.ground if ground else None
         self._bytes += held.nbytes
         if held.whole is None and held.ground is None:
             del self._held[key]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -167,8 +166,8 @@ class PointReader:
 
     A piece is what can be decoded on its own: a chunk of a LAZ (compact, because points are stored in flight order), a
     node of a COPC octree, a run of a LAS. A COPC says where its nodes lie; of other tiles the first window that touches
-    one decodes it once, and later windows decode only the pieces that touch them. Memory is that of one window and one
-    piece, whatever the size of the tile.
+    one decodes it once, and later windows decode only the pieces that touch them. Of windows that `hold` announced, what
+    was decoded is kept for those to come. Memory is that of one window and of what is kept, whatever the size of the tile.
 
     Parameters
     ----------
@@ -315,58 +314,38 @@ class PointReader:
     def _tile_points(
         self, tile: Tile, bounds: Bounds, extra: tuple[str, ...], classes: tuple[int, ...] | None
     ) -> list[Piece]:
-        """The parts of a tile's pieces that lie in `bounds`."""
-        header, pieces, boxes = self._known(tile)
-        if boxes is not None and all(
-            self._decoded.get(tile.path, piece, extra, classes) is not None
-            for piece in np.flatnonzero(self._touched(tile, boxes, bounds)).tolist()
-        ):
-            ranges = nullcontext()  # all is there: the file stays closed
+        """The parts of a tile's pieces that lie in `bounds`, in the order of the file."""
+        there: dict[int, Piece] = {}
+        if tile.path in self._layouts and (boxes := self._boxes_of(tile, self._layouts[tile.path][1])) is not None:
+            wanted = np.flatnonzero(self._touched(tile, boxes, bounds)).tolist()
+            kept = {number: self._decoded.get(tile.path, number, extra, classes) for number in wanted}
+            there = {number: piece.within(bounds) for number, piece in kept.items() if piece is not None}
+            if len(there) == len(wanted):  # the file stays closed
+                return list(there.values())
+        with open_ranges(tile.path) as ranges:
+            header, pieces = self._layout(tile, ranges)
+            boxes = self._boxes_of(tile, pieces)
+            missing = np.ones(len(pieces.start), bool) if boxes is None else self._touched(tile, boxes, bounds)
+            missing[list(there)] = False
+            found = []
+            for number, records in _decoded(header, ranges, pieces, missing, extra):
+                box = records.box
+                refuse_lying_box(header, np.array(box[::2]), np.array(box[1::2]))
+                found.append(box)
+                piece = self._harmonised(tile, header, records, extra)
+                self._decoded.put(tile.path, number, piece)
+                there[number] = (piece if classes is None else piece.of(classes)).within(bounds)
+        if boxes is None:
+            self._remember(tile, np.array(found))
         else:
-            ranges = open_ranges(tile.path)
-        with ranges as opened:
-            if header is None:
-                header, pieces = self._layout(tile, opened)
-                boxes = self._boxes_of(tile, pieces)
-            wanted = np.ones(len(pieces.start), bool) if boxes is None else self._touched(tile, boxes, bounds)
-            return self._parts(tile, header, pieces, boxes, wanted, opened, bounds, extra, classes)
-
-    def _known(self, tile: Tile) -> tuple[Header | None, Pieces | None, np.ndarray | None]:
-        if tile.path not in self._layouts:
-            return None, None, None
-        header, pieces = self._layouts[tile.path]
-        return header, pieces, self._boxes_of(tile, pieces)
+            _refuse_lying_pieces(header, boxes[missing], np.array(found).reshape(-1, 4))
+        return [there[number] for number in sorted(there)]
 
     def _touched(self, tile: Tile, boxes: np.ndarray, bounds: Bounds) -> np.ndarray:
         """Which pieces, by their boxes in the tile's own CRS, touch `bounds`."""
         mover = self._movers[tile.path]
         here = bounds if mover is None else _moved_back(mover, bounds, self.bounds_of(tile))
         return overlapping(boxes.T, _widened(here, HEADER_TOLERANCE))
-
-    def _parts(
-        self, tile: Tile, header: Header, pieces: Pieces, boxes: np.ndarray | None, wanted: np.ndarray,
-        ranges: Ranges | None, bounds: Bounds, extra: tuple[str, ...], classes: tuple[int, ...] | None,
-    ) -> list[Piece]:  # fmt: skip
-        there = {
-            number: piece for number in np.flatnonzero(wanted).tolist()
-            if (piece := self._decoded.get(tile.path, number, extra, classes)) is not None
-        } if boxes is not None else {}  # fmt: skip
-        missing = wanted.copy()
-        missing[list(there)] = False
-        found = []
-        parts = {number: piece.within(bounds) for number, piece in there.items()}
-        for number, records in _decoded(header, ranges, pieces, missing, extra):
-            box = records.box
-            refuse_lying_box(header, np.array(box[::2]), np.array(box[1::2]))
-            found.append(box)
-            piece = self._harmonised(tile, header, records, extra)
-            parts[number] = (piece if classes is None else piece.of(classes)).within(bounds)
-            self._decoded.put(tile.path, number, piece)
-        if boxes is not None:
-            _refuse_lying_pieces(header, boxes[missing], np.array(found).reshape(-1, 4))
-        else:
-            self._remember(tile, np.array(found))
-        return [parts[number] for number in sorted(parts)]
 
     def _layout(self, tile: Tile, ranges: Ranges) -> tuple[Header, Pieces]:
         if tile.path not in self._layouts:
@@ -404,7 +383,7 @@ class PointReader:
         kind[of_classes(classification, NOISE_CLASSES)] = NOISE
         kind[records.withheld] = WITHHELD
         return Piece(
-            west, south, x, y, np.ascontiguousarray(records.raw["Z"]), classification, records.return_number,
+            west, south, x, y, records.whole[2], classification, records.return_number,
             records.number_of_returns, kind if kind.any() else None, header,
             {name: np.ascontiguousarray(getattr(records, name)) for name in extra},
         )  # fmt: skip
