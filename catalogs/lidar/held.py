@@ -198,7 +198,7 @@ class Kept:
         self._now = window
         for key in list(self._held):
             held = self._held[key]
-            self._keep(key, whole=self._next(held.near) >= window, ground=self._next(held.far) >= window)
+            self._keep(key, whole=(held.near[-1:] >= window).any(), ground=(held.far[-1:] >= window).any())
 
     def get(self, path: str, number: int, extra: Sequence[str], classes: Sequence[int] | None) -> Piece | None:
         """Of a piece of a tile what is asked for, all points or those of some classes, if it is kept."""
