@@ -198,6 +198,7 @@ class PointReader:
     held_bytes: int = HELD_BYTES
     _decoded: Kept = field(init=False, repr=False)
     _layouts: dict[str, tuple[Header, Pieces]] = field(default_factory=dict, init=False, repr=False)
+    _placed: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _boxes: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -327,12 +328,15 @@ class PointReader:
             boxes = self._boxes_of(tile, pieces)
             missing = np.ones(len(pieces.start), bool) if boxes is None else self._touched(tile, boxes, bounds)
             missing[list(there)] = False
-            found = []
+            if tile.path not in self._placed:
+                self._placed[tile.path] = np.full((len(pieces.start), 4), np.nan)
+            found, placed = [], self._placed[tile.path]
             for number, records in _decoded(header, ranges, pieces, missing, extra):
                 box = records.box
                 refuse_lying_box(header, np.array(box[::2]), np.array(box[1::2]))
                 found.append(box)
                 piece = self._harmonised(tile, header, records, extra)
+                placed[number] = piece.box
                 self._decoded.put(tile.path, number, piece)
                 there[number] = (piece if classes is None else piece.of(classes)).within(bounds)
         if boxes is None:
@@ -342,10 +346,14 @@ class PointReader:
         return [there[number] for number in sorted(there)]
 
     def _touched(self, tile: Tile, boxes: np.ndarray, bounds: Bounds) -> np.ndarray:
-        """Which pieces, by their boxes in the tile's own CRS, touch `bounds`."""
+        """Which pieces touch `bounds`: by where their points were found, or else by their boxes in the tile's own CRS."""
         mover = self._movers[tile.path]
         here = bounds if mover is None else _moved_back(mover, bounds, self.bounds_of(tile))
-        return overlapping(boxes.T, _widened(here, HEADER_TOLERANCE))
+        touched = overlapping(boxes.T, _widened(here, HEADER_TOLERANCE))
+        if tile.path in self._placed:
+            placed = self._placed[tile.path].T
+            touched &= overlapping(placed, bounds) | np.isnan(placed[0])
+        return touched
 
     def _layout(self, tile: Tile, ranges: Ranges) -> tuple[Header, Pieces]:
         if tile.path not in self._layouts:
