@@ -73,7 +73,7 @@ def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list
     regions = list(_regions(whole, block_window, reader))
     boxes = [[whole.bounds_of(window) for window in windows] for windows in regions]
     margin_m = whole.resolution_m / _steps(campaign, reader, whole.resolution_m)[1]
-    for windows, near in zip(regions, _in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
+    for windows, near in zip(regions, in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
         for window in windows:
             found = _window_metrics(campaign, whole, window, names, near, counts)
             for metric, values in found.items():
@@ -205,7 +205,7 @@ def window_heights(
     bounds : tuple
         West, south, east, north of the window in `crs`.
     reader : PointReader, ClothReader, CanopyReader or Around, optional
-        From `open_campaign`: one that many windows share reads each tile's header once. From `around`: one that has read
+        From `open_campaign`: one that many windows share reads each tile's header once. From `in_turn`: one that has read
         the surroundings of many windows decodes each piece once.
     counts : Counter, optional
         Takes up what was read and left out.
@@ -357,7 +357,7 @@ def plot_metrics(
     groups = _neighbourhoods(footprints)
     boxes = [[footprints[row].bounds for row in rows] for rows in groups]
     margin_m = max((_margin(campaign, reader, plot) for plot in footprints), default=0.0)
-    for rows, near in zip(groups, _in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
+    for rows, near in zip(groups, in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
         for row in rows:
             found = _footprint_metrics(campaign, footprints[row], names, near, crs, counts)
             if found:
@@ -429,7 +429,7 @@ class Around:
         return self.reader.touching(bounds)
 
 
-def _in_turn(
+def in_turn(
     reader: Reader, groups: Sequence[Sequence[Bounds]], margin_m: float, campaign: Mapping, counts: Counter
 ) -> Iterator[Around]:
     """The surroundings of each group of boxes, in their order; no piece is decoded twice as long as memory allows."""
