@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogs.lidar.points import Points, inside, on_lattice, overlapping
+from catalogs.lidar.held import on_lattice, overlapping
+from catalogs.lidar.points import Points, inside
 from catalogs.lidar.references import METRES, Bounds, checked_crs, horizontal, horizontal_unit, mover
 from catalogs.lidar.tiles import Tile
 

@@ -321,26 +321,27 @@ class Records:
     def _new(self) -> bool:
         return self.header.point_format >= LAYERED_FROM
 
+    @cached_property
+    def whole(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coordinates along each axis as the file holds them, int32, side by side."""
+        return tuple(np.ascontiguousarray(self.raw[axis]) for axis in "XYZ")
+
+    @cached_property
+    def extremes(self) -> list[tuple[np.int32, np.int32]]:
+        """Least and greatest of each of `whole`."""
+        return [(values.min(), values.max()) for values in self.whole]
+
     def place(self, axis: int) -> np.ndarray:
         """Coordinates along an axis (0, 1, 2) in the file's unit, float64."""
-        return self.raw["XYZ"[axis]] * self.header.scales[axis] + self.header.offsets[axis]
+        return self.whole[axis] * self.header.scales[axis] + self.header.offsets[axis]
 
     @cached_property
     def box(self) -> Bounds:
         """West, south, east, north of the points, in the file's unit."""
         (west, east), (south, north) = (
-            [float(end * self.header.scales[axis] + self.header.offsets[axis]) for end in (whole.min(), whole.max())]
-            for axis, whole in ((0, self.raw["X"]), (1, self.raw["Y"]))
+            [float(end * self.header.scales[axis] + self.header.offsets[axis]) for end in self.extremes[axis]] for axis in (0, 1)
         )
         return west, south, east, north
-
-    def within(self, bounds: Bounds) -> Records:
-        """The points inside `bounds` (file's unit, edges included), in their order."""
-        box = self.box
-        if bounds[0] <= box[0] and bounds[1] <= box[1] and bounds[2] >= box[2] and bounds[3] >= box[3]:
-            return self
-        x, y = self.place(0), self.place(1)
-        return self[(x >= bounds[0]) & (x <= bounds[2]) & (y >= bounds[1]) & (y <= bounds[3])]
 
     @property
     def classification(self) -> np.ndarray:
@@ -420,8 +421,8 @@ def decoded(header: Header, raw: bytes, pieces: Pieces, number: int, *, extra: t
 def refuse_overflow(records: Records) -> None:
     """Raise where coordinates have run against the limits of their integers."""
     limits, header = np.iinfo(np.int32), records.header
-    for axis, scale in zip("XYZ", header.scales, strict=True):
-        if records.raw[axis].min() == limits.min or records.raw[axis].max() == limits.max:
+    for axis, scale, (least, most) in zip("XYZ", header.scales, records.extremes, strict=True):
+        if least == limits.min or most == limits.max:
             raise ValueError(
                 f"{header.path} holds points at the limits of its integers ({axis.lower()}, scale {scale:g}): its writer "
                 "overflowed, so write it again with a coarser scale or a nearer offset"

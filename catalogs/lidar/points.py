@@ -6,12 +6,24 @@ import logging
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from catalogs.lidar import references
 from catalogs.lidar.headers import Header, Pieces, Records, decoded, header_of, pieces_of
+from catalogs.lidar.held import (
+    NOISE,
+    OVERLAP,
+    WITHHELD,
+    Kept,
+    Piece,
+    columns_of,
+    compact,
+    of_classes,
+    overlapping,
+)
 from catalogs.lidar.ranges import Ranges, is_remote, open_ranges
 from catalogs.lidar.references import METRES, Bounds
 from catalogs.lidar.thinning import hashed, thinned, thinning_cells
@@ -23,9 +35,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOISE_CLASSES = (7, 18)  # low and high noise: ASPRS LAS 1.4 R15, table 17
-STEPS_PER_M = 20_000  # coordinates are kept on a lattice of 0.05 mm, finer than any scale that tiles are written with
 RUN_BYTES = 4 << 20  # pieces that lie side by side are fetched at once, up to this much
 REMOTE_RUN_BYTES = 16 << 20  # a request over the network costs as much as a megabyte
+HELD_BYTES = 360 << 20  # of decoded points for windows to come, about 15 bytes each
 COLUMNS = ("x", "y", "z", "classification", "first_return", "return_number", "number_of_returns")
 
 
@@ -91,36 +103,44 @@ def concat(parts: Sequence[Points]) -> Points:
     )
 
 
-def without_twins(parts: Sequence[Points], boxes: Sequence[Bounds]) -> list[Points]:
-    """Points of several tiles, each point once: tiles cut with a buffer hold the points of their edges twice.
+def twins_of(points: Points, tiles: Sequence[slice], boxes: Sequence[Bounds]) -> np.ndarray:
+    """Numbers of the points that are there already: tiles cut with a buffer hold the points of their edges twice.
 
     A point is the same where place, height, returns and class are. One that a tile holds twice by itself stays twice:
-    what is dropped is only what an earlier tile holds as often. Only points inside another tile's box are looked at.
+    what counts is only what an earlier tile holds as often. Only points inside another tile's box are looked at.
+
+    Parameters
+    ----------
+    tiles : sequence of slice
+        Which points are of which tile.
+    boxes : sequence of tuple
+        The tiles' boxes.
     """
-    shared = [
-        np.logical_or.reduce([_in_box(part, box) for other, box in enumerate(boxes) if other != number])
-        for number, part in enumerate(parts)
-    ]
-    if sum(map(np.any, shared)) < 2:
-        return list(parts)
-    kept, seen = [], np.empty(0, np.uint64)
-    for part, mask in zip(parts, shared, strict=True):
-        where = np.flatnonzero(mask)
-        own = part.select(where)
-        name = hashed(own.x, own.y, own.z, own.return_number, own.number_of_returns, own.classification)
-        name = hashed(name.view(np.float64), _occurrence(name))
-        twin = np.isin(name, seen)
-        seen = np.concatenate([seen, name[~twin]])
-        keep = np.ones(len(part), bool)
-        keep[where[twin]] = False
-        counts = {count: getattr(part, count) for count in ("withheld", "noise", "overlap", "thinned")}
-        kept.append(replace(part.select(keep), **counts, twins=int(twin.sum())) if twin.any() else part)
-    return kept
+    shared = []
+    for number, own in enumerate(tiles):
+        touched = [box for other, box in enumerate(boxes) if other != number and _touch(box, boxes[number])]
+        shared.append(np.flatnonzero(_in_any(points.x[own], points.y[own], touched)) + own.start)
+    twins, seen = [], np.empty(0, np.uint64)
+    if sum(map(len, shared)) and sum(len(which) > 0 for which in shared) > 1:
+        for which in shared:
+            own = points.select(which)
+            name = hashed(own.x, own.y, own.z, own.return_number, own.number_of_returns, own.classification)
+            name = hashed(name.view(np.float64), _occurrence(name))
+            twin = np.isin(name, seen)
+            seen = np.concatenate([seen, name[~twin]])
+            twins.append(which[twin])
+    return np.concatenate(twins) if twins else np.empty(0, np.int64)
 
 
-def _in_box(points: Points, box: Bounds) -> np.ndarray:
-    west, south, east, north = box
-    return (points.x >= west) & (points.x <= east) & (points.y >= south) & (points.y <= north)
+def _touch(box: Bounds, other: Bounds) -> bool:
+    return box[0] <= other[2] and other[0] <= box[2] and box[1] <= other[3] and other[1] <= box[3]
+
+
+def _in_any(x: np.ndarray, y: np.ndarray, boxes: Sequence[Bounds]) -> np.ndarray:
+    found = np.zeros(len(x), bool)
+    for west, south, east, north in boxes:
+        found |= (x >= west) & (x <= east) & (y >= south) & (y <= north)
+    return found
 
 
 def _occurrence(names: np.ndarray) -> np.ndarray:
@@ -140,25 +160,14 @@ def inside(x: np.ndarray, y: np.ndarray, bounds: Bounds) -> np.ndarray:
     return (x >= west) & (x < east) & (y > south) & (y <= north)
 
 
-def on_lattice(values: np.ndarray) -> np.ndarray:
-    """Values on the 0.05 mm lattice: a point has the same bytes whatever scale and offset its tile was written with."""
-    return np.rint(values * STEPS_PER_M) / STEPS_PER_M
-
-
-def overlapping(boxes, bounds: Bounds):
-    """Which boxes (west, south, east, north, each an array) touch `bounds`."""
-    west, south, east, north = boxes
-    return (west <= bounds[2]) & (east >= bounds[0]) & (south <= bounds[3]) & (north >= bounds[1])
-
-
 @dataclass
 class PointReader:
     """Reads windows of a campaign's tiles; remembers where each tile's pieces lie, so none is decoded in vain.
 
     A piece is what can be decoded on its own: a chunk of a LAZ (compact, because points are stored in flight order), a
     node of a COPC octree, a run of a LAS. A COPC says where its nodes lie; of other tiles the first window that touches
-    one decodes it once, and later windows decode only the pieces that touch them. Memory is that of one window and one
-    piece, whatever the size of the tile.
+    one decodes it once, and later windows decode only the pieces that touch them. Of windows that `hold` announced, what
+    was decoded is kept for those to come. Memory is that of one window and of what is kept, whatever the size of the tile.
 
     Parameters
     ----------
@@ -175,6 +184,8 @@ class PointReader:
         Thin every 10 m cell to this many points per m2; see `thinning.thinned`.
     thin_seed : int
         Another number draws other pulses.
+    held_bytes : int
+        How much of what was decoded is kept for windows that `hold` announces.
     """
 
     tiles: Sequence[Tile]
@@ -184,10 +195,14 @@ class PointReader:
     drop_overlap: bool = False
     thin_to_pts_m2: float | None = None
     thin_seed: int = 0
+    held_bytes: int = HELD_BYTES
+    _decoded: Kept = field(init=False, repr=False)
     _layouts: dict[str, tuple[Header, Pieces]] = field(default_factory=dict, init=False, repr=False)
+    _placed: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _boxes: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._decoded = Kept(self.held_bytes)
         if self.vertical_unit not in METRES:
             raise ValueError(f"vertical unit {self.vertical_unit!r} is not one of {', '.join(METRES)}")
         stated = {tile.vertical_unit for tile in self.tiles} - {None}
@@ -256,47 +271,89 @@ class PointReader:
             thinned=int((within & ~keep).sum()),
         )  # fmt: skip
 
-    def _read(self, bounds: Bounds, extra: tuple[str, ...]) -> Points:
-        tiles = self.touching(bounds)
-        parts = [concat(self._tile_points(tile, bounds, extra)) for tile in tiles]
-        filled = [number for number, part in enumerate(parts) if len(part)]
-        if len(filled) > 1:
-            boxes = [self.bounds_of(tiles[number]) for number in filled]
-            for number, part in zip(filled, without_twins([parts[number] for number in filled], boxes), strict=True):
-                parts[number] = part
-        return concat([part for part in parts if len(part) or part.withheld or part.noise or part.overlap])
+    def ground(self, bounds: Bounds, classes: Sequence[int]) -> Points:
+        """The points of some classes in `bounds`; as `points`, of which no more is kept than they are."""
+        if self.thin_to_pts_m2 is not None:  # what is drawn depends on all points
+            every = self.points(bounds)
+            return every.select(of_classes(every.classification, classes))
+        return self._read(bounds, (), tuple(classes))
 
-    def _tile_points(self, tile: Tile, bounds: Bounds, extra: tuple[str, ...]) -> list[Points]:
+    def hold(self, boxes: Sequence[Bounds], far: Sequence[Bounds], classes: Sequence[int]) -> None:
+        """Tell what will be asked for, in order: all points of each of `boxes`, then those of some classes of `far`.
+
+        What was decoded is kept as long as it is needed, up to `held_bytes`; beyond that, what is needed last goes.
+        """
+        thinned = self.thin_to_pts_m2 is not None
+        self._decoded.announce(far if thinned else boxes, () if thinned else far, classes)
+
+    def begin(self, number: int) -> None:
+        """The box of this number is asked for next; none before it will be again."""
+        self._decoded.begin(number)
+
+    def _read(self, bounds: Bounds, extra: tuple[str, ...], classes: tuple[int, ...] | None = None) -> Points:
+        tiles = self.touching(bounds)
+        found = [self._tile_points(tile, bounds, extra, classes) for tile in tiles]
+        ends = np.cumsum([0, *(sum(map(len, parts)) for parts in found)])
+        columns, counts = columns_of([part for parts in found for part in parts], METRES[self.vertical_unit], extra)
+        del found
+        # A return number of 0 is not valid LAS: files without return numbers hold one return per pulse.
+        columns |= {"first_return": columns["return_number"] <= 1, "time_s": columns.pop("time", None)}
+        points = Points(**columns, **counts)
+        own = [slice(start, stop) for start, stop in pairwise(ends.tolist())]
+        filled = [number for number, part in enumerate(own) if part.stop > part.start]
+        if len(filled) < 2:
+            return points
+        boxes = [self.bounds_of(tiles[number]) for number in filled]
+        twins = twins_of(points, [own[number] for number in filled], boxes)
+        if not len(twins):
+            return points
+        keep = np.ones(len(points), bool)
+        keep[twins] = False
+        counts = {count: getattr(points, count) for count in ("withheld", "noise", "overlap", "thinned")}
+        return replace(points.select(keep), **counts, twins=len(twins))
+
+    def _tile_points(
+        self, tile: Tile, bounds: Bounds, extra: tuple[str, ...], classes: tuple[int, ...] | None
+    ) -> list[Piece]:
+        """The parts of a tile's pieces that lie in `bounds`, in the order of the file."""
+        there: dict[int, Piece] = {}
+        if tile.path in self._layouts and (boxes := self._boxes_of(tile, self._layouts[tile.path][1])) is not None:
+            wanted = np.flatnonzero(self._touched(tile, boxes, bounds)).tolist()
+            kept = {number: self._decoded.get(tile.path, number, extra, classes) for number in wanted}
+            there = {number: piece.within(bounds) for number, piece in kept.items() if piece is not None}
+            if len(there) == len(wanted):  # the file stays closed
+                return list(there.values())
         with open_ranges(tile.path, tile.access) as ranges:
             header, pieces = self._layout(tile, ranges)
             boxes = self._boxes_of(tile, pieces)
-            mover = self._movers[tile.path]
-            here = bounds if mover is None else _moved_back(mover, bounds, self.bounds_of(tile))
-            known = boxes is not None
-            wanted = overlapping(boxes.T, _widened(here, HEADER_TOLERANCE)) if known else np.ones(len(pieces.start), bool)
-            parts, found = [], []
-            for records in _decoded(header, ranges, pieces, wanted, extra):
+            missing = np.ones(len(pieces.start), bool) if boxes is None else self._touched(tile, boxes, bounds)
+            missing[list(there)] = False
+            if tile.path not in self._placed:
+                self._placed[tile.path] = np.full((len(pieces.start), 4), np.nan)
+            found, placed = [], self._placed[tile.path]
+            for number, records in _decoded(header, ranges, pieces, missing, extra):
                 box = records.box
                 refuse_lying_box(header, np.array(box[::2]), np.array(box[1::2]))
                 found.append(box)
-                # Most points of a piece at the edge lie outside: only those near the window are placed exactly.
-                near = records.within(_widened(here, HEADER_TOLERANCE))
-                if not len(near):
-                    continue
-                x, y = near.place(0), near.place(1)
-                if mover is not None:
-                    x, y = mover.transform(x, y)
-                x, y = on_lattice(x), on_lattice(y)
-                mask = inside(x, y, bounds)
-                if mask.all():
-                    parts.append(self._harmonised(x, y, near, extra))
-                elif mask.any():
-                    parts.append(self._harmonised(x[mask], y[mask], near[mask], extra))
-        if known:
-            _refuse_lying_pieces(header, boxes[wanted], np.array(found).reshape(-1, 4))
-        else:
+                piece = self._harmonised(tile, header, records, extra)
+                placed[number] = piece.box
+                self._decoded.put(tile.path, number, piece)
+                there[number] = (piece if classes is None else piece.of(classes)).within(bounds)
+        if boxes is None:
             self._remember(tile, np.array(found))
-        return parts
+        else:
+            _refuse_lying_pieces(header, boxes[missing], np.array(found).reshape(-1, 4))
+        return [there[number] for number in sorted(there)]
+
+    def _touched(self, tile: Tile, boxes: np.ndarray, bounds: Bounds) -> np.ndarray:
+        """Which pieces touch `bounds`: by where their points were found, or else by their boxes in the tile's own CRS."""
+        mover = self._movers[tile.path]
+        here = bounds if mover is None else _moved_back(mover, bounds, self.bounds_of(tile))
+        touched = overlapping(boxes.T, _widened(here, HEADER_TOLERANCE))
+        if tile.path in self._placed:
+            placed = self._placed[tile.path].T
+            touched &= overlapping(placed, bounds) | np.isnan(placed[0])
+        return touched
 
     def _layout(self, tile: Tile, ranges: Ranges) -> tuple[Header, Pieces]:
         if tile.path not in self._layouts:
@@ -321,22 +378,22 @@ class PointReader:
         if self.kept is not None:
             self.kept[tile.fingerprint] = boxes
 
-    def _harmonised(self, x: np.ndarray, y: np.ndarray, records: Records, extra: tuple[str, ...]) -> Points:
-        withheld = records.withheld
-        noise = np.logical_or.reduce([records.classification == kind for kind in NOISE_CLASSES]) & ~withheld
-        overlap = records.overlap & ~(withheld | noise) if self.drop_overlap else np.zeros(len(x), bool)
-        keep = ~(withheld | noise | overlap)
-        if not keep.all():
-            x, y, records = x[keep], y[keep], records[keep]
-        number = records.return_number
-        return Points(
-            x, y, _z(records) * METRES[self.vertical_unit], records.classification,
-            # A return number of 0 is not valid LAS: files without return numbers hold one return per pulse.
-            number <= 1,
-            int(withheld.sum()), int(noise.sum()), int(overlap.sum()),
-            return_number=number, number_of_returns=records.number_of_returns,
-            intensity=records.intensity if "intensity" in extra else None,
-            time_s=records.time if "time" in extra else None,
+    def _harmonised(self, tile: Tile, header: Header, records: Records, extra: tuple[str, ...]) -> Piece:
+        x, y = records.place(0), records.place(1)
+        mover = self._movers[tile.path]
+        if mover is not None:
+            x, y = mover.transform(x, y)
+        (west, x), (south, y) = compact(x), compact(y)
+        kind = np.zeros(len(records), np.uint8)
+        classification = np.ascontiguousarray(records.classification)
+        if self.drop_overlap:
+            kind[records.overlap] = OVERLAP
+        kind[of_classes(classification, NOISE_CLASSES)] = NOISE
+        kind[records.withheld] = WITHHELD
+        return Piece(
+            west, south, x, y, records.whole[2], classification, records.return_number,
+            records.number_of_returns, kind if kind.any() else None, header,
+            {name: np.ascontiguousarray(getattr(records, name)) for name in extra},
         )  # fmt: skip
 
 
@@ -349,15 +406,15 @@ def _moved_back(mover: Transformer, bounds: Bounds, tile: Bounds) -> Bounds:
 
 def _decoded(
     header: Header, ranges: Ranges, pieces: Pieces, wanted: np.ndarray, extra: tuple[str, ...]
-) -> Iterator[Records]:
-    """The wanted pieces, one after the other; those that lie side by side in the file are fetched together."""
+) -> Iterator[tuple[int, Records]]:
+    """The wanted pieces with their numbers, one after the other; those that lie side by side in the file are fetched together."""
     run_bytes = REMOTE_RUN_BYTES if is_remote(header.path) else RUN_BYTES
     for run in _runs(pieces, np.flatnonzero(wanted), run_bytes):
         start = int(pieces.start[run[0]])
         raw = memoryview(ranges.read(start, int(pieces.start[run[-1]] + pieces.length[run[-1]]) - start))
         for piece in run:
             at = int(pieces.start[piece]) - start
-            yield decoded(header, raw[at : at + int(pieces.length[piece])], pieces, piece, extra=extra)
+            yield piece, decoded(header, raw[at : at + int(pieces.length[piece])], pieces, piece, extra=extra)
 
 
 def _runs(pieces: Pieces, wanted: np.ndarray, run_bytes: int) -> list[list[int]]:
@@ -377,18 +434,6 @@ def _refuse_lying_pieces(header: Header, said: np.ndarray, found: np.ndarray) ->
         (found[:, :2] >= said[:, :2] - HEADER_TOLERANCE).all() and (found[:, 2:] <= said[:, 2:] + HEADER_TOLERANCE).all()
     ):
         raise ValueError(f"{header.path} is damaged: points lie outside the part of its octree that should hold them")
-
-
-def _z(records: Records) -> np.ndarray:
-    """Heights of decoded points in the file's unit, as whole multiples of its scale where its offset is one too.
-
-    So a tile's own offset leaves no trace in the last bits, and heights have the bytes that other readers give them.
-    """
-    scale, offset = records.header.scales[2], records.header.offsets[2]
-    steps = np.rint(offset / scale)
-    if abs(steps * scale - offset) > 1e-6 * scale:
-        return on_lattice(records.place(2))
-    return (records.raw["Z"] + steps) * scale
 
 
 def _widened(bounds: Bounds, by: float) -> Bounds:

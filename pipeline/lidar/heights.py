@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.lidar.settling import Farther
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +20,11 @@ NEAREST_VERTICES = 3
 Bounds = tuple[float, float, float, float]
 
 FAR_GROUND_M = 240.0
-"""A height is not certain where its ground triangle's circumcircle is wider: what lies beyond a window's buffer may
-belong to a finer triangle there. It is also how far a buffer grows, so that all other heights are certain."""
+"""A height is not certain where its ground triangle's circumcircle is wider: ground that lies farther from a window may
+belong to a finer triangle there. It is also how far around a window ground is looked for, so that all other heights are
+certain."""
+
+SQUARE_M = 25.0  # by which ground is listed
 
 
 class Points(Protocol):
@@ -37,8 +44,7 @@ class Heights:
     `x`, `y`, `z` float64, metres, `z` above ground and never below 0. Boolean per point: `first_return`; `ground`
     (of a ground class); `outside_hull` (beyond the ground surface, height from the nearest ground points); `clipped`
     (was below ground); `far_ground` (its ground triangle's circumcircle is wider than `FAR_GROUND_M`). `too_high` counts
-    points above the ceiling, which are left out; `unsettled` those whose ground might change with points that were not
-    read. `surface` is the ground, None where heights were given.
+    points above the ceiling, which are left out. `surface` is the ground, None where heights were given.
     """
 
     x: np.ndarray
@@ -50,7 +56,6 @@ class Heights:
     clipped: np.ndarray
     far_ground: np.ndarray
     too_high: int = 0
-    unsettled: int = 0
     surface: Ground | None = None
 
     def __len__(self) -> int:
@@ -76,28 +81,28 @@ class NoGroundError(ValueError):
 class Ground:
     """The ground as a triangulated surface: vertices `places` (n, 2) in lattice steps from `origin`, heights `z` in m.
 
-    `triangles`, `neighbours`: of `triangulation.delaunay`; `doubts`: of `triangulation.doubts_of`. `open` says that
-    ground may lie beyond, in a part of the campaign that was not read.
+    `triangles`, `neighbours`: as of `triangulation.delaunay`; `wide`: which of them have a circle wider than
+    `FAR_GROUND_M`. `grown` says that ground beyond the buffer was needed.
     """
 
     places: np.ndarray
     z: np.ndarray
     triangles: np.ndarray
     neighbours: np.ndarray
-    doubts: np.ndarray
+    wide: np.ndarray
     origin: tuple[float, float]
-    open: bool
+    grown: bool = False
 
     def at(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Height of the ground (m), whether beyond its hull, and `triangulation` bits of doubt, each per point.
+        """Height of the ground (m), whether beyond its hull, whether on a wide triangle alone, each per point.
 
         Beyond the hull the ground is the mean of the three nearest points, weighted by inverse distance.
         """
-        from pipeline.lidar.triangulation import BEYOND, interpolate, nearest_vertices
+        from pipeline.lidar.triangulation import interpolate, nearest_vertices
 
         west, south = self.origin
-        ground_z, doubt = interpolate(
-            self.triangles, self.neighbours, self.places, self.z, self.doubts, x, y, west, south, float(STEPS_PER_M)
+        ground_z, on_wide = interpolate(
+            self.triangles, self.neighbours, self.places, self.z, self.wide, x, y, west, south, float(STEPS_PER_M)
         )
         outside = np.isnan(ground_z)
         if outside.any():
@@ -107,18 +112,123 @@ class Ground:
             )  # fmt: skip
             weight = 1.0 / np.maximum(distance, 1.0)  # one lattice step: a point on a ground point takes its height
             ground_z[outside] = (weight * self.z[index]).sum(axis=1) / weight.sum(axis=1)
-            if self.open:
-                doubt[outside] = BEYOND
-        return ground_z, outside, doubt
-
-    def unsettled(self, x: np.ndarray, y: np.ndarray) -> int:
-        """How many of some places have a ground that might change with points that were not read."""
-        from pipeline.lidar.triangulation import BEYOND
-
-        return int((self.at(x, y)[2] & BEYOND > 0).sum())
+        return ground_z, outside, on_wide
 
 
-def ground_surface(points: Points, *, ground_classes: tuple[int, ...] = (2,), beyond: Sequence[Bounds] = ()) -> Ground:
+@dataclass(frozen=True)
+class GroundPoints:
+    """Ground points `x`, `y`, `z` (m), listed by squares of 25 m counted from the CRS's origin."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @cached_property
+    def listed(self) -> Farther:
+        from pipeline.lidar.kernels import cells_of, in_order
+        from pipeline.lidar.settling import Farther
+
+        if not len(self):
+            return Farther(self.x, self.y, np.empty(0, np.int32), np.zeros(1, np.int64), 0.0, 0.0, SQUARE_M, 0, 0)
+        west, north = np.floor(self.x.min() / SQUARE_M) * SQUARE_M, np.ceil(self.y.max() / SQUARE_M) * SQUARE_M
+        rows, cols = int((north - self.y.min()) // SQUARE_M) + 1, int((self.x.max() - west) // SQUARE_M) + 1
+        order, starts = in_order(cells_of(self.x, self.y, west, north, SQUARE_M, rows, cols), rows * cols)
+        return Farther(self.x, self.y, order, starts, west, north, SQUARE_M, rows, cols)
+
+    def within(self, bounds: Bounds) -> np.ndarray:
+        """Numbers of the points in `bounds`, half open: west <= x < east, south < y <= north."""
+        from pipeline.lidar.kernels import found_in
+
+        if not len(self):
+            return np.empty(0, np.int32)
+        _, _, order, starts, west, north, size_m, rows, cols = self.listed
+        row0, row1 = max(int((north - bounds[3]) // size_m), 0), min(int((north - bounds[1]) // size_m), rows - 1)
+        col0, col1 = max(int((bounds[0] - west) // size_m), 0), min(int((bounds[2] - west) // size_m), cols - 1)
+        if row0 > row1 or col0 > col1:
+            return np.empty(0, np.int32)
+        return found_in(order, starts, cols, row0, row1, col0, col1, self.x, self.y, *bounds)
+
+
+def ground_points(points: Points, ground_classes: Sequence[int]) -> GroundPoints:
+    """The points of some classes."""
+    is_ground = of_classes(points.classification, ground_classes)
+    return GroundPoints(points.x[is_ground], points.y[is_ground], points.z[is_ground])
+
+
+def ground_around(core: Bounds, buffer_m: float, near: GroundPoints, farther: Callable[[], GroundPoints]) -> Ground:
+    """The ground of a window, as triangulated from all ground up to `FAR_GROUND_M` around it.
+
+    What lies in the window and its buffer is triangulated; of what lies farther off, only points inside the circle of
+    a triangle that reaches into the window are added, for no other can change the ground there.
+
+    Parameters
+    ----------
+    core : tuple
+        West, south, east, north of the window, m.
+    buffer_m : float
+        How far around it all ground is triangulated.
+    near : GroundPoints
+        All ground in the window and its buffer, or more.
+    farther : callable
+        Gives all ground up to `FAR_GROUND_M` around, or more; asked only if needed.
+
+    Raises
+    ------
+    NoGroundError
+        If all ground is fewer than three points, or on one line.
+    """
+    from pipeline.lidar.settling import settle
+    from pipeline.lidar.triangulation import Mesh, OnOneLineError
+
+    known, limit = (_around(core, reach) for reach in (buffer_m, max(buffer_m, FAR_GROUND_M)))
+    origin = float(np.floor(limit[0])), float(np.floor(limit[1]))
+    _refuse_reach(limit[2] - limit[0], limit[0], limit[2])
+    _refuse_reach(limit[3] - limit[1], limit[1], limit[3])
+
+    def distinct(points: GroundPoints, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = _steps(points.x[which], origin[0]), _steps(points.y[which], origin[1])
+        return _distinct_ground(x, y, points.z[which])
+
+    places, z = distinct(near, near.within(known))
+    try:
+        mesh = Mesh(places)
+    except OnOneLineError:
+        known, every = limit, farther()
+        places, z = distinct(every, every.within(limit))
+        try:
+            mesh = Mesh(places)
+        except OnOneLineError:
+            raise NoGroundError("there is no ground") from None
+    heights = [z[mesh.order]]
+
+    def added(which: np.ndarray) -> np.ndarray:
+        places, z = distinct(farther(), which)
+        heights.append(z)
+        return places
+
+    grown = settle(
+        mesh, np.array(core), np.array(known), np.array(limit), origin, float(STEPS_PER_M),
+        lambda: farther().listed, added,
+    )  # fmt: skip
+    return _surface(mesh, np.concatenate(heights), origin, grown)
+
+
+def _surface(mesh, z: np.ndarray, origin: tuple[float, float], grown: bool) -> Ground:
+    from pipeline.lidar.triangulation import wide_of
+
+    triangles, neighbours = mesh.finite()
+    return Ground(mesh.xy, z, triangles, neighbours, wide_of(triangles, mesh.xy, FAR_GROUND_M * STEPS_PER_M), origin, grown)
+
+
+def _around(bounds: Bounds, by_m: float) -> Bounds:
+    west, south, east, north = bounds
+    return west - by_m, south - by_m, east + by_m, north + by_m
+
+
+def ground_surface(points: Points, *, ground_classes: tuple[int, ...] = (2,)) -> Ground:
     """Delaunay triangulation of the ground points; at one place the lowest counts, once.
 
     Parameters
@@ -127,8 +237,6 @@ def ground_surface(points: Points, *, ground_classes: tuple[int, ...] = (2,), be
         A cloud with `x, y, z` (m) and `classification`; others than ground are passed over.
     ground_classes
         ASPRS classes that are ground; (2, 9) takes water as ground.
-    beyond
-        Rectangles (west, south, east, north, m) where the campaign may hold points that are not among these.
 
     Raises
     ------
@@ -137,28 +245,34 @@ def ground_surface(points: Points, *, ground_classes: tuple[int, ...] = (2,), be
     ValueError
         If the points reach over more than 26 km.
     """
-    from pipeline.lidar.triangulation import SPAN, doubts_of
+    from pipeline.lidar.triangulation import Mesh, OnOneLineError
 
-    is_ground = of_classes(points.classification, ground_classes)
-    origin = _corner(points.x, SPAN), _corner(points.y, SPAN)
-    px, py = _steps(points.x[is_ground], origin[0]), _steps(points.y[is_ground], origin[1])
-    places, z = _distinct_ground(px, py, points.z[is_ground])
-    triangles, neighbours = _triangulated(places, points, ground_classes)
-    rectangles = (np.array(beyond, float).reshape(-1, 4) - np.tile(origin, 2)) * STEPS_PER_M
-    doubts = doubts_of(triangles, places, FAR_GROUND_M * STEPS_PER_M, rectangles)
-    return Ground(places, z, triangles, neighbours, doubts, origin, len(rectangles) > 0)
+    ground = ground_points(points, ground_classes)
+    origin = _corner(points.x), _corner(points.y)
+    places, z = _distinct_ground(_steps(ground.x, origin[0]), _steps(ground.y, origin[1]), ground.z)
+    where = (
+        f"between x {points.x.min():.0f} and {points.x.max():.0f}, y {points.y.min():.0f} and {points.y.max():.0f}: "
+        f"{len(points.x)} points, {len(places)} of them ground at different places "
+        f"(class {', '.join(map(str, ground_classes))})"
+    )
+    remedy = "set ground_classes of the campaign, classify the ground first, or set classify_ground: csf"
+    if len(places) < 3:
+        raise NoGroundError(f"there is no ground to measure heights from {where}; {remedy}")
+    try:
+        mesh = Mesh(places)
+    except OnOneLineError:
+        raise NoGroundError(f"the ground points lie on one line {where}; {remedy}") from None
+    return _surface(mesh, z[mesh.order], origin, False)
 
 
 def heights_on(ground: Ground, points: Points, *, ground_classes: tuple[int, ...] = (2,), max_height_m: float) -> Heights:
     """Heights of points above a ground surface that reaches around them."""
-    from pipeline.lidar.triangulation import BEYOND, WIDE
-
     if len(points.x) == 0:
         return replace(no_heights(), surface=ground)
-    ground_z, outside, doubt = ground.at(points.x, points.y)
+    ground_z, outside, on_wide = ground.at(points.x, points.y)
     is_ground = of_classes(points.classification, ground_classes)
-    heights = _bounded(points, points.z - ground_z, is_ground, outside, doubt & WIDE > 0, max_height_m)
-    return replace(heights, unsettled=int((doubt & BEYOND > 0).sum()), surface=ground)
+    heights = _bounded(points, points.z - ground_z, is_ground, outside, on_wide, max_height_m)
+    return replace(heights, surface=ground)
 
 
 def of_classes(classification: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -211,15 +325,20 @@ def _bounded(points: Points, z, ground, outside, far, max_height_m: float) -> He
     return every if keep.all() else replace(every.select(keep), too_high=int((~keep).sum()))
 
 
-def _corner(values: np.ndarray, span: int) -> float:
+def _corner(values: np.ndarray) -> float:
     """The whole metre below the least value."""
-    reach = np.ptp(values)
-    if not (reach + 1) * STEPS_PER_M < span:
-        raise ValueError(
-            f"points reach over {reach / 1000:.1f} km ({values.min():.0f} to {values.max():.0f} m), heights are "
-            f"measured over at most {span / STEPS_PER_M / 1000:.1f} km; check buffer_m and the tiles' coordinates"
-        )
+    _refuse_reach(np.ptp(values), values.min(), values.max())
     return float(np.floor(values.min()))
+
+
+def _refuse_reach(reach: float, least: float, most: float) -> None:
+    from pipeline.lidar.triangulation import SPAN
+
+    if not (reach + 1) * STEPS_PER_M < SPAN:
+        raise ValueError(
+            f"points reach over {reach / 1000:.1f} km ({least:.0f} to {most:.0f} m), heights are "
+            f"measured over at most {SPAN / STEPS_PER_M / 1000:.1f} km; check buffer_m and the tiles' coordinates"
+        )
 
 
 def _steps(values: np.ndarray, origin: float) -> np.ndarray:
@@ -238,22 +357,3 @@ def _distinct_ground(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.nd
     log.debug("%d of %d ground points share their place with a lower one", len(z) - len(starts), len(z))
     place = place[starts]
     return np.column_stack([place >> 32, place & 0xFFFFFFFF]), np.minimum.reduceat(z, starts) if len(z) else z
-
-
-def _triangulated(
-    places: np.ndarray, points: Points, ground_classes: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    from pipeline.lidar.triangulation import OnOneLineError, delaunay
-
-    where = (
-        f"between x {points.x.min():.0f} and {points.x.max():.0f}, y {points.y.min():.0f} and {points.y.max():.0f}: "
-        f"{len(points.x)} points, {len(places)} of them ground at different places "
-        f"(class {', '.join(map(str, ground_classes))})"
-    )
-    remedy = "set ground_classes of the campaign, classify the ground first, or set classify_ground: csf"
-    if len(places) < 3:
-        raise NoGroundError(f"there is no ground to measure heights from {where}; {remedy}")
-    try:
-        return delaunay(places)
-    except OnOneLineError:
-        raise NoGroundError(f"the ground points lie on one line {where}; {remedy}") from None

@@ -66,6 +66,23 @@ def in_order(cell, n_cells):
     return order, starts
 
 
+@njit(cache=True)
+def found_in(order, starts, cols, row0, row1, col0, col1, x, y, west, south, east, north):
+    """Of points listed by squares, the numbers of those in some rows and columns and in a box, half open."""
+    count = 0
+    for row in range(row0, row1 + 1):
+        count += starts[row * cols + col1 + 1] - starts[row * cols + col0]
+    found = np.empty(count, order.dtype)
+    count = 0
+    for row in range(row0, row1 + 1):
+        for k in range(starts[row * cols + col0], starts[row * cols + col1 + 1]):
+            i = order[k]
+            if west <= x[i] < east and south < y[i] <= north:
+                found[count] = i
+                count += 1
+    return found[:count]
+
+
 def group_sorted(cell: np.ndarray, z: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
     """As `grouped`, rising inside each cell. numpy's sort of one cell is several times faster than a compiled one."""
     values, starts = grouped(cell, z, n_cells)

@@ -71,7 +71,8 @@ class Cells:
         """How many points carry a flag of `Heights`: first_return, ground, outside_hull, clipped or far_ground."""
         from pipeline.lidar.kernels import counted
 
-        return counted(self._cell, getattr(self._heights, flag), self._n_cells)[self.filled]
+        flags = getattr(self._heights, flag)
+        return counted(self._cell, flags, self._n_cells)[self.filled] if flags.any() else np.zeros(len(self.n), np.int64)
 
     def count_above(self, flag: str, height_m: float) -> np.ndarray:
         """How many points that carry a flag are strictly above a height."""

@@ -12,6 +12,7 @@ from numba import njit
 
 SPAN = 2**29  # farther apart than this, a product in `_exact_in_circle` could leave 64 bits
 OUTSIDE = -1
+INFINITY = -1  # the number of the vertex at infinity
 ROUNDS, ROUND_BITS = 7, 3  # each round of insertion has 2**3 times the points of the one before it
 IN_CIRCLE_ERROR = 1e-15  # relative; three roundings of each term and two of their sum are 5 * 2**-53 = 5.6e-16
 
@@ -40,7 +41,7 @@ def delaunay(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     triangles : int32 array (m, 3)
-        Numbers of vertices, counter-clockwise. Together they fill the convex hull.
+        Numbers of vertices, counter-clockwise, from the first on. Together they fill the convex hull.
     neighbours : int32 array (m, 3)
         The triangle across the edge opposite to each vertex, `OUTSIDE` beyond the hull.
 
@@ -59,6 +60,13 @@ def delaunay(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Shewchuk 1997, doi:10.1007/PL00009321 (floating point filter before exact arithmetic).
     Edelsbrunner and Mücke 1990, doi:10.1145/77635.77639 (ties decided as if points were moved by a trace).
     """
+    mesh = Mesh(vertices)
+    triangles, neighbours = mesh.finite()
+    return mesh.order[triangles].astype(np.int32), neighbours
+
+
+def _in_order_of_insertion(vertices: np.ndarray) -> np.ndarray:
+    """Numbers of vertices, one for each place, the first three not on one line."""
     if len(vertices) < 3:
         raise OnOneLineError(f"{len(vertices)} points make no triangle")
     corner = vertices.min(axis=0)
@@ -70,13 +78,43 @@ def delaunay(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     fresh = np.append(True, key[1:] != key[:-1])
     if not fresh.all():
         order = np.minimum.reduceat(order, np.flatnonzero(fresh))
-    places = vertices[order]
-    third = _first_off_line(places)
-    if third == len(places):
+    third = _first_off_line(vertices, order)
+    if third == len(order):
         raise OnOneLineError(f"{len(vertices)} points lie on one line")
     order[[2, third]] = order[[third, 2]]
-    places[[2, third]] = places[[third, 2]]
-    return _finite(*_triangulate(places), order)
+    return order
+
+
+class Mesh:
+    """A Delaunay triangulation that takes more vertices; its triangles are always those of all it was given.
+
+    Parameters
+    ----------
+    vertices : int64 array (n, 2)
+        As for `delaunay`; each place once.
+
+    Raises
+    ------
+    OnOneLineError, ValueError
+        As `delaunay`.
+    """
+
+    def __init__(self, vertices: np.ndarray) -> None:
+        self.order = _in_order_of_insertion(vertices)
+        self.xy = vertices[self.order]
+        self.triangles, self.twin = _begun(self.xy)
+        _insert_all(self.xy, self.triangles, self.twin, 3)
+
+    def add(self, vertices: np.ndarray) -> None:
+        """Insert vertices (n, 2), each at a place where none is; they get the numbers after those that are there."""
+        first, self.xy = len(self.xy), np.concatenate([self.xy, vertices])
+        more = np.empty((2 * len(vertices), 3), np.int32)
+        self.triangles, self.twin = np.concatenate([self.triangles, more]), np.concatenate([self.twin, more])
+        _insert_all(self.xy, self.triangles, self.twin, first)
+
+    def finite(self) -> tuple[np.ndarray, np.ndarray]:
+        """Triangles and neighbours as `delaunay` gives them, vertices by their row of `xy`."""
+        return _finite(self.xy, self.triangles, self.twin)
 
 
 # Order of insertion
@@ -110,12 +148,12 @@ def _spread(value):
 
 
 @njit(cache=True)
-def _first_off_line(xy):
-    """The first vertex that is not on the line through the first two; their number where none is."""
-    for i in range(2, len(xy)):
-        if _double_area(xy, 0, 1, xy[i, 0], xy[i, 1]) != 0:
+def _first_off_line(xy, order):
+    """The first place in `order` that is not on the line through the first two; their number where none is."""
+    for i in range(2, len(order)):
+        if _double_area(xy, order[0], order[1], xy[order[i], 0], xy[order[i], 1]) != 0:
             return i
-    return len(xy)
+    return len(order)
 
 
 # Tests, all exact
@@ -173,18 +211,24 @@ def _exact_in_circle(p, q, a, b, c, d):
 
 
 # Triangulation. `twin[t, k]` is the edge that runs along edge k of triangle t in its neighbour u: 4 u + its number.
-# The vertex at infinity has the number n; a triangle with it stands for the half-plane beyond an edge of the hull.
+# A triangle with the vertex at `INFINITY` stands for the half-plane beyond an edge of the hull.
 
 
 @njit(cache=True)
-def _triangulate(xy):
-    """Triangles and twins of distinct vertices, of which the first three are not on one line."""
-    n = len(xy)
-    triangles, twin = np.empty((2 * n - 2, 3), np.int32), np.empty((2 * n - 2, 3), np.int32)
-    waiting = np.empty(n + 1, np.int32)  # triangles whose edge opposite to the newest vertex is to be tested
+def _begun(xy):
+    """Room for the triangles and twins of some vertices, and in it the first triangle with three half-planes around."""
+    triangles, twin = np.empty((2 * len(xy) - 2, 3), np.int32), np.empty((2 * len(xy) - 2, 3), np.int32)
     _begin(xy, triangles, twin)
+    return triangles, twin
+
+
+@njit(cache=True)
+def _insert_all(xy, triangles, twin, first):
+    """Insert the vertices from number `first` on, those before it being there; all are distinct."""
+    n = len(xy)
+    waiting = np.empty(n + 1, np.int32)  # triangles whose edge opposite to the newest vertex is to be tested
     t = 0
-    for p in range(3, n):
+    for p in range(first, n):
         t = _triangle_around(xy, triangles, twin, t, xy[p, 0], xy[p, 1])
         u, v = 2 * p - 2, 2 * p - 1
         _split(triangles, twin, t, u, v, p)
@@ -199,7 +243,6 @@ def _triangulate(xy):
                 n_waiting += 1
             else:
                 n_waiting -= 1
-    return triangles, twin
 
 
 @part
@@ -229,7 +272,7 @@ def _begin(xy, triangles, twin):
     left = _double_area(xy, 0, 1, xy[2, 0], xy[2, 1]) > 0
     _set(triangles, 0, 0 if left else 1, 1 if left else 0, 2)
     for k in range(3):
-        _set(triangles, k + 1, triangles[0, _next(k)], triangles[0, k], len(xy))
+        _set(triangles, k + 1, triangles[0, _next(k)], triangles[0, k], INFINITY)
         _bind(twin, 0, k, 4 * (k + 1))
     for k in range(3):
         _bind(twin, k + 1, 2, 4 * (_next(k) + 1) + 1)
@@ -238,9 +281,8 @@ def _begin(xy, triangles, twin):
 @part
 def _triangle_around(xy, triangles, twin, t, px, py):
     """The triangle that holds a point, or a half-plane that does, walking from triangle `t`."""
-    infinity = len(xy)
     for k in range(3):
-        if triangles[t, k] == infinity:
+        if triangles[t, k] == INFINITY:
             t = twin[t, _next(k)] >> 2
             break
     k = 0
@@ -249,7 +291,7 @@ def _triangle_around(xy, triangles, twin, t, px, py):
     while True:  # the point is left of edge k, or on it
         following, last = _next(k), _last(k)
         a, b, c = triangles[t, k], triangles[t, following], triangles[t, last]
-        if c == infinity:
+        if c == INFINITY:
             return t
         if _double_area(xy, b, c, px, py) < 0:
             edge = twin[t, following]
@@ -279,12 +321,11 @@ def _split(triangles, twin, t, u, v, p):
 @part
 def _to_flip(xy, p, a, b, d):
     """Whether p and d are to be joined in place of a and b; any of a, b, d may be the vertex at infinity."""
-    infinity = len(xy)
-    if d == infinity:  # edge a, b is on the hull: p lies on it, or inside
+    if d == INFINITY:  # edge a, b is on the hull: p lies on it, or inside
         return _double_area(xy, a, b, xy[p, 0], xy[p, 1]) == 0
-    if a == infinity:  # p sees the edge of the hull from d to b, or not
+    if a == INFINITY:  # p sees the edge of the hull from d to b, or not
         return _double_area(xy, d, b, xy[p, 0], xy[p, 1]) > 0
-    if b == infinity:
+    if b == INFINITY:
         return _double_area(xy, a, d, xy[p, 0], xy[p, 1]) > 0
     return _joined(xy, p, a, b, d)
 
@@ -303,21 +344,25 @@ def _flip(triangles, twin, t, u, k, p):
 
 
 @njit(cache=True)
-def _finite(triangles, twin, order):
-    """Triangles without the vertex at infinity, vertices by their numbers in `order`; and their neighbours."""
-    infinity = len(order)
+def _finite(xy, triangles, twin):
+    """Triangles without the vertex at infinity, each from its first vertex on, and their neighbours."""
     number = np.empty(len(triangles), np.int32)
     count = 0
     for t in range(len(triangles)):
-        real = triangles[t, 0] != infinity and triangles[t, 1] != infinity and triangles[t, 2] != infinity
+        real = triangles[t, 0] != INFINITY and triangles[t, 1] != INFINITY and triangles[t, 2] != INFINITY
         number[t] = count if real else OUTSIDE
         count += real
     finite, neighbours = np.empty((count, 3), np.int32), np.empty((count, 3), np.int32)
     for t in range(len(triangles)):
         if number[t] != OUTSIDE:
+            first = 0
+            for k in range(1, 3):
+                if _before(xy, triangles[t, k], triangles[t, first]):
+                    first = k
             for k in range(3):
-                finite[number[t], k] = order[triangles[t, k]]
-                neighbours[number[t], k] = number[twin[t, _next(k)] >> 2]
+                corner = (first + k) % 3
+                finite[number[t], k] = triangles[t, corner]
+                neighbours[number[t], k] = number[twin[t, _next(corner)] >> 2]
     return finite, neighbours
 
 
@@ -325,11 +370,11 @@ def _finite(triangles, twin, order):
 
 
 @njit(cache=True)
-def interpolate(triangles, neighbours, xy, z, doubts, x, y, west, south, steps):
+def interpolate(triangles, neighbours, xy, z, wide, x, y, west, south, steps):
     """Linear interpolation on a triangulation by walking from each point's triangle to the next point's.
 
     A point on an edge or a vertex gets the same height from each triangle that shares it: the order of points changes
-    nothing. It is in doubt only where every triangle that gives its height is: never on a vertex.
+    nothing. It counts as on a wide triangle only where every triangle that gives its height is: never on a vertex.
 
     Parameters
     ----------
@@ -339,8 +384,8 @@ def interpolate(triangles, neighbours, xy, z, doubts, x, y, west, south, steps):
         The vertices.
     z : float64 array (n)
         Their heights.
-    doubts : uint8 array (m)
-        From `doubts_of`.
+    wide : bool array (m)
+        From `wide_of`.
     x, y : float64 array (n_points)
         In units of which `steps` make one of the lattice's, as are its origin's coordinates `west` and `south`.
 
@@ -348,149 +393,121 @@ def interpolate(triangles, neighbours, xy, z, doubts, x, y, west, south, steps):
     -------
     heights : float64 array (n_points)
         Missing outside the hull.
-    doubt : uint8 array (n_points)
-        What is in doubt about the triangle; 0 outside the hull.
+    on_wide : bool array (n_points)
+        False outside the hull.
     """
-    heights, doubt = np.empty(x.size), np.zeros(x.size, np.uint8)
+    heights, on_wide = np.empty(x.size), np.zeros(x.size, np.bool_)
+    table = _walking_table(triangles, neighbours, xy)
     t = 0
     for i in range(x.size):
         px, py = np.int64(np.rint((x[i] - west) * steps)), np.int64(np.rint((y[i] - south) * steps))
-        found = _walk(triangles, neighbours, xy, t, px, py)
+        found, wa, wb, wc = _walk(table, t, px, py)
         if found == OUTSIDE:
             heights[i] = np.nan
+            continue
+        a, b, c = triangles[found, 0], triangles[found, 1], triangles[found, 2]
+        if wa > 0 and wb > 0 and wc > 0:
+            fa, fb, fc = float(wa), float(wb), float(wc)
+            heights[i] = (fa * z[a] + fb * z[b] + fc * z[c]) / (fa + fb + fc)
         else:
-            a, b, c = triangles[found, 0], triangles[found, 1], triangles[found, 2]
-            heights[i] = _in_triangle(xy, z, a, b, c, px, py)
-            if doubts[found] != 0:
-                doubt[i] = _doubt_at(triangles, neighbours, xy, doubts, found, px, py)
-            t = found
-    return heights, doubt
+            heights[i] = _on_border(xy, z, a, b, c, wa, wb, wc, px, py)
+        if wide[found]:
+            on_wide[i] = _on_wide_alone(triangles, neighbours, xy, wide, found, px, py)
+        t = found
+    return heights, on_wide
 
 
 @part
-def _doubt_at(triangles, neighbours, xy, doubts, t, px, py):
-    """What is in doubt at a point of triangle t: nothing on a vertex, on an edge what is on both of its sides."""
-    doubt = doubts[t]
+def _on_wide_alone(triangles, neighbours, xy, wide, t, px, py):
+    """Whether a point of a wide triangle is on no other: not on a vertex, on an edge only if both sides are wide."""
+    alone = True
     on_edges = 0
     for k in range(3):
         if _double_area(xy, triangles[t, _next(k)], triangles[t, _last(k)], px, py) == 0:
             on_edges += 1
             other = neighbours[t, k]
             if other != OUTSIDE:
-                doubt &= doubts[other]
-    return np.uint8(0) if on_edges > 1 else doubt
-
-
-# What a triangulation of a part of the vertices cannot know
-
-BEYOND, WIDE = 1, 2  # bits of a doubt
-STRAIGHT = 2.0**40  # a circle of larger radius is taken for a straight line
+                alone = alone and wide[other]
+    return alone and on_edges < 2
 
 
 @njit(cache=True)
-def doubts_of(triangles, xy, width, beyond):
-    """Which triangles might not be there if all vertices were known.
-
-    A triangle is one of the whole triangulation exactly if its circle is empty of all vertices. So it is certain where
-    the circle keeps to the part of the plane that is known.
-
-    Parameters
-    ----------
-    triangles : int32 array (m, 3)
-    xy : int64 array (n, 2)
-    width : float
-        Lattice steps.
-    beyond : float64 array (n_rectangles, 4)
-        Rectangles (west, south, east, north, lattice steps) that may hold vertices that are not known.
-
-    Returns
-    -------
-    uint8 array (m)
-        Bit `BEYOND`: the circle touches one of the rectangles. Bit `WIDE`: its diameter exceeds `width`.
-    """
-    doubts = np.zeros(len(triangles), np.uint8)
+def wide_of(triangles, xy, width):
+    """Which triangles have a circle of a diameter beyond `width` lattice steps."""
+    wide = np.empty(len(triangles), np.bool_)
     for t in range(len(triangles)):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        if _before(xy, b, a):
-            a, b = b, a
-        if _before(xy, c, b):
-            b, c = c, b
-        if _before(xy, b, a):
-            a, b = b, a
-        bx, by = float(xy[b, 0] - xy[a, 0]), float(xy[b, 1] - xy[a, 1])
-        cx, cy = float(xy[c, 0] - xy[a, 0]), float(xy[c, 1] - xy[a, 1])
-        area = 2.0 * (bx * cy - by * cx)
-        square_b, square_c = bx * bx + by * by, cx * cx + cy * cy
-        x, y = (cy * square_b - by * square_c) / area, (bx * square_c - cx * square_b) / area
-        radius = np.sqrt(x * x + y * y)
-        if 2.0 * radius > width:
-            doubts[t] = WIDE
-        if len(beyond) and not radius < STRAIGHT:
-            doubts[t] |= BEYOND
-            continue
-        x, y = x + float(xy[a, 0]), y + float(xy[a, 1])
-        reach = radius * (1.0 + 1e-6) + 1.0  # rounding must not hide a touch
-        for i in range(len(beyond)):
-            dx = max(beyond[i, 0] - x, 0.0, x - beyond[i, 2])
-            dy = max(beyond[i, 1] - y, 0.0, y - beyond[i, 3])
-            if dx * dx + dy * dy <= reach * reach:
-                doubts[t] |= BEYOND
-                break
-    return doubts
+        x, y = centre_from(xy, triangles[t, 0], triangles[t, 1], triangles[t, 2])
+        wide[t] = 2.0 * np.sqrt(x * x + y * y) > width
+    return wide
 
 
 @part
-def _walk(triangles, neighbours, xy, t, px, py):
-    """The triangle that holds the point, walking from triangle `t`, or OUTSIDE."""
+def centre_from(xy, a, b, c):
+    """The centre of the circle through three vertices, from the first of them, in lattice steps."""
+    bx, by = float(xy[b, 0] - xy[a, 0]), float(xy[b, 1] - xy[a, 1])
+    cx, cy = float(xy[c, 0] - xy[a, 0]), float(xy[c, 1] - xy[a, 1])
+    area = 2.0 * float(_double_area(xy, a, b, xy[c, 0], xy[c, 1]))
+    square_b, square_c = bx * bx + by * by, cx * cx + cy * cy
+    return (cy * square_b - by * square_c) / area, (bx * square_c - cx * square_b) / area
+
+
+@part
+def _walking_table(triangles, neighbours, xy):
+    """What a walk needs of each triangle, side by side: x and y of its three vertices, its three neighbours."""
+    table = np.empty((len(triangles), 9), np.int32)
+    for t in range(len(triangles)):
+        for k in range(3):
+            table[t, 2 * k], table[t, 2 * k + 1] = xy[triangles[t, k], 0], xy[triangles[t, k], 1]
+            table[t, 6 + k] = neighbours[t, k]
+    return table
+
+
+@part
+def _walk(table, t, px, py):
+    """The triangle that holds the point, walking from triangle `t`, or OUTSIDE; and twice the areas opposite its vertices."""
     came_from = t
+    wa, wb, wc = np.int64(0), np.int64(0), np.int64(0)
     while t != OUTSIDE:
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        to_a, to_b, to_c = neighbours[t, 0], neighbours[t, 1], neighbours[t, 2]
-        if to_a != came_from and _double_area(xy, b, c, px, py) < 0:
-            onward = to_a
-        elif to_b != came_from and _double_area(xy, c, a, px, py) < 0:
-            onward = to_b
-        elif to_c != came_from and _double_area(xy, a, b, px, py) < 0:
-            onward = to_c
+        ax, ay = np.int64(table[t, 0]) - px, np.int64(table[t, 1]) - py
+        bx, by = np.int64(table[t, 2]) - px, np.int64(table[t, 3]) - py
+        cx, cy = np.int64(table[t, 4]) - px, np.int64(table[t, 5]) - py
+        wa, wb, wc = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
+        if wa < 0 and table[t, 6] != came_from:
+            onward = table[t, 6]
+        elif wb < 0 and table[t, 7] != came_from:
+            onward = table[t, 7]
+        elif wc < 0 and table[t, 8] != came_from:
+            onward = table[t, 8]
         else:
-            return t
+            break
         came_from, t = t, onward
-    return OUTSIDE
+    return t, wa, wb, wc
 
 
 @part
 def _on_edge(xy, z, a, b, px, py):
     """Height on the edge between two vertices, counted from the first of them, so that both neighbours agree."""
+    if _before(xy, b, a):
+        a, b = b, a
     dx, dy = xy[b, 0] - xy[a, 0], xy[b, 1] - xy[a, 1]
     share = (px - xy[a, 0]) / dx if abs(dx) >= abs(dy) else (py - xy[a, 1]) / dy
     return z[a] + share * (z[b] - z[a])
 
 
 @part
-def _in_triangle(xy, z, a, b, c, px, py):
-    """Height of the plane through three vertices at a point between them or on an edge, the same from either side."""
-    if _before(xy, b, a):
-        a, b = b, a
-    if _before(xy, c, b):
-        b, c = c, b
-    if _before(xy, b, a):
-        a, b = b, a
-    wa = float(_double_area(xy, b, c, px, py))
-    wb = float(_double_area(xy, c, a, px, py))
-    wc = float(_double_area(xy, a, b, px, py))
-    if wb == 0.0 and wc == 0.0:
+def _on_border(xy, z, a, b, c, wa, wb, wc, px, py):
+    """Height at a point on an edge or a vertex of a triangle, the same from either side."""
+    if wb == 0 and wc == 0:
         return z[a]
-    if wa == 0.0 and wc == 0.0:
+    if wa == 0 and wc == 0:
         return z[b]
-    if wa == 0.0 and wb == 0.0:
+    if wa == 0 and wb == 0:
         return z[c]
-    if wa == 0.0:
+    if wa == 0:
         return _on_edge(xy, z, b, c, px, py)
-    if wb == 0.0:
+    if wb == 0:
         return _on_edge(xy, z, a, c, px, py)
-    if wc == 0.0:
-        return _on_edge(xy, z, a, b, px, py)
-    return (wa * z[a] + wb * z[b] + wc * z[c]) / (wa + wb + wc)
+    return _on_edge(xy, z, a, b, px, py)
 
 
 # Nearest vertices

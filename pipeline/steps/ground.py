@@ -12,6 +12,7 @@ import numpy as np
 
 from catalogs.lidar import Bounds, PointReader, Points, Tile
 from pipeline.lidar.ground import cloth_ground
+from pipeline.lidar.heights import of_classes
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,20 @@ class ClothReader:
             replace(every, classification=classification).select(every.inside(bounds)),
             withheld=every.withheld, noise=every.noise, overlap=every.overlap, thinned=every.thinned, twins=every.twins,
         )  # fmt: skip
+
+    def ground(self, bounds: Bounds, classes: Sequence[int]) -> Points:
+        """The points of some classes in `bounds`."""
+        every = self.points(bounds)
+        return every.select(of_classes(every.classification, classes))
+
+    def hold(self, boxes: Sequence[Bounds], far: Sequence[Bounds], classes: Sequence[int]) -> None:
+        """As `PointReader.hold`; the cloth needs all points of all squares that are touched, and of their margin."""
+        reach = SQUARE_M + MARGIN_M
+        self.reader.hold([(w - reach, s - reach, e + reach, n + reach) for w, s, e, n in far or boxes], (), ())
+
+    def begin(self, number: int) -> None:
+        """As `PointReader.begin`."""
+        self.reader.begin(number)
 
     def _ground_of(self, square: tuple[int, int], every: Points, own: np.ndarray) -> np.ndarray:
         """Which points of a square are ground; remembered, for windows that share it read it in the same order."""

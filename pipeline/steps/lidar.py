@@ -18,13 +18,15 @@ from pipeline.grid import Grid, Window
 from pipeline.lidar.fine import COVER_STEP_M, COVER_STEPS, Fine, Squares, squares_of_cells, squares_of_polygon, steps_along
 from pipeline.lidar.heights import (
     FAR_GROUND_M,
+    GroundPoints,
     Heights,
     NoGroundError,
+    ground_around,
+    ground_points,
     ground_surface,
     heights_as_given,
     heights_on,
     no_heights,
-    of_classes,
 )
 from pipeline.lidar.metrics import METRICS, known_metrics, metrics_by_cell
 from pipeline.steps.ground import ClothReader
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WINDOW_M = 250.0  # what is worked on at a time
-HELD_POINTS = 12e6  # what is read at a time, some 350 MB of memory
-SQUARE_M = 100.0  # by which they are listed
+HELD_POINTS = 3e6  # what is read at a time, some 100 MB of memory
+SQUARE_M = 50.0  # by which they are listed
+USED = ("x", "y", "z", "classification", "first_return")  # of what is read
 NEIGHBOURHOOD_M = 1000.0  # plots whose centres share a square of this side are read together
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
 
@@ -67,8 +70,10 @@ def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list
     counts: Counter = Counter()
     if not reader.touching(whole.bounds_of(block_window)):
         log.warning("no lidar of campaign %s in block %s", raster.parent.name, block)
-    for windows in _regions(whole, block_window, reader, campaign):
-        near = _Around(reader, [whole.bounds_of(window) for window in windows], _buffer(campaign), counts)
+    regions = list(_regions(whole, block_window, reader))
+    boxes = [[whole.bounds_of(window) for window in windows] for windows in regions]
+    margin_m = whole.resolution_m / _steps(campaign, reader, whole.resolution_m)[1]
+    for windows, near in zip(regions, in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
         for window in windows:
             found = _window_metrics(campaign, whole, window, names, near, counts)
             for metric, values in found.items():
@@ -82,7 +87,7 @@ def lidar(*, raster: Path, grid: dict, block: str, campaign: dict, metrics: list
 
 
 def _window_metrics(
-    campaign: Mapping, grid: Grid, window: Window, names: Sequence[str], reader: _Around, counts: Counter
+    campaign: Mapping, grid: Grid, window: Window, names: Sequence[str], reader: Around, counts: Counter
 ) -> dict[str, np.ndarray]:
     """Metrics of a window's pixels, row by row; none where it holds no point."""
     from pipeline.lidar.kernels import cells_of
@@ -94,10 +99,7 @@ def _window_metrics(
     cover, canopy = _steps(campaign, reader.reader, size_m)
     cover_squares = squares_of_cells(west, north, size_m, rows, cols, steps=cover)
     canopy_squares = squares_of_cells(west, north, size_m, rows, cols, steps=canopy, margin=1)
-    probes = cover_squares.centres if "ground_slope_deg" in names else None
-    heights = window_heights(
-        campaign, bounds, crs=grid.crs, reader=reader, counts=counts, margin_m=canopy_squares.size_m, probes=probes
-    )
+    heights = window_heights(campaign, bounds, crs=grid.crs, reader=reader, counts=counts, margin_m=canopy_squares.size_m)
     if len(heights) == 0:
         return {}
     cell = cells_of(heights.x, heights.y, west, north, size_m, rows, cols)
@@ -187,16 +189,15 @@ def window_heights(
     bounds: Bounds,
     *,
     crs: str,
-    reader: Reader | None = None,
+    reader: Reader | Around | None = None,
     counts: Counter | None = None,
     margin_m: float = 0.0,
-    probes: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Heights:
-    """Heights above ground of the points in a window, measured from the ground in it and in a buffer around it.
+    """Heights above ground of the points in a window, measured from the ground in it and around it.
 
-    A ground triangle is one of the whole campaign's where its circumcircle keeps to what was read. Where a triangle
-    that is needed does not, and tiles lie beyond, the buffer is doubled, up to `FAR_GROUND_M`. So all heights are those
-    of the whole campaign, however it is cut, but those flagged as `far_ground` or `outside_hull`.
+    A ground triangle is one of the whole campaign's where its circumcircle is empty of ground. All ground in the window
+    and its buffer is triangulated; where a circle reaches beyond, the ground in it, up to `FAR_GROUND_M`, is too. So all
+    heights are those of the whole campaign, however it is cut, but those flagged as `far_ground` or `outside_hull`.
 
     Parameters
     ----------
@@ -204,14 +205,13 @@ def window_heights(
         `config.Campaign` as plain values.
     bounds : tuple
         West, south, east, north of the window in `crs`.
-    reader : PointReader or CanopyReader, optional
-        From `open_campaign`: one that many windows share reads each tile's header, and decodes what lies apart, once.
+    reader : PointReader, ClothReader, CanopyReader or Around, optional
+        From `open_campaign`: one that many windows share reads each tile's header once. From `in_turn`: one that has read
+        the surroundings of many windows decodes each piece once.
     counts : Counter, optional
         Takes up what was read and left out.
     margin_m : float
         How far around the window heights are wanted too.
-    probes : tuple of arrays, optional
-        x and y of more places where the ground is wanted.
 
     Raises
     ------
@@ -221,14 +221,14 @@ def window_heights(
     reader = reader or open_campaign(campaign, crs=crs)
     counts = Counter() if counts is None else counts
     core = _widened(bounds, margin_m)
-    wide = core if _as_given(campaign) else _widened(bounds, max(campaign["buffer_m"], margin_m))
+    near = reader if isinstance(reader, Around) else Around(reader, [bounds], margin_m, campaign, counts)
     try:
         if _as_given(campaign):
-            heights = _given(_read(reader, core, counts), campaign)
+            heights = _given(near.points(core), campaign)
         else:
-            heights = _normalised(_read(reader, wide, counts), core, wide, bounds, reader, campaign, counts, probes)
+            heights = _normalised(near, core, bounds, campaign, counts)
     except (NoGroundError, NotNormalisedError) as error:
-        files = ", ".join(tile.path for tile in reader.touching(wide))
+        files = ", ".join(tile.path for tile in near.touching(_widened(core, _buffer(campaign))))
         raise type(error)(f"{error}; tiles there: {files}") from None
     counts.update(too_high=heights.too_high)
     return heights
@@ -263,66 +263,27 @@ def _widened(bounds: Bounds, by_m: float) -> Bounds:
     return west - by_m, south - by_m, east + by_m, north + by_m
 
 
-def _read(reader: Reader, bounds: Bounds, counts: Counter) -> Points:
-    """Points of `bounds`, counted."""
-    points = reader.points(bounds)
-    counts.update(read=len(points) + points.withheld + points.noise, withheld=points.withheld, noise=points.noise)
-    counts.update(doubles=getattr(points, "twins", 0))
-    return points
-
-
-def _normalised(
-    points: Points, core: Bounds, wide: Bounds, bounds: Bounds, reader: PointReader, campaign: Mapping, counts: Counter,
-    probes: tuple[np.ndarray, np.ndarray] | None,
-) -> Heights:  # fmt: skip
-    """Heights of the points in `core` from the ground among points that fill `wide`, or a larger buffer of `bounds`."""
-    classes = tuple(campaign["ground_classes"])
-    inside = points.inside(core)
-    own = points if inside.all() else points.select(inside)
-    if len(own) == 0:
+def _normalised(near: Around, core: Bounds, bounds: Bounds, campaign: Mapping, counts: Counter) -> Heights:
+    """Heights of the points in `core`, which is `bounds` or more."""
+    classes, limits = tuple(campaign["ground_classes"]), {"max_height_m": campaign["max_height_m"]}
+    points = near.points(core)
+    if len(points) == 0:
         return no_heights()
-    ground_points, buffer = points, max(campaign["buffer_m"], 1.0)
-    while True:
-        try:
-            ground = ground_surface(ground_points, ground_classes=classes, beyond=_beyond(reader, wide, bounds))
-            heights = heights_on(ground, own, ground_classes=classes, max_height_m=campaign["max_height_m"])
-            settled = heights.unsettled == 0 and (probes is None or ground.unsettled(*probes) == 0)
-        except NoGroundError:
-            heights = settled = None
-        if settled or buffer >= FAR_GROUND_M or not _beyond(reader, wide, bounds):
-            break
-        counts.update(grown=wide == _widened(bounds, campaign["buffer_m"]))
-        buffer = min(2 * buffer, FAR_GROUND_M)
-        wide = _widened(bounds, buffer)
-        more = reader.far_ground(classes) if isinstance(reader, _Around) else reader.points(wide)
-        more = more.select(more.inside(wide) & of_classes(more.classification, classes))
-        ground_points = more if len(more) else points
-    if heights is not None:
-        return heights
-    west, south, east, north = _widened(bounds, campaign["buffer_m"])
-    if len(points) >= SPARSE_PTS_M2 * (east - west) * (north - south):
-        ground_surface(points, ground_classes=classes)  # raises, and says what was there
-    counts.update(sparse=1)
-    return no_heights()
+    try:
+        ground = ground_around(core, campaign["buffer_m"], near.ground, lambda: near.far_ground)
+    except NoGroundError:
+        west, south, east, north = wide = _widened(bounds, campaign["buffer_m"])
+        every = near.reader.points(wide)
+        if len(every) >= SPARSE_PTS_M2 * (east - west) * (north - south):
+            ground_surface(every, ground_classes=classes)  # raises, and says what was there
+        counts.update(sparse=1)
+        return no_heights()
+    counts.update(grown=ground.grown)
+    return heights_on(ground, points, ground_classes=classes, **limits)
 
 
-def _beyond(reader: PointReader, wide: Bounds, bounds: Bounds) -> list[Bounds]:
-    """Where tiles hold points that were not read, as far as a buffer of `bounds` may grow: rectangles around `wide`."""
-    limit = _widened(bounds, FAR_GROUND_M)
-    west, south, east, north = wide
-    parts = []
-    for tile in reader.touching(limit):
-        w, s, e, n = (
-            choose(one, other) for choose, one, other in zip((max, max, min, min), reader.bounds_of(tile), limit, strict=True)
-        )
-        for part in ((w, s, min(e, west), n), (max(w, east), s, e, n), (w, s, e, min(n, south)), (w, max(s, north), e, n)):
-            if part[0] < part[2] and part[1] < part[3]:
-                parts.append(part)
-    return parts
-
-
-def _regions(grid: Grid, block_window: Window, reader: Reader, campaign: Mapping) -> Iterator[list[Window]]:
-    """Windows that are read together: as many as hold about `HELD_POINTS`, so that few pieces are decoded twice.
+def _regions(grid: Grid, block_window: Window, reader: Reader) -> Iterator[list[Window]]:
+    """Windows that are read together: as many as hold about `HELD_POINTS`.
 
     Windows are counted from each chunk's corner and at most about `WINDOW_M` wide, whatever tiles there are. What is
     read together is a matter of memory and time alone: heights do not feel it.
@@ -333,7 +294,7 @@ def _regions(grid: Grid, block_window: Window, reader: Reader, campaign: Mapping
         return
     side_m = math.sqrt(HELD_POINTS / density)
     most = grid.chunk_px // size_px + 1
-    together = int(min(max((side_m - 2 * _buffer(campaign)) // (size_px * grid.resolution_m), 1), most))
+    together = int(min(max(side_m // (size_px * grid.resolution_m), 1), most))
     for _, chunk in grid.chunks(block_window):
         for row in range(chunk.row0, chunk.row1, size_px * together):
             for col in range(chunk.col0, chunk.col1, size_px * together):
@@ -394,8 +355,10 @@ def plot_metrics(
     reader = open_campaign(campaign, crs=crs, kept=kept)
     table = pd.DataFrame(np.full((len(footprints), len(names)), np.nan, np.float32), columns=names)
     counts: Counter = Counter()
-    for rows in _neighbourhoods(footprints):
-        near = _Around(reader, [footprints[row].bounds for row in rows], _buffer(campaign), counts)
+    groups = _neighbourhoods(footprints)
+    boxes = [[footprints[row].bounds for row in rows] for rows in groups]
+    margin_m = max((_margin(campaign, reader, plot) for plot in footprints), default=0.0)
+    for rows, near in zip(groups, in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
         for row in rows:
             found = _footprint_metrics(campaign, footprints[row], names, near, crs, counts)
             if found:
@@ -404,19 +367,18 @@ def plot_metrics(
     return table
 
 
-class _Around:
-    """A reader that has read the surroundings of some boxes already, and reads anew only what lies farther off.
+class Around:
+    """What is near some boxes: their points, read at once, and the ground around them, read when it is asked for.
 
     Points are listed by squares, so that taking out a window looks at those near it alone; what was left out is counted
     once.
     """
 
-    def __init__(self, reader: Reader, boxes: Sequence[Bounds], buffer_m: float, counts: Counter) -> None:
-        west, south, east, north = np.array(boxes).T
-        self.box = _widened((west.min(), south.min(), east.max(), north.max()), buffer_m)
-        self.reader = reader
-        self._far: Points | None = None
-        self.farthest = _widened(self.box, FAR_GROUND_M - buffer_m)
+    def __init__(
+        self, reader: Reader, boxes: Sequence[Bounds], margin_m: float, campaign: Mapping, counts: Counter
+    ) -> None:
+        self.reader, self._campaign, self._counts = reader, campaign, counts
+        self.box = _widened(_hull(boxes), margin_m)
         self.whole = reader.points(self.box)
         left_out = self.whole.withheld + self.whole.noise
         counts.update(
@@ -433,41 +395,69 @@ class _Around:
         return *in_order(square, rows * cols), rows, cols
 
     def points(self, bounds: Bounds) -> Points:
-        west, south, east, north = self.box
-        if not (west <= bounds[0] and south <= bounds[1] and bounds[2] <= east and bounds[3] <= north):
-            return self.reader.points(bounds)
-        order, starts, rows, cols = self._squares
-        row0, row1 = int((north - bounds[3]) // SQUARE_M), min(int((north - bounds[1]) // SQUARE_M), rows - 1)
-        col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
-        near = [order[starts[row * cols + col0] : starts[row * cols + col1 + 1]] for row in range(row0, row1 + 1)]
-        found = np.concatenate(near)
-        found.sort()  # points of one pulse, and of the next one, stay together: the walk from each to the next is short
-        x, y = self.whole.x[found], self.whole.y[found]
-        inside = (x >= bounds[0]) & (x < bounds[2]) & (y > bounds[1]) & (y <= bounds[3])
-        return self.whole.select(found if inside.all() else found[inside])
+        """The points in `bounds`, which lie in the box that was read: x, y, z, class and whether first return."""
+        from pipeline.lidar.kernels import found_in
 
-    def far_ground(self, classes: tuple[int, ...]) -> Points:
-        """Ground as far around as any buffer may grow, read once for all windows that need more than their buffer."""
-        if self._far is None:
-            far = self.reader.points(self.farthest)
-            self._far = far.select(of_classes(far.classification, classes))
-        return self._far
+        if bounds == self.box:
+            points = self.whole
+        else:
+            west, _, _, north = self.box
+            order, starts, rows, cols = self._squares
+            row0, row1 = int((north - bounds[3]) // SQUARE_M), min(int((north - bounds[1]) // SQUARE_M), rows - 1)
+            col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
+            # In the order of the file inside each square: the walk from a point to the next is short.
+            found = found_in(order, starts, cols, row0, row1, col0, col1, self.whole.x, self.whole.y, *bounds)
+            points = Points(*(getattr(self.whole, name)[found] for name in USED))
+        self._counts.update(read=len(points))
+        return points
 
-    def __getattr__(self, name: str):
-        return getattr(self.reader, name)
+    @cached_property
+    def ground(self) -> GroundPoints:
+        """All ground in the boxes and the campaign's buffer around them."""
+        return self._ground(self._campaign["buffer_m"])
+
+    @cached_property
+    def far_ground(self) -> GroundPoints:
+        """All ground up to `FAR_GROUND_M` around the boxes."""
+        return self._ground(max(self._campaign["buffer_m"], FAR_GROUND_M))
+
+    def _ground(self, reach_m: float) -> GroundPoints:
+        classes = tuple(self._campaign["ground_classes"])
+        return ground_points(self.reader.ground(_widened(self.box, reach_m), classes), classes)
+
+    def touching(self, bounds: Bounds) -> list[Tile]:
+        """The tiles whose header boxes touch `bounds`."""
+        return self.reader.touching(bounds)
+
+
+def in_turn(
+    reader: Reader, groups: Sequence[Sequence[Bounds]], margin_m: float, campaign: Mapping, counts: Counter
+) -> Iterator[Around]:
+    """The surroundings of each group of boxes, in their order; no piece is decoded twice as long as memory allows."""
+    if not isinstance(reader, CanopyReader):
+        boxes = [_widened(_hull(group), margin_m) for group in groups]
+        far = [] if _as_given(campaign) else [_widened(box, max(campaign["buffer_m"], FAR_GROUND_M)) for box in boxes]
+        reader.hold(boxes, far, tuple(campaign["ground_classes"]))
+    for number, group in enumerate(groups):
+        if not isinstance(reader, CanopyReader):
+            reader.begin(number)
+        yield Around(reader, group, margin_m, campaign, counts)
+
+
+def _hull(boxes: Sequence[Bounds]) -> Bounds:
+    west, south, east, north = np.array(boxes).T
+    return west.min(), south.min(), east.max(), north.max()
 
 
 def _footprint_metrics(
-    campaign: Mapping, footprint: Polygon, names: Sequence[str], near: _Around, crs: str, counts: Counter
+    campaign: Mapping, footprint: Polygon, names: Sequence[str], near: Around, crs: str, counts: Counter
 ) -> dict[str, np.ndarray]:
     """Metrics of the points inside a footprint; none where it holds no point."""
     import shapely
 
     cover, canopy = _footprint_squares(campaign, footprint, near.reader)
-    heights = window_heights(
-        campaign, footprint.bounds, crs=crs, reader=near, counts=counts, probes=cover.centres,
-        margin_m=max(cover.size_m, canopy.size_m),
-    )  # fmt: skip
+    margin_m = _margin(campaign, near.reader, footprint)
+    heights = window_heights(campaign, footprint.bounds, crs=crs, reader=near, counts=counts, margin_m=margin_m)
     inside = shapely.contains_xy(footprint, heights.x, heights.y)
     if not inside.any():
         return {}
@@ -484,6 +474,12 @@ def _footprint_squares(campaign: Mapping, footprint: Polygon, reader: Reader) ->
     side = math.sqrt(footprint.area)
     cover, canopy = _steps(campaign, reader, side)
     return squares_of_polygon(footprint, side / cover), squares_of_polygon(footprint, side / canopy, margin=1)
+
+
+def _margin(campaign: Mapping, reader: Reader, footprint: Polygon) -> float:
+    """How far around a footprint heights are wanted too: one of its squares."""
+    side = math.sqrt(footprint.area)
+    return side / min(_steps(campaign, reader, side))
 
 
 def _neighbourhoods(footprints: Sequence[Polygon]) -> list[list[int]]:

@@ -250,6 +250,35 @@ def test_kernels_are_kept_on_disk_and_a_fork_after_them_works():
     assert said[:2] == ["1", "0"] and said[2].strip() == "[4, 5]"
 
 
+def test_no_kernel_of_a_window_is_compiled_twice():
+    """A second process finds every kernel that heights and all metrics need on disk."""
+    code = (
+        "import numpy as np\n"
+        "from pipeline.lidar import fine, heights, kernels, metrics, settling, triangulation\n"
+        "x, y = np.random.default_rng(1).random((2, 500)) * 30 + 1000\n"
+        "ground = heights.GroundPoints(x, y, np.zeros(500))\n"
+        "hole = (abs(x - 1015) > 10) | (abs(y - 1015) > 10)\n"
+        "near = heights.GroundPoints(x[hole], y[hole], np.zeros(hole.sum()))\n"
+        "found = heights.ground_around((1005.0, 1005.0, 1025.0, 1025.0), 1.0, near, lambda: ground)\n"
+        "z, outside, wide = found.at(np.append(x, 990.0), np.append(y, 990.0))\n"
+        "none = np.zeros(500, bool)\n"
+        "cloud = heights.Heights(x, y, x - 1000, ~none, ~none, none, ~none, none, surface=found)\n"
+        "squares = [fine.squares_of_cells(1000.0, 1030.0, 10.0, 3, 3, steps=steps, margin=1) for steps in (2, 5)]\n"
+        "seen = fine.Fine(cloud, 9, *squares, found)\n"
+        "cell = kernels.cells_of(x, y, 1000.0, 1030.0, 10.0, 3, 3)\n"
+        "metrics.metrics_by_cell(cloud, cell, 9, cell_area_m2=100.0, fine=seen)\n"
+        "every = [one for room in (kernels, settling, triangulation) for one in vars(room).values() if hasattr(one, 'stats')]\n"
+        "print(sum(len(one.stats.cache_hits) for one in every), sum(len(one.stats.cache_misses) for one in every))\n"
+    )
+    for _ in range(2):
+        found = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300
+        )
+        assert found.returncode == 0, found.stderr
+    hits, misses = map(int, found.stdout.split())
+    assert hits > 15 and misses == 0
+
+
 def test_no_kernel_runs_on_numbas_threads():
     for path in (Path(__file__).parents[2] / "pipeline").rglob("*.py"):
         assert "parallel=True" not in path.read_text(encoding="utf-8"), path

@@ -11,7 +11,6 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from catalogs.lidar import Points
 from pipeline import store
 from pipeline.config import Campaign
 from pipeline.grid import Grid
@@ -91,8 +90,6 @@ def whole(cloud, tmp_path_factory) -> tuple[dict, dict[str, np.ndarray]]:
 @pytest.mark.parametrize(("per_side", "overlap_m"), [(2, 0), (2, 17), (3, 0), (3, 30), (5, 0), (5, 10)])
 def test_cutting_the_cloud_into_tiles_changes_no_byte(cloud, whole, tmp_path, per_side, overlap_m, caplog):
     """4, 9 and 25 tiles in any order of files and points, apart or with what overlaps in both: as of one tile."""
-    if overlap_m and not hasattr(Points, "twins"):
-        pytest.skip("this reader does not tell points that several tiles hold")
     tiles = write_tiles(tmp_path / "tiles", cloud, per_side, seed=per_side, overlap_m=overlap_m)
     with caplog.at_level(logging.INFO):
         cut = metrics_of(make_grid(), make_campaign(tiles), tmp_path / "raster")
@@ -123,6 +120,44 @@ def test_a_buffer_grows_until_every_height_is_that_of_the_whole_campaign(tmp_pat
     for name, values in together.items():
         np.testing.assert_array_equal(apart[name][certain], values[certain], err_msg=name)
     assert (apart["far_ground_percent"][certain] == 0).all()
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory) -> tuple[dict, Path, dict[str, np.ndarray]]:
+    """A cloud of which many heights rest on wide triangles, or lie beyond the ground; in one tile."""
+    cloud = make_cloud_with_gaps()
+    bare = (cloud["x"] - WEST < 90) & (cloud["y"] - SOUTH < 150)
+    cloud["classification"] = np.where(bare, 5, cloud["classification"])
+    folder = tmp_path_factory.mktemp("gaps")
+    campaign = make_campaign(write_tiles(folder / "tiles", cloud, 1), buffer_m=10)
+    return cloud, campaign, metrics_of(make_grid(chunk_px=4, block_chunks=1), campaign, folder / "raster")
+
+
+@pytest.mark.parametrize(("per_side", "overlap_m"), [(2, 0), (3, 25), (5, 0)])
+def test_no_cut_changes_a_byte_even_of_heights_that_are_not_certain(gaps, tmp_path, per_side, overlap_m):
+    """Ground 40 m apart and none in a corner: what is flagged, too, does not depend on tiles, blocks and their order."""
+    cloud, _, whole = gaps
+    assert (whole["outside_hull_percent"] > 0).any()
+    tiles = write_tiles(tmp_path / "tiles", cloud, per_side, seed=per_side, overlap_m=overlap_m)
+    campaign = make_campaign(tiles, buffer_m=10)
+    cut = metrics_of(make_grid(chunk_px=4, block_chunks=3), campaign, tmp_path / "raster")
+    for name, values in whole.items():
+        assert cut[name].tobytes() == values.tobytes(), name
+
+
+def test_what_is_read_together_and_kept_changes_no_byte(gaps, tmp_path, monkeypatch):
+    """Window by window, with no memory of what was decoded."""
+    from catalogs.lidar.held import Kept
+    from pipeline.steps import lidar as step
+
+    _, campaign, whole = gaps
+    monkeypatch.setattr(step, "HELD_POINTS", 1.0)
+    monkeypatch.setattr(step, "WINDOW_M", 80.0)
+    expected = metrics_of(make_grid(chunk_px=4), campaign, tmp_path / "expected")
+    monkeypatch.setattr(Kept, "put", lambda *piece: None)
+    found = metrics_of(make_grid(chunk_px=4, block_chunks=1), campaign, tmp_path / "found")
+    for name, values in whole.items():
+        assert expected[name].tobytes() == found[name].tobytes() == values.tobytes(), name
 
 
 def test_heights_over_ground_farther_apart_than_a_buffer_may_grow_are_flagged(tmp_path):
