@@ -37,6 +37,16 @@ def classify(layer, clear_of, grows_of, down, right):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def holds_any(layer, wanted):
+    """Whether a quality layer (rows, cols) holds any value that the table `wanted` is true of; looks until it finds one."""
+    for i in range(layer.shape[0]):
+        for j in range(layer.shape[1]):
+            if wanted[np.uintp(layer[i, j])]:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def spread(values, row, col):
     """Nearest neighbour along rows and columns: `values[row[i], col[j]]`."""
     out = np.empty((row.size, col.size), values.dtype)

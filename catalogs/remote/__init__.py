@@ -7,9 +7,10 @@ short, and follows a redirect to any address.
 """
 
 from catalogs.remote.hrefs import Patience, Refused, RemoteError, Source, checked, options, plain_id, shown
-from catalogs.remote.rasters import Raster, open_raster, read_window
+from catalogs.remote.rasters import Beginning, Raster, open_raster, read_window
 
 __all__ = [
+    "Beginning",
     "Patience",
     "Raster",
     "Refused",
