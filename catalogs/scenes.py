@@ -44,14 +44,14 @@ DECODERS = 2
 """Threads that decode what those of a network have fetched: more would only wake one another up, and each would look up
 coordinate reference systems for itself."""
 
-AHEAD_BYTES = 96 * 2**20
+AHEAD_BYTES = 64 * 2**20
 """Room for what is fetched and not decoded yet; who finds none waits."""
 
 DEGREE_M = 111_320.0
 """Metres per degree of latitude."""
 
 OPEN_FILES = 200
-DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 64 * 2**20}
+DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 24 * 2**20}
 """One thread per read, and little room for tiles: `Feed` keeps what is needed again."""
 
 
@@ -176,8 +176,8 @@ class SceneReader:
     def __enter__(self) -> SceneReader:
         from concurrent.futures import ThreadPoolExecutor
 
-        _keep_freed_memory()
         self._options = self._environment()
+        _keep_freed_memory()
         if self.reads > 1:
             self._pool = ThreadPoolExecutor(self.reads, "reads", self._environment)
             self._decoders = ThreadPoolExecutor(DECODERS, "decodes", self._environment)
@@ -325,14 +325,18 @@ class SceneReader:
             answer.result()
 
     def held_bytes(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str], row: GeoBox) -> int:
-        """Memory that a `Feed` needs for a row of chunks: its rows and one more tile of each file, as wide as it."""
+        """Memory that a `Feed` needs for a row of chunks: its rows down to the end of their tiles, as wide as it."""
+        below = row.translate_pix(0, row.shape[0])
         total = 0
         for item in items:
             if self._readable(item, roles):
+                under = self._reach(item, roles, below)
                 for href, window in self._reach(item, roles, row).items():
                     raster = self._raster(item, href)
-                    inner = window.clip(raster.height, raster.width)
-                    total += (inner.shape[0] + raster.tile_rows) * inner.shape[1] * np.dtype(raster.data_type).itemsize
+                    rows = {-(-one.row1 // raster.tile_rows) * raster.tile_rows - one.row0 for one in (window, under[href])}
+                    most = rows.pop() if len(rows) == 1 else window.shape[0] + raster.tile_rows  # the same in every row, or not
+                    cols = window.clip(raster.height, raster.width).shape[1]
+                    total += min(most, raster.height) * cols * np.dtype(raster.data_type).itemsize
         return total
 
     def feed(self, strip: GeoBox) -> Feed:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from catalogs import remote
 from catalogs.footprints import Area, bbox_of, bounds_in, flat, footprint_of, in_words
-from catalogs.radiometry import Sampler, Unread, checked, settled
+from catalogs.radiometry import Missing, Sampler, Unread, checked, settled
 from catalogs.remote import plain_id, shown
 from catalogs.remote.signing import signs_late
 from catalogs.sensors import Identity, Radiometry, Sensor, Undecided, asset_key, crs_of, declared, radiometry
@@ -504,15 +504,33 @@ def _walk(address: str, reader: Any) -> Iterator[tuple[dict[str, Any], str]]:
         if content.get("type") in ("Feature", "FeatureCollection"):
             for item in content["features"] if content["type"] == "FeatureCollection" else [content]:
                 item = item if isinstance(item, dict) else {}
-                for asset in _assets(item).values():
-                    if isinstance(asset, dict) and isinstance(asset.get("href"), str):
-                        asset["href"] = make_absolute_href(asset["href"], place)
+                _make_absolute(item, place)
                 yield item, holder
         elif "links" in content and "id" in content:
             below = [link["href"] for link in content["links"] if link.get("rel") in ("child", "item", "items")]
             waiting += [(make_absolute_href(href, place), content["id"]) for href in reversed(below)]
         else:
             raise ValueError(f"{shown(place)} is neither a STAC catalogue nor an item")
+
+
+def _make_absolute(item: Mapping[str, Any], place: str) -> None:
+    """Change hrefs of an item's assets, and their alternates, that are relative to where the item lies."""
+    from pystac.utils import make_absolute_href
+
+    for asset in _assets(item).values():
+        alternates = asset.get("alternate") if isinstance(asset, dict) else None
+        for one in (asset, *(alternates.values() if isinstance(alternates, dict) else ())):
+            if isinstance(one, dict) and isinstance(one.get("href"), str):
+                one["href"] = make_absolute_href(one["href"], place)
+
+
+def _own_place(item: Mapping[str, Any], address: str) -> str:
+    """Where an item of an API lies: its link to itself where that is an address, else where APIs keep items."""
+    links = item.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("rel") == "self" and str(link.get("href")).startswith(("http://", "https://")):
+            return str(link["href"])
+    return f"{address.rstrip('/')}/collections/{item.get('collection')}/items/{item.get('id')}"
 
 
 def _assets(item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -563,6 +581,7 @@ def _api_items(
                     if key in seen and key not in before:
                         continue
                     mine.add(key)
+                    _make_absolute(item, _own_place(item, address))
                     yield item
                 seen |= mine
     except (APIError, requests.RequestException, remote.RemoteError) as error:
@@ -934,7 +953,10 @@ class _Stopped(Exception):
 
 
 def _unless_unread(look: Sampler | None, on_scene_error: str) -> Sampler | None:
-    """A sampler that stops the search where pixels cannot be read this time, unless such scenes are to be dropped."""
+    """A sampler that stops the search where pixels cannot be read this time, unless such scenes are to be dropped.
+
+    A server in trouble would else shape the list for good; a file that is gone (`Missing`) would be left out next time as well.
+    """
     if look is None or on_scene_error == "drop":
         return look
 
@@ -961,7 +983,7 @@ def _looked_at(
             if doubt.why is not None:
                 return _settled_by_pixels(doubt, sensor, look)
             return _checked_by_pixels(doubt.item, sensor, look) if everything else doubt.item
-        except Unread as error:
+        except (Missing, Unread) as error:
             log.warning("%s is left out: %s", doubt.item["id"], error)
             return error
         except ValueError as error:
@@ -981,7 +1003,7 @@ def _settled_by_pixels(doubt: _Doubt, sensor: Sensor, look: Sampler | None) -> d
         raise ValueError(str(doubt.why))
     try:
         (scale, offset), words = settled(sensor, doubt.why.candidates, look(doubt.item, sensor))
-    except Unread:
+    except (Missing, Unread):
         raise
     except ValueError as error:
         raise ValueError(f"{doubt.why}; {error}") from None
@@ -996,7 +1018,7 @@ def _checked_by_pixels(item: dict[str, Any], sensor: Sensor, look: Sampler) -> d
         return item
     try:
         sample = look(item, sensor)
-    except Unread:
+    except (Missing, Unread):
         raise
     except ValueError as error:
         log.warning("%s: %s", item["id"], error)
