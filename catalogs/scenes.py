@@ -1080,11 +1080,11 @@ class _Taps:
 
 
 class _Scattered:
-    """Source and grid differ in CRS: each pixel is sampled at points spread over it, placed by its four corners."""
+    """Source and grid differ in CRS: each pixel is the quadrilateral between its four corners in the source."""
 
-    def __init__(self, row: np.ndarray, col: np.ndarray, points: int, *, nearest: bool) -> None:
-        """`row`, `col`: source coordinates (rows + 1, cols + 1) of the grid's pixel corners; points per side."""
-        self.row, self.col, self.points, self.by_centre = row, col, points, nearest
+    def __init__(self, row: np.ndarray, col: np.ndarray, *, coarser: bool, nearest: bool) -> None:
+        """`row`, `col`: source coordinates (rows + 1, cols + 1) of the grid's pixel corners; `coarser` than the source's."""
+        self.row, self.col, self.coarser, self.by_centre = row, col, coarser, nearest
         self.window = _Window(
             math.floor(row.min()) - 1, math.ceil(row.max()) + 1, math.floor(col.min()) - 1, math.ceil(col.max()) + 1
         )
@@ -1093,20 +1093,18 @@ class _Scattered:
     def between(cls, raster: _Raster, geobox: GeoBox, upsampling: str) -> _Scattered:
         source = raster.transform
         x, y = _corners_in(raster, geobox)
-        ratio = _ratio(raster, geobox)
-        points = 1 if ratio <= 1.01 else min(2 * math.ceil(ratio), 12)
+        coarser = _ratio(raster, geobox) > 1.01
         row, col = np.round((y - source.f) / source.e, 6), np.round((x - source.c) / source.a, 6)
-        return cls(row, col, points, nearest=points == 1 and upsampling == "nearest")
+        return cls(row, col, coarser=coarser, nearest=not coarser and upsampling == "nearest")
 
     def bring(self, numbers: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mean of the valid part of each pixel; missing where that part is less than `MIN_CLEAR_SHARE`."""
-        from catalogs.resampling import scattered
+        from catalogs.resampling import averaged, sampled
 
         if self.by_centre:
             return self.nearest(numbers), self.nearest(valid)
-        return scattered(
-            numbers, valid, self.row, self.col, self.window.row0, self.window.col0, self.points, LEAST
-        )
+        bring = averaged if self.coarser else sampled
+        return bring(numbers, valid, self.row, self.col, self.window.row0, self.window.col0, LEAST)
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """Values of the source window on the grid, nearest neighbour."""

@@ -340,6 +340,26 @@ def test_opening_takes_one_request_and_a_row_of_tiles_another(server, packed):
     assert {request.path for request in server.requests()} == {"/raw.tif"}  # no side-car is looked for
 
 
+@pytest.mark.parametrize("name", ["band.tif", "raw.tif"])
+def test_what_is_fetched_before_it_is_read_is_not_asked_for_again(server, truth, name):
+    """`band.tif` is a COG, around whose tiles GDAL reads a few bytes more."""
+    window = Window(TILE, TILE, 2 * TILE, 2 * TILE)
+    with rasterio.Env(**remote.options()), remote.open_raster(f"{server.address}/{name}", source_of(server)) as raster:
+        raster.fetch(raster.runs(window))
+        asked = len(server.requests())
+        np.testing.assert_array_equal(remote.read_window(raster, window), truth[window.toslices()])
+        assert len(server.requests()) == asked <= 4  # a head, perhaps the rest of the index, and two rows of tiles
+        assert not raster._content.ahead  # what was fetched is not held any longer
+
+
+def test_a_fetch_that_fails_fails_the_raster(server):
+    with rasterio.Env(**remote.options()), remote.open_raster(f"{server.address}/raw.tif", source_of(server)) as raster:
+        server.faults = [Fault("status", status=403)]
+        for work in (lambda: raster.fetch(raster.runs(Window(0, 0, TILE, TILE))), lambda: remote.read_window(raster)):
+            with pytest.raises(remote.RemoteError, match="access is denied"):
+                work()
+
+
 def test_ranges_are_fetched_at_the_same_time_but_never_more_than_agreed(packed, tmp_path, truth):
     names = [f"{number:02d}.tif" for number in range(24)]
     for name in names:
