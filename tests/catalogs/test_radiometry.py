@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from services.range_server import RangeServer
 
 from catalogs.radiometry import MIN_PIXELS, Missing, Sample, Unread, checked, judged, sample_scene, settled
 from catalogs.remote import Patience, Source
 from catalogs.sensors import LANDSAT, LANDSAT_OFFSET, LANDSAT_SCALE, S2_RADIOMETRIES, SENTINEL1, SENTINEL2
-from services.range_server import RangeServer
 
 rasterio = pytest.importorskip("rasterio")
 

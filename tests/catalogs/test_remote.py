@@ -477,7 +477,9 @@ def test_public_addresses_may_be_opened(href):
     assert remote.checked(href, remote.Source("https://example.org/stac")) == href
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0x7f.1", "127.1", "0177.0.0.1", "10.1", "169.254.43518", "127.0.0.1."])
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f000001", "0x7f.1", "127.1", "0177.0.0.1", "10.1", "169.254.43518", "127.0.0.1."]
+)
 def test_private_addresses_in_other_notations_are_refused_before_a_proxy_could_look_them_up(host):
     """127.0.0.1 = 127 x 2^24 + 1 = 2130706433; 169.254.169.254 ends in 169 x 256 + 254 = 43518."""
     with pytest.raises(remote.Refused, match="is in a private network"):
@@ -724,7 +726,7 @@ def test_s3_addresses_are_read_with_the_keys_of_a_profile(bucket, truth):
 
 def test_keys_sign_only_for_buckets_of_the_provider_or_of_the_users_naming(bucket, monkeypatch, truth):
     monkeypatch.delenv("FORESTSINK_S3_BUCKETS")
-    with pytest.raises(remote.Refused, match="s3://usgs-landsat/raw.tif lies in a bucket for which your keys are not used"):
+    with pytest.raises(remote.Refused, match=r"s3://usgs-landsat/raw\.tif lies in a bucket for which your keys are not used"):
         remote.open_raster("s3://usgs-landsat/raw.tif", s3_source())
     assert bucket.requests() == []  # not even asked
     for source in (remote.Source("https://example.org/stac", "usgs", patience=HASTE), remote.Source(patience=HASTE)):
