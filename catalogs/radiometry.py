@@ -63,6 +63,10 @@ Sampler = Callable[[Mapping[str, Any], Sensor], Sample]
 Unread where another try may read them."""
 
 
+class Missing(ValueError):
+    """A file of a scene is not there (404, 410): another try would find it as little, and so would whoever maps it."""
+
+
 class Unread(ValueError):
     """Pixels that could not be read this time, which says nothing of the scene."""
 
@@ -203,7 +207,7 @@ def sample_scene(
     ------
     ValueError
         When the sensor has no quality layer, the scene lacks red or near infrared, or a file cannot be read; `Unread` where
-        it may be read another time.
+        it may be read another time, `Missing` where its server says that it is not there.
     """
     import rasterio
     from rasterio.errors import RasterioError
@@ -221,7 +225,8 @@ def sample_scene(
                 sample = _clear_land(scene, sensor, {name: role for name, role in found.items() if role}, place, source)
             except (RasterioError, OSError, remote.RemoteError) as error:
                 passing = isinstance(error, remote.RemoteError) and not isinstance(error, remote.Refused)
-                raise (Unread if passing else ValueError)(f"its pixels cannot be looked at: {_first_line(error)}") from None
+                kind = Missing if isinstance(error, remote.Gone) else Unread if passing else ValueError
+                raise kind(f"its pixels cannot be looked at: {_first_line(error)}") from None
             scale = sensor.radiometries[0][0]
             if judged((scale, 0.0), sample).pixels >= MIN_PIXELS:
                 break

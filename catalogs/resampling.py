@@ -37,6 +37,16 @@ def classify(layer, clear_of, grows_of, down, right):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def holds_any(layer, wanted):
+    """Whether a quality layer (rows, cols) holds any value that the table `wanted` is true of; looks until it finds one."""
+    for i in range(layer.shape[0]):
+        for j in range(layer.shape[1]):
+            if wanted[np.uintp(layer[i, j])]:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def spread(values, row, col):
     """Nearest neighbour along rows and columns: `values[row[i], col[j]]`."""
     out = np.empty((row.size, col.size), values.dtype)
@@ -202,8 +212,83 @@ def _inside(corners, i, j, down, right):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def scattered(numbers, valid, row, col, row0, col0, points, least):
-    """Mean over `points` x `points` places spread over each pixel, or one bilinear sample.
+def _cover(cover, y0, x0, y1, x1):
+    """Add what lies between an edge of a polygon and the right, as differences along each row of cells.
+
+    Added up from the left, `cover` (rows, cols + 1) is the signed share of each cell that the polygon covers, once all its
+    edges are in: an edge that goes down by d in a cell, on average at m of its width, covers d (1 - m) of it and d of every
+    cell to its right.
+    """
+    if y0 == y1:
+        return
+    sign = 1.0 if y0 < y1 else -1.0
+    if y0 > y1:
+        y0, x0, y1, x1 = y1, x1, y0, x0
+    y, x = y0, x0
+    while y < y1:
+        row = int(np.floor(y))
+        y_end = min(row + 1.0, y1)
+        x_end = x1 if y_end == y1 else x0 + (x1 - x0) * ((y_end - y0) / (y1 - y0))
+        down = (y_end - y) / (x_end - x) if x_end != x else 0.0
+        while True:  # piece by piece from cell to cell
+            col = int(np.ceil(x)) - 1 if x_end < x else int(np.floor(x))
+            x_stop = max(float(col), x_end) if x_end < x else min(col + 1.0, x_end)
+            last = x_stop == x_end
+            y_stop = y_end if last else y + (x_stop - x) * down
+            share = sign * (y_stop - y)
+            middle = 0.5 * (x + x_stop) - col
+            cover[row, col] += share * (1.0 - middle)
+            cover[row, col + 1] += share * middle
+            x, y = x_stop, y_stop
+            if last:
+                break
+        y = y_end
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def averaged(numbers, valid, row, col, row0, col0, least):
+    """Mean of the valid part of each pixel, every source pixel weighed by the area that the two share.
+
+    A pixel is the quadrilateral between its corners; `row`, `col` (rows + 1, cols + 1) are their source coordinates, counted
+    from the file's corner, `row0`, `col0` where the window begins.
+    """
+    rows, cols = row.shape[0] - 1, row.shape[1] - 1
+    out = np.empty((rows, cols), np.float32)
+    ok = np.empty((rows, cols), np.bool_)
+    cover = np.zeros((4, 4))
+    for i in range(rows):
+        for j in range(cols):
+            top = int(np.floor(min(row[i, j], row[i, j + 1], row[i + 1, j], row[i + 1, j + 1])))
+            left = int(np.floor(min(col[i, j], col[i, j + 1], col[i + 1, j], col[i + 1, j + 1])))
+            height = int(np.ceil(max(row[i, j], row[i, j + 1], row[i + 1, j], row[i + 1, j + 1]))) - top
+            width = int(np.ceil(max(col[i, j], col[i, j + 1], col[i + 1, j], col[i + 1, j + 1]))) - left
+            if cover.shape[0] < height + 1 or cover.shape[1] < width + 2:
+                cover = np.zeros((height + 4, width + 4))
+            for k in range(height + 1):
+                for m in range(width + 2):
+                    cover[k, m] = 0.0
+            for k in range(4):  # around the pixel
+                a, b = (i, i, i + 1, i + 1)[k], (j, j + 1, j + 1, j)[k]
+                c, d = (i, i + 1, i + 1, i)[k], (j + 1, j + 1, j, j)[k]
+                _cover(cover, row[a, b] - top, col[a, b] - left, row[c, d] - top, col[c, d] - left)
+            whole, t, s = 0.0, 0.0, 0.0
+            for k in range(height):
+                share = 0.0
+                for m in range(width):
+                    share += cover[k, m]
+                    whole += share
+                    if abs(share) > 1e-9 and valid[top + k - row0, left + m - col0]:
+                        s += share
+                        t += share * np.float64(numbers[top + k - row0, left + m - col0])
+            enough = whole != 0.0 and s / whole >= least
+            ok[i, j] = enough
+            out[i, j] = t / s if enough else NAN
+    return out, ok
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sampled(numbers, valid, row, col, row0, col0, least):
+    """One bilinear sample of the valid pixels around each pixel's centre.
 
     `row`, `col` are the source coordinates of the pixels' corners, counted from the file's corner, `row0`, `col0` where
     the window begins: places are found in the file first, so that they do not depend on the window.
@@ -214,28 +299,17 @@ def scattered(numbers, valid, row, col, row0, col0, points, least):
     for i in range(rows):
         for j in range(cols):
             t, s = np.float32(0), np.float32(0)
-            if points == 1:
-                y, x = _inside(row, i, j, 0.5, 0.5) - 0.5, _inside(col, i, j, 0.5, 0.5) - 0.5
-                y0, x0 = int(np.floor(y)), int(np.floor(x))
-                down, right = np.float32(y - y0), np.float32(x - x0)
-                y0, x0 = y0 - row0, x0 - col0
-                for k in range(2):
-                    for m in range(2):
-                        if valid[y0 + k, x0 + m]:
-                            w = (down if k else np.float32(1) - down) * (right if m else np.float32(1) - right)
-                            s += w
-                            t += w * np.float32(numbers[y0 + k, x0 + m])
-            else:
-                for k in range(points):
-                    down = (k + 0.5) / points
-                    for m in range(points):
-                        right = (m + 0.5) / points
-                        y = int(np.floor(_inside(row, i, j, down, right))) - row0
-                        x = int(np.floor(_inside(col, i, j, down, right))) - col0
-                        if valid[y, x]:
-                            s += np.float32(1)
-                            t += np.float32(numbers[y, x])
-            enough = s >= least * points * points
+            y, x = _inside(row, i, j, 0.5, 0.5) - 0.5, _inside(col, i, j, 0.5, 0.5) - 0.5
+            y0, x0 = int(np.floor(y)), int(np.floor(x))
+            down, right = np.float32(y - y0), np.float32(x - x0)
+            y0, x0 = y0 - row0, x0 - col0
+            for k in range(2):
+                for m in range(2):
+                    if valid[y0 + k, x0 + m]:
+                        w = (down if k else np.float32(1) - down) * (right if m else np.float32(1) - right)
+                        s += w
+                        t += w * np.float32(numbers[y0 + k, x0 + m])
+            enough = s >= least
             ok[i, j] = enough
             out[i, j] = t / s if enough else NAN
     return out, ok
@@ -243,7 +317,7 @@ def scattered(numbers, valid, row, col, row0, col0, points, least):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def nearest_scattered(values, row, col, row0, col0):
-    """The value whose pixel holds each pixel's centre; `row`, `col`, `row0`, `col0` as in `scattered`."""
+    """The value whose pixel holds each pixel's centre; `row`, `col`, `row0`, `col0` as in `sampled`."""
     rows, cols = row.shape[0] - 1, row.shape[1] - 1
     out = np.empty((rows, cols), values.dtype)
     for i in range(rows):

@@ -40,11 +40,18 @@ UPSAMPLING = ("bilinear", "nearest")
 REMOTE_READS, LOCAL_READS = 16, 1
 """Files read at the same time: a network's delays overlap, a local file's decoding keeps one core busy."""
 
+DECODERS = 2
+"""Threads that decode what those of a network have fetched: more would only wake one another up, and each would look up
+coordinate reference systems for itself."""
+
+AHEAD_BYTES = 64 * 2**20
+"""Room for what is fetched and not decoded yet; who finds none waits."""
+
 DEGREE_M = 111_320.0
 """Metres per degree of latitude."""
 
 OPEN_FILES = 200
-DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 64 * 2**20}
+DECODE_OPTIONS = {"GDAL_NUM_THREADS": "1", "GDAL_CACHEMAX": 24 * 2**20}
 """One thread per read, and little room for tiles: `Feed` keeps what is needed again."""
 
 
@@ -119,6 +126,22 @@ def _moment(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Have glibc keep what a chunk frees for the next one; elsewhere nothing.
+
+    Arrays of a chunk are a megabyte each: given back and asked for again, the kernel clears every page anew, which is one
+    second in twenty of a composite's time. What is kept is no more than what was in use at once.
+    """
+    import ctypes
+
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    with suppress(OSError, AttributeError, TypeError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(trim_threshold, 512 * 2**20)
+        allocator.mallopt(mmap_threshold, 32 * 2**20)
+
+
 class SceneReader:
     """Reads frozen scenes window by window and keeps their files open in between; a context manager.
 
@@ -147,17 +170,23 @@ class SceneReader:
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._decoders: ThreadPoolExecutor | None = None
+        self._ahead = _Room(AHEAD_BYTES)
 
     def __enter__(self) -> SceneReader:
         from concurrent.futures import ThreadPoolExecutor
 
         self._options = self._environment()
-        self._pool = ThreadPoolExecutor(self.reads, initializer=self._environment) if self.reads > 1 else None
+        _keep_freed_memory()
+        if self.reads > 1:
+            self._pool = ThreadPoolExecutor(self.reads, "reads", self._environment)
+            self._decoders = ThreadPoolExecutor(DECODERS, "decodes", self._environment)
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for pool in (self._pool, self._decoders):  # what is being fetched may still wait for what is being decoded
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
         while self._files:
             self._files.popitem()[1].close()
         self._options.__exit__(*problem)
@@ -296,14 +325,18 @@ class SceneReader:
             answer.result()
 
     def held_bytes(self, items: Iterable[Mapping[str, Any]], roles: Sequence[str], row: GeoBox) -> int:
-        """Memory that a `Feed` needs for a row of chunks: its rows and one more tile of each file, as wide as it."""
+        """Memory that a `Feed` needs for a row of chunks: its rows down to the end of their tiles, as wide as it."""
+        below = row.translate_pix(0, row.shape[0])
         total = 0
         for item in items:
             if self._readable(item, roles):
+                under = self._reach(item, roles, below)
                 for href, window in self._reach(item, roles, row).items():
                     raster = self._raster(item, href)
-                    inner = window.clip(raster.height, raster.width)
-                    total += (inner.shape[0] + raster.tile_rows) * inner.shape[1] * np.dtype(raster.data_type).itemsize
+                    rows = {-(-one.row1 // raster.tile_rows) * raster.tile_rows - one.row0 for one in (window, under[href])}
+                    most = rows.pop() if len(rows) == 1 else window.shape[0] + raster.tile_rows  # the same in every row, or not
+                    cols = window.clip(raster.height, raster.width).shape[1]
+                    total += min(most, raster.height) * cols * np.dtype(raster.data_type).itemsize
         return total
 
     def feed(self, strip: GeoBox) -> Feed:
@@ -463,7 +496,7 @@ class SceneReader:
         if href not in self._rasters:
             with self._lock_of(href):
                 try:
-                    self._rasters[href] = _Raster.of(self._open(item, href))
+                    self._rasters[href] = self._decoding(_Raster.of, self._open(item, href)).result()
                 except SceneError as error:
                     self._rasters[href] = error
         if isinstance(self._rasters[href], SceneError):
@@ -475,7 +508,11 @@ class SceneReader:
 
         Work may wait for the answer of work begun before it: threads begin it in order, so none waits for ever.
         """
-        return _Answer(work(*given)) if self._pool is None else self._pool.submit(work, *given)
+        return _Answer(work(*given)) if self._pool is None else _Passed(self._pool.submit(work, *given))
+
+    def _decoding(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Begin work that waits for nothing: in one of few threads where there are many, or do it where there are none."""
+        return _Answer(work(*given)) if self._decoders is None else self._decoders.submit(work, *given)
 
     def _reach(self, item: Mapping[str, Any], roles: Sequence[str], geobox: GeoBox) -> dict[str, _Window]:
         """The windows of a scene's files that a window of the grid needs, by href."""
@@ -504,20 +541,23 @@ class SceneReader:
         self, item: Mapping[str, Any], href: str, file: remote.Raster, window: _Window, *, fill: float
     ) -> np.ndarray:
         """Pixels of a window that may reach beyond the file; `fill` outside."""
-        from rasterio.windows import Window
-
-        inner = window.clip(file.height, file.width)
+        raster = self._rasters[href]
+        inner = window.clip(raster.height, raster.width)
         part = None
         if inner.size:
             try:
-                part = remote.read_window(file, Window(inner.col0, inner.row0, *reversed(inner.shape)))
+                part = remote.read_window(file, inner.of_rasterio)
             except remote.RemoteError as error:
-                with self._guard:
-                    self._files.pop(href, file).close()  # a file that failed is opened anew, if at all
-                raise SceneError(f"scene {item['id']}: {error}") from None
+                raise self._failed(item, href, file, error) from None
         if inner == window:
             return part
-        return _padded(np.empty((0, 0), file.dtypes[0]) if part is None else part, inner, window, fill)
+        return _padded(np.empty((0, 0), raster.data_type) if part is None else part, inner, window, fill)
+
+    def _failed(self, item: Mapping[str, Any], href: str, file: remote.Raster, error: Exception) -> SceneError:
+        """What to raise for a file that failed; it is opened anew, if at all."""
+        with self._guard:
+            self._files.pop(href, file).close()
+        return SceneError(f"scene {item['id']}: {error}")
 
     def _open(self, item: Mapping[str, Any], href: str) -> remote.Raster:
         with self._guard:
@@ -525,14 +565,48 @@ class SceneReader:
                 self._files.move_to_end(href)
                 return self._files[href]
         try:
-            file = remote.open_raster(href, self.source)
+            begun = remote.Beginning.of(href, self.source)
+            return self._decoding(self._opened, item, href, begun).result()
         except remote.RemoteError as error:
             raise SceneError(f"scene {item['id']}: {error}") from None
+
+    def _opened(self, item: Mapping[str, Any], href: str, begun: remote.Beginning) -> remote.Raster:
+        file = begun.open()
         if file.crs is None or file.transform.b or file.transform.d or file.transform.e >= 0 or file.transform.a <= 0:
             file.close()
             raise SceneError(f"scene {item['id']}: {remote.shown(href)} has no coordinate reference system or is not north-up")
         self._keep(href, file)
         return file
+
+    def _rows(self, item: Mapping[str, Any], href: str, window: _Window) -> Any:
+        """Begin to read a window inside a file: its bytes are fetched here, and decoded in a thread that does so; the
+        answer's `result` is pixels, or None where they cannot be had."""
+        with self._lock_of(href):
+            file = self._open(item, href)
+            runs = file.runs(window.of_rasterio) if self._decoders is not None else []
+        size = sum(stop - start for start, stop in runs)
+        if not runs:  # nothing to fetch in advance: read by whoever asks
+            return _Answer(self._decoded(item, href, file, window, 0))
+        self._ahead.take(size)
+        try:
+            file.fetch(runs)
+        except remote.RemoteError as error:
+            self._ahead.give(size)
+            raise self._failed(item, href, file, error) from None
+        except BaseException:
+            self._ahead.give(size)
+            raise
+        return self._decoding(self._decoded, item, href, file, window, size)
+
+    def _decoded(
+        self, item: Mapping[str, Any], href: str, file: remote.Raster, window: _Window, size: int
+    ) -> np.ndarray | None:
+        try:  # without the file's lock, which who opens a file holds while a decoding thread does it
+            return self._numbers(item, href, file, window, fill=0)
+        except SceneError:
+            return None
+        finally:
+            self._ahead.give(size)
 
     def _keep(self, href: str, file: remote.Raster) -> None:
         """Hold a file open and close the longest unused ones beyond `OPEN_FILES` that no thread is reading."""
@@ -613,8 +687,8 @@ class Feed:
 
     def _advance(
         self, item: Mapping[str, Any], href: str, need: _Window, last: _Answer | None, after: _Answer | None
-    ) -> Kept | None:
-        """The pixels of a window down to the end of its tiles, those of the row before taken over."""
+    ) -> Any:
+        """The pixels of a window down to the end of its tiles, those of the row before taken over: None, or an answer."""
         if after is not None and (layer := after.result()) is not None and not layer.clear:
             return None
         reader = self._reader
@@ -627,27 +701,80 @@ class Feed:
         if before is not None and before.window[2:] == need[2:] and before.window.row0 <= row0 < before.window.row1:
             parts = [(first, pixels) for first, pixels in before.parts if row0 < first + len(pixels)]
             row0 = before.window.row1
+        below = _Window(row0, end, need.col0, need.col1)
+        window = _Window(need.row0, max(row0, end), need.col0, need.col1)
+        is_layer = item["quality"] is not None and href == item["quality"]["href"]
         try:
-            if row0 < end and need.size:
-                below = _Window(row0, end, need.col0, need.col1)
-                with reader._lock_of(href):
-                    read = reader._numbers(item, href, reader._open(item, href), below, fill=0)
-                parts.append((row0, read))
+            read = reader._rows(item, href, below) if row0 < end and need.size else None
         except SceneError:
             return None
-        kept = Kept(_Window(need.row0, max(row0, end), need.col0, need.col1), tuple(parts))
-        layer = item["quality"] is not None and href == item["quality"]["href"]
-        if not layer or not parts:
-            return kept._replace(clear=bool(parts))
-        clear_of = reader._tables_of(parts[0][1].dtype)[0]
-        return kept._replace(clear=any(bool(clear_of[pixels].any()) for _, pixels in parts))
+        return _Rows(read, tuple(parts), below.row0, window, reader._tables_of if is_layer else None)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a file that are held, and those that are being decoded below them; `tables` where they are a quality layer's."""
+
+    read: Any
+    parts: tuple[tuple[int, np.ndarray], ...]
+    row0: int
+    window: _Window
+    tables: Callable[[np.dtype], tuple[np.ndarray, np.ndarray]] | None
+
+    def result(self) -> Kept | None:
+        from catalogs.resampling import holds_any
+
+        parts = self.parts
+        if self.read is not None:
+            pixels = self.read.result()
+            if pixels is None:
+                return None
+            parts = (*parts, (self.row0, pixels))
+        kept = Kept(self.window, parts, bool(parts))
+        if self.tables is None or not parts:
+            return kept
+        clear_of = self.tables(parts[0][1].dtype)[0]
+        return kept._replace(clear=any(holds_any(pixels, clear_of) for _, pixels in parts))
+
+
+class _Passed:
+    """The answer of work that may pass on another answer in place of its own; found once."""
+
+    def __init__(self, future: Any) -> None:
+        self._future, self._lock = future, threading.Lock()
+        self._found: list[Any] = []
+
+    def result(self) -> Any:
+        with self._lock:
+            if not self._found:
+                found = self._future.result()
+                self._found.append(found.result() if isinstance(found, _Rows) else found)
+            return self._found[0]
+
+
+class _Room:
+    """Bytes that may be held at a time; one piece that is larger than all room is let in alone."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken = most, 0
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._most)
+            self._taken += size
+
+    def give(self, size: int) -> None:
+        with self._changed:
+            self._taken -= size
+            self._changed.notify_all()
 
 
 class _Answer:
-    """The answer of work that is done already; one of work under way is a `concurrent.futures.Future`."""
+    """The answer of work that is done already; one of work under way is a `_Passed` or a `concurrent.futures.Future`."""
 
     def __init__(self, answer: Any) -> None:
-        self._answer = answer
+        self._answer = answer.result() if isinstance(answer, _Rows) else answer
 
     def result(self) -> Any:
         return self._answer
@@ -731,6 +858,12 @@ class _Window(NamedTuple):
     @property
     def size(self) -> int:
         return self.shape[0] * self.shape[1]
+
+    @property
+    def of_rasterio(self) -> Any:
+        from rasterio.windows import Window
+
+        return Window(self.col0, self.row0, *reversed(self.shape))
 
     def holds(self, other: _Window) -> bool:
         return (
@@ -947,11 +1080,11 @@ class _Taps:
 
 
 class _Scattered:
-    """Source and grid differ in CRS: each pixel is sampled at points spread over it, placed by its four corners."""
+    """Source and grid differ in CRS: each pixel is the quadrilateral between its four corners in the source."""
 
-    def __init__(self, row: np.ndarray, col: np.ndarray, points: int, *, nearest: bool) -> None:
-        """`row`, `col`: source coordinates (rows + 1, cols + 1) of the grid's pixel corners; points per side."""
-        self.row, self.col, self.points, self.by_centre = row, col, points, nearest
+    def __init__(self, row: np.ndarray, col: np.ndarray, *, coarser: bool, nearest: bool) -> None:
+        """`row`, `col`: source coordinates (rows + 1, cols + 1) of the grid's pixel corners; `coarser` than the source's."""
+        self.row, self.col, self.coarser, self.by_centre = row, col, coarser, nearest
         self.window = _Window(
             math.floor(row.min()) - 1, math.ceil(row.max()) + 1, math.floor(col.min()) - 1, math.ceil(col.max()) + 1
         )
@@ -960,20 +1093,18 @@ class _Scattered:
     def between(cls, raster: _Raster, geobox: GeoBox, upsampling: str) -> _Scattered:
         source = raster.transform
         x, y = _corners_in(raster, geobox)
-        ratio = _ratio(raster, geobox)
-        points = 1 if ratio <= 1.01 else min(2 * math.ceil(ratio), 12)
+        coarser = _ratio(raster, geobox) > 1.01
         row, col = np.round((y - source.f) / source.e, 6), np.round((x - source.c) / source.a, 6)
-        return cls(row, col, points, nearest=points == 1 and upsampling == "nearest")
+        return cls(row, col, coarser=coarser, nearest=not coarser and upsampling == "nearest")
 
     def bring(self, numbers: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mean of the valid part of each pixel; missing where that part is less than `MIN_CLEAR_SHARE`."""
-        from catalogs.resampling import scattered
+        from catalogs.resampling import averaged, sampled
 
         if self.by_centre:
             return self.nearest(numbers), self.nearest(valid)
-        return scattered(
-            numbers, valid, self.row, self.col, self.window.row0, self.window.col0, self.points, LEAST
-        )
+        bring = averaged if self.coarser else sampled
+        return bring(numbers, valid, self.row, self.col, self.window.row0, self.window.col0, LEAST)
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """Values of the source window on the grid, nearest neighbour."""

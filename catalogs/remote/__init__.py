@@ -6,10 +6,12 @@ bytes of a wrong `Content-Range` without a word, does not wait for `Retry-After`
 short, and follows a redirect to any address.
 """
 
-from catalogs.remote.hrefs import Patience, Refused, RemoteError, Source, checked, options, plain_id, shown
-from catalogs.remote.rasters import Raster, open_raster, read_window
+from catalogs.remote.hrefs import Gone, Patience, Refused, RemoteError, Source, checked, options, plain_id, shown
+from catalogs.remote.rasters import Beginning, Raster, open_raster, read_window
 
 __all__ = [
+    "Beginning",
+    "Gone",
     "Patience",
     "Raster",
     "Refused",

@@ -7,12 +7,14 @@ import random
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from catalogs.remote.connections import AGENT, IN_FLIGHT, PASSING_STATUS, Connections, Passing, retry_after, words
-from catalogs.remote.hrefs import Refused, RemoteError, Source, checked, environment_of, shown
+from catalogs.remote.hrefs import Gone, Refused, RemoteError, Source, checked, environment_of, shown
 from catalogs.remote.signing import s3_hosts, signer_of
 
 log = logging.getLogger(__name__)
@@ -169,18 +171,72 @@ class Client:
             raise Passing(what, tries=4)
         self._signer.refused(href, signed, response)
         why = {401: "it wants a login", 403: "access is denied", 404: "it is not there", 410: "it is not there any more"}
-        raise RemoteError(f"{name} cannot be read: {why.get(status, 'the server refuses')} ({status}){self._signer.hint(status)}")
+        kind = Gone if status in (404, 410) else RemoteError
+        raise kind(f"{name} cannot be read: {why.get(status, 'the server refuses')} ({status}){self._signer.hint(status)}")
 
     def _body(self, response: Any, most: int) -> bytes:
-        """What comes until the end, in pieces so that a trickle ends as a silence does; one byte too many is enough."""
-        ends = time.monotonic() + self.patience.one_answer_s
-        pieces, length = [], 0
-        while length <= most and (piece := response.read1(1 << 20, decode_content=False)):
-            pieces.append(piece)
-            length += len(piece)
-            if time.monotonic() > ends:
-                raise TimeoutError
-        return b"".join(pieces)
+        """What comes until the end; one byte too many is enough. A trickle ends as a silence does.
+
+        Read at once, because each piece that Python handles costs as much as decoding some kilobytes.
+        """
+        pieces, left = [], most + 1
+        with _WATCH.over(response, self.patience.one_answer_s) as watched:
+            try:
+                while left and (piece := response.read(left, decode_content=False)):  # the last, empty one proves the length
+                    pieces.append(piece)
+                    left -= len(piece)
+            finally:
+                if watched.ended:
+                    raise TimeoutError
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Watched:
+    def __init__(self, response: Any, ends: float) -> None:
+        self.response, self.ends, self.ended = response, ends, False
+
+
+class _Watch:
+    """Ends answers that take too long, from a thread of its own: no time limit of a socket does, while some bytes come."""
+
+    EVERY_S = 0.25
+
+    def __init__(self) -> None:
+        self._watched: set[_Watched] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def over(self, response: Any, most_s: float) -> Iterator[_Watched]:
+        """While the body runs a response may be read for so long; then it is shut, and `ended` is true."""
+        one = _Watched(response, time.monotonic() + most_s)
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+                self._thread.start()
+            self._watched.add(one)
+            if len(self._watched) == 1:
+                self._changed.notify()
+        try:
+            yield one
+        finally:
+            with self._changed:
+                self._watched.discard(one)
+
+    def _look(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._watched)
+                now = time.monotonic()
+                for one in [one for one in self._watched if now > one.ends]:
+                    self._watched.discard(one)
+                    one.ended = True
+                    with suppress(Exception):  # whatever a connection that breaks meanwhile may say
+                        one.response.shutdown()
+            time.sleep(self.EVERY_S)
+
+
+_WATCH = _Watch()
 
 
 def _fails(status: int) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,10 @@ GDAL_OPTIONS = {
 
 class RemoteError(ValueError):
     """A file that cannot be read; one sentence without a secret."""
+
+
+class Gone(RemoteError):
+    """A file that its server says is not there: asking again will not bring it back."""
 
 
 class Refused(RemoteError):
@@ -215,17 +220,32 @@ def _local(path: str, source: Source) -> Path:
 
 
 def _check_literal(host: str, trusted: frozenset[str], href: str) -> None:
-    """Refuse an address that is written out and private; names are judged by what they resolve to."""
+    """Refuse an address that is written out and private; names are judged by what they resolve to.
+
+    Of one written as 127.1, 0x7f000001 or 2130706433 too: where a proxy looks names up, nobody here would see what it is.
+    """
     if host.lower() in trusted:
         return
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
+        address = _address_in_short(host)
+    if address is None:
         if host.lower().rstrip(".").endswith("localhost"):
             raise Refused(in_private_network(host, href)) from None
         return
     if not is_public(address):
         raise Refused(in_private_network(host, href))
+
+
+def _address_in_short(host: str) -> ipaddress.IPv4Address | None:
+    """What the C library makes of numbers in place of a name: `inet_aton` takes one to four, decimal, octal or hexadecimal."""
+    if not re.fullmatch(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}\.?", host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host.rstrip(".")))
+    except OSError:
+        return None
 
 
 def in_private_network(host: str, what: str) -> str:

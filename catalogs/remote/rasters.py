@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,12 @@ HEAD_BYTES = 32 * 1024
 
 PAGE_BYTES, PAGES = 16 * 1024, 16
 """Small reads (headers) come in pages, kept per file; tiles come as they are asked for and are not kept."""
+
+AROUND_BYTES = 16
+"""What GDAL reads around a tile of a COG: four bytes before it, which tell its length, and eight after it."""
+
+NEIGHBOUR_BYTES = 4096
+"""Tiles with no more than this between them are fetched in one request: it costs less than the delay of another."""
 
 
 class Raster:
@@ -58,7 +65,38 @@ class Raster:
 
     def read(self, *arguments: Any, **named: Any) -> np.ndarray:
         """What `DatasetReader.read` gives; RemoteError where a part cannot be had or does not decode."""
-        return self._run(self._read, *arguments, **named)
+        try:
+            return self._run(self._read, *arguments, **named)
+        finally:
+            if self._content is not None:
+                self._content.ahead = ()
+
+    def runs(self, window: Window, *, band: int = 1) -> list[tuple[int, int]]:
+        """Where the tiles under a window lie in the file: ranges (start, stop), neighbours joined; none where that is not
+        known (JPEG 2000, a local file), or where GDAL would read other bytes than those of tiles."""
+        return [] if self._content is None else self._run(self._runs, window, band)
+
+    def _runs(self, window: Window, band: int) -> list[tuple[int, int]]:
+        dataset = self._dataset
+        if dataset.driver != "GTiff":
+            return []
+        height, width = dataset.block_shapes[band - 1]
+        rows = range(int(window.row_off) // height, -(-int(window.row_off + window.height) // height))
+        cols = range(int(window.col_off) // width, -(-int(window.col_off + window.width) // width))
+        found: list[tuple[int, int]] = []
+        for row in rows:
+            for col in cols:
+                offset = dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band)
+                size = dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=band)
+                if offset is not None and size is not None:  # None: a tile that is left out of the file
+                    found.append((int(offset), int(offset) + int(size)))
+        size = self._content.size
+        return _joined([(max(start - AROUND_BYTES, 0), min(stop + AROUND_BYTES, size)) for start, stop in found if stop <= size])
+
+    def fetch(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Fetch what `runs` tells, for the next `read` to find it in memory; RemoteError as there, and for good."""
+        if self._content is not None:
+            self._content.fetch(runs)
 
     def _read(self, *arguments: Any, **named: Any) -> np.ndarray:
         from rasterio.errors import RasterioError
@@ -98,33 +136,53 @@ def open_raster(href: str, source: Source | None = None) -> Raster:
     RemoteError
         When the file is not there, not allowed, or no such raster, after as much patience as the source has.
     """
-    import rasterio
-    from rasterio.errors import RasterioError
+    return Beginning.of(href, source or Source()).open()
 
-    source = source or Source()
-    place = checked(href, source)
-    name = shown(place)
-    content, context = None, copy_context()
-    try:
+
+@dataclass(frozen=True)
+class Beginning:
+    """The first bytes of a file that may be read: what waits for a network to open it is done, the rest is GDAL's."""
+
+    place: str
+    driver: str
+    content: _Content | None
+
+    @classmethod
+    def of(cls, href: str, source: Source) -> Beginning:
+        """What is behind an href; RemoteError as `open_raster`."""
+        place = checked(href, source)
+        name = shown(place)
         if "://" in place:
             content = _Content(client_of(source), place)
-            driver = _driver_of(content.head, name)
-            _known_to_rasterio()
-            dataset = context.run(rasterio.open, name, driver=driver, opener=_Container(name, content))
-        else:
-            if not Path(place).is_file():
-                raise RemoteError(f"the file {name} does not exist")
+            return cls(place, _driver_of(content.head, name), content)
+        if not Path(place).is_file():
+            raise RemoteError(f"the file {name} does not exist")
+        try:
             with open(place, "rb") as file:
-                driver = _driver_of(file.read(64), name)
-            dataset = context.run(rasterio.open, place, driver=driver)
-    except (RasterioError, OSError) as error:
+                return cls(place, _driver_of(file.read(64), name), None)
+        except OSError as error:
+            raise RemoteError(f"{name} cannot be read as a raster ({_first_line(error)})") from None
+
+    def open(self) -> Raster:
+        """The raster; RemoteError as `open_raster`."""
+        import rasterio
+        from rasterio.errors import RasterioError
+
+        name, content, context = shown(self.place), self.content, copy_context()
+        try:
+            if content is None:
+                dataset = context.run(rasterio.open, self.place, driver=self.driver)
+            else:
+                _known_to_rasterio()
+                dataset = context.run(rasterio.open, name, driver=self.driver, opener=_Container(name, content))
+        except (RasterioError, OSError) as error:
+            if content is not None and content.problem is not None:
+                raise content.problem from None
+            raise RemoteError(f"{name} cannot be read as a raster ({_first_line(error)})") from None
         if content is not None and content.problem is not None:
-            raise content.problem from None
-        raise RemoteError(f"{name} cannot be read as a raster ({_first_line(error)})") from None
-    if content is not None and content.problem is not None:
-        context.run(dataset.close)
-        raise content.problem
-    return Raster(dataset, name, content, context)
+            context.run(dataset.close)
+            raise content.problem
+        return Raster(dataset, name, content, context)
 
 
 def read_window(raster: Raster, window: Window | None = None, *, band: int = 1) -> np.ndarray:
@@ -136,6 +194,17 @@ def read_window(raster: Raster, window: Window | None = None, *, band: int = 1) 
         When a part cannot be had or does not decode; no pixel of a failed read is handed over.
     """
     return raster.read(band, window=window)
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges (start, stop) in order, those that lie close together made one."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and start - joined[-1][1] <= NEIGHBOUR_BYTES:
+            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        else:
+            joined.append((start, stop))
+    return joined
 
 
 def _driver_of(head: bytes, name: str) -> str:
@@ -163,8 +232,15 @@ class _Content:
         self.first = client.get(href, 0, HEAD_BYTES)
         self.head, self.size = self.first.body, self.first.size
         self.problem: RemoteError | None = None
+        self.ahead: Sequence[tuple[int, bytes]] = ()
+        """What was fetched before it is read: ranges that begin somewhere, and their bytes."""
         self._pages: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
+
+    def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Have ranges in memory when they are read; RemoteError is kept as of any read."""
+        bodies = self.read_all(ranges)
+        self.ahead = [(start, body) for (start, _), body in zip(ranges, bodies, strict=True)]
 
     def read(self, start: int, stop: int) -> bytes:
         """Bytes from `start` to `stop` or the end of the file; RemoteError is kept as well, for GDAL forgets it."""
@@ -172,8 +248,9 @@ class _Content:
             stop = min(stop, self.size)
             if start >= stop:
                 return b""
-            if stop <= len(self.head):
-                return self.head[start:stop]
+            for first, body in ((0, self.head), *self.ahead):
+                if first <= start and stop <= first + len(body):
+                    return body[start - first : stop - first]
             if stop - start >= PAGE_BYTES:
                 return self._get(start, stop)
             pages = range(start // PAGE_BYTES, (stop - 1) // PAGE_BYTES + 1)
@@ -193,8 +270,8 @@ class _Content:
                 f"tiles reach to {beyond})"
             )
             raise self.problem
-        if len(ranges) == 1:
-            return [self.read(*ranges[0])]
+        if len(ranges) == 1 or self.ahead:
+            return [self.read(*one) for one in ranges]
         return list(_pool().map(lambda one: self.read(*one), ranges))
 
     def _page(self, number: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from catalogs.remote.connections import AGENT, PASSING_STATUS, Connections, Passing, retry_after, words
-from catalogs.remote.hrefs import RemoteError, Source, endpoint_of, environment_of, shown
+from catalogs.remote.hrefs import Refused, RemoteError, Source, endpoint_of, environment_of, shown
 
 
 class Unsigned:
@@ -51,6 +51,8 @@ class _S3(Unsigned):
     def __init__(self, source: Source) -> None:
         self.environment = environment_of(source.provider)
         self.regions: dict[str, str] = {}
+        named = os.environ.get("FORESTSINK_S3_BUCKETS", "").replace(",", " ").split()
+        self.buckets = None if source.catalogue is None else {*(endpoint_of(source.provider).get("buckets") or ()), *named}
 
     def signed(self, href: str) -> str:
         parts = urlsplit(href)
@@ -65,6 +67,12 @@ class _S3(Unsigned):
         address = f"{scheme}://{host}{quote(path, safe='/-_.~')}"
         if _yes(setting("AWS_NO_SIGN_REQUEST")):
             return address
+        if self.buckets is not None and parts.netloc not in self.buckets:  # else any catalogue could spend the user's money
+            own = f" of the catalogue's own ({', '.join(sorted(self.buckets))})" if self.buckets else " that are named"
+            raise Refused(
+                f"{shown(href)} lies in a bucket for which your keys are not used: they sign for buckets{own} only; name it in "
+                "FORESTSINK_S3_BUCKETS if it is meant, or set AWS_NO_SIGN_REQUEST=YES where it is open"
+            )
         keys = _aws_keys(setting)
         return presigned(address, region=region, payer=setting("AWS_REQUEST_PAYER"), keys=keys, now=time.time())
 

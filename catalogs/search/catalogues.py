@@ -92,6 +92,7 @@ def _api_items(
                     if key in seen and key not in before:
                         continue
                     mine.add(key)
+                    _make_absolute(item, _own_place(item, address))
                     yield item
                 seen |= mine
     except (APIError, requests.RequestException, remote.RemoteError) as error:
@@ -132,15 +133,33 @@ def _walk(address: str, reader: Any) -> Iterator[tuple[dict[str, Any], str]]:
         if content.get("type") in ("Feature", "FeatureCollection"):
             for item in content["features"] if content["type"] == "FeatureCollection" else [content]:
                 item = item if isinstance(item, dict) else {}
-                for asset in _assets(item).values():
-                    if isinstance(asset, dict) and isinstance(asset.get("href"), str):
-                        asset["href"] = make_absolute_href(asset["href"], place)
+                _make_absolute(item, place)
                 yield item, holder
         elif "links" in content and "id" in content:
             below = [link["href"] for link in content["links"] if link.get("rel") in ("child", "item", "items")]
             waiting += [(make_absolute_href(href, place), content["id"]) for href in reversed(below)]
         else:
             raise ValueError(f"{shown(place)} is neither a STAC catalogue nor an item")
+
+
+def _make_absolute(item: Mapping[str, Any], place: str) -> None:
+    """Change hrefs of an item's assets, and their alternates, that are relative to where the item lies."""
+    from pystac.utils import make_absolute_href
+
+    for asset in _assets(item).values():
+        alternates = asset.get("alternate") if isinstance(asset, dict) else None
+        for one in (asset, *(alternates.values() if isinstance(alternates, dict) else ())):
+            if isinstance(one, dict) and isinstance(one.get("href"), str):
+                one["href"] = make_absolute_href(one["href"], place)
+
+
+def _own_place(item: Mapping[str, Any], address: str) -> str:
+    """Where an item of an API lies: its link to itself where that is an address, else where APIs keep items."""
+    links = item.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("rel") == "self" and str(link.get("href")).startswith(("http://", "https://")):
+            return str(link["href"])
+    return f"{address.rstrip('/')}/collections/{item.get('collection')}/items/{item.get('id')}"
 
 
 def _assets(item: Mapping[str, Any]) -> Mapping[str, Any]:

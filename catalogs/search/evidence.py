@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from catalogs.radiometry import Sampler, Unread, checked, settled
+from catalogs.radiometry import Missing, Sampler, Unread, checked, settled
 from catalogs.search.freezing import Doubt
 from catalogs.sensors import Sensor
 
@@ -20,7 +20,10 @@ class _Stopped(Exception):
 
 
 def unless_unread(look: Sampler | None, on_scene_error: str) -> Sampler | None:
-    """A sampler that stops the search where pixels cannot be read this time, unless such scenes are to be dropped."""
+    """A sampler that stops the search where pixels cannot be read this time, unless such scenes are to be dropped.
+
+    A server in trouble would else shape the list for good; a file that is gone (`Missing`) would be left out next time as well.
+    """
     if look is None or on_scene_error == "drop":
         return look
 
@@ -47,7 +50,7 @@ def with_evidence(
             if doubt.why is not None:
                 return _settled_by_pixels(doubt, sensor, look)
             return _checked_by_pixels(doubt.item, sensor, look) if everything else doubt.item
-        except Unread as error:
+        except (Missing, Unread) as error:
             log.warning("%s is left out: %s", doubt.item["id"], error)
             return error
         except ValueError as error:
@@ -67,7 +70,7 @@ def _settled_by_pixels(doubt: Doubt, sensor: Sensor, look: Sampler | None) -> di
         raise ValueError(str(doubt.why))
     try:
         (scale, offset), words = settled(sensor, doubt.why.candidates, look(doubt.item, sensor))
-    except Unread:
+    except (Missing, Unread):
         raise
     except ValueError as error:
         raise ValueError(f"{doubt.why}; {error}") from None
@@ -82,7 +85,7 @@ def _checked_by_pixels(item: dict[str, Any], sensor: Sensor, look: Sampler) -> d
         return item
     try:
         sample = look(item, sensor)
-    except Unread:
+    except (Missing, Unread):
         raise
     except ValueError as error:
         log.warning("%s: %s", item["id"], error)

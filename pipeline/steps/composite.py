@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 REFLECTANCE_SCALE = 1e-4
 
-HELD_MB = 400
+HELD_MB = 480
 """Room for the scenes of a row of chunks; a block whose scenes need more is cut into narrower strips."""
 
 Item = Mapping[str, Any]

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from services.range_server import RangeServer
 
-from catalogs.radiometry import MIN_PIXELS, Sample, Unread, checked, judged, sample_scene, settled
+from catalogs.radiometry import MIN_PIXELS, Missing, Sample, Unread, checked, judged, sample_scene, settled
 from catalogs.remote import Patience, Source
 from catalogs.sensors import LANDSAT, LANDSAT_OFFSET, LANDSAT_SCALE, S2_RADIOMETRIES, SENTINEL1, SENTINEL2
 
@@ -192,6 +193,15 @@ def test_only_a_file_that_may_be_read_another_time_counts_as_unread(tmp_path):
         with pytest.raises(ValueError, match="its pixels cannot be looked at") as raised:
             sample_scene(scene, SENTINEL2, bounds=BOUNDS, crs=CRS, source=source)
         assert type(raised.value) is kind
+
+
+def test_a_file_that_its_server_does_not_have_counts_as_missing_not_as_unread(tmp_path):
+    with RangeServer(tmp_path) as server:
+        scene = make_cogs(tmp_path)
+        scene["bands"]["red"]["href"] = f"{server.address}/gone.tif"
+        source = Source(server.address, data_folders=(str(tmp_path),), patience=Patience(give_up_after_s=1))
+        with pytest.raises(Missing, match=r"it is not there \(404\)"):
+            sample_scene(scene, SENTINEL2, bounds=BOUNDS, crs=CRS, source=source)
 
 
 def test_bands_of_different_places_cannot_be_compared(tmp_path):

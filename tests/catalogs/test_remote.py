@@ -195,6 +195,33 @@ def test_what_lasts_ends_in_one_sentence_and_no_pixel(server, fault, words):
     assert time.monotonic() - began < 5
 
 
+def test_a_trickle_ends_as_a_silence_does():
+    """A byte every 50 ms never lets a socket time out; an answer may take half a second in all, and is tried twice."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def trickle() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.1 206 Partial Content\r\nContent-Length: 32768\r\n"
+                                       b"Content-Range: bytes 0-32767/99999\r\n\r\n")  # fmt: skip
+                    for _ in range(100):
+                        connection.sendall(b"x")
+                        time.sleep(0.05)
+                except OSError:
+                    if listening.fileno() < 0:
+                        return
+
+        threading.Thread(target=trickle, daemon=True).start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        patience = remote.Patience(give_up_after_s=0.8, silence_s=0.25, one_answer_s=0.5, first_wait_s=0.02)
+        began = time.monotonic()
+        with pytest.raises(remote.RemoteError, match="the server fell silent"):
+            remote.open_raster(f"{address}/band.tif", remote.Source(address, patience=patience))
+        assert 0.5 < time.monotonic() - began < 3
+
+
 def test_a_truncated_file_is_named_as_such(packed, tmp_path):
     for name in ("band.tif", "raw.tif"):
         content = (packed / name).read_bytes()
@@ -313,6 +340,26 @@ def test_opening_takes_one_request_and_a_row_of_tiles_another(server, packed):
     assert {request.path for request in server.requests()} == {"/raw.tif"}  # no side-car is looked for
 
 
+@pytest.mark.parametrize("name", ["band.tif", "raw.tif"])
+def test_what_is_fetched_before_it_is_read_is_not_asked_for_again(server, truth, name):
+    """`band.tif` is a COG, around whose tiles GDAL reads a few bytes more."""
+    window = Window(TILE, TILE, 2 * TILE, 2 * TILE)
+    with rasterio.Env(**remote.options()), remote.open_raster(f"{server.address}/{name}", source_of(server)) as raster:
+        raster.fetch(raster.runs(window))
+        asked = len(server.requests())
+        np.testing.assert_array_equal(remote.read_window(raster, window), truth[window.toslices()])
+        assert len(server.requests()) == asked <= 4  # a head, perhaps the rest of the index, and two rows of tiles
+        assert not raster._content.ahead  # what was fetched is not held any longer
+
+
+def test_a_fetch_that_fails_fails_the_raster(server):
+    with rasterio.Env(**remote.options()), remote.open_raster(f"{server.address}/raw.tif", source_of(server)) as raster:
+        server.faults = [Fault("status", status=403)]
+        for work in (lambda: raster.fetch(raster.runs(Window(0, 0, TILE, TILE))), lambda: remote.read_window(raster)):
+            with pytest.raises(remote.RemoteError, match="access is denied"):
+                work()
+
+
 def test_ranges_are_fetched_at_the_same_time_but_never_more_than_agreed(packed, tmp_path, truth):
     names = [f"{number:02d}.tif" for number in range(24)]
     for name in names:
@@ -428,6 +475,15 @@ def test_a_catalogue_points_to_files_of_its_own_or_of_the_public_internet(href, 
 )
 def test_public_addresses_may_be_opened(href):
     assert remote.checked(href, remote.Source("https://example.org/stac")) == href
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f000001", "0x7f.1", "127.1", "0177.0.0.1", "10.1", "169.254.43518", "127.0.0.1."]
+)
+def test_private_addresses_in_other_notations_are_refused_before_a_proxy_could_look_them_up(host):
+    """127.0.0.1 = 127 x 2^24 + 1 = 2130706433; 169.254.169.254 ends in 169 x 256 + 254 = 43518."""
+    with pytest.raises(remote.Refused, match="is in a private network"):
+        remote.checked(f"http://{host}/scene.tif", remote.Source("https://example.org/stac"))
 
 
 def test_private_hosts_are_those_of_the_settings_and_the_catalogue(server):
@@ -647,6 +703,7 @@ def bucket(tmp_path, packed, monkeypatch):
     (tmp_path / "credentials").write_text("[forest]\naws_access_key_id = AKIATREE\naws_secret_access_key = secretwood\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_PROFILE", "forest")
+    monkeypatch.setenv("FORESTSINK_S3_BUCKETS", "another, usgs-landsat")
     with RangeServer(tmp_path) as server:
         monkeypatch.setenv("AWS_S3_ENDPOINT", f"127.0.0.1:{server.port}")
         monkeypatch.setenv("AWS_HTTPS", "NO")
@@ -665,6 +722,19 @@ def test_s3_addresses_are_read_with_the_keys_of_a_profile(bucket, truth):
     with remote.open_raster("s3://usgs-landsat/raw.tif", s3_source()) as raster:
         np.testing.assert_array_equal(remote.read_window(raster), truth)
     assert {request.path for request in bucket.requests()} == {"/usgs-landsat/raw.tif"}
+
+
+def test_keys_sign_only_for_buckets_of_the_provider_or_of_the_users_naming(bucket, monkeypatch, truth):
+    monkeypatch.delenv("FORESTSINK_S3_BUCKETS")
+    with pytest.raises(remote.Refused, match=r"s3://usgs-landsat/raw\.tif lies in a bucket for which your keys are not used"):
+        remote.open_raster("s3://usgs-landsat/raw.tif", s3_source())
+    assert bucket.requests() == []  # not even asked
+    for source in (remote.Source("https://example.org/stac", "usgs", patience=HASTE), remote.Source(patience=HASTE)):
+        with remote.open_raster("s3://usgs-landsat/raw.tif", source) as raster:
+            np.testing.assert_array_equal(remote.read_window(raster), truth)
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")  # an open bucket is asked without keys
+    with remote.open_raster("s3://usgs-landsat/raw.tif", s3_source()) as raster:
+        np.testing.assert_array_equal(remote.read_window(raster), truth)
 
 
 def test_a_bucket_of_another_region_is_asked_in_its_region(bucket):

@@ -547,3 +547,29 @@ def test_oblong_pixels_are_brought_by_their_own_weights():
     expected, _ = weighted(numbers, valid, rows.index, rows.weight, cols.index, cols.weight, LEAST)
     np.testing.assert_allclose(ours, expected)
     assert np.diff(ours, axis=0) == pytest.approx(window.shape[1])  # a row below is a row further in the file
+
+
+@pytest.mark.parametrize("side", [1.1, 2.0, 3.3], ids=["little_coarser", "twice", "more_than_thrice"])
+@pytest.mark.parametrize("field", ["smooth", "checkerboard"])
+def test_pixels_of_another_crs_are_means_by_area(side, field):
+    """Shapely cuts each pixel, turned by 3 degrees as between UTM zones, with each pixel of the source."""
+    import shapely
+
+    from catalogs.resampling import averaged
+
+    rows, cols = np.mgrid[0:40, 0:40]
+    values = (np.sin(rows / 7) * np.cos(cols / 5) if field == "smooth" else (rows + cols) % 2).astype("float32")
+    valid = (rows * 7 + cols * 3) % 11 != 0
+    down, right = np.mgrid[0:7, 0:7] * side
+    turn = np.deg2rad(3)
+    row, col = 9.3 + down * np.cos(turn) + right * np.sin(turn), 8.6 + right * np.cos(turn) - down * np.sin(turn)
+    found, ok = averaged(values[5:35, 4:36].copy(), valid[5:35, 4:36].copy(), row, col, 5, 4, np.float32(0.5))
+    cells = shapely.box(cols, rows, cols + 1, rows + 1)
+    for i in range(6):
+        for j in range(6):
+            corners = [(col[a, b], row[a, b]) for a, b in ((i, j), (i, j + 1), (i + 1, j + 1), (i + 1, j))]
+            area = shapely.area(shapely.intersection(shapely.Polygon(corners), cells))
+            seen = area * valid
+            assert ok[i, j] == (seen.sum() >= 0.5 * area.sum())
+            if ok[i, j]:
+                assert found[i, j] == pytest.approx((seen * values).sum() / seen.sum(), abs=1e-6)

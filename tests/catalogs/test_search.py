@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from catalogs.footprints import Area, bbox_of, bounds_in, footprint_of
-from catalogs.radiometry import Sample, Unread
+from catalogs.radiometry import Missing, Sample, Unread
 from catalogs.search import (
     address_of,
     endpoints,
@@ -424,6 +424,20 @@ def test_a_year_of_such_platforms_alone_ends_the_search_with_the_reason(tmp_path
     catalog = make_catalog(tmp_path, [make_item("b", platform="sentinel-2d")])
     with pytest.raises(ValueError, match=r"2019 has 1 scenes .* none usable; b: it is of sentinel-2d"):
         find(catalog, harmonise="oli")
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["checked", "doubtful"])
+def test_a_scene_whose_file_is_gone_is_left_out_and_does_not_stop_the_search(tmp_path, caplog, check):
+    def look(scene, sensor):
+        if scene["id"] != "a":
+            raise Missing("its pixels cannot be looked at: red.tif cannot be read: it is not there (404)")
+        return sample(1350, 4200)(scene, sensor)
+
+    catalog = make_catalog(tmp_path, [make_item("a"), make_item("b", "2019-07-11") if check else make_doubtful("b")])
+    frozen = find(catalog, look=look, check_radiometry=check, on_scene_error="fail")
+    assert ids(frozen) == ["a"] and "b is left out" in caplog.text
+    (entry,) = frozen["left_out"]
+    assert entry["id"] == "b" and "it is not there (404)" in entry["reason"]
 
 
 # ---------------------------------------------------------------- around the globe
@@ -950,6 +964,25 @@ def test_an_api_that_answers_get_alone_is_read_page_by_page(tmp_path):
     items = [make_item(f"s{day}", f"2019-07-{day}") for day in (11, 13, 15, 17, 19)]
     with stac_api(items, verbs=("GET",)) as address:
         assert ids(find(address)) == ["s11", "s13", "s15", "s17", "s19"]
+
+
+@pytest.mark.parametrize(
+    ("links", "base"),
+    [
+        ([{"rel": "self", "href": "https://data.example.org/tiles/a/item.json"}], "https://data.example.org/tiles/a/"),
+        ([{"rel": "self", "href": "/etc/item.json"}], "{api}/collections/sentinel-2-l2a/items/"),
+        ([], "{api}/collections/sentinel-2-l2a/items/"),
+    ],
+    ids=["its_own_address", "no_address", "no_link"],
+)
+def test_relative_links_of_an_apis_item_lie_beside_the_item(links, base):
+    item = make_item("a") | {"links": links}
+    for name, asset in item["assets"].items():
+        asset["href"] = f"./{name}.tif"
+    with stac_api([item]) as address:
+        (found,) = find(address)["items"]
+        hrefs = {entry["href"].rpartition("/")[0] for entry in (*found["bands"].values(), found["quality"])}
+    assert hrefs == {base.format(api=address).rstrip("/")}
 
 
 def test_an_api_without_the_collection_or_the_area_says_what_it_has():
