@@ -64,7 +64,8 @@ Unread where another try may read them."""
 
 
 class Missing(ValueError):
-    """A file of a scene is not there (404, 410): another try would find it as little, and so would whoever maps it."""
+    """A file of a scene is not there (404, 410), may not be opened or is no raster: another try would find it as little, and so
+    would whoever maps it."""
 
 
 class Unread(ValueError):
@@ -225,7 +226,7 @@ def sample_scene(
                 sample = _clear_land(scene, sensor, {name: role for name, role in found.items() if role}, place, source)
             except (RasterioError, OSError, remote.RemoteError) as error:
                 passing = isinstance(error, remote.RemoteError) and not isinstance(error, remote.Refused)
-                kind = Missing if isinstance(error, remote.Gone) else Unread if passing else ValueError
+                kind = Missing if isinstance(error, remote.Gone | remote.Refused) else Unread if passing else ValueError
                 raise kind(f"its pixels cannot be looked at: {_first_line(error)}") from None
             scale = sensor.radiometries[0][0]
             if judged((scale, 0.0), sample).pixels >= MIN_PIXELS:

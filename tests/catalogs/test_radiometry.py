@@ -188,7 +188,7 @@ def test_only_a_file_that_may_be_read_another_time_counts_as_unread(tmp_path):
     scene = make_cogs(tmp_path)
     scene["bands"]["red"]["href"] = "http://127.0.0.1:9/red.tif"
     patience = Patience(give_up_after_s=0.1, first_wait_s=0.02)
-    for catalogue, kind in (("http://127.0.0.1:9/stac", Unread), ("https://example.org", ValueError)):
+    for catalogue, kind in (("http://127.0.0.1:9/stac", Unread), ("https://example.org", Missing)):
         source = Source(catalogue, data_folders=(str(tmp_path),), patience=patience)
         with pytest.raises(ValueError, match="its pixels cannot be looked at") as raised:
             sample_scene(scene, SENTINEL2, bounds=BOUNDS, crs=CRS, source=source)

@@ -104,6 +104,9 @@ def test_the_api_answers_as_brute_force_does(planted, server, api):
 
 def test_a_study_over_the_network_gives_the_bytes_of_the_disk_and_asks_each_file_once(from_disk, planted, server, api, tmp_path):
     folder = study_in(tmp_path / "study", planted, api)
+    done = run(folder, f"resources/scenes/{SENSOR}.json")
+    assert done.returncode == 0, done.stderr
+    server.forget()  # the search looks at pixels of every scene
     done = run(folder, *COMPOSITES, "--cores", "2")
     assert done.returncode == 0, done.stderr
     assert bytes_of(folder) == bytes_of(from_disk)
@@ -146,6 +149,10 @@ def test_killing_the_server_for_twenty_seconds_in_mid_run_changes_no_byte(from_d
     assert "answered after" in "".join(path.read_text() for path in (folder / "logs").rglob("*.log"))
 
 
+UNSEEN = {"check_radiometry": False}
+"""Searches look at pixels of every scene; without that, what is broken is met by the composite."""
+
+
 def broken_scene(planted: Path) -> str:
     return sorted(path.name for path in (planted / SENSOR).iterdir() if path.is_dir() and "2019" in path.name)[1]
 
@@ -153,7 +160,7 @@ def broken_scene(planted: Path) -> str:
 def test_a_scene_that_stays_broken_fails_the_run_with_one_sentence(planted, server, api, tmp_path):
     scene = broken_scene(planted)
     server.faults = [Fault("html", path=f"*/{scene}/*")]
-    folder = study_in(tmp_path / "study", planted, api, on_scene_error="fail")
+    folder = study_in(tmp_path / "study", planted, api, on_scene_error="fail", **UNSEEN)
     done = run(folder, COMPOSITES[0])
     assert_one_sentence(done, f"composite: scene {scene}: {server.address}", "it is a web page, perhaps a login or an error",
                         "set on_scene_error: drop to go on without such scenes")  # fmt: skip
@@ -163,7 +170,7 @@ def test_a_scene_that_stays_broken_fails_the_run_with_one_sentence(planted, serv
 def test_a_scene_that_stays_broken_is_dropped_counted_and_told(planted, server, api, tmp_path):
     scene = broken_scene(planted)
     server.faults = [Fault("status", status=404, path=f"*/{scene}/*")]
-    folder = study_in(tmp_path / "study", planted, api, on_scene_error="drop")
+    folder = study_in(tmp_path / "study", planted, api, on_scene_error="drop", **UNSEEN)
     done = run(folder, COMPOSITES[0])
     assert done.returncode == 0, done.stderr
     told = dropped_in(folder, 2019)
@@ -186,27 +193,39 @@ def in_process(folder: Path) -> None:
 
 def test_where_no_scene_can_be_read_there_is_no_composite_even_where_scenes_may_be_dropped(planted, server, api, tmp_path):
     server.faults = [Fault("status", status=404)]
-    folder = study_in(tmp_path / "study", planted, api, on_scene_error="drop")
+    folder = study_in(tmp_path / "study", planted, api, on_scene_error="drop", **UNSEEN)
     with pytest.raises(ValueError, match=f"none of the 4 scenes of {SENSOR} in 2019 can be read in block r000c000; the first"):
         in_process(folder)
     assert not (folder / COMPOSITES[0]).exists()
 
 
-def test_ids_and_hrefs_of_a_hostile_catalogue_reach_no_file(planted, server, tmp_path):
+def test_a_search_leaves_out_what_stays_broken_before_any_composite(planted, server, api, tmp_path):
+    scene = broken_scene(planted)
+    server.faults = [Fault("status", status=404, path=f"*/{scene}/*")]
+    folder = study_in(tmp_path / "study", planted, api, on_scene_error="fail")
+    in_process(folder)
+    frozen = json.loads((folder / f"resources/scenes/{SENSOR}.json").read_text())
+    assert [entry["id"] for entry in frozen["left_out"]] == [scene] and "(404)" in frozen["left_out"][0]["reason"]
+    assert dropped_in(folder, 2019)["used"] == 3
+
+
+@pytest.mark.parametrize("look", [True, False], ids=["search", "composite"])
+def test_ids_and_hrefs_of_a_hostile_catalogue_reach_no_file(planted, server, tmp_path, look):
     items, collections = static_catalogue(planted / "catalog.json", folder=planted, address=server.address)
     items = [item for item in items if item["properties"]["datetime"].startswith("2019")]
     for number, item in enumerate(items):
         item["id"] = f"../../../{'x' * 300}\n<script>{number}"
-    items[0]["assets"]["scl"]["href"] = "/etc/hostname"
+    items[0]["assets"]["scl"]["href"] = "file:///etc/hostname"
     items[1]["assets"]["scl"]["href"] = "/vsicurl/http://127.0.0.1:1/a.tif"
     with serving(application(items, collections)) as address:
-        folder = study_in(tmp_path / "deep/er/study", planted, address, on_scene_error="drop")
+        folder = study_in(tmp_path / "deep/er/study", planted, address, on_scene_error="drop", check_radiometry=look)
         in_process(folder)
     told = dropped_in(folder, 2019)
-    reasons = " ".join(entry["reason"] for entry in told["dropped"])
-    assert told["used"] == 2 and len(told["dropped"]) == 2
-    assert "/etc/hostname is a file of this machine" in reasons and "GDAL's own" in reasons
     frozen = (folder / f"resources/scenes/{SENSOR}.json").read_text()
+    left_out = json.loads(frozen)["left_out"] if look else told["dropped"]
+    reasons = " ".join(entry["reason"] for entry in left_out)
+    assert told["used"] == 2 and len(left_out) == 2
+    assert "/etc/hostname is a file of this machine" in reasons and "GDAL's own" in reasons
     assert "<script>" not in json.dumps(told) + frozen and all(item["id"].isprintable() for item in json.loads(frozen)["items"])
     made = {path.relative_to(folder).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert made == {"study.yaml", f"resources/scenes/{SENSOR}.json", COMPOSITES[0], COMPOSITES[0].replace(".tif", ".json")}
