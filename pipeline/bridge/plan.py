@@ -560,7 +560,10 @@ class Plan:
     @property
     def plot_files(self) -> list[str]:
         settings = self.study.plots
-        named = (settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density)
+        codes = settings.species_codes if isinstance(settings.species_codes, str) else None
+        named = (
+            settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density, settings.fixes, codes,
+        )  # fmt: skip
         tables = [part for path in named if path for part in with_sidecars(path)]
         return tables + ([settings.allometry] if Path(settings.allometry).suffix else [])
 
