@@ -191,7 +191,7 @@ def named_columns(
             absent = [part for part in theirs if part not in present]
             if absent:
                 raise ValueError(f"{file} has no column {absent[0]!r} ({setting}.{ours}){nearest(absent[0], present)}")
-            chosen[ours] = _joined([frame[part] for part in theirs], "-" if ours.endswith("date") else "_").rename(ours)
+            chosen[ours] = joined([frame[part] for part in theirs], "-" if ours.endswith("date") else "_").rename(ours)
         elif theirs in present:
             chosen[ours] = frame[theirs]
         elif ours in columns:
@@ -213,7 +213,7 @@ def named_columns(
     return pd.DataFrame(chosen, index=frame.index)
 
 
-def _joined(parts: Sequence[pd.Series], mark: str) -> pd.Series:
+def joined(parts: Sequence[pd.Series], mark: str) -> pd.Series:
     """Texts side by side, '' where one of them is missing."""
     columns = [texts(part) for part in parts]
     joined, missing = columns[0], columns[0] == ""

@@ -18,8 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb = verbs.add_parser("search", help="ask the catalogues again and freeze what they answer")
     verb.add_argument("config", type=Path)
     verb = verbs.add_parser("inspect", help="say what data of others hold and what is wrong with them")
-    verb.add_argument("what", choices=["lidar"])
-    verb.add_argument("path", nargs="+", help="folder, files, pattern, address or STAC listing of tiles; a canopy height raster")
+    verb.add_argument("what", choices=["lidar", "plots", "stands"])
+    verb.add_argument("path", nargs="*", help="tiles or a canopy height raster; tables of plots and trees; polygons of stands")
+    verb.add_argument("--study", type=Path, help="of plots and stands: the configuration that says what columns mean")
     verb.add_argument("--crs", help="what the coordinates are in, where the files do not say or say it wrong")
     verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("list", help="list what a configuration can name")
@@ -93,6 +94,15 @@ def _search(chosen: argparse.Namespace) -> int:
 def _inspect(chosen: argparse.Namespace) -> int:
     """Exits 1 where a run would refuse what was found."""
     import json
+
+    if chosen.what != "lidar":
+        from pipeline.bridge.looking import inspect_field
+
+        report, lines = inspect_field(chosen.what, chosen.path, study=chosen.study, crs=chosen.crs)
+        print(json.dumps(report, indent=1, sort_keys=True) if chosen.json else "\n".join(lines))
+        return 1 if report["problems"] else 0
+    if not chosen.path:
+        raise ValueError("inspect lidar needs a folder, files or an address")
 
     from catalogs.lidar import canopy, inspection
 

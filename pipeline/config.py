@@ -65,6 +65,14 @@ def _as_date(value: Any) -> Any:
 Date = Annotated[dt.date, BeforeValidator(_as_date)]
 
 
+def _text_keys(value: Any) -> Any:
+    """Codes as text: YAML takes an unquoted 1 for a number, and a code is a name."""
+    return {str(key): meaning for key, meaning in value.items()} if isinstance(value, dict) else value
+
+
+Codes = Annotated[dict[str, str], BeforeValidator(_text_keys)]
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, and closed to keys it does not know."""
 
@@ -254,8 +262,10 @@ class Plots(Section):
     tree_visits: tuple[Visit, ...] = ()
     tree_numbers: Literal["lasting", "per_visit"] = "lasting"
     encoding: str | None = None
-    status_codes: dict[str, Literal["live", "dead", "stump", "gone"]] = {}
-    species_codes: FilePath | dict[str, str] | None = None
+    status_codes: Annotated[
+        dict[str, Literal["live", "dead", "stump", "gone", "unseen"]], BeforeValidator(_text_keys)
+    ] = {}
+    species_codes: FilePath | Codes | None = None
     fixes: FilePath | None = None
     fix_columns: dict[str, str] = {}
     fix_position: Literal["mean", "median"] = "mean"
@@ -294,8 +304,10 @@ class Stands(Section):
 
     file: FilePath | None = None
     layer: str | None = None
-    id: str = "stand"
-    stratum: str | None = None
+    id: str | tuple[str, ...] = "stand"
+    stratum: str | tuple[str, ...] | None = None
+    stratum_classes: dict[str, tuple[float, ...]] = {}
+    stratum_codes: dict[str, Codes] = {}
     crs: str | None = None
     encoding: str | None = None
     area_column: str | None = None

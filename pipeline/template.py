@@ -89,7 +89,7 @@ plots:                              # field plots
   # tree_visits: [{date: 2014, columns: {dbh_cm: D14}}, {date: 2019, columns: {dbh_cm: D19}}]
   tree_numbers: lasting             # or per_visit: a tree has another number at its next visit, and cannot be followed
   # encoding: cp949                 # of text that is neither UTF-8 nor GB 18030
-  status_codes: {}                  # your code: live, dead, stump or gone, such as {"1": live, "2": dead}
+  status_codes: {}                  # your code: live, dead, stump, gone, unseen, such as {"1": live, "2": dead}
   # species_codes: data/codes.csv   # code, species (or a mapping), where the trees carry codes
   # fixes: data/gps.csv             # repeated GPS fixes: plot, x, y; their spread is the error of the position
   fix_columns: {}                   # our name: yours, of fixes
@@ -114,8 +114,10 @@ plots:                              # field plots
 stands:                             # management polygons
   file: data/stands.gpkg            # <- any vector file
   # layer: stands                   # of a GeoPackage with several
-  id: stand                         # <- column of names that do not repeat
-  # stratum: forest_type            # column of strata
+  id: stand                         # <- column of names that do not repeat; several are joined, such as [LIN_BAN, XIAO_BAN]
+  # stratum: forest_type            # column of strata; several are joined, such as [species, origin, age]
+  # stratum_classes: {age: [20, 40]}              # numbers into classes: 0-20, 20-40, 40+
+  # stratum_codes: {origin: {"1": natural, "2": planted}}   # codes into words, per column
   # crs: EPSG:32650                 # where the file does not say
   # encoding: gbk                   # of a shapefile's texts
   # area_column: AREA               # declared areas, checked against the polygons

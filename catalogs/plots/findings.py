@@ -87,6 +87,8 @@ KINDS: dict[str, Kind] = {
     "totals_contradict": Kind("totals of a plot that cannot be true together", "keep", ("keep", "fail", "leave_out"), "the plot"),
     "visit_without_trees": Kind("a dated visit without a tree in the list: it counts as empty", "keep",
                                 ("keep", "fail", "leave_out"), "the plot"),
+    "plot_outside": Kind("a plot not wholly inside the study's area", "leave_out", ("leave_out",), "the plot"),
+    "plot_on_edge": Kind("a plot across the border of its stand", "keep", TOLD, "nothing"),
     "plot_partly_outside": Kind("a plot of which a part was not measured (measured_share)", "keep",
                                 ("keep", "fail", "leave_out"), "the plot"),
 }  # fmt: skip

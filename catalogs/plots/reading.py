@@ -104,7 +104,8 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
     -------
     DataFrame
         plot, date, cluster, tree, species (genus and epithet, '' where unknown), genus, family, dbh_cm, height_m
-        (NaN where not measured), status (live; dead, stump, gone, small, left_out and none do not count), trees_per_ha
+        (NaN where not measured), status (live; dead, stump, gone, unseen, small, left_out and none do not
+        count), trees_per_ha
         (the table's, else by the design), row (of the file, -1 where the list lacks a visit), stem, change, dbh_before_cm,
         dbh_growth_cm_yr, height_growth_m_yr (see `remeasured.linked`), and wood_density_g_cm3, volume_m3 where given.
         Status `none` marks visits that found no tree: rows with neither dbh nor species, and one row for each visited plot
@@ -139,7 +140,7 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
     trees = _without_left_out_visits(trees, findings)
     _report(trees)
     inner = ["visit", "area_ha", "level", "measured_share", "radius_m", "baf_m2_ha", "x_site_m", "y_site_m", "numbered",
-             "record", "previous_record", "count", "distance_m", "azimuth_deg"]  # fmt: skip
+             "record", "previous_record", "count", "year_only", "distance_m", "azimuth_deg"]  # fmt: skip
     trees = trees.drop(columns=inner, errors="ignore")
     return trees.sort_values(["plot", "date"], kind="stable", ignore_index=True)
 
@@ -211,6 +212,8 @@ def _plots_of_table(
         raw, columns, known=PLOT_COLUMNS, required=["plot"] if placeless else ["plot", "x", "y"], file=file,
         setting="plots.columns",
     ).rename_axis("row").reset_index()  # fmt: skip
+    if file == settings["trees"]:  # one list of trees says of each tree what there is to say of its plot
+        frame = frame.drop_duplicates([name for name in frame if name not in ("row", "geometry")], ignore_index=True)
     frame["reason"] = ""
     refuse = findings.refuse(frame, file)
     for column in frame.columns.intersection(["visit", "plot", "cluster", "stratum", "phase"]):
@@ -283,11 +286,13 @@ def _check_repeated(frame: gpd.GeoDataFrame, settings: dict[str, Any], findings:
             f"plot {first['plot']} is listed more than once for {first['date']:%Y-%m-%d} (<rows>; "
             f"{int(repeated.sum())} such rows in all)"
         )
-        later = frame.duplicated(["plot", "date"]) & frame["date"].notna()
+        later = (frame["reason"] == "") & frame.duplicated(["plot", "date"]) & frame["date"].notna()
         findings.plots("plot_repeated", frame, later, file=file, what=what, noun="row")
-        if "visit" in frame and frame["visit"].duplicated().any() and (frame["visit"] != "").all():
-            again = frame.loc[frame["visit"].duplicated(), "visit"].iloc[0]
-            raise ValueError(f"{file}: the visit {again!r} (plots.columns.visit) is listed more than once")
+    if "visit" in frame:
+        used = frame.loc[frame["reason"] == "", "visit"]
+        if used.duplicated().any():
+            again = used[used.duplicated()].iloc[0]
+            raise ValueError(f"{file}: the visit {again!r} (plots.columns.visit) names several plots or dates")
 
 
 # ---------------------------------------------------------------- trees meet plots
@@ -334,6 +339,8 @@ def _with_plots(
             what = "the date is missing in <rows>; fill it in or set plots.date"
             findings.trees("date_missing", trees, undated & ~trees["row"].isin(unread), file=file, what=what)
             trees.loc[undated, "status"] = "left_out"
+    if "date" in trees:
+        _take_days_of_visits(trees, first)
     merged = trees.merge(first[columns], on=keys, how="left")
     lost = merged["area_ha"].isna() & merged["plot"].isin(set(first["plot"])) & merged["cluster"].isna() & merged["date"].notna()
     if lost.any():
@@ -347,9 +354,23 @@ def _with_plots(
     known = merged["cluster"].notna()
     if not known.all():
         findings.settle()
-        log.warning("%s: %d rows belong to no plot and date, and are left out", file, int((~known).sum()))
+        log.info("%s: %d rows belong to no plot and date, and are left out", file, int((~known).sum()))
         merged = merged[known].reset_index(drop=True)
     return merged
+
+
+def _take_days_of_visits(trees: pd.DataFrame, visits: pd.DataFrame) -> None:
+    """Trees dated by a bare year belong to their plot's one visit of that year, whatever its day."""
+    if not trees["year_only"].any():
+        return
+    dated = visits[visits["date"].notna()]
+    dated = dated.assign(year=dated["date"].dt.year).drop_duplicates(["plot", "year"], keep=False)
+    days = dated.set_index(["plot", "year"])["date"]
+    import pandas as pd
+
+    wanted = pd.MultiIndex.from_arrays([trees["plot"], trees["date"].dt.year])
+    found = days.reindex(wanted).to_numpy()
+    trees["date"] = trees["date"].where(~trees["year_only"] | pd.isna(found), found)
 
 
 def _mark_small(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
@@ -365,8 +386,9 @@ def _mark_small(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
 
 
 def _check_expansion(trees: pd.DataFrame, file: str, findings: Findings) -> None:
+    sized = (trees["area_ha"] > 0).to_numpy()  # a plot without size has been named already
     live = (trees["status"] == "live").to_numpy()
-    lacking = live & ~(trees["trees_per_ha"].to_numpy(float) > 0)
+    lacking = live & sized & ~(trees["trees_per_ha"].to_numpy(float) > 0)
     what = "how many trees per hectare a tree stands for is neither given (trees_per_ha) nor follows from the plot's size"
     findings.trees("expansion_missing", trees, lacking, file=file, what=what)
 
@@ -414,6 +436,6 @@ def _report(trees: pd.DataFrame) -> None:
     listed = int(counts.drop("none", errors="ignore").sum())
     measured = int(trees["height_m"].notna().sum())
     log.info("read %d trees, %d of them dead, %d with a measured height", listed, counts.get("dead", 0), measured)
-    for status in ("stump", "gone", "left_out"):
+    for status in ("stump", "gone", "unseen", "left_out"):
         if counts.get(status, 0):
             log.info("%d trees of status %s do not count", counts[status], status)

@@ -26,8 +26,10 @@ TREE_COLUMNS = (*IDS, "date", *NAMES, *NUMBERS)
 STATUS = {
     "live": "live", "alive": "live", "l": "live", "": "live", "dead": "dead", "d": "dead", "snag": "dead",
     "stump": "stump", "cut": "gone", "removed": "gone", "gone": "gone",
+    "unseen": "unseen",
 }  # fmt: skip
-"""Statuses that need no `status_codes`: standing and living, standing and dead, a stump, not there any more."""
+"""Statuses that need no `status_codes`: standing and living, standing and dead, a stump, not there any more, and not looked
+for (outside what was sampled that time)."""
 UNIDENTIFIED = ("indet", "unknown", "unidentified")
 RANKS = ("var.", "subsp.", "ssp.", "f.", "fo.", "cv.", "x")
 MAX_HEIGHT_M = 130.0  # above the tallest tree known
@@ -61,6 +63,7 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
     if "height_m" not in trees:
         trees["height_m"] = np.nan
     if "date" in trees:
+        trees["year_only"] = tables.texts(trees["date"]).str.fullmatch(r"\d{4}")
         trees["date"] = tables.dates(trees["date"].set_axis(trees["row"]), file=file, refuse=refuse).to_numpy()
         if trees["date"].isna().all():
             trees = trees.drop(columns="date")
@@ -185,9 +188,13 @@ def check_measurements(trees: pd.DataFrame, settings: dict[str, Any], findings: 
     height = trees["height_m"]
     wrong = (height <= 0) | (height > MAX_HEIGHT_M)
     if wrong.any():
+        typical = height[height > 0].median()
+        units_hint = {"cm": 100, "dm": 10, "mm": 1000}
+        unit = next((name for name, many in units_hint.items() if typical > MAX_HEIGHT_M and 2 <= typical / many <= 60), None)
+        hint = f"; the values look like {unit} (plots.tree_units.height_m: {unit})" if unit else ""
         what = (
             f"height is not within 0 to {MAX_HEIGHT_M:g} m in <rows>, such as {height[wrong].iloc[0]:g}; leave a height that "
-            "was not measured empty"
+            f"was not measured empty{hint}"
         )
         findings.trees("height_impossible", trees, wrong, file=file, what=what, value="height_m")
 
