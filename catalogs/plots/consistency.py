@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 MIN_PAIRS = 20
 OUTLIER_SD, OUTLIER_FACTOR = 4.0, 1.5
 """A height is odd beyond both: 4 robust standard deviations of ln H about the curve, and 1.5 times or less what it says."""
-SLENDERNESS = (0.3, 1.8)
-"""Metres of height per centimetre of dbh that the median tree of 10 cm and more keeps, from open-grown to crowded."""
+TALLNESS = (0.8, 4.0)
+"""Height (m) over dbh (cm) to the power 0.6 of the median tree from 5 cm on: stunted and open-grown stands lie near 1,
+crowded ones of tall species near 3.5; with dbh in inches it is 1.75 times as much, with heights in feet 3.28 times."""
 FORM_FACTOR = (0.2, 0.9)
 """Stem volume over basal area times height of the median tree: a cone is 0.33, a cylinder 1."""
 ONE_FORM_FACTOR = (0.1, 1.1)
@@ -93,20 +94,26 @@ def check_taxa(trees: pd.DataFrame, taxa: Iterable[str], file: str, findings: Fi
 
 def _check_height_unit(trees: pd.DataFrame, file: str, findings: Findings) -> bool:
     """Whether the measured heights go with the diameters in the middle; else a sentence with the units that would."""
-    paired = (trees["status"] == "live") & (trees["dbh_cm"] >= 10) & trees["height_m"].notna()
+    paired = (trees["status"] == "live") & (trees["dbh_cm"] >= 5) & trees["height_m"].notna()
     if paired.sum() < MIN_PAIRS:
         return True
-    ratio = float((trees.loc[paired, "height_m"] / trees.loc[paired, "dbh_cm"]).median())
-    low, high = SLENDERNESS
+    dbh, height = trees.loc[paired, "dbh_cm"], trees.loc[paired, "height_m"]
+    ratio = float((height / dbh**0.6).median())
+    low, high = TALLNESS
     if low <= ratio <= high:
         return True
     guesses = {
         "height_m: ft": ratio * 0.3048, "height_m: dm": ratio * 0.1, "height_m: cm": ratio * 0.01,
-        "dbh_cm: inch": ratio / 2.54, "dbh_cm: mm": ratio * 10, "dbh_cm: inch, height_m: ft": ratio * 0.3048 / 2.54,
+        "dbh_cm: inch": ratio / 2.54**0.6, "dbh_cm: mm": ratio * 10**0.6,
+        "dbh_cm: inch, height_m: ft": ratio * 0.3048 / 2.54**0.6,
     }  # fmt: skip
     fitting = [f"{{{name}}}" for name, value in guesses.items() if low <= value <= high]
     advice = f"; plots.tree_units of {' or '.join(fitting)} would do" if fitting else ""
-    what = f"the median tree has {ratio:.3g} m of height per cm of dbh, and forests have {low} to {high}{advice}"
+    taller = "tall" if ratio > high else "short"
+    what = (
+        f"trees are too {taller} for their dbh: at a median dbh_cm of {dbh.median():.3g} the median height_m is "
+        f"{height.median():.3g}{advice}"
+    )
     findings.add("height_unit", file=file, what=what)
     return False
 

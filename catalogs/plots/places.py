@@ -183,8 +183,8 @@ def fixes_of(settings: dict[str, Any], crs: str, findings: Findings) -> pd.DataF
         if findings.add("fixes_apart", file=file, what=what, rows=fixes.loc[far, "row"]) == "leave_out":
             fixes = fixes[~far]
     found = fixes.groupby("plot")[["x", "y"]].agg(settings["fix_position"])
-    apart = fixes.join(found, on="plot", rsuffix="_mid")
-    square = (apart["x"] - apart["x_mid"]) ** 2 + (apart["y"] - apart["y_mid"]) ** 2
+    middle = found.loc[fixes["plot"]]
+    square = (fixes["x"] - middle["x"].to_numpy()) ** 2 + (fixes["y"] - middle["y"].to_numpy()) ** 2
     count = fixes.groupby("plot").size()
     spread = np.sqrt(square.groupby(fixes["plot"]).sum() / (count - 1).where(count > 1))
     log.info("%s: %d fixes of %d plots, median spread %.1f m", file, len(fixes), len(found), spread.median())
@@ -219,7 +219,7 @@ def with_footprints(
     drawn = np.where(centre, np.pi * radius**2 / 1e4 * level, shapes)
     # a polygon is drawn on the map, so it is horizontal already; a table's area is as it was laid out
     area = np.where(np.isnan(area), np.where(shapes > 0, drawn, np.pi * radius**2 / 1e4 * level), area * level)
-    sizeless = ~(area > 0)
+    sizeless = ~(area > 0) & (level > 0)
     if sizeless.any():
         names = tables.rows(dict.fromkeys(frame.loc[sizeless, "plot"]), noun="plot")
         what = f"no size for {names} (<rows>); give radius_m or area_ha, as a column or in the settings of plots"
@@ -237,7 +237,7 @@ def with_footprints(
     frame["area_ha"] = area * frame["measured_share"].to_numpy()
     if centre.any():
         aspect = frame["aspect_deg"].to_numpy(float) if "aspect_deg" in frame else nothing
-        drawable = centre & (radius > 0)
+        drawable = centre & (radius > 0) & (level > 0)
         geometry = frame.geometry.to_numpy().copy()
         geometry[drawable] = circle(
             frame.geometry.x[drawable], frame.geometry.y[drawable], radius[drawable],

@@ -42,7 +42,7 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
     file, columns = settings["trees"], settings["tree_columns"]
     units.check_units(settings["tree_units"], known=TREE_COLUMNS, setting="plots.tree_units")
     raw = tables.read_table(
-        file, layer=settings["tree_layer"], encoding=settings["encoding"], text=tables.named_in(columns, (*IDS, "status"))
+        file, layer=settings["tree_layer"], encoding=settings["encoding"], text=tables.named_in(columns, (*IDS, *NAMES))
     )
     if settings["tree_visits"]:
         raw = tables.by_visit(raw, settings["tree_visits"], file=file, setting="plots.tree_visits")
