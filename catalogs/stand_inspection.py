@@ -72,7 +72,7 @@ def inspect_stands(settings: Mapping[str, Any], *, crs: str | None = None, named
     layer = _placed(layer, settings, crs, report)
     if layer is not None and len(layer):
         _say_shapes(layer, file, report)
-        _say_areas(raw, layer, settings, found["area"], report)
+        _say_areas(raw, layer, settings, report, declared_unit=settings["area_unit"] if named else None)
     _say_attributes(raw, found, report)
     _say_strata(raw, settings, report)
     return report
@@ -239,11 +239,14 @@ def _say_shapes(layer: gpd.GeoDataFrame, file: str, report: dict[str, Any]) -> N
 
 
 def _say_areas(
-    raw: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, settings: dict[str, Any], guessed: str | None, report: dict[str, Any]
+    raw: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, settings: dict[str, Any], report: dict[str, Any], *, declared_unit: str | None
 ) -> None:
     """The unit that the declared areas are in by the polygons, and the features that differ from it."""
-    column = settings["area_column"] or guessed
-    if not column or column not in raw.columns:
+    column = settings["area_column"]
+    if not column:
+        return
+    if column not in raw.columns:
+        report["problems"].append(f"{settings['file']} has no column {column!r} (stands.area_column)")
         return
     try:
         declared = tables.numbers(raw[column], file=settings["file"]).loc[layer["feature"]].to_numpy()
@@ -265,9 +268,9 @@ def _say_areas(
     if unit is None:
         report["warnings"].append(f"{settings['file']}: {column} is {middle:.4g} per hectare of the polygons, no unit we know")
         return
-    if settings["area_column"] and unit != settings["area_unit"]:
+    if declared_unit and unit != declared_unit:
         report["problems"].append(
-            f"{settings['file']}: {column} read as {settings['area_unit']} is not the area of the polygons; it is in {unit}: set "
+            f"{settings['file']}: {column} read as {declared_unit} is not the area of the polygons; it is in {unit}: set "
             f"stands.area_unit: {unit}"
         )
     apart = np.abs(ratio * polygons.HECTARES[unit] - 1) > polygons.AREA_TOLERANCE

@@ -245,7 +245,8 @@ def by_visit(frame: pd.DataFrame, visits: Sequence[Mapping[str, Any]], *, file: 
     kept = frame[[name for name in frame.columns if name not in spread]]
     parts = []
     for visit in visits:
-        part = kept.assign(**{ours: frame[theirs] for ours, theirs in visit["columns"].items()}, date=str(visit["date"]))
+        named = {ours: frame[theirs] for ours, theirs in visit["columns"].items()}
+        part = pd.concat([kept, pd.DataFrame({**named, "date": str(visit["date"])}, index=frame.index)], axis=1)
         given = frame[list(visit["columns"].values())].notna().any(axis=1)  # a tree not yet there has no row for the date
         parts.append(part[given])
     return pd.concat(parts)

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("config", type=Path)
     verb = verbs.add_parser("inspect", help="say what data of others hold and what is wrong with them")
     verb.add_argument("what", choices=["lidar", "plots", "stands"])
-    verb.add_argument("path", nargs="*", help="tiles or a canopy height raster; tables of plots and trees; polygons of stands")
+    verb.add_argument("path", nargs="+", help="tiles or a canopy height raster; tables of plots and trees, polygons, or a study")
     verb.add_argument("--study", type=Path, help="of plots and stands: the configuration that says what columns mean")
     verb.add_argument("--crs", help="what the coordinates are in, where the files do not say or say it wrong")
     verb.add_argument("--json", action="store_true", help="for machines")
@@ -101,9 +101,6 @@ def _inspect(chosen: argparse.Namespace) -> int:
         report, lines = inspect_field(chosen.what, chosen.path, study=chosen.study, crs=chosen.crs)
         print(json.dumps(report, indent=1, sort_keys=True) if chosen.json else "\n".join(lines))
         return 1 if report["problems"] else 0
-    if not chosen.path:
-        raise ValueError("inspect lidar needs a folder, files or an address")
-
     from catalogs.lidar import canopy, inspection
 
     rasters = [path for path in chosen.path if path.lower().endswith((".tif", ".tiff", ".vrt"))]

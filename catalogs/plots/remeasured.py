@@ -87,12 +87,9 @@ def _chained(trees: pd.DataFrame) -> np.ndarray:
         raise ValueError(f"the record {again!r} (plots.tree_columns.record) stands in two rows; it must be unique")
     earlier = trees["previous_record"].map(place)
     root = np.where(earlier.isna(), np.arange(len(trees)), earlier.fillna(0)).astype(int)
-    for _ in range(64):
-        further = root[root]
-        if (further == root).all():
-            break
-        root = further
-    else:
+    for _ in range(len(trees).bit_length()):  # each round doubles how far back a row points
+        root = root[root]
+    if earlier.notna().to_numpy()[root].any():
         raise ValueError("previous_record goes round in a circle (plots.tree_columns.previous_record)")
     return trees["record"].to_numpy()[root]
 
@@ -238,7 +235,7 @@ def _too_large(trees: pd.DataFrame, settings: dict[str, Any]) -> np.ndarray:
     if any(tier["baf_m2_ha"] is not None for tier in tiers):
         return np.zeros(len(trees), bool)
     dbh = trees["dbh_cm"].to_numpy(float)
-    threshold = tiers[-1]["min_dbh_cm"] if tiers else max(settings["min_dbh_cm"], float(np.nanmin(dbh)))
+    threshold = tiers[-1]["min_dbh_cm"] if tiers else settings["min_dbh_cm"] or float(np.nanmin(dbh))
     years = ((trees["date"] - trees["before"]).dt.days / 365.25).to_numpy()
     new = (trees["change"] == "ingrowth").to_numpy() & trees["dbh_before_cm"].isna().to_numpy()
     return new & (dbh > threshold + MAX_GROWTH_CM_YR * years)

@@ -14,9 +14,12 @@ from pipeline.config import Plots, Stands, Study, load_study
 def inspect_field(
     what: str, paths: Sequence[str], *, study: Path | None, crs: str | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Report and its lines on plots or stands; `paths` take the place of the study's files."""
-    if not paths and study is None:
-        raise ValueError(f"inspect {what} needs files, or --study with the configuration that names them")
+    """Report and its lines on plots or stands; `paths` take the place of the study's files, or are the study itself."""
+    configurations = [path for path in paths if path.lower().endswith((".yaml", ".yml"))]
+    if len(configurations) + (study is not None) > 1:
+        raise ValueError("one study at a time, please")
+    if configurations:
+        study, paths = Path(configurations[0]), [path for path in paths if path not in configurations]
     loaded = load_study(study) if study else None
     return (_plots if what == "plots" else _stands)(list(paths), loaded, crs)
 
