@@ -61,7 +61,10 @@ def converted(values: pd.Series, unit: str | None, *, setting: str) -> pd.Series
 
 
 def check_units(units: Mapping[str, str], *, known: tuple[str, ...], setting: str) -> None:
-    """Every key is a column of ours."""
-    for column in units:
+    """Every key is a column of ours, and its unit one that the column may have."""
+    import pandas as pd
+
+    for column, unit in units.items():
         if column not in known:
             raise ValueError(f"{setting}.{column} is not a column we use{tables.nearest(column, known)}")
+        converted(pd.Series([], dtype="float64", name=column), unit, setting=setting)

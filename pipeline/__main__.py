@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("list", help="list what a configuration can name")
     verb.add_argument(
-        "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"]
+        "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry", "findings"]
     )
     verb.add_argument("--profile", type=Path, help="of indicators: a standard's list, with what of it is offered")
     verb.add_argument("--page", action="store_true", help="of indicators: the reference page, as Markdown")
@@ -129,6 +129,7 @@ def _list(chosen: argparse.Namespace) -> int:
     rows = {
         "indicators": _indicators, "sensors": _sensors, "regressors": _regressors, "metrics": _metrics,
         "products": _products, "targets": _targets, "allometry": _allometry,
+        "findings": _findings,
     }[chosen.what]()  # fmt: skip
     _print_table(rows)
     return 0
@@ -191,6 +192,12 @@ def _targets() -> list[tuple[str, ...]]:
     from pipeline.config import TARGETS
 
     return [(name, about["column"], about["units"], about["title"]) for name, about in TARGETS.items()]
+
+
+def _findings() -> list[tuple[str, ...]]:
+    from catalogs.plots.findings import KINDS
+
+    return [(name, one.default, " ".join(one.rules), one.takes, one.title) for name, one in KINDS.items()]
 
 
 def _allometry() -> list[tuple[str, ...]]:

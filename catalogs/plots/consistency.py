@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catalogs import tables
 from catalogs.plots.findings import Findings
 from catalogs.plots.places import MAX_MOVE_M, SAME_PLACE_M
+from catalogs.plots.trees import UNIDENTIFIED
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -82,14 +82,41 @@ def _check_spelling(live: pd.DataFrame, file: str, findings: Findings) -> None:
             findings.add("species_misspelt", file=file, what=what, rows=live.loc[live["species"] == name, "row"])
 
 
-def check_taxa(trees: pd.DataFrame, taxa: Iterable[str], file: str, findings: Findings, *, source: str) -> None:
-    """Species of live trees that a table of parameters does not know by name, with the nearest names it knows."""
-    known = {str(taxon).lower() for taxon in taxa}
-    live = trees[trees["status"] == "live"]
+def check_taxa(
+    trees: pd.DataFrame, species: Iterable[str], genera: Iterable[str], file: str, findings: Findings, *, source: str
+) -> None:
+    """Live trees whose species a table of parameters does not know by name.
+
+    One finding for each name that is near a known one (a slip), one for each whose genus is not known either, and one for
+    all names that are known by genus. Trees identified to the genus only are no slip and are left to the fallbacks.
+    """
+    species = [str(name) for name in species]
+    known, known_genera = {name.lower() for name in species}, {str(name).lower() for name in genera}
+    by_genus: dict[str, list[str]] = {}
+    for name in species:
+        by_genus.setdefault(name[:1].lower(), []).append(name)
+    live = trees[(trees["status"] == "live") & (trees["genus"] != "")]
+    served: list[pd.Series] = []
+    names: list[str] = []
     for name, rows in live[live["species"] != ""].groupby("species", sort=True)["row"]:
-        if str(name).lower() not in known:
-            what = f"species {name!r} in <rows>, {len(rows)} trees, is not in {source}{tables.nearest(str(name), taxa)}"
-            findings.add("species_unmatched", file=file, what=what, rows=rows)
+        words = str(name).split()
+        if str(name).lower() in known or (len(words) == 2 and words[1].lower().startswith((*UNIDENTIFIED, "sp."))):
+            continue
+        near = difflib.get_close_matches(str(name), by_genus.get(str(name)[:1].lower(), []), n=1, cutoff=NEAR)
+        if not near and words[0].lower() in known_genera:
+            served.append(rows)
+            names.append(str(name))
+            continue
+        meant = f" (did you mean {near[0]!r}?)" if near else " by species or genus"
+        what = f"species {name!r} in <rows>, {len(rows)} trees, is not in {source}{meant}"
+        findings.add("species_unmatched", file=file, what=what, rows=rows)
+    if served:
+        import pandas as pd
+
+        rows = pd.concat(served)
+        listed = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        what = f"{len(names)} species of {len(rows)} trees are in {source} by genus only ({listed}): <rows>"
+        findings.add("species_unmatched", file=file, what=what, rows=rows)
 
 
 def _check_height_unit(trees: pd.DataFrame, file: str, findings: Findings) -> bool:

@@ -144,7 +144,9 @@ class Findings:
     def add(self, kind: str, *, file: str, what: str, rows: Iterable[Any] = (), noun: str = "row") -> str:
         """Note a finding; returns what is to be done with its rows: keep, leave_out or leave_out_plot."""
         rule = self.rules[kind]
-        finding = Finding(kind, str(file), what, tuple(rows), rule, noun)
+        listed = list(rows)
+        ordered = sorted(listed) if all(isinstance(row, int | np.integer) for row in listed) else listed
+        finding = Finding(kind, str(file), what, tuple(ordered), rule, noun)
         self.found.append(finding)
         if rule == "fail":
             # where nothing stops, a row that cannot be used is looked at no further

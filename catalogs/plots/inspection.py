@@ -167,12 +167,13 @@ def _check_taxa(trees: pd.DataFrame, settings: dict[str, Any], findings: Finding
     equations = parameters.allometry_table(settings["allometry"])
     if settings["wood_density"]:
         table = parameters.wood_density_table(settings["wood_density"])
-        known = table.loc[table["level"] == "species", "taxon"]
         source = f"wood densities {settings['wood_density']}"
-        consistency.check_taxa(trees, list(known), settings["trees"], findings, source=source)
     elif not (equations["level"] == "default").any():
-        source = f"allometry {settings['allometry']}"
-        consistency.check_taxa(trees, list(equations["taxon"].dropna()), settings["trees"], findings, source=source)
+        table, source = equations, f"allometry {settings['allometry']}"
+    else:
+        return
+    species, genera = (table.loc[table["level"] == level, "taxon"].dropna() for level in ("species", "genus"))
+    consistency.check_taxa(trees, species, genera, settings["trees"], findings, source=source)
 
 
 # ---------------------------------------------------------------- facts

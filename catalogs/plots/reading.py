@@ -9,8 +9,8 @@ import numpy as np
 
 from catalogs import tables, units
 from catalogs.plots import consistency, corners, places, remeasured, tallies
-from catalogs.plots.findings import KINDS, Findings
-from catalogs.plots.trees import check_measurements, check_names, tree_table
+from catalogs.plots.findings import KINDS, Findings, rules_from
+from catalogs.plots.trees import TREE_COLUMNS, check_measurements, check_names, tree_table
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -61,7 +61,7 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
     import pandas as pd
 
     findings = Findings(settings["rules"]) if findings is None else findings
-    tallies.check_tiers(settings)
+    check_settings(settings)
     listed = _glance(settings)
     frame = _plots_of_corners(settings, crs) if settings["corners"] else _plots_of_table(settings, crs, findings, listed)
     frame = _dated(frame, settings, findings, listed)
@@ -172,6 +172,14 @@ def read_height_pairs(settings: dict[str, Any]) -> pd.DataFrame:
     return frame[used].set_index("row").drop(columns="status")
 
 
+def check_settings(settings: dict[str, Any]) -> None:
+    """Refuse rules, units and circles that cannot be, before any table is read."""
+    rules_from(settings["rules"])
+    tallies.check_tiers(settings)
+    for key, known in (("units", PLOT_COLUMNS), ("tree_units", TREE_COLUMNS), ("height_units", HEIGHT_COLUMNS)):
+        units.check_units(settings[key], known=known, setting=f"plots.{key}")
+
+
 # ---------------------------------------------------------------- the plot table
 
 
@@ -200,7 +208,6 @@ def _plots_of_table(
     settings: dict[str, Any], crs: str, findings: Findings, listed: pd.DataFrame | None
 ) -> gpd.GeoDataFrame:
     file, columns = settings["file"], settings["columns"]
-    units.check_units(settings["units"], known=PLOT_COLUMNS, setting="plots.units")
     raw = tables.read_table(
         file, layer=settings["layer"], encoding=settings["encoding"], text=tables.named_in(columns, TEXT_COLUMNS)
     )

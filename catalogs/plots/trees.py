@@ -40,7 +40,6 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
     import pandas as pd
 
     file, columns = settings["trees"], settings["tree_columns"]
-    units.check_units(settings["tree_units"], known=TREE_COLUMNS, setting="plots.tree_units")
     raw = tables.read_table(
         file, layer=settings["tree_layer"], encoding=settings["encoding"], text=tables.named_in(columns, (*IDS, *NAMES))
     )

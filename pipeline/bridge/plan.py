@@ -385,7 +385,8 @@ class Plan:
             With one line per problem.
         """
         problems = []
-        for look in (*(lambda name=name: self._tile_entries(name) for name in self.study.lidar), self._stand_entries):
+        looks = [lambda name=name: self._tile_entries(name) for name in self.study.lidar]
+        for look in (*looks, self._stand_entries, self._plot_settings):
             try:
                 look()
             except (ValueError, OSError) as error:
@@ -394,6 +395,12 @@ class Plan:
             problems = self._campaigns_elsewhere()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _plot_settings(self) -> None:
+        """What `plots` says about rules, units and circles, as far as no table is needed to judge it."""
+        from catalogs.plots.reading import check_settings
+
+        check_settings(self.settings("plots"))
 
     def _campaigns_elsewhere(self) -> list[str]:
         """A sentence for every campaign none of whose tiles touches the area: its lidar would be silently missing."""

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from conftest import make_settings
+import yaml
+from conftest import ROOT, data_set, make_settings
 
 from catalogs.plots import Findings, read_plots, read_trees
+from catalogs.plots.findings import KINDS
 from catalogs.plots.headers import TREE_WORDS, guess
 from catalogs.plots.inspection import inspect_plots
 from pipeline.__main__ import main
@@ -138,3 +140,23 @@ def test_two_tables_of_plots_are_refused(tables, capsys):
     file, _ = tables(*forest())
     assert main(["inspect", "plots", file, file]) == 1
     assert "has no column of dbh, so it is no tree list" in capsys.readouterr().err
+
+
+def test_the_page_on_plots_names_every_kind_of_finding_with_its_rule():
+    page = (ROOT / "docs/how-to/bring-your-plots.md").read_text(encoding="utf-8")
+    for name, about in KINDS.items():
+        assert f"| `{name}` | {about.title} | `{about.default}` |" in page
+
+
+def test_the_example_of_the_page_reads_the_korean_set_as_it_says(data):
+    data_set(data, "korea-nfi-donghae")
+    page = (ROOT / "docs/how-to/bring-your-plots.md").read_text(encoding="utf-8")
+    example = page.split("the section `plots` becomes")[1].split("```yaml")[1].split("```")[0]
+    settings = Plots(**yaml.safe_load(example)["plots"]).model_dump(mode="json")
+    report = inspect_plots(settings)
+    assert report["problems"] == []
+    assert report["facts"]["visits"] == "1 plots once, 2 plots 2 times, 33 plots 3 times"
+    assert report["facts"]["basal area"].startswith("0.2121 to 56.07, median 32 ")
+    assert report["facts"]["stems"] == "50 to 3225, median 1200 per ha"
+    odd = [one for one in report["findings"] if one["kind"] == "volume_contradiction"]
+    assert [one["rows"] for one in odd] == [[816, 817]]
