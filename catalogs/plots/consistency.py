@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,41 +81,45 @@ def _check_spelling(live: pd.DataFrame, file: str, findings: Findings) -> None:
             findings.add("species_misspelt", file=file, what=what, rows=live.loc[live["species"] == name, "row"])
 
 
-def check_taxa(
-    trees: pd.DataFrame, species: Iterable[str], genera: Iterable[str], file: str, findings: Findings, *, source: str
-) -> None:
-    """Live trees whose species a table of parameters does not know by name.
+def check_taxa(trees: pd.DataFrame, table: pd.DataFrame, file: str, findings: Findings, *, source: str) -> None:
+    """Live trees that a table of parameters (level, taxon) does not serve by name, as a run looks them up.
 
-    One finding for each name that is near a known one (a slip), one for each whose genus is not known either, and one for
-    all names that are known by genus. Trees identified to the genus only are no slip and are left to the fallbacks.
+    A name near a known one (a slip) has a finding of its own, all that are served by genus or family share one, and so do
+    all that are not served at all. Trees identified to the genus only are no slip.
     """
-    species = [str(name) for name in species]
-    known, known_genera = {name.lower() for name in species}, {str(name).lower() for name in genera}
-    by_genus: dict[str, list[str]] = {}
-    for name in species:
-        by_genus.setdefault(name[:1].lower(), []).append(name)
-    live = trees[(trees["status"] == "live") & (trees["genus"] != "")]
-    served: list[pd.Series] = []
-    names: list[str] = []
-    for name, rows in live[live["species"] != ""].groupby("species", sort=True)["row"]:
-        words = str(name).split()
-        if str(name).lower() in known or (len(words) == 2 and words[1].lower().startswith((*UNIDENTIFIED, "sp."))):
+    known = {level: set(table.loc[table["level"] == level, "taxon"].dropna()) for level in ("species", "genus", "family")}
+    by_letter: dict[str, list[str]] = {}
+    for name in sorted(known["species"]):
+        by_letter.setdefault(name[:1].lower(), []).append(name)
+    live = trees[trees["status"] == "live"]
+    if "wood_density_g_cm3" in live:
+        live = live[live["wood_density_g_cm3"].isna()]
+    live = live[~live["species"].isin(known["species"])]
+    served = live["genus"].isin(known["genus"] - {""}) | live["family"].isin(known["family"] - {""})
+    slips = []
+    for name, rows in live[live["genus"] != ""].groupby("species", sort=True)["row"]:
+        epithet = str(name).split()[1:2]
+        if epithet and epithet[0].lower().startswith((*UNIDENTIFIED, "sp.")):
             continue
-        near = difflib.get_close_matches(str(name), by_genus.get(str(name)[:1].lower(), []), n=1, cutoff=NEAR)
-        if not near and words[0].lower() in known_genera:
-            served.append(rows)
-            names.append(str(name))
-            continue
-        meant = f" (did you mean {near[0]!r}?)" if near else " by species or genus"
-        what = f"species {name!r} in <rows>, {len(rows)} trees, is not in {source}{meant}"
-        findings.add("species_unmatched", file=file, what=what, rows=rows)
-    if served:
-        import pandas as pd
+        candidates = {one.lower(): one for one in by_letter.get(str(name)[:1].lower(), [])}
+        near = difflib.get_close_matches(str(name).lower(), list(candidates), n=1, cutoff=NEAR)
+        if near:
+            slips.append(name)
+            what = f"species {name!r} in <rows>, {len(rows)} trees, is not in {source} (did you mean {candidates[near[0]]!r}?)"
+            findings.add("species_unmatched", file=file, what=what, rows=rows)
+    rest = live[served & ~live["species"].isin(slips) & (live["species"] != live["genus"])]
+    if len(rest):
+        what = f"{_named(rest)} are in {source} by genus or family only: <rows>"
+        findings.add("species_unmatched", file=file, what=what, rows=rest["row"])
+    if not served.all():
+        what = f"{_named(live[~served])} are in {source} neither by species nor by genus or family: <rows>"
+        findings.add("species_unserved", file=file, what=what, rows=live.loc[~served, "row"])
 
-        rows = pd.concat(served)
-        listed = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-        what = f"{len(names)} species of {len(rows)} trees are in {source} by genus only ({listed}): <rows>"
-        findings.add("species_unmatched", file=file, what=what, rows=rows)
+
+def _named(trees: pd.DataFrame) -> str:
+    """'3 species of 7 trees (Abies x, Picea y, ...)'."""
+    names = sorted(trees["species"].replace("", "no name").unique())
+    return f"{len(names)} species of {len(trees)} trees ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
 def _check_height_unit(trees: pd.DataFrame, file: str, findings: Findings) -> bool:

@@ -56,6 +56,8 @@ KINDS: dict[str, Kind] = {
     "volume_contradiction": Kind("a volume below its commercial part, or far from dbh and height", "keep", ODD),
     "species_missing": Kind("a live tree without species", "keep", ODD),
     "species_unmatched": Kind("a species that no equation or wood density is given for by name", "keep", TOLD, "nothing"),
+    "species_unserved": Kind("a species none is given for by genus or family either (see plots.unknown_species)", "fail",
+                             ("fail",), "nothing"),
     "species_misspelt": Kind("a rare name within two letters of a frequent one", "keep", TOLD, "nothing"),
     "row_repeated": Kind("a row that repeats an earlier one in all that is used", "leave_out", ODD),
     "tree_repeated": Kind("a tree number used twice in one plot at one date", "keep", ODD),

@@ -172,8 +172,9 @@ def _check_taxa(trees: pd.DataFrame, settings: dict[str, Any], findings: Finding
         table, source = equations, f"allometry {settings['allometry']}"
     else:
         return
-    species, genera = (table.loc[table["level"] == level, "taxon"].dropna() for level in ("species", "genus"))
-    consistency.check_taxa(trees, species, genera, settings["trees"], findings, source=source)
+    if settings["wood_density"] and settings["unknown_species"] == "default":
+        findings.rules = {**findings.rules, "species_unserved": "keep"}
+    consistency.check_taxa(trees, table, settings["trees"], findings, source=source)
 
 
 # ---------------------------------------------------------------- facts

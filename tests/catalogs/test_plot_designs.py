@@ -313,3 +313,16 @@ def test_a_fix_far_from_the_others_is_kept_or_left_out_by_rule(field, tmp_path, 
         plots, _ = field(plot_table(radius_m=10.0).drop(columns=["x", "y"]), fixes=str(fixes), rules={"fixes_apart": rule})
     assert plots.geometry.iloc[0].centroid.x == pytest.approx(east)
     assert "a GPS fix lies far from the others of its plot, up to 80 m in row 5" in caplog.text
+
+
+def test_one_workbook_may_hold_both_sheets(tmp_path):
+    file = tmp_path / "field.xlsx"
+    with pd.ExcelWriter(file) as book:
+        plot_table(2, area_ha=0.1).to_excel(book, sheet_name="Plots", index=False)
+        tree_table((20.0, 30.0)).to_excel(book, sheet_name="Trees", index=False)
+    settings = Plots(
+        file=str(file), layer="Plots", trees=str(file), tree_layer="Trees", crs=UTM,
+    ).model_dump(mode="json")  # fmt: skip
+    plots = read_plots(settings, crs=UTM)
+    assert len(plots) == 2
+    assert read_trees(settings, plots=plots)["dbh_cm"].dropna().tolist() == [20.0, 30.0]

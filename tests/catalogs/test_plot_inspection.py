@@ -111,10 +111,12 @@ def test_the_sheet_and_the_run_say_the_same(tables, caplog):
 def test_with_a_study_plots_outside_and_across_borders_and_unknown_species_are_named(tables, tmp_path, capsys):
     plots, trees = forest()
     plots = pd.concat([plots, plots.iloc[[1]].assign(Plot_ID="P3", Easting=501_500.0)])
-    trees.loc[5, "Sp"] = "Pinus masoniana"
+    trees.loc[5, "Sp"], trees.loc[7, "Sp"], trees.loc[8, "Sp"] = "Pinus masoniana", "Quercus fabri", "Pinus elliottii"
     file, list_ = tables(plots, trees)
     densities = tmp_path / "densities.csv"
-    densities.write_text("genus,species,wood_density_g_cm3,se,sd_tree\nPinus,Pinus massoniana,0.45,0.02,0.04\n")
+    densities.write_text(
+        "genus,species,wood_density_g_cm3,se,sd_tree\nPinus,Pinus massoniana,0.45,0.02,0.04\nPinus,,0.46,0.02,0.05\n"
+    )
     halves = [shapely.box(500_000, 2_999_000, 500_204, 3_000_000), shapely.box(500_204, 2_999_000, 502_000, 3_000_000)]
     gpd.GeoDataFrame({"stand": ["a", "b"]}, geometry=halves, crs=UTM).to_file(tmp_path / "stands.gpkg")
     settings = make_settings({"stands.file": str(tmp_path / "stands.gpkg")})
@@ -125,6 +127,12 @@ def test_with_a_study_plots_outside_and_across_borders_and_unknown_species_are_n
     }  # fmt: skip
     study = tmp_path / "study.yaml"
     study.write_text(json.dumps(settings))
+    assert main(["inspect", "plots", str(study)]) == 1
+    said = capsys.readouterr().out
+    stops = said.split("stops a run:")[1].split("is left out")[0]
+    assert "1 species of 1 trees (Quercus fabri)" in stops and "neither by species nor by genus or family: row 9" in stops
+    settings["plots"]["unknown_species"] = "default"
+    study.write_text(json.dumps(settings))
     assert main(["inspect", "plots", str(study)]) == 0
     said = capsys.readouterr().out
     assert main(["inspect", "plots", "--study", str(study), file, list_]) == 0
@@ -134,6 +142,7 @@ def test_with_a_study_plots_outside_and_across_borders_and_unknown_species_are_n
     assert "across the border of its stand, 70% of it inside at the least in plot P1" in said
     assert "species 'Pinus masoniana' in row 7, 1 trees, is not in wood densities" in said
     assert "did you mean 'Pinus massoniana'" in said
+    assert "1 species of 1 trees (Pinus elliottii) are in wood densities" in said
 
 
 def test_two_tables_of_plots_are_refused(tables, capsys):
