@@ -183,7 +183,7 @@ def _placed(
     heard: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("catalogs.stands")
+    logger = logging.getLogger("catalogs")
     logger.addHandler(handler)
     said, logger.propagate = logger.propagate, False
     try:

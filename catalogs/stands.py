@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogs import tables
+from catalogs import gauss_krueger, tables
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
-    from pyproj import CRS
 
 log = logging.getLogger(__name__)
 
@@ -254,9 +253,8 @@ def polygons_of(shape: Any) -> Any:
 def in_crs(stands: gpd.GeoDataFrame, settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
     file, named = settings["file"], settings.get("crs")
     if stands.crs is None and named is None:
-        raise ValueError(
-            f"{file} does not say its coordinate reference system{_guessed_crs(stands)}; name it in stands.crs"
-        )
+        guess = gauss_krueger.guessed_crs(stands.total_bounds)
+        raise ValueError(f"{file} does not say its coordinate reference system{guess}; name it in stands.crs")
     if named is not None:
         if stands.crs is not None and stands.crs != named:
             log.warning("%s declares %s; read as stands.crs %s", file, stands.crs.to_string(), named)
@@ -274,19 +272,6 @@ def in_crs(stands: gpd.GeoDataFrame, settings: dict[str, Any], crs: str) -> gpd.
     return stands
 
 
-def _guessed_crs(stands: gpd.GeoDataFrame) -> str:
-    west, south, east, north = stands.total_bounds
-    if west >= -180 and east <= 180 and south >= -90 and north <= 90:
-        return " (the coordinates look like longitude and latitude, EPSG:4326 or EPSG:4490)"
-    zone = int((west + east) / 2 // 1e6)
-    if zone == int(west // 1e6) == int(east // 1e6):
-        if 25 <= zone <= 45:
-            return f" (the coordinates look like CGCS2000 3-degree zone {zone}, EPSG:{4513 + zone - 25})"
-        if 13 <= zone <= 23:
-            return f" (the coordinates look like CGCS2000 6-degree zone {zone}, EPSG:{4491 + zone - 13})"
-    return ""
-
-
 def _check_degrees(stands: gpd.GeoDataFrame, file: str) -> None:
     west, south, east, north = stands.total_bounds
     degrees = west >= -180 and east <= 180 and south >= -90 and north <= 90
@@ -297,52 +282,14 @@ def _check_degrees(stands: gpd.GeoDataFrame, file: str) -> None:
     if not degrees and stands.crs.is_geographic:
         raise ValueError(
             f"{file}: the coordinates ({west:.0f}, {south:.0f}) are no degrees, but its CRS {stands.crs.to_string()} "
-            f"is geographic{_guessed_crs(stands)}; name the right one in stands.crs"
+            f"is geographic{gauss_krueger.guessed_crs(stands.total_bounds)}; name the right one in stands.crs"
         )
 
 
 def _zone_corrected(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
-    """Gauss-Krueger eastings with or without the zone number, brought to what the CRS expects where that is certain.
-
-    The zone number stands in front of the easting (39,500,000 is zone 39, central meridian 117 E in 3-degree zones).
-    EPSG 4513-4533 and 4491-4501 expect it, their twins 4534-4554 and 4502-4512 do not.
-    """
-    origin = _gauss_krueger_origin(stands.crs)
-    if origin is None:
-        return stands
-    false_easting, meridian = origin
-    west, _, east, _ = stands.total_bounds
-    if abs((west + east) / 2 - false_easting) < 1e6:
-        return stands
-    expected, found = int(false_easting // 1e6), int(west // 1e6)
-    one_zone = found == int(east // 1e6)
-    if expected == 0 and one_zone and meridian in (3 * found, 6 * found - 3):
-        log.warning(
-            "%s: the eastings carry the zone number %d, the CRS %s does not; %d taken off",
-            file, found, stands.crs.to_string(), found,
-        )  # fmt: skip
-        return stands.set_geometry(stands.translate(xoff=-found * 1e6))
-    if expected > 0 and found == 0 and one_zone:
-        log.warning(
-            "%s: the CRS %s expects the zone number %d in front of the eastings, which lack it; put in front",
-            file, stands.crs.to_string(), expected,
-        )  # fmt: skip
-        return stands.set_geometry(stands.translate(xoff=expected * 1e6))
-    raise ValueError(
-        f"{file}: eastings of {west:,.0f} to {east:,.0f} do not fit its CRS {stands.crs.to_string()} (central meridian "
-        f"{meridian:g} E, false easting {false_easting:,.0f}){_guessed_crs(stands)}; name the right one in stands.crs"
-    )
-
-
-def _gauss_krueger_origin(crs: CRS) -> tuple[float, float] | None:
-    """False easting (m) and central meridian (degrees) of a Gauss-Krueger CRS (transverse Mercator of scale 1)."""
-    operation = crs.coordinate_operation
-    if operation is None or operation.method_name != "Transverse Mercator":
-        return None
-    values = {parameter.name: parameter.value for parameter in operation.params}
-    if values.get("Scale factor at natural origin") != 1.0:
-        return None
-    return values["False easting"], values["Longitude of natural origin"]
+    """Gauss-Krueger eastings with or without the zone number, brought to what the CRS expects where that is certain."""
+    shift_m = gauss_krueger.zone_shift_m(stands.crs, stands.total_bounds, file=file, setting="stands.crs")
+    return stands.set_geometry(stands.translate(xoff=shift_m)) if shift_m else stands
 
 
 # ---------------------------------------------------------------- overlaps and areas

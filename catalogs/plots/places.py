@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogs import tables, units
+from catalogs import gauss_krueger, tables, units
 from catalogs.plots.findings import Findings
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def map_coordinates(
 
     degrees = _like_degrees(frame["x"], frame["y"])
     if not settings.get("crs"):
-        guess = "; they look like longitude and latitude (EPSG:4326)" if degrees else ""
+        bounds = (frame["x"].min(), frame["y"].min(), frame["x"].max(), frame["y"].max())
+        guess = "; they look like longitude and latitude (EPSG:4326)" if degrees else gauss_krueger.guessed_crs(bounds)
         raise ValueError(f"{file} does not say what its x and y are{guess}; name their CRS in plots.crs")
     source = CRS.from_user_input(settings["crs"])
     if degrees != source.is_geographic:
@@ -104,6 +105,8 @@ def map_coordinates(
         kind = "geographic" if source.is_geographic else "projected"
         raise ValueError(f"{file}: x and y {looks}, but plots.crs {settings['crs']} is {kind}")
     x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
+    if not degrees:
+        x = x + gauss_krueger.zone_shift_m(source, (x.min(), y.min(), x.max(), y.max()), file=file, setting="plots.crs")
     if source == CRS.from_user_input(crs):
         return x, y
     log.info("%s: reprojected from %s to %s", file, settings["crs"], crs)

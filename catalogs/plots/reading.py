@@ -219,7 +219,8 @@ def _plots_of_table(
         raw, columns, known=PLOT_COLUMNS, required=["plot"] if placeless else ["plot", "x", "y"], file=file,
         setting="plots.columns",
     ).rename_axis("row").reset_index()  # fmt: skip
-    if (file, settings["layer"]) == (settings["trees"], settings["tree_layer"]):  # one list of trees says of each tree what there is to say of its plot
+    if (file, settings["layer"]) == (settings["trees"], settings["tree_layer"]):
+        # one list of trees says of each tree what there is to say of its plot
         frame = frame.drop_duplicates([name for name in frame if name not in ("row", "geometry")], ignore_index=True)
     frame["reason"] = ""
     refuse = findings.refuse(frame, file)

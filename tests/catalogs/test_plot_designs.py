@@ -326,3 +326,25 @@ def test_one_workbook_may_hold_both_sheets(tmp_path):
     plots = read_plots(settings, crs=UTM)
     assert len(plots) == 2
     assert read_trees(settings, plots=plots)["dbh_cm"].dropna().tolist() == [20.0, 30.0]
+
+
+@pytest.mark.parametrize(("declared", "shift_m"), [("EPSG:4548", 39e6), ("EPSG:4527", -39e6), ("EPSG:4548", 0)])
+def test_eastings_of_plots_with_or_without_the_zone_number_land_in_place(field, declared, shift_m):
+    from pyproj import Transformer
+
+    x, y = Transformer.from_crs(UTM, declared, always_xy=True).transform(500_000.0, 3_000_000.0)
+    plots, _ = field(plot_table(radius_m=10.0, x=x + shift_m, y=y), crs=declared)
+    centre = plots.geometry.iloc[0].centroid
+    assert (centre.x, centre.y) == pytest.approx((500_000, 3_000_000), abs=0.05)
+
+
+def test_polygons_of_plots_are_their_own_size(tmp_path):
+    import geopandas as gpd
+    import shapely
+
+    file = tmp_path / "plots.gpkg"
+    square = shapely.box(500_000, 3_000_000, 500_020, 3_000_030)
+    gpd.GeoDataFrame({"plot": ["A"]}, geometry=[square], crs=UTM).to_crs(4326).to_file(file)
+    plots = read_plots(Plots(file=str(file), date=2019).model_dump(mode="json"), crs=UTM)
+    assert plots["area_ha"].iloc[0] == pytest.approx(0.06, rel=1e-4)
+    assert plots.geometry.iloc[0].centroid.x == pytest.approx(500_010, abs=0.01)
