@@ -21,12 +21,13 @@ VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".fgb")
 
 
 def read_table(
-    path: str | Path, *, layer: str | None = None, encoding: str | None = None, text: Iterable[str] = ()
+    path: str | Path, *, layer: str | None = None, encoding: str | None = None, text: Iterable[str] = (), header_row: int = 1
 ) -> pd.DataFrame:
     """A table as it stands in the file; a GeoDataFrame where the format has geometry.
 
     The columns named in `text` are not taken for numbers where the file leaves that open (CSV, Excel): an identifier of
-    20 digits, or one with zeros in front, comes through unharmed.
+    20 digits, or one with zeros in front, comes through unharmed. `header_row` is the row of a spreadsheet or CSV that names
+    the columns, where a title stands above it.
 
     The index holds the row numbers that the user sees: a spreadsheet's or a CSV's first row of data is row 2, a
     vector file's first feature is row 1. Text that is not UTF-8 is read as GB 18030, and said so.
@@ -47,16 +48,17 @@ def read_table(
     if reader is None:
         known = ", ".join(suffix for suffixes in readers for suffix in suffixes)
         raise ValueError(f"{path} ends in {suffix or 'nothing'!r}; tables are read from {known}")
-    frame = reader(path, layer, encoding, text)
+    headed = suffix in (*TEXT, *SPREADSHEETS)
+    frame = reader(path, layer, encoding, text, *([header_row - 1] if headed else []))
     if frame.empty:
         raise ValueError(f"{path} holds no rows")
     # blank rows are gone, but the numbers of those below them stay as the spreadsheet shows them
-    counted = frame.index.to_numpy() if suffix in (*TEXT, *SPREADSHEETS) else np.arange(len(frame))
-    frame.index = pd.Index(counted + (1 if suffix in VECTORS else 2))
+    counted = frame.index.to_numpy() if headed else np.arange(len(frame))
+    frame.index = pd.Index(counted + (1 if suffix in VECTORS else header_row + 1 if headed else 2))
     return frame
 
 
-def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterable[str]) -> pd.DataFrame:
+def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterable[str], header: int) -> pd.DataFrame:
     import pandas as pd
 
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
@@ -64,8 +66,9 @@ def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterab
     for tried in [encoding] if encoding else ["utf-8-sig", "gb18030"]:
         try:
             frame = pd.read_csv(
-                path, sep=separator, encoding=tried, skipinitialspace=True, skip_blank_lines=False, dtype=kinds, low_memory=False
-            )
+                path, sep=separator, encoding=tried, skipinitialspace=True, skip_blank_lines=False, dtype=kinds,
+                low_memory=False, skiprows=header,
+            )  # fmt: skip
         except UnicodeDecodeError:
             continue
         except pd.errors.EmptyDataError:
@@ -74,7 +77,7 @@ def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterab
             reason = str(error).split("C error:")[-1].strip().lower()
             raise ValueError(f"{path} is not a table with the same number of columns in every row: {reason}") from None
         if len(frame.columns) == 1 and ";" in str(frame.columns[0]):
-            frame = pd.read_csv(path, sep=";", decimal=",", encoding=tried, skip_blank_lines=False, dtype=kinds)
+            frame = pd.read_csv(path, sep=";", decimal=",", encoding=tried, skip_blank_lines=False, dtype=kinds, skiprows=header)
             log.info("%s: columns are separated by semicolons, decimals by commas", path.name)
         if tried == "gb18030":
             log.info("%s is not UTF-8; read as GB 18030", path.name)
@@ -82,14 +85,14 @@ def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterab
     raise ValueError(f"{path} is not text in {encoding or 'UTF-8 or GB 18030'}; save it as UTF-8")
 
 
-def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None, text: Iterable[str]) -> pd.DataFrame:
+def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None, text: Iterable[str], header: int) -> pd.DataFrame:
     import zipfile
 
     import pandas as pd
 
     try:
         sheet = layer if layer is not None else 0
-        frame = pd.read_excel(path, sheet_name=sheet, engine="openpyxl", dtype=dict.fromkeys(text, "string"))
+        frame = pd.read_excel(path, sheet_name=sheet, engine="openpyxl", dtype=dict.fromkeys(text, "string"), header=header)
         return frame.dropna(how="all")
     except ValueError as error:
         raise ValueError(f"{path}: {str(error)[0].lower()}{str(error)[1:]}") from None

@@ -256,7 +256,9 @@ class Plots(Section):
     columns: dict[str, str | tuple[str, ...]] = {}
     units: dict[str, str] = {}
     visits: tuple[Visit, ...] = ()
+    header_row: int = Field(1, ge=1)
     tree_layer: str | None = None
+    tree_header_row: int = Field(1, ge=1)
     tree_columns: dict[str, str | tuple[str, ...]] = {}
     tree_units: dict[str, str] = {}
     tree_visits: tuple[Visit, ...] = ()

@@ -83,7 +83,9 @@ plots:                              # field plots
   columns: {}                       # our name: yours, such as {plot: PLOT_ID, x: EASTING, date: [YEAR, MONTH]}
   units: {}                         # of columns that are in another unit than their name says, such as {area_ha: m2}
   # visits: [{date: 2014, columns: {agb_mg_ha: AGB14}}, {date: 2019, columns: {agb_mg_ha: AGB19}}]   # columns per date
+  header_row: 1                     # of a spreadsheet with titles above the names of its columns
   # tree_layer: trees               # the sheet of a workbook, the layer of a GeoPackage
+  tree_header_row: 1
   tree_columns: {}                  # the same for trees, such as {dbh_cm: DBH}
   tree_units: {}                    # such as {dbh_cm: mm, height_m: ft}
   # tree_visits: [{date: 2014, columns: {dbh_cm: D14}}, {date: 2019, columns: {dbh_cm: D19}}]

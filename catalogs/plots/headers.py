@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catalogs import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TREE_WORDS: dict[str, tuple[str, ...]] = {
     "plot": ("plot", "plotid", "plotno", "plotnr", "plotnumber", "plotcode", "plotname", "idplot", "subplot", "placette",
@@ -80,11 +83,24 @@ def guess(headers: Iterable[str], words: dict[str, tuple[str, ...]]) -> tuple[di
     return columns, units
 
 
+def headed(path: str) -> tuple[pd.DataFrame, int]:
+    """A table and the row that names its columns: the first of ten of which more than half the cells hold a text."""
+    for row in range(1, 11):
+        try:
+            frame = tables.read_table(path, header_row=row)
+        except ValueError:  # a title of one cell above a wider table; what is wrong with the file is said below
+            continue
+        named = [str(name) for name in frame.columns if not str(name).startswith("Unnamed: ")]
+        if len(named) > len(frame.columns) / 2 and not all(re.fullmatch(r"[\d.]+", name) for name in named):
+            return frame, row
+    return tables.read_table(path), 1
+
+
 def _numeric(found: dict[str, Any]) -> bool:
     """Whether the columns taken for x and y hold numbers at all; coordinates may be masked."""
     import pandas as pd
 
-    frame = tables.read_table(found["file"])
+    frame = tables.read_table(found["file"], header_row=found.get("header_row", 1))
     return all(pd.to_numeric(frame[found["columns"][name]], errors="coerce").notna().any() for name in ("x", "y"))
 
 
@@ -92,23 +108,25 @@ def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
     """What settings of `plots` some files suggest: which is the tree list, which the table of plots, and their columns."""
     found: dict[str, Any] = {}
     for path in map(str, paths):
-        frame = tables.read_table(path)
+        frame, row = headed(path)
         headers = [str(name) for name in frame.columns]
         columns, units = guess(headers, TREE_WORDS)
         if "dbh_cm" in columns and "trees" not in found:
             found |= {"trees": path, "tree_columns": columns, "tree_units": units}
+            found |= {"tree_header_row": row} if row > 1 else {}
             continue
         if "file" in found:
             raise ValueError(f"{path} has no column of dbh, so it is no tree list, and {found['file']} is the table of plots")
         columns, units = guess(headers, PLOT_WORDS)
-        found |= {"file": path, "columns": columns, "units": units}
+        found |= {"file": path, "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
         if hasattr(frame, "geom_type") and frame.crs is not None:
             found["crs"] = frame.crs.to_string()
     if "file" not in found:
         # the list of trees is the table of plots as well
-        headers = [str(name) for name in tables.read_table(found["trees"]).columns]
+        row = found.get("tree_header_row", 1)
+        headers = [str(name) for name in tables.read_table(found["trees"], header_row=row).columns]
         columns, units = guess(headers, {ours: PLOT_WORDS[ours] for ours in ("plot", "date", "x", "y", "cluster", "stratum")})
-        found |= {"file": found["trees"], "columns": columns, "units": units}
+        found |= {"file": found["trees"], "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
     if not {"x", "y"} <= set(found["columns"]) or not _numeric(found):
         found["rules"] = {"position_missing": "leave_out"}
         for name in ("x", "y"):

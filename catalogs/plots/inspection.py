@@ -118,7 +118,9 @@ def _with_crs(settings: dict[str, Any], crs: str | None) -> tuple[dict[str, Any]
             return settings, settings["crs"], []
     if settings["corners"]:
         return {**settings, "crs": settings["crs"] or PLANE}, PLANE, ["no CRS is named, so places are compared among themselves"]
-    frame = tables.read_table(settings["file"], layer=settings["layer"], encoding=settings["encoding"])
+    frame = tables.read_table(
+        settings["file"], layer=settings["layer"], encoding=settings["encoding"], header_row=settings["header_row"]
+    )
     if hasattr(frame, "geom_type"):
         known = frame.crs is not None and not frame.geometry.isna().all()
         return settings, (frame.estimate_utm_crs().to_string() if known and frame.crs.is_geographic else PLANE), []

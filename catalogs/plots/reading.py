@@ -209,8 +209,9 @@ def _plots_of_table(
 ) -> gpd.GeoDataFrame:
     file, columns = settings["file"], settings["columns"]
     raw = tables.read_table(
-        file, layer=settings["layer"], encoding=settings["encoding"], text=tables.named_in(columns, TEXT_COLUMNS)
-    )
+        file, layer=settings["layer"], encoding=settings["encoding"], text=tables.named_in(columns, TEXT_COLUMNS),
+        header_row=settings["header_row"],
+    )  # fmt: skip
     shaped = hasattr(raw, "geom_type")
     if settings["visits"]:
         raw = tables.by_visit(raw, settings["visits"], file=file, setting="plots.visits")

@@ -41,8 +41,9 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
 
     file, columns = settings["trees"], settings["tree_columns"]
     raw = tables.read_table(
-        file, layer=settings["tree_layer"], encoding=settings["encoding"], text=tables.named_in(columns, (*IDS, *NAMES))
-    )
+        file, layer=settings["tree_layer"], encoding=settings["encoding"], text=tables.named_in(columns, (*IDS, *NAMES)),
+        header_row=settings["tree_header_row"],
+    )  # fmt: skip
     if settings["tree_visits"]:
         raw = tables.by_visit(raw, settings["tree_visits"], file=file, setting="plots.tree_visits")
     trees = tables.named_columns(

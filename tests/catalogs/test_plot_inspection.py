@@ -169,3 +169,24 @@ def test_the_example_of_the_page_reads_the_korean_set_as_it_says(data):
     assert report["facts"]["stems"] == "50 to 3225, median 1200 per ha"
     odd = [one for one in report["findings"] if one["kind"] == "volume_contradiction"]
     assert [one["rows"] for one in odd] == [[816, 817]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_a_title_above_the_header_is_seen_and_rows_keep_their_numbers(tmp_path, capsys, suffix):
+    plots, trees = forest()
+    trees.loc[3, "DBH (mm)"] = -5
+    files = []
+    for name, table in (("plots", plots), ("trees", trees)):
+        file = tmp_path / f"{name}{suffix}"
+        titled = pd.DataFrame([["Inventory 2019", *[None] * (table.shape[1] - 1)], [None] * table.shape[1], list(table.columns)])
+        whole = pd.concat([titled, table.set_axis(range(table.shape[1]), axis=1)])
+        if suffix == ".csv":
+            file.write_text("Inventory 2019\n\n" + table.to_csv(index=False))
+        else:
+            whole.to_excel(file, index=False, header=False)
+        files.append(str(file))
+    assert main(["inspect", "plots", *files]) == 1
+    said = capsys.readouterr().out
+    assert "tree_header_row: 3" in said and "  header_row: 3" in said
+    # row 3 is the header, so the fourth tree stands in row 7
+    assert "dbh is zero or below in row 7" in said
