@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+Glance = Callable[[], "pd.DataFrame | None"]
 
 TARGET_COLUMNS = ("agb_mg_ha", "volume_m3_ha", "basal_area_m2_ha", "dominant_height_m", "stems_n_ha")
 MEASURED_COLUMNS = (*TARGET_COLUMNS, *(f"{column}_se" for column in TARGET_COLUMNS))
@@ -62,9 +65,9 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
 
     findings = Findings(settings["rules"]) if findings is None else findings
     check_settings(settings)
-    listed = _glance(settings)
-    frame = _plots_of_corners(settings, crs) if settings["corners"] else _plots_of_table(settings, crs, findings, listed)
-    frame = _dated(frame, settings, findings, listed)
+    glance = cache(lambda: _glance(settings))
+    frame = _plots_of_corners(settings, crs) if settings["corners"] else _plots_of_table(settings, crs, findings, glance)
+    frame = _dated(frame, settings, findings, glance)
     _check_repeated(frame, settings, findings)
     if not settings["corners"]:
         consistency.check_places(frame, settings["file"], findings)
@@ -191,10 +194,6 @@ def _glance(settings: dict[str, Any]) -> pd.DataFrame | None:
     """The tree list for what the plots need of it: dates where they have none, diameters of angle counts."""
     if not settings["trees"]:
         return None
-    dated = not settings["corners"] and ("date" in settings["columns"] or settings["visits"] or settings["date"])
-    angle = any(tier["baf_m2_ha"] is not None for tier in settings["nested"])
-    if dated and not angle:
-        return None
     return tree_table(settings, Findings(settings["rules"], stops=False, quiet=True), required=_keys(settings))
 
 
@@ -205,7 +204,7 @@ def _plots_of_corners(settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
 
 
 def _plots_of_table(
-    settings: dict[str, Any], crs: str, findings: Findings, listed: pd.DataFrame | None
+    settings: dict[str, Any], crs: str, findings: Findings, glance: Glance
 ) -> gpd.GeoDataFrame:
     file, columns = settings["file"], settings["columns"]
     raw = tables.read_table(
@@ -254,12 +253,13 @@ def _plots_of_table(
         points = places.with_shapes(frame, settings, crs, findings)
     else:
         points = places.with_points(frame, settings, crs, findings)
-    radius = tallies.footprint_radius_m(settings, listed)
+    angle = any(tier["baf_m2_ha"] is not None for tier in settings["nested"])
+    radius = tallies.footprint_radius_m(settings, glance() if angle else None)
     return places.with_footprints(points, settings, findings, design_radius_m=radius)
 
 
 def _dated(
-    frame: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings, listed: pd.DataFrame | None
+    frame: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings, glance: Glance
 ) -> gpd.GeoDataFrame:
     """The table's dates, else the trees' dates (each plot once per date), else the one date of the settings."""
     import pandas as pd
@@ -271,7 +271,7 @@ def _dated(
         dates = tables.dates(frame["date"].set_axis(frame["row"]), file=file, refuse=findings.refuse(frame, file))
         frame["date"] = dates.to_numpy()
         frame["visited"] = frame["date"].notna()
-    elif listed is not None and {"plot", "date"} <= set(listed):
+    elif (listed := glance()) is not None and {"plot", "date"} <= set(listed):
         key = "cluster" if settings["corners"] else "plot"
         visits = listed[["plot", "date"]].drop_duplicates().rename(columns={"plot": key})
         frame = frame.merge(visits, on=key, how="left")

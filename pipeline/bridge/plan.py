@@ -824,7 +824,7 @@ def _or_why_not(find: Callable[[], str]) -> str:
 
 
 PATH_KEYS = {
-    "file", "corners", "trees", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files", "profile",
+    "file", "corners", "trees", "fixes", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files", "profile",
 }  # fmt: skip
 
 
@@ -839,7 +839,7 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
         if key in PATH_KEYS and value:
             for path in value.values() if isinstance(value, dict) else _listed(value):
                 yield dotted, path
-        elif key == "allometry" and Path(value).suffix:
+        elif (key == "allometry" and Path(value).suffix) or (key == "species_codes" and isinstance(value, str)):
             yield dotted, value
         elif isinstance(value, dict):
             yield from _paths_in(value, dotted)
