@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogs import tables
+from catalogs import gauss_krueger, tables
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
-    from pyproj import CRS
 
 log = logging.getLogger(__name__)
 
@@ -111,55 +112,99 @@ def _stands_of_file(settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
     raw = tables.read_table(file, layer=settings.get("layer"), encoding=settings.get("encoding"))
     if not isinstance(raw, gpd.GeoDataFrame):
         raise ValueError(f"{file} holds no polygons; stands are read from GeoPackage, shapefile, GeoJSON or GeoParquet")
-    theirs = {"stand": settings["id"], "stratum": settings.get("stratum"), "declared": settings.get("area_column")}
-    keys = {"stand": "stands.id", "stratum": "stands.stratum", "declared": "stands.area_column"}
-    for ours, column in theirs.items():
-        if column is not None and column not in raw.columns:
-            present = [str(name) for name in raw.columns if name != raw.geometry.name]
-            raise ValueError(
-                f"{file} has no column {column!r} ({keys[ours]}){tables.nearest(column, present)}; "
-                f"it has {', '.join(present)}"
-            )
+    named = {
+        "stands.id": settings["id"], "stands.stratum": settings.get("stratum"), "stands.area_column": settings.get("area_column"),
+        "stands.stratum_classes": list(settings.get("stratum_classes", {})),
+        "stands.stratum_codes": list(settings.get("stratum_codes", {})),
+    }  # fmt: skip
+    for key, columns in named.items():
+        for column in _several(columns):
+            if column not in raw.columns:
+                present = [str(name) for name in raw.columns if name != raw.geometry.name]
+                raise ValueError(
+                    f"{file} has no column {column!r} ({key}){tables.nearest(column, present)}; it has {', '.join(present)}"
+                )
     stands = gpd.GeoDataFrame(
         {"stand": _ids(raw, settings), "stratum": _strata(raw, settings)}, geometry=raw.geometry.array, crs=raw.crs
     ).set_index(raw.index)
     _check_shapes(stands, file)
-    stands = _in_crs(stands, settings, crs)
-    stands = _mended(stands, file)
+    stands = in_crs(stands, settings, crs)
+    stands = mended(stands, file)
     stands["layer"] = "stands"
     stands = _without_overlaps(stands, settings)
     stands["area_ha"] = stands.area / 1e4
     stands["declared_area_ha"] = np.nan
     if settings.get("area_column"):
         declared = tables.numbers(raw[settings["area_column"]], file=file).loc[stands.index]
-        stands["declared_area_ha"] = _declared_area(declared, stands["area_ha"], settings)
+        stands["declared_area_ha"] = declared_area(declared, stands["area_ha"], settings)
     log.info("read %d stands, %.1f ha", len(stands), stands["area_ha"].sum())
     return stands
 
 
 def _ids(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray:
-    file, ids = settings["file"], tables.texts(raw[settings["id"]])
+    file, ids = settings["file"], stand_ids(raw, settings)
+    named = " and ".join(_several(settings["id"]))
     if (ids == "").any():
-        raise ValueError(f"{file}: {settings['id']} is empty in {tables.rows(ids.index[ids == ''], noun='feature')}")
+        raise ValueError(f"{file}: {named} is empty in {tables.rows(ids.index[ids == ''], noun='feature')}")
     repeated = ids.duplicated(keep=False)
     if repeated.any():
         first = ids[repeated].iloc[0]
         raise ValueError(
             f"{file}: the stand id {first!r} stands in {tables.rows(ids.index[ids == first], noun='feature')} "
-            f"({ids[repeated].nunique()} ids are repeated); give each stand its own {settings['id']}, "
+            f"({ids[repeated].nunique()} ids are repeated); give each stand its own {named}, "
             "or merge its parts"
         )
     return ids.to_numpy(dtype=object)
 
 
 def _strata(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray | None:
-    if settings.get("stratum") is None:
+    columns = _several(settings.get("stratum"))
+    if not columns:
         return None
-    strata = tables.texts(raw[settings["stratum"]])
+    strata = strata_of(raw, settings)
     missing = int((strata == "").sum())
     if missing:
-        log.warning("%d of %d stands have no %s", missing, len(strata), settings["stratum"])
+        log.warning("%d of %d stands have no %s", missing, len(strata), " and ".join(columns))
     return strata.where(strata != "", None).to_numpy(dtype=object)
+
+
+def _several(columns: str | Sequence[str] | None) -> list[str]:
+    return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
+
+
+def stand_ids(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> pd.Series:
+    """The name of each feature: its id column, or several joined by '_' (compartment and sub-compartment); '' if missing."""
+    return tables.joined([raw[column] for column in _several(settings["id"])], "_")
+
+
+def strata_of(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> pd.Series:
+    """The stratum of each feature: its columns decoded and classed, joined by '_'; '' where one of them is missing.
+
+    `stratum_codes` turns codes of a column into words; a code that is not there is named. `stratum_classes` turns numbers
+    into classes: the edges 20 and 40 make 0-20, 20-40 and 40+ (a number on an edge belongs to the upper class).
+    """
+    import pandas as pd
+
+    file, parts = settings["file"], []
+    for column in _several(settings["stratum"]):
+        edges, codes = settings.get("stratum_classes", {}).get(column), settings.get("stratum_codes", {}).get(column)
+        if edges:
+            values = tables.numbers(raw[column], file=file)
+            names = [f"{low:g}-{high:g}" for low, high in pairwise([0, *edges])] + [f"{edges[-1]:g}+"]
+            place = np.searchsorted(edges, values.to_numpy(), side="right")
+            words = pd.Series(np.array(names, dtype=object)[place], index=raw.index).where(values.notna(), "")
+        else:
+            words = tables.texts(raw[column])
+        if codes:
+            unknown = ~words.isin(codes) & (words != "")
+            if unknown.any():
+                raise ValueError(
+                    f"{file}: {column} {words[unknown].iloc[0]!r} of {tables.rows(raw.index[unknown], noun='feature')} is not in "
+                    f"stands.stratum_codes.{column}; it has {', '.join(codes)}"
+                )
+            words = words.map(codes).fillna("")
+        parts.append(words)
+    return tables.joined(parts, "_")
 
 
 def _check_shapes(stands: gpd.GeoDataFrame, file: str) -> None:
@@ -175,7 +220,7 @@ def _check_shapes(stands: gpd.GeoDataFrame, file: str) -> None:
         )
 
 
-def _mended(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
+def mended(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
     """Polygons that cross themselves made valid; lines and points that this leaves over fall away."""
     import shapely
 
@@ -183,7 +228,7 @@ def _mended(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
     invalid = ~shapely.is_valid(geometry)
     if invalid.any():
         before = shapely.area(geometry[invalid]).sum()
-        geometry[invalid] = [_polygons_of(shape) for shape in shapely.make_valid(geometry[invalid])]
+        geometry[invalid] = [polygons_of(shape) for shape in shapely.make_valid(geometry[invalid])]
         change_ha = (shapely.area(geometry[invalid]).sum() - before) / 1e4
         names = tables.rows(stands["stand"].to_numpy()[invalid], noun="stand")
         log.warning("%s: mended %d invalid polygons (%s), area %+.4f ha", file, invalid.sum(), names, change_ha)
@@ -194,7 +239,7 @@ def _mended(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
     return stands.set_geometry(geometry, crs=stands.crs)
 
 
-def _polygons_of(shape: Any) -> Any:
+def polygons_of(shape: Any) -> Any:
     import shapely
 
     parts = shapely.get_parts(shapely.get_parts(shape))
@@ -205,12 +250,11 @@ def _polygons_of(shape: Any) -> Any:
 # ---------------------------------------------------------------- coordinates
 
 
-def _in_crs(stands: gpd.GeoDataFrame, settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
+def in_crs(stands: gpd.GeoDataFrame, settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
     file, named = settings["file"], settings.get("crs")
     if stands.crs is None and named is None:
-        raise ValueError(
-            f"{file} does not say its coordinate reference system{_guessed_crs(stands)}; name it in stands.crs"
-        )
+        guess = gauss_krueger.guessed_crs(stands.total_bounds)
+        raise ValueError(f"{file} does not say its coordinate reference system{guess}; name it in stands.crs")
     if named is not None:
         if stands.crs is not None and stands.crs != named:
             log.warning("%s declares %s; read as stands.crs %s", file, stands.crs.to_string(), named)
@@ -228,19 +272,6 @@ def _in_crs(stands: gpd.GeoDataFrame, settings: dict[str, Any], crs: str) -> gpd
     return stands
 
 
-def _guessed_crs(stands: gpd.GeoDataFrame) -> str:
-    west, south, east, north = stands.total_bounds
-    if west >= -180 and east <= 180 and south >= -90 and north <= 90:
-        return " (the coordinates look like longitude and latitude, EPSG:4326 or EPSG:4490)"
-    zone = int((west + east) / 2 // 1e6)
-    if zone == int(west // 1e6) == int(east // 1e6):
-        if 25 <= zone <= 45:
-            return f" (the coordinates look like CGCS2000 3-degree zone {zone}, EPSG:{4513 + zone - 25})"
-        if 13 <= zone <= 23:
-            return f" (the coordinates look like CGCS2000 6-degree zone {zone}, EPSG:{4491 + zone - 13})"
-    return ""
-
-
 def _check_degrees(stands: gpd.GeoDataFrame, file: str) -> None:
     west, south, east, north = stands.total_bounds
     degrees = west >= -180 and east <= 180 and south >= -90 and north <= 90
@@ -251,62 +282,23 @@ def _check_degrees(stands: gpd.GeoDataFrame, file: str) -> None:
     if not degrees and stands.crs.is_geographic:
         raise ValueError(
             f"{file}: the coordinates ({west:.0f}, {south:.0f}) are no degrees, but its CRS {stands.crs.to_string()} "
-            f"is geographic{_guessed_crs(stands)}; name the right one in stands.crs"
+            f"is geographic{gauss_krueger.guessed_crs(stands.total_bounds)}; name the right one in stands.crs"
         )
 
 
 def _zone_corrected(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
-    """Gauss-Krueger eastings with or without the zone number, brought to what the CRS expects where that is certain.
-
-    The zone number stands in front of the easting (39,500,000 is zone 39, central meridian 117 E in 3-degree zones).
-    EPSG 4513-4533 and 4491-4501 expect it, their twins 4534-4554 and 4502-4512 do not.
-    """
-    origin = _gauss_krueger_origin(stands.crs)
-    if origin is None:
-        return stands
-    false_easting, meridian = origin
-    west, _, east, _ = stands.total_bounds
-    if abs((west + east) / 2 - false_easting) < 1e6:
-        return stands
-    expected, found = int(false_easting // 1e6), int(west // 1e6)
-    one_zone = found == int(east // 1e6)
-    if expected == 0 and one_zone and meridian in (3 * found, 6 * found - 3):
-        log.warning(
-            "%s: the eastings carry the zone number %d, the CRS %s does not; %d taken off",
-            file, found, stands.crs.to_string(), found,
-        )  # fmt: skip
-        return stands.set_geometry(stands.translate(xoff=-found * 1e6))
-    if expected > 0 and found == 0 and one_zone:
-        log.warning(
-            "%s: the CRS %s expects the zone number %d in front of the eastings, which lack it; put in front",
-            file, stands.crs.to_string(), expected,
-        )  # fmt: skip
-        return stands.set_geometry(stands.translate(xoff=expected * 1e6))
-    raise ValueError(
-        f"{file}: eastings of {west:,.0f} to {east:,.0f} do not fit its CRS {stands.crs.to_string()} (central meridian "
-        f"{meridian:g} E, false easting {false_easting:,.0f}){_guessed_crs(stands)}; name the right one in stands.crs"
-    )
-
-
-def _gauss_krueger_origin(crs: CRS) -> tuple[float, float] | None:
-    """False easting (m) and central meridian (degrees) of a Gauss-Krueger CRS (transverse Mercator of scale 1)."""
-    operation = crs.coordinate_operation
-    if operation is None or operation.method_name != "Transverse Mercator":
-        return None
-    values = {parameter.name: parameter.value for parameter in operation.params}
-    if values.get("Scale factor at natural origin") != 1.0:
-        return None
-    return values["False easting"], values["Longitude of natural origin"]
+    """Gauss-Krueger eastings with or without the zone number, brought to what the CRS expects where that is certain."""
+    shift_m = gauss_krueger.zone_shift_m(stands.crs, stands.total_bounds, file=file, setting="stands.crs")
+    return stands.set_geometry(stands.translate(xoff=shift_m)) if shift_m else stands
 
 
 # ---------------------------------------------------------------- overlaps and areas
 
 
-def _without_overlaps(stands: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
-    """The stands as they are when none overlap; else a sentence, or the later stand cut by the earlier one."""
+def overlapping(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of polygons that overlap by more than drawing errors: positions of both, the earlier first, and common area, m2."""
     import shapely
 
-    geometry = stands.geometry.to_numpy().copy()
     first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
     ordered = np.lexsort((second, first))
     first, second = first[ordered], second[ordered]
@@ -314,20 +306,29 @@ def _without_overlaps(stands: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd
     common = shapely.area(shapely.intersection(geometry[first], geometry[second]))
     smaller = np.minimum(shapely.area(geometry[first]), shapely.area(geometry[second]))
     real = (common > MAX_OVERLAP_M2) & (common > MAX_OVERLAP_SHARE * smaller)
-    if not real.any():
+    return first[real], second[real], common[real]
+
+
+def _without_overlaps(stands: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
+    """The stands as they are when none overlap; else a sentence, or the later stand cut by the earlier one."""
+    import shapely
+
+    geometry = stands.geometry.to_numpy().copy()
+    first, second, common = overlapping(geometry)
+    count = len(first)
+    if not count:
         return stands
     names = stands["stand"].to_numpy()
-    pair, count = int(real.argmax()), int(real.sum())
     if settings["overlaps"] != "first":
         raise ValueError(
-            f"{settings['file']}: stands {names[first[pair]]!r} and {names[second[pair]]!r} overlap by "
-            f"{common[pair]:,.0f} m2{f' ({count} pairs overlap in all)' if count > 1 else ''}; mend them, or set "
+            f"{settings['file']}: stands {names[first[0]]!r} and {names[second[0]]!r} overlap by "
+            f"{common[0]:,.0f} m2{f' ({count} pairs overlap in all)' if count > 1 else ''}; mend them, or set "
             "stands.overlaps: first to give the common part to the stand listed first"
         )
-    for earlier, later in zip(first[real], second[real], strict=True):
-        geometry[later] = _polygons_of(shapely.difference(geometry[later], geometry[earlier]))
+    for earlier, later in zip(first, second, strict=True):
+        geometry[later] = polygons_of(shapely.difference(geometry[later], geometry[earlier]))
     log.warning(
-        "%d pairs of stands overlap, by %.4f ha; the stand listed first keeps it", count, common[real].sum() / 1e4
+        "%d pairs of stands overlap, by %.4f ha; the stand listed first keeps it", count, common.sum() / 1e4
     )
     covered = shapely.is_empty(geometry)
     if covered.any():
@@ -337,7 +338,7 @@ def _without_overlaps(stands: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd
     return stands.set_geometry(geometry, crs=stands.crs)
 
 
-def _declared_area(declared: pd.Series, area_ha: pd.Series, settings: dict[str, Any]) -> pd.Series:
+def declared_area(declared: pd.Series, area_ha: pd.Series, settings: dict[str, Any]) -> pd.Series:
     """Declared areas in hectares, after a check of their unit against the polygons."""
     file, unit, column = settings["file"], settings["area_unit"], settings["area_column"]
     given = declared.where(declared > 0) * HECTARES[unit]

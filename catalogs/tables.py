@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,8 +20,14 @@ TEXT, SPREADSHEETS, PARQUET = (".csv", ".tsv", ".txt"), (".xlsx", ".xlsm"), (".p
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".fgb")
 
 
-def read_table(path: str | Path, *, layer: str | None = None, encoding: str | None = None) -> pd.DataFrame:
+def read_table(
+    path: str | Path, *, layer: str | None = None, encoding: str | None = None, text: Iterable[str] = (), header_row: int = 1
+) -> pd.DataFrame:
     """A table as it stands in the file; a GeoDataFrame where the format has geometry.
+
+    The columns named in `text` are not taken for numbers where the file leaves that open (CSV, Excel): an identifier of
+    20 digits, or one with zeros in front, comes through unharmed. `header_row` is the row of a spreadsheet or CSV that names
+    the columns, where a title stands above it.
 
     The index holds the row numbers that the user sees: a spreadsheet's or a CSV's first row of data is row 2, a
     vector file's first feature is row 1. Text that is not UTF-8 is read as GB 18030, and said so.
@@ -29,6 +37,8 @@ def read_table(path: str | Path, *, layer: str | None = None, encoding: str | No
     FileNotFoundError, ValueError
         When the file is absent, of a format not known here, unreadable, or empty.
     """
+    import pandas as pd
+
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -38,21 +48,27 @@ def read_table(path: str | Path, *, layer: str | None = None, encoding: str | No
     if reader is None:
         known = ", ".join(suffix for suffixes in readers for suffix in suffixes)
         raise ValueError(f"{path} ends in {suffix or 'nothing'!r}; tables are read from {known}")
-    frame = reader(path, layer, encoding)
-    first = 1 if suffix in VECTORS else 2
-    frame.index = range(first, first + len(frame))
+    headed = suffix in (*TEXT, *SPREADSHEETS)
+    frame = reader(path, layer, encoding, text, *([header_row - 1] if headed else []))
     if frame.empty:
         raise ValueError(f"{path} holds no rows")
+    # blank rows are gone, but the numbers of those below them stay as the spreadsheet shows them
+    counted = frame.index.to_numpy() if headed else np.arange(len(frame))
+    frame.index = pd.Index(counted + (1 if suffix in VECTORS else header_row + 1 if headed else 2))
     return frame
 
 
-def _read_text(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterable[str], header: int) -> pd.DataFrame:
     import pandas as pd
 
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    kinds = dict.fromkeys(text, "string")
     for tried in [encoding] if encoding else ["utf-8-sig", "gb18030"]:
         try:
-            frame = pd.read_csv(path, sep=separator, encoding=tried, skipinitialspace=True, skip_blank_lines=False)
+            frame = pd.read_csv(
+                path, sep=separator, encoding=tried, skipinitialspace=True, skip_blank_lines=False, dtype=kinds,
+                low_memory=False, skiprows=header,
+            )  # fmt: skip
         except UnicodeDecodeError:
             continue
         except pd.errors.EmptyDataError:
@@ -61,7 +77,7 @@ def _read_text(path: Path, layer: str | None, encoding: str | None) -> pd.DataFr
             reason = str(error).split("C error:")[-1].strip().lower()
             raise ValueError(f"{path} is not a table with the same number of columns in every row: {reason}") from None
         if len(frame.columns) == 1 and ";" in str(frame.columns[0]):
-            frame = pd.read_csv(path, sep=";", decimal=",", encoding=tried, skip_blank_lines=False)
+            frame = pd.read_csv(path, sep=";", decimal=",", encoding=tried, skip_blank_lines=False, dtype=kinds, skiprows=header)
             log.info("%s: columns are separated by semicolons, decimals by commas", path.name)
         if tried == "gb18030":
             log.info("%s is not UTF-8; read as GB 18030", path.name)
@@ -69,20 +85,22 @@ def _read_text(path: Path, layer: str | None, encoding: str | None) -> pd.DataFr
     raise ValueError(f"{path} is not text in {encoding or 'UTF-8 or GB 18030'}; save it as UTF-8")
 
 
-def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None, text: Iterable[str], header: int) -> pd.DataFrame:
     import zipfile
 
     import pandas as pd
 
     try:
-        return pd.read_excel(path, sheet_name=layer if layer is not None else 0, engine="openpyxl").dropna(how="all")
+        sheet = layer if layer is not None else 0
+        frame = pd.read_excel(path, sheet_name=sheet, engine="openpyxl", dtype=dict.fromkeys(text, "string"), header=header)
+        return frame.dropna(how="all")
     except ValueError as error:
         raise ValueError(f"{path}: {str(error)[0].lower()}{str(error)[1:]}") from None
     except (zipfile.BadZipFile, KeyError, OSError):
         raise ValueError(f"{path} is not a readable Excel workbook (.xlsx)") from None
 
 
-def _read_parquet(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+def _read_parquet(path: Path, layer: str | None, encoding: str | None, text: Iterable[str]) -> pd.DataFrame:
     import pandas as pd
     import pyarrow
     import pyarrow.parquet as parquet
@@ -98,7 +116,7 @@ def _read_parquet(path: Path, layer: str | None, encoding: str | None) -> pd.Dat
     return pd.read_parquet(path)
 
 
-def _read_vector(path: Path, layer: str | None, encoding: str | None) -> pd.DataFrame:
+def _read_vector(path: Path, layer: str | None, encoding: str | None, text: Iterable[str]) -> pd.DataFrame:
     import geopandas as gpd
     from pyogrio.errors import DataLayerError, DataSourceError
 
@@ -145,7 +163,7 @@ def _read_shapefile(path: Path, encoding: str | None) -> pd.DataFrame:
 
 def named_columns(
     frame: pd.DataFrame,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | Sequence[str]],
     *,
     known: Iterable[str],
     required: Iterable[str],
@@ -157,7 +175,8 @@ def named_columns(
     Parameters
     ----------
     columns : mapping
-        Our name to theirs, as in the configuration; a column that carries our name needs no entry.
+        Our name to theirs, as in the configuration; a column that carries our name needs no entry. Several of theirs
+        are joined: a date from year, month and day with '-', a name from its parts with '_'.
     setting : str
         The dotted key of `columns` in the configuration, for messages.
     """
@@ -171,7 +190,12 @@ def named_columns(
     chosen = {}
     for ours in known:
         theirs = columns.get(ours, ours)
-        if theirs in present:
+        if not isinstance(theirs, str):
+            absent = [part for part in theirs if part not in present]
+            if absent:
+                raise ValueError(f"{file} has no column {absent[0]!r} ({setting}.{ours}){nearest(absent[0], present)}")
+            chosen[ours] = joined([frame[part] for part in theirs], "-" if ours.endswith("date") else "_").rename(ours)
+        elif theirs in present:
             chosen[ours] = frame[theirs]
         elif ours in columns:
             raise ValueError(f"{file} has no column {theirs!r} ({setting}.{ours}){nearest(theirs, present)}")
@@ -190,6 +214,45 @@ def named_columns(
     import pandas as pd
 
     return pd.DataFrame(chosen, index=frame.index)
+
+
+def joined(parts: Sequence[pd.Series], mark: str) -> pd.Series:
+    """Texts side by side, '' where one of them is missing."""
+    columns = [texts(part) for part in parts]
+    joined, missing = columns[0], columns[0] == ""
+    for column in columns[1:]:
+        joined, missing = joined + mark + column, missing | (column == "")
+    return joined.where(~missing, "")
+
+
+def named_in(columns: Mapping[str, str | Sequence[str]], ours: Iterable[str]) -> list[str]:
+    """Their names of some columns of ours, joined ones part by part."""
+    named = [columns.get(name, name) for name in ours]
+    return [part for name in named for part in ([name] if isinstance(name, str) else name)]
+
+
+def by_visit(frame: pd.DataFrame, visits: Sequence[Mapping[str, Any]], *, file: str | Path, setting: str) -> pd.DataFrame:
+    """A table with one row per plot or tree and columns per date, as one row per date; row numbers repeat.
+
+    Parameters
+    ----------
+    visits : sequence of mappings
+        Per visit its `date` and `columns` (our name: their column of that date).
+    """
+    import pandas as pd
+
+    spread = {theirs for visit in visits for theirs in visit["columns"].values()}
+    absent = [name for name in spread if name not in frame.columns]
+    if absent:
+        raise ValueError(f"{file} has no column {absent[0]!r} ({setting}){nearest(absent[0], map(str, frame.columns))}")
+    kept = frame[[name for name in frame.columns if name not in spread]]
+    parts = []
+    for visit in visits:
+        named = {ours: frame[theirs] for ours, theirs in visit["columns"].items()}
+        part = pd.concat([kept, pd.DataFrame({**named, "date": str(visit["date"])}, index=frame.index)], axis=1)
+        given = frame[list(visit["columns"].values())].notna().any(axis=1)  # a tree not yet there has no row for the date
+        parts.append(part[given])
+    return pd.concat(parts)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -211,16 +274,25 @@ def rows(labels: Iterable[Any], *, most: int = 5, noun: str = "row") -> str:
     return f"{noun}s {', '.join(labels[:-1])} and {labels[-1]}"
 
 
-def numbers(column: pd.Series, *, file: str | Path) -> pd.Series:
-    """A column as float64, missing as NaN; text that is not a number is named with its rows."""
+Refuse = Callable[[str, "pd.Series", str], None]
+"""Told of cells that cannot be read: kind of mistake, mask of rows, sentence without file and rows."""
+
+
+def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None) -> pd.Series:
+    """A column as float64, missing as NaN; text that is not a number is named with its rows, or told to `refuse`."""
     import pandas as pd
 
     values = pd.to_numeric(column, errors="coerce").astype("float64")
+    if pd.api.types.is_numeric_dtype(column):
+        return values
     text = column.astype("string").str.strip().fillna("")
     wrong = values.isna() & ~text.str.lower().isin(["", "na", "nan", "null", "none", "-"])
     if wrong.any():
         example = text[wrong].iloc[0]
         hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", example) else ""
+        if refuse is not None:
+            refuse("number_unreadable", wrong, f"{column.name} is not a number in <rows>, such as {example!r}{hint}")
+            return values
         raise ValueError(
             f"{file}: {column.name} is not a number in {rows(column.index[wrong])}, such as {example!r}{hint}"
         )
@@ -233,20 +305,34 @@ def texts(column: pd.Series) -> pd.Series:
 
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")
-    return column.astype("string").str.strip().fillna("").astype(object)
+    text = column.astype("string").str.strip().fillna("")
+    if not pd.api.types.is_numeric_dtype(column):
+        # a column of whole numbers with gaps, written by a program that has no missing integers
+        floats = text.str.fullmatch(r"-?\d+\.0|") & True
+        if floats.all() and (text != "").any():
+            text = text.str.removesuffix(".0")
+    return text.astype(object)
 
 
-def dates(column: pd.Series, *, file: str | Path) -> pd.Series:
-    """A column as days; a bare year is its first of July. Missing stays missing, other text is named with its rows."""
+def dates(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None) -> pd.Series:
+    """A column as days; a bare year is its first of July, a year and month that month's 15th.
+
+    Missing stays missing; other text is named with its rows, or told to `refuse`.
+    """
     import pandas as pd
 
     if not pd.api.types.is_datetime64_any_dtype(column):
         text = texts(column)
-        year_first = text.str.extract(r"^(\d{4})(?:[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T ].*)?|(\d{2})(\d{2}))?$")
-        month, day = year_first[1].fillna(year_first[3]).fillna("7"), year_first[2].fillna(year_first[4]).fillna("1")
+        year_first = text.str.extract(r"^(\d{4})(?:[-/.年](\d{1,2})(?:月|[-/.月](\d{1,2})日?(?:[T ].*)?)?|(\d{2})(\d{2}))?$")
+        month, day = year_first[1].fillna(year_first[3]), year_first[2].fillna(year_first[4])
+        day = day.fillna(month.notna().map({True: "15", False: "1"}))
+        month = month.fillna("7")
         parsed = pd.to_datetime(year_first[0] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2), errors="coerce")
         wrong = parsed.isna() & (text != "")
-        if wrong.any():
+        if wrong.any() and refuse is not None:
+            example = text[wrong].iloc[0]
+            refuse("date_unreadable", wrong, f"{column.name} is not a date in <rows>, such as {example!r}; write 2019-07-15")
+        elif wrong.any():
             raise ValueError(
                 f"{file}: {column.name} is not a date in {rows(column.index[wrong])}, such as {text[wrong].iloc[0]!r}; "
                 "write 2019-07-15"

@@ -18,8 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb = verbs.add_parser("search", help="ask the catalogues again and freeze what they answer")
     verb.add_argument("config", type=Path)
     verb = verbs.add_parser("inspect", help="say what data of others hold and what is wrong with them")
-    verb.add_argument("what", choices=["lidar"])
-    verb.add_argument("path", nargs="+", help="folder, files, pattern, address or STAC listing of tiles; a canopy height raster")
+    verb.add_argument("what", choices=["lidar", "plots", "stands"])
+    verb.add_argument("path", nargs="+", help="tiles or a canopy height raster; tables of plots and trees, polygons, or a study")
+    verb.add_argument("--study", type=Path, help="of plots and stands: the configuration that says what columns mean")
     verb.add_argument("--crs", help="what the coordinates are in, where the files do not say or say it wrong")
     verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("design", help="how many plots a precision takes, and where; writes points for the field")
@@ -97,6 +98,12 @@ def _inspect(chosen: argparse.Namespace) -> int:
     """Exits 1 where a run would refuse what was found."""
     import json
 
+    if chosen.what != "lidar":
+        from pipeline.bridge.looking import inspect_field
+
+        report, lines = inspect_field(chosen.what, chosen.path, study=chosen.study, crs=chosen.crs)
+        print(json.dumps(report, indent=1, sort_keys=True) if chosen.json else "\n".join(lines))
+        return 1 if report["problems"] else 0
     from catalogs.lidar import canopy, inspection
 
     rasters = [path for path in chosen.path if path.lower().endswith((".tif", ".tiff", ".vrt"))]
@@ -235,6 +242,12 @@ def _estimators() -> list[tuple[str, ...]]:
     ]
 
 
+def _findings() -> list[tuple[str, ...]]:
+    from catalogs.plots.findings import KINDS
+
+    return [(name, one.default, " ".join(one.rules), one.takes, one.title) for name, one in KINDS.items()]
+
+
 def _allometry() -> list[tuple[str, ...]]:
     from catalogs.parameters import shipped_allometry
 
@@ -271,7 +284,7 @@ def _series() -> list[tuple[str, ...]]:
 LISTS = {
     "indicators": _indicators, "sensors": _sensors, "catalogues": _catalogues, "reducers": _reducers, "series": _series,
     "speckle": _speckle, "regressors": _regressors, "metrics": _metrics, "products": _products, "targets": _targets,
-    "allometry": _allometry, "estimators": _estimators,
+    "allometry": _allometry, "estimators": _estimators, "findings": _findings,
 }  # fmt: skip
 """What a configuration can name: list -> rows to print."""
 

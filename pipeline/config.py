@@ -65,6 +65,14 @@ def _as_date(value: Any) -> Any:
 Date = Annotated[dt.date, BeforeValidator(_as_date)]
 
 
+def _text_keys(value: Any) -> Any:
+    """Codes as text: YAML takes an unquoted 1 for a number, and a code is a name."""
+    return {str(key): meaning for key, meaning in value.items()} if isinstance(value, dict) else value
+
+
+Codes = Annotated[dict[str, str], BeforeValidator(_text_keys)]
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, and closed to keys it does not know."""
 
@@ -242,6 +250,28 @@ class Campaign(Section):
         return self
 
 
+class Visit(Section):
+    """One date of a table that has a row per plot (or tree) and columns per date."""
+
+    date: Date
+    columns: Annotated[dict[str, str], Field(min_length=1)]
+
+
+class Circle(Section):
+    """One circle of nested plots: the trees from a dbh on that are counted in a radius, on an area or by an angle."""
+
+    min_dbh_cm: float = Field(0.0, ge=0)
+    radius_m: float | None = Field(None, gt=0)
+    area_ha: float | None = Field(None, gt=0)
+    baf_m2_ha: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_way_of_counting(self) -> Circle:
+        if sum(value is not None for value in (self.radius_m, self.area_ha, self.baf_m2_ha)) != 1:
+            raise ValueError("give one of radius_m, area_ha and baf_m2_ha (basal area factor of an angle count)")
+        return self
+
+
 class Plots(Section):
     """Field plots: one table of plots (and dates), with tree lists or with the targets already in it."""
 
@@ -252,14 +282,35 @@ class Plots(Section):
     trees: FilePath | None = None
     crs: str | None = None
     date: Date | None = None
-    columns: dict[str, str] = {}
-    tree_columns: dict[str, str] = {}
+    columns: dict[str, str | tuple[str, ...]] = {}
+    units: dict[str, str] = {}
+    visits: tuple[Visit, ...] = ()
+    header_row: int = Field(1, ge=1)
+    tree_layer: str | None = None
+    tree_header_row: int = Field(1, ge=1)
+    tree_columns: dict[str, str | tuple[str, ...]] = {}
+    tree_units: dict[str, str] = {}
+    tree_visits: tuple[Visit, ...] = ()
+    tree_numbers: Literal["lasting", "per_visit"] = "lasting"
+    encoding: str | None = None
+    status_codes: Annotated[
+        dict[str, Literal["live", "dead", "stump", "gone", "unseen"]], BeforeValidator(_text_keys)
+    ] = {}
+    species_codes: FilePath | Codes | None = None
+    fixes: FilePath | None = None
+    fix_columns: dict[str, str] = {}
+    fix_position: Literal["mean", "median"] = "mean"
     radius_m: float | None = Field(None, gt=0)
     area_ha: float | None = Field(None, gt=0)
+    nested: tuple[Circle, ...] = ()
+    distances: Literal["horizontal", "along_slope"] = "horizontal"
+    sampling: Literal["probability", "purposive"] = "purposive"
+    rules: dict[str, Literal["keep", "leave_out", "leave_out_plot", "fail"]] = {}
     allometry: FilePath = "chave2014_with_height"
     wood_density: FilePath | None = None
     height_pairs: FilePath | None = None
     height_columns: dict[str, str] = {}
+    height_units: dict[str, str] = {}
     height_model: Literal["michailoff", "loglog2", "weibull"] = "michailoff"
     min_dbh_cm: float = Field(0.0, ge=0)
     max_dbh_cm: float = Field(400.0, gt=0)
@@ -284,8 +335,10 @@ class Stands(Section):
 
     file: FilePath | None = None
     layer: str | None = None
-    id: str = "stand"
-    stratum: str | None = None
+    id: str | tuple[str, ...] = "stand"
+    stratum: str | tuple[str, ...] | None = None
+    stratum_classes: dict[str, tuple[float, ...]] = {}
+    stratum_codes: dict[str, Codes] = {}
     crs: str | None = None
     encoding: str | None = None
     area_column: str | None = None

@@ -94,14 +94,33 @@ plots:                              # field plots
   trees: data/trees.csv             # <- plot, date, tree, species, dbh_cm, height_m; leave out where plots carry targets
   crs: EPSG:32650                   # <- of the plots' coordinates
   # date: 2019                      # where the table has no date
-  columns: {}                       # our name: yours, such as {plot: PLOT_ID, x: EASTING}
+  columns: {}                       # our name: yours, such as {plot: PLOT_ID, x: EASTING, date: [YEAR, MONTH]}
+  units: {}                         # of columns that are in another unit than their name says, such as {area_ha: m2}
+  # visits: [{date: 2014, columns: {agb_mg_ha: AGB14}}, {date: 2019, columns: {agb_mg_ha: AGB19}}]   # columns per date
+  header_row: 1                     # of a spreadsheet with titles above the names of its columns
+  # tree_layer: trees               # the sheet of a workbook, the layer of a GeoPackage
+  tree_header_row: 1
   tree_columns: {}                  # the same for trees, such as {dbh_cm: DBH}
+  tree_units: {}                    # such as {dbh_cm: mm, height_m: ft}
+  # tree_visits: [{date: 2014, columns: {dbh_cm: D14}}, {date: 2019, columns: {dbh_cm: D19}}]
+  tree_numbers: lasting             # or per_visit: a tree has another number at its next visit, and cannot be followed
+  # encoding: cp949                 # of text that is neither UTF-8 nor GB 18030
+  status_codes: {}                  # your code: live, dead, stump, gone, unseen, such as {"1": live, "2": dead}
+  # species_codes: data/codes.csv   # code, species (or a mapping), where the trees carry codes
+  # fixes: data/gps.csv             # repeated GPS fixes: plot, x, y; their spread is the error of the position
+  fix_columns: {}                   # our name: yours, of fixes
+  fix_position: mean                # or median: of the fixes of a plot
   radius_m: 11.28                   # <- of round plots, metres, where the table has no radius_m
   # area_ha: 0.04                   # instead of a radius, hectares
+  # nested: [{min_dbh_cm: 5, radius_m: 4}, {min_dbh_cm: 10, radius_m: 12}]   # circles by dbh; {baf_m2_ha: 4}: angle count
+  distances: horizontal             # or along_slope: radii were laid out along the ground; needs a column slope_deg
+  sampling: purposive               # or probability: plots were chosen by chance, so that they speak for the area
+  rules: {}                         # kind of finding: keep, leave_out, leave_out_plot, fail (docs/how-to/bring-your-plots.md)
   allometry: chave2014_with_height  # <- see `python -m pipeline list allometry`, or your own table (.csv)
   # wood_density: data/wood_density.csv   # family, genus, species, wood_density_g_cm3
   # height_pairs: data/heights.csv  # measured dbh and height, for trees without a height
   height_columns: {}                # our name: yours, of height_pairs
+  height_units: {}                  # of height_pairs, such as {height_m: dm}
   height_model: michailoff          # or loglog2, weibull: height from dbh
   min_dbh_cm: 0                     # thinner trees are an error, centimetres
   max_dbh_cm: 400                   # thicker trees are an error, centimetres
@@ -111,8 +130,10 @@ plots:                              # field plots
 stands:                             # management polygons
   file: data/stands.gpkg            # <- any vector file
   # layer: stands                   # of a GeoPackage with several
-  id: stand                         # <- column of names that do not repeat
-  # stratum: forest_type            # column of strata
+  id: stand                         # <- column of names that do not repeat; several are joined, such as [LIN_BAN, XIAO_BAN]
+  # stratum: forest_type            # column of strata; several are joined, such as [species, origin, age]
+  # stratum_classes: {age: [20, 40]}              # numbers into classes: 0-20, 20-40, 40+
+  # stratum_codes: {origin: {"1": natural, "2": planted}}   # codes into words, per column
   # crs: EPSG:32650                 # where the file does not say
   # encoding: gbk                   # of a shapefile's texts
   # area_column: AREA               # declared areas, checked against the polygons

@@ -28,44 +28,48 @@ def problems_of_plots(settings: Mapping[str, Any], grid: Mapping[str, Any], targ
     first = _said(whole)
     if not first:
         return []
-    return list(dict.fromkeys([*first, *(sentence for look in _tables(settings) for sentence in _said(look))]))
+    sheet = _sheet(settings, grid)
+    return list(dict.fromkeys([*(sheet or first), *(sentence for look in _tables(settings) for sentence in _said(look))]))
+
+
+def _sheet(settings: Mapping[str, Any], grid: Mapping[str, Any]) -> list[str]:
+    """What would stop the reading of plots and trees: all of it, also where plots that cannot be read hide their trees."""
+    from catalogs.plots.findings import Findings
+    from catalogs.plots.inspection import inspect_plots
+    from catalogs.plots.trees import check_measurements, check_names, tree_table
+
+    try:
+        report = inspect_plots(settings, crs=grid["crs"])
+    except (ValueError, OSError) as error:
+        report = {"problems": [" ".join(str(error).split())], "facts": {}}
+    problems = list(report["problems"])
+    if problems and not report["facts"] and settings["trees"]:
+        findings = Findings(settings["rules"], stops=False, quiet=True)
+
+        def trees_alone() -> None:
+            trees = tree_table(dict(settings), findings, required=("dbh_cm",))
+            check_names(trees, dict(settings), findings)
+            check_measurements(trees, dict(settings), findings)
+
+        problems += _said(trees_alone)
+        problems += [one.sentence() for one in findings.found if one.rule == "fail"]
+    return problems
 
 
 def _tables(settings: Mapping[str, Any]) -> list[Callable[[], object]]:
-    """What reads each table of the plots alone."""
+    """What reads each table behind the plots and trees alone."""
     from catalogs import parameters
     from catalogs.plots import read_height_pairs
     from models import allometry
 
     looks: list[Callable[[], object]] = []
     if settings["trees"]:
-        looks.append(lambda: _trees_alone(settings))
         looks.append(lambda: allometry.check_equations(parameters.allometry_table(settings["allometry"])))
         if settings["wood_density"]:
             looks.append(lambda: parameters.wood_density_table(settings["wood_density"]))
         if settings["height_pairs"]:
             looks.append(lambda: read_height_pairs(dict(settings)))
     return looks
-
-
-def _trees_alone(settings: Mapping[str, Any]) -> None:
-    """Read the tree list as if every plot it names were in the plot table."""
-    import pandas as pd
-
-    from catalogs import tables
-    from catalogs.plots import TREE_COLUMNS, read_trees
-
-    file = settings["trees"]
-    named = tables.named_columns(
-        tables.read_table(file), settings["tree_columns"], known=TREE_COLUMNS, required=["plot"], file=file,
-        setting="plots.tree_columns",
-    )  # fmt: skip
-    visits = pd.DataFrame({"plot": tables.texts(named["plot"])})
-    own = pd.Timestamp(settings["date"]) if settings["date"] else pd.Timestamp("2000-07-01")
-    visits["date"] = tables.dates(named["date"], file=file).fillna(own) if "date" in named else own
-    visits = visits.drop_duplicates().assign(cluster="", area_ha=1.0, visited=False)
-    alone = {"corners": None, "date": own.date().isoformat()}
-    read_trees({**settings, **alone}, plots=visits)
 
 
 def problems_of_points(name: str, campaign: Campaign, paths: list[str]) -> list[str]:

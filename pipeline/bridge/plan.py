@@ -437,7 +437,13 @@ class Plan:
         return list(dict.fromkeys([*listed, *held]))
 
     def _plot_problems(self) -> list[str]:
-        """What is wrong with the tables of plots; those of a planted study are made by the run itself."""
+        """What is wrong with the settings and tables of plots; those of a planted study are made by the run itself."""
+        from catalogs.plots.reading import check_settings
+
+        try:
+            check_settings(self.settings("plots"))
+        except ValueError as error:
+            return [str(error)]
         files = files_of(tuple(self.plot_files), ())
         if self._is_planted(self.plot_files) or not all(Path(path).exists() for path in self.plot_files):
             return []
@@ -619,7 +625,10 @@ class Plan:
     @property
     def plot_files(self) -> list[str]:
         settings = self.study.plots
-        named = (settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density)
+        codes = settings.species_codes if isinstance(settings.species_codes, str) else None
+        named = (
+            settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density, settings.fixes, codes,
+        )  # fmt: skip
         tables = [part for path in named if path for part in with_sidecars(path)]
         return tables + ([settings.allometry] if Path(settings.allometry).suffix else [])
 
@@ -895,7 +904,7 @@ def _or_why_not(find: Callable[[], str]) -> str:
 
 
 PATH_KEYS = {
-    "file", "corners", "trees", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files", "profile",
+    "file", "corners", "trees", "fixes", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files", "profile",
 }  # fmt: skip
 
 
@@ -910,7 +919,7 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
         if key in PATH_KEYS and value:
             for path in value.values() if isinstance(value, dict) else _listed(value):
                 yield dotted, path
-        elif key == "allometry" and Path(value).suffix:
+        elif (key == "allometry" and Path(value).suffix) or (key == "species_codes" and isinstance(value, str)):
             yield dotted, value
         elif isinstance(value, dict):
             yield from _paths_in(value, dotted)

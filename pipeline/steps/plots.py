@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs import parameters, tables
-from catalogs.plots import read_height_pairs, read_plots, read_trees
+from catalogs.plots import Findings, read_height_pairs, read_plots, read_trees
+from catalogs.plots.reading import INNER_COLUMNS
+from catalogs.plots.remeasured import changes_of_plots
 from models import allometry, heights
 from pipeline import store
 from pipeline.config import TARGETS
@@ -31,7 +33,8 @@ def plots(
     Parameters
     ----------
     table : path
-        GeoParquet: plot, date, cluster, stratum, disturbance_date, area_ha, the target columns with `<column>_se`,
+        GeoParquet: plot, date, how it was chosen (cluster, stratum, phase, weight, sampling), disturbance_date, area_ha,
+        position_error_m, the target columns with `<column>_se`, trees by change since the date before (survivor_n, ...),
         factors `f_<name>` of biomass (Mg/ha per standard deviation of an error that plots share; 0 for plots without),
         geometry (footprint), kept, reason (why a plot is left out, '' where it is not).
     settings, grid : dict
@@ -50,10 +53,13 @@ def plots(
     """
     study_grid = Grid(**grid)
     with kept_warnings(said):
-        frame = read_plots(settings, crs=study_grid.crs)
+        findings = Findings(settings["rules"])
+        frame = read_plots(settings, crs=study_grid.crs, findings=findings)
         if settings.get("trees"):
-            frame = _with_trees(frame, read_trees(settings, plots=frame), settings)
-        frame = _kept(frame.drop(columns="visited"), study_grid, targets, settings)
+            trees = read_trees(settings, plots=frame, findings=findings)
+            frame = _with_trees(frame, trees, settings)
+            frame = frame.merge(changes_of_plots(trees), on=["plot", "date"], how="left")
+        frame = _kept(_left_out(frame, findings), study_grid, targets, settings)
     store.write_table(table, frame)
     log.info("plots: kept %d of %d rows of plot and date for %s", frame["kept"].sum(), len(frame), ", ".join(targets))
 
@@ -160,6 +166,13 @@ def _height_model(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[s
     return model
 
 
+def _left_out(frame: gpd.GeoDataFrame, findings: Findings) -> gpd.GeoDataFrame:
+    """`reason` of the plots that the rules of `plots.rules` leave out; what only reading needed is gone."""
+    visits = [findings.visits.get(visit, "") for visit in zip(frame["plot"], frame["date"], strict=True)]
+    frame["reason"] = frame["left_out"].where(frame["left_out"] != "", visits)
+    return frame.drop(columns=[column for column in INNER_COLUMNS if column in frame])
+
+
 def _kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dict[str, Any]) -> gpd.GeoDataFrame:
     """Flags which rows can be used: whole footprint on the grid, and at least one target of the study."""
     import shapely
@@ -170,6 +183,8 @@ def _kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dic
             source = "the trees do not give it" if settings.get("trees") else f"add a column {column} to the plots"
             raise ValueError(f"no plot carries the target {target}: {source}, or take it out of targets")
     inside = shapely.within(frame.geometry.to_numpy(), shapely.box(*grid.bounds))
+    if frame.geometry.isna().all():
+        raise ValueError(f"{settings.get('corners') or settings['file']}: no plot has a position, so none can be mapped")
     if not inside.any():
         theirs, ours = (" ".join(f"{value:.0f}" for value in box) for box in (frame.total_bounds, grid.bounds))
         raise ValueError(
@@ -178,7 +193,9 @@ def _kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dic
         )
     bare = frame[columns].isna().all(axis=1).to_numpy()
     unmeasured = "no trees listed for this date" if settings.get("trees") else "no value of any target"
-    frame["reason"] = np.select([~inside, bare], ["not wholly inside the study's area", unmeasured], default="")
+    placeless = frame.geometry.isna().to_numpy()
+    reasons = [frame["reason"].to_numpy(), "no position", "not wholly inside the study's area", unmeasured]
+    frame["reason"] = np.select([frame["reason"] != "", placeless, ~inside, bare], reasons, default="")
     frame["reason"] = frame["reason"].astype(object)
     frame["kept"] = frame["reason"] == ""
     for reason, count in frame.loc[~frame["kept"], "reason"].value_counts().items():
@@ -187,7 +204,9 @@ def _kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dic
         raise ValueError(f"no plot is left: {'; '.join(sorted(set(frame['reason'])))}")
     factors = [column for column in frame if column.startswith("f_")]
     frame[factors] = frame[factors].fillna(0.0)
-    first = ["plot", "date", "cluster", "stratum", "disturbance_date", "area_ha"]
+    first = [
+        "plot", "date", "cluster", "stratum", "phase", "weight", "sampling", "disturbance_date", "area_ha", "position_error_m",
+    ]  # fmt: skip
     last = ["geometry", "kept", "reason"]
     middle = [column for column in frame if column not in (*first, *last)]
     return frame[[*first, *middle, *last]]

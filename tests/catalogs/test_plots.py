@@ -221,7 +221,7 @@ def test_genus_and_epithet_in_two_columns_make_a_species(study):
         (tree_table(height_m=[9, 210, 21]), "height is not within 0 to 130 m in row 3, such as 210"),
         (tree_table(plot=["P1", "P1", "P9"]), "plot P9 of row 4 is not in the plot table"),
         (tree_table(date=["2019-07-15", "2019-07-15", "2020-07-15"]), "the trees of row 4 have a date that their plot"),
-        (tree_table(status=["live", "stump", "live"]), "status 'stump' in row 3 is neither live nor dead"),
+        (tree_table(status=["live", "felled?", "live"]), "status 'felled?' in row 3 is neither live nor dead"),
         (tree_table(dbh_cm=["12", "25.5 cm", "30"]), "dbh_cm is not a number in row 3, such as '25.5 cm'"),
         (tree_table().rename(columns={"dbh_cm": "DBH"}), "lacks the column 'dbh_cm' (did you mean 'DBH'?)"),
     ],

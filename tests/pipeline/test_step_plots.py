@@ -127,6 +127,35 @@ def test_a_visited_plot_without_trees_holds_no_biomass(run):
     assert table.set_index("plot").loc["P4", ["agb_mg_ha", "kept"]].tolist() == [0.0, True]
 
 
+def test_the_table_carries_how_plots_were_chosen_and_what_became_of_their_trees(run):
+    later = make_trees(date="2024-07-15").assign(dbh_cm=lambda trees: trees["dbh_cm"] + 2, height_m=None)
+    trees = pd.concat([make_trees(), later.iloc[1:]]).assign(tree=lambda trees: ((trees["dbh_cm"] - 10) // 3).astype(int))
+    table_of_plots = pd.concat([make_plots(), make_plots(date="2024-07-15")]).assign(stratum="north", weight=12.5)
+    table = run(table_of_plots, trees, sampling="probability").set_index(["plot", "date"])
+    assert set(table["sampling"]) == {"probability"} and set(table["weight"]) == {12.5}
+    later = table.xs("2024-07-15", level="date")
+    # the tree of 10 cm of P1 is not listed again, and all others are
+    assert later["survivor_n"].tolist() == [9, 10, 10]
+    assert table.xs("2019-07-15", level="date")["survivor_n"].isna().all()
+
+
+def test_a_plot_that_a_rule_leaves_out_stays_in_the_table_with_the_reason(run, caplog):
+    trees = make_trees()
+    trees.loc[3, "dbh_cm"] = 450.0
+    with caplog.at_level(logging.WARNING):
+        table = run(make_plots(), trees, rules={"dbh_too_large": "leave_out_plot"})
+    assert table["kept"].tolist() == [False, True, True]
+    assert table["reason"].iloc[0] == "a dbh above plots.max_dbh_cm"
+    assert np.isnan(table["agb_mg_ha"].iloc[0])
+    assert "the plot is left out at that date" in caplog.text
+
+
+def test_plots_without_position_stay_in_the_table_beside_those_with_one(run):
+    table = run(make_plots(agb_mg_ha=100.0, x=[500_100, np.nan, 500_300]), rules={"position_missing": "leave_out"})
+    assert table["kept"].tolist() == [True, False, True]
+    assert table["reason"].iloc[1] == "a plot without position"
+
+
 def test_the_same_tables_give_the_same_bytes(run, tmp_path):
     run(make_plots(), make_trees(measured=8))
     first = (tmp_path / "plots.parquet").read_bytes()

@@ -47,6 +47,8 @@ def kept(finished):
     [
         ({"area.resolution": 20}, ["area.resolution is not a setting; did you mean area.resolution_m?"]),
         ({"plots.file": "nowhere.csv"}, ["plots.file: nowhere.csv does not exist"]),
+        ({"plots.species_codes": "codes.csv"}, ["plots.species_codes: codes.csv does not exist"]),
+        ({"plots.status_codes": {"1": "alive"}}, ["plots.status_codes.1", "'live', 'dead'"]),
         ({"area.crs": "EPSG:4326"}, ["area.crs", "geographic", "need a projected CRS"]),
         ({"model.predictors": {"lidar": ["cover_2"]}}, ["model.predictors", "'cover_2'", "did you mean cover_2m?"]),
         ({"model.regressor": "liner"}, ["model.regressor: 'liner' is not known; did you mean linear?"]),
@@ -56,7 +58,8 @@ def kept(finished):
         ({"lidar.als2019.points": "${NO_SUCH_VARIABLE}/tiles"}, ["NO_SUCH_VARIABLE", "is not set"]),
     ],
     ids=[
-        "misspelt_key", "missing_file", "geographic_area", "unknown_predictor", "unknown_regressor", "unknown_reducer",
+        "misspelt_key", "missing_file", "missing_codes", "status_word", "geographic_area", "unknown_predictor",
+        "unknown_regressor", "unknown_reducer",
         "missing_plugin", "comparison_with_no_map", "variable_not_set",
     ],
 )  # fmt: skip

@@ -1,0 +1,213 @@
+"""What is found wrong or odd in field tables, and the rule for each kind of it: one list for the sheet and for the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from catalogs import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+RULES = {
+    "keep": "flagged and used as it is",
+    "leave_out": "the row or the value is left out, counted",
+    "leave_out_plot": "the whole plot at that date is left out, counted",
+    "fail": "the run stops",
+}
+WRONG, ODD, WHOLE, TOLD = ("fail", "leave_out", "leave_out_plot"), tuple(RULES), ("fail", "keep"), ("keep",)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of finding: what it is, the rule where the configuration names none, the rules it may have."""
+
+    title: str
+    default: str
+    rules: tuple[str, ...]
+    takes: str = "the row"
+
+
+KINDS: dict[str, Kind] = {
+    # trees
+    "number_unreadable": Kind("a cell that should hold a number and does not", "fail", ("fail", "leave_out"), "the value"),
+    "date_unreadable": Kind("a cell that should hold a date and does not", "fail", ("fail", "leave_out"), "the value"),
+    "plot_missing": Kind("a row without plot", "fail", ("fail", "leave_out")),
+    "plot_unknown": Kind("a tree of a plot that the plot table lacks", "fail", ("fail", "leave_out")),
+    "visit_unknown": Kind("a tree of a date that its plot lacks", "fail", ("fail", "leave_out")),
+    "date_missing": Kind("no date of measurement", "fail", ("fail", "leave_out")),
+    "status_unknown": Kind("a status that is neither known nor in plots.status_codes", "fail", WRONG),
+    "code_unknown": Kind("a species code that is not in plots.species_codes", "fail", ODD),
+    "dbh_missing": Kind("a live tree without dbh", "fail", WRONG),
+    "dbh_impossible": Kind("a dbh of zero or below", "fail", WRONG),
+    "dbh_too_large": Kind("a dbh above plots.max_dbh_cm", "fail", ODD),
+    "dbh_unit": Kind("diameters that look like another unit", "fail", WHOLE, "nothing"),
+    "height_impossible": Kind("a height not above zero or above any tree's", "fail", WRONG, "the height"),
+    "height_unit": Kind("heights that do not go with the diameters: another unit", "keep", WHOLE, "nothing"),
+    "height_outlier": Kind("a height far from that of trees of its diameter", "keep", ODD, "the height"),
+    "volume_unit": Kind("stem volumes that do not go with dbh and height: another unit", "keep", WHOLE, "nothing"),
+    "volume_contradiction": Kind("a volume below its commercial part, or far from dbh and height", "keep", ODD),
+    "species_missing": Kind("a live tree without species", "keep", ODD),
+    "species_unmatched": Kind("a species that no equation or wood density is given for by name", "keep", TOLD, "nothing"),
+    "species_unserved": Kind("a species none is given for by genus or family either (see plots.unknown_species)", "fail",
+                             ("fail",), "nothing"),
+    "species_misspelt": Kind("a rare name within two letters of a frequent one", "keep", TOLD, "nothing"),
+    "row_repeated": Kind("a row that repeats an earlier one in all that is used", "leave_out", ODD),
+    "tree_repeated": Kind("a tree number used twice in one plot at one date", "keep", ODD),
+    "outside_plot": Kind("a tree farther from the centre than its dbh counts", "keep", ODD),
+    "place_missing": Kind("a tree without the place that puts it in a sub-plot", "fail", WRONG),
+    "expansion_missing": Kind("a live tree for which neither the table nor the plot's design says how many it stands for",
+                              "fail", WRONG),
+    # trees at two dates
+    "dbh_shrinks": Kind("a tree thinner than before by more than errors of measurement explain", "keep", ODD),
+    "dbh_jumps": Kind("a tree grown by more than 7.5 cm of dbh a year", "keep", ODD),
+    "species_changes": Kind("a tree of another species than before", "keep", ODD),
+    "tree_revives": Kind("a tree alive that was dead or gone", "keep", ODD),
+    "tree_vanishes": Kind("a live tree that the next visit does not list", "keep", TOLD, "nothing"),
+    "tree_appears_large": Kind("a tree too thick to have grown in since the last visit", "keep", ODD),
+    "tree_renumbered": Kind("a tree that seems to stand under another number at the next visit", "keep", TOLD, "nothing"),
+    "tree_moved": Kind("a tree that seems to be listed in another plot at the next visit", "keep", TOLD, "nothing"),
+    "numbers_do_not_last": Kind("tree numbers that name other trees at the next visit", "keep", WHOLE, "nothing"),
+    # plots
+    "position_missing": Kind("a plot without position", "fail", ("fail", "leave_out"), "the plot"),
+    "coordinates_swapped": Kind("x and y exchanged", "fail", ("fail", "leave_out"), "the plot"),
+    "position_repeated": Kind("two plots at one place", "keep", ("keep", "fail", "leave_out"), "the plots"),
+    "plot_moved": Kind("a plot whose positions at its dates lie apart", "keep", ("keep", "fail", "leave_out"), "the plot"),
+    "fixes_apart": Kind("a GPS fix far from the others of its plot", "keep", ("keep", "fail", "leave_out"), "the fix"),
+    "size_missing": Kind("a plot without radius, area or design", "fail", ("fail", "leave_out"), "the plot"),
+    "plot_repeated": Kind("a plot listed twice for one date", "fail", ("fail", "leave_out"), "all but the first"),
+    "value_negative": Kind("a size or total below zero", "fail", ("fail", "leave_out"), "the value"),
+    "slope_impossible": Kind("a slope not within 0 to 80 degrees", "fail", ("fail", "leave_out"), "the plot"),
+    "area_contradiction": Kind("an area that is not that of the footprint", "keep", ("keep", "fail", "leave_out"), "the plot"),
+    "totals_contradict": Kind("totals of a plot that cannot be true together", "keep", ("keep", "fail", "leave_out"), "the plot"),
+    "visit_without_trees": Kind("a dated visit without a tree in the list: it counts as empty", "keep",
+                                ("keep", "fail", "leave_out"), "the plot"),
+    "plot_outside": Kind("a plot not wholly inside the study's area", "leave_out", ("leave_out",), "the plot"),
+    "plot_on_edge": Kind("a plot across the border of its stand", "keep", TOLD, "nothing"),
+    "plot_partly_outside": Kind("a plot of which a part was not measured (measured_share)", "keep",
+                                ("keep", "fail", "leave_out"), "the plot"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of finding in one file: the sentence, its rows as a spreadsheet numbers them, the rule that was applied."""
+
+    kind: str
+    file: str
+    what: str
+    rows: tuple[Any, ...]
+    rule: str
+    noun: str = "row"
+
+    def sentence(self, most: int = 5) -> str:
+        """What was found and where; `<rows>` in `what` is the place of the rows, which else come last."""
+        where = tables.rows(self.rows, most=most, noun=self.noun) if self.rows else ""
+        if "<rows>" in self.what or not where:
+            return f"{self.file}: {self.what.replace('<rows>', where)}"
+        return f"{self.file}: {self.what} in {where}"
+
+
+def rules_from(chosen: Mapping[str, str]) -> dict[str, str]:
+    """The rule of every kind; a kind or rule that is not known is a mistake of the configuration."""
+    for kind, rule in chosen.items():
+        if kind not in KINDS:
+            raise ValueError(f"plots.rules.{kind} is not a kind of finding{tables.nearest(kind, KINDS)}")
+        if rule not in KINDS[kind].rules:
+            raise ValueError(
+                f"plots.rules.{kind}: {rule!r} cannot be done with {KINDS[kind].title}; choose {' or '.join(KINDS[kind].rules)}"
+            )
+    return {kind: chosen.get(kind, about.default) for kind, about in KINDS.items()}
+
+
+@dataclass
+class Findings:
+    """Collects what checks find and carries out the rules; `stops=False` goes on where a run would stop, for the sheet.
+
+    `visits` are the plots left out at a date, with the reason.
+    """
+
+    rules: Mapping[str, str] = field(default_factory=dict)
+    stops: bool = True
+    quiet: bool = False
+    found: list[Finding] = field(default_factory=list)
+    visits: dict[tuple[str, Any], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rules = rules_from(self.rules)
+
+    def add(self, kind: str, *, file: str, what: str, rows: Iterable[Any] = (), noun: str = "row") -> str:
+        """Note a finding; returns what is to be done with its rows: keep, leave_out or leave_out_plot."""
+        rule = self.rules[kind]
+        listed = list(rows)
+        ordered = sorted(listed) if all(isinstance(row, int | np.integer) for row in listed) else listed
+        finding = Finding(kind, str(file), what, tuple(ordered), rule, noun)
+        self.found.append(finding)
+        if rule == "fail":
+            # where nothing stops, a row that cannot be used is looked at no further
+            return "keep" if KINDS[kind].rules == WHOLE or "leave_out" not in KINDS[kind].rules else "leave_out"
+        message = f"{finding.sentence()}{'' if rule == 'keep' else ': ' + self._done(kind, rule)}"
+        if not self.quiet:
+            log.warning("%s", message)
+        return rule
+
+    @staticmethod
+    def _done(kind: str, rule: str) -> str:
+        return "the plot is left out at that date" if rule == "leave_out_plot" else f"left out: {KINDS[kind].takes}"
+
+    def trees(self, kind: str, frame: pd.DataFrame, wrong: Any, *, file: str, what: str, value: str | None = None) -> None:
+        """Note a finding about trees and carry out its rule: a row left out keeps its place under the status `left_out`.
+
+        Parameters
+        ----------
+        wrong : bool array or Series
+            The rows of `frame` (it has a column `row`).
+        value : str, optional
+            The column that `leave_out` clears, where it does not take the whole tree.
+        """
+        wrong = np.asarray(wrong, bool)
+        if not wrong.any():
+            return
+        rule = self.add(kind, file=file, what=what, rows=frame["row"].to_numpy()[wrong])
+        if rule == "keep":
+            return
+        if rule == "leave_out" and value is not None:
+            frame.loc[wrong, value] = np.nan
+        elif rule == "leave_out":
+            frame.loc[wrong, "status"] = "left_out"
+        else:
+            for visit in frame.loc[wrong, ["plot", "date"]].itertuples(index=False):
+                self.visits.setdefault((visit.plot, visit.date), KINDS[kind].title)
+
+    def plots(self, kind: str, frame: pd.DataFrame, wrong: Any, *, file: str, what: str, noun: str = "plot") -> None:
+        """Note a finding about plots; `leave_out` writes the reason into the column `reason`."""
+        wrong = np.asarray(wrong, bool)
+        if not wrong.any():
+            return
+        labels = frame["row"].to_numpy()[wrong] if noun == "row" else list(dict.fromkeys(frame.loc[wrong, "plot"]))
+        if self.add(kind, file=file, what=what, rows=labels, noun=noun) != "keep":
+            frame.loc[wrong & (frame["reason"] == "").to_numpy(), "reason"] = KINDS[kind].title
+
+    def settle(self) -> None:
+        """Stop the run where the rule of something found is `fail`."""
+        stopping = [finding for finding in self.found if finding.rule == "fail"]
+        if not stopping or not self.stops:
+            return
+        more = len(stopping) - 1
+        others = f"{more} more {'kind' if more == 1 else 'kinds'} of mistake, see `python -m pipeline inspect plots`"
+        raise ValueError(f"{stopping[0].sentence()}{f'; {others}' if more else ''}")
+
+    def refuse(self, frame: pd.DataFrame, file: str) -> tables.Refuse:
+        """What `tables.numbers` and `tables.dates` tell of cells that they cannot read (their value is missing then)."""
+
+        def refuse(kind: str, wrong: pd.Series, what: str) -> None:
+            self.add(kind, file=file, what=what, rows=frame["row"].to_numpy()[np.asarray(wrong, bool)])
+
+        return refuse

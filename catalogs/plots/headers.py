@@ -1,0 +1,137 @@
+"""What a forester's column names mean: a first column map, to be read and corrected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catalogs import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TREE_WORDS: dict[str, tuple[str, ...]] = {
+    "plot": ("plot", "plotid", "plotno", "plotnr", "plotnumber", "plotcode", "plotname", "idplot", "subplot", "placette",
+             "parcelle", "parzelle", "probekreis", "parcela", "样地", "样地号", "表本点", "표본점", "부표본점"),
+    "tree": ("tree", "treeid", "treeno", "treenr", "treenumber", "tag", "tagno", "stem", "stemid", "baumnr", "arbre", "arbol",
+             "cn", "样木号", "树号", "임목번호"),
+    "date": ("date", "measdate", "measuredate", "surveydate", "visitdate", "inventorydate", "datum", "fecha", "createddate",
+             "调查日期", "조사일자", "year", "measyear", "invyr", "inventoryyear", "annee", "jahr", "年度", "조사연도"),
+    "species": ("scientificname", "latinname", "latin", "species", "speciesname", "spname", "spp", "sp", "speciescode", "spcd",
+                "essence", "baumart", "especie", "树种", "수종명", "수종", "laji"),
+    "genus": ("genus", "genre", "gattung", "genero", "属"),
+    "family": ("family", "famille", "familie", "familia", "科"),
+    "dbh_cm": ("dbh", "dbhcm", "dbhmm", "dbhin", "d", "dcm", "dia", "diam", "diameter", "d13", "d130", "bhd", "dap", "胸径",
+               "흉고직경"),
+    "height_m": ("height", "heightm", "totalheight", "treeheight", "ht", "htm", "htft", "h", "hm", "hauteur", "hohe", "hoehe",
+                 "altura", "树高", "수고"),
+    "status": ("status", "statuscd", "treestatus", "livedead", "condition", "alive", "zustand", "状态"),
+    "trees_per_ha": ("treesperha", "expansionfactor", "expf", "nha", "tpa", "tpaunadj"),
+    "volume_m3": ("volume", "volumem3", "vol", "volm3", "volest", "v", "材积", "재적"),
+    "distance_m": ("distance", "distancem", "dist", "水平距"),
+    "azimuth_deg": ("azimuth", "azimut", "bearing", "方位角"),
+}  # fmt: skip
+"""Our tree columns and what they are called elsewhere: letters and digits, lower case."""
+
+PLOT_WORDS: dict[str, tuple[str, ...]] = {
+    "plot": TREE_WORDS["plot"],
+    "date": TREE_WORDS["date"],
+    "x": ("x", "easting", "east", "xutm", "utmx", "xcoord", "coordx", "pointx", "lon", "long", "longitude", "经度", "横坐标",
+          "경도"),
+    "y": ("y", "northing", "north", "yutm", "utmy", "ycoord", "coordy", "pointy", "lat", "latitude", "纬度", "纵坐标",
+          "위도"),
+    "cluster": ("cluster", "clusterid", "tract", "trakt", "clstplot", "grappe"),
+    "stratum": ("stratum", "strata", "strate", "layer", "层"),
+    "radius_m": ("radius", "radiusm", "rayon", "plotradius", "半径"),
+    "area_ha": ("areaha", "plotarea", "area", "plotsize", "surface", "样地面积"),
+    "slope_deg": ("slope", "slopedeg", "slopegr", "slopepercent", "pente", "neigung", "坡度"),
+    "weight": ("weight", "plotweight", "expns"),
+    "phase": ("phase",),
+    "agb_mg_ha": ("agb", "agbmgha", "agbtha", "agbha"),
+    "volume_m3_ha": ("volumem3ha", "volha", "vha", "growingstock", "蓄积量"),
+    "basal_area_m2_ha": ("basalarea", "basalaream2ha", "ba", "baha", "gm2ha", "totalba"),
+    "stems_n_ha": ("stemsnha", "stems", "stemsha", "nha", "totaltd"),
+    "dominant_height_m": ("dominantheight", "hdom", "topheight"),
+}  # fmt: skip
+UNIT_ENDINGS = {"mm": "mm", "inch": "inch", "in": "inch", "ft": "ft", "gr": "gon", "percent": "percent", "m2": "m2"}
+"""What a header may end in, where that is the unit of the column."""
+
+
+def plain(header: str) -> str:
+    """A header as letters and digits in lower case: 'DBH (cm)' is 'dbhcm'."""
+    return re.sub(r"[\W_]+", "", str(header).lower())
+
+
+def guess(headers: Iterable[str], words: dict[str, tuple[str, ...]]) -> tuple[dict[str, str], dict[str, str]]:
+    """Column map (ours: theirs) and units (ours: unit) that a table's headers suggest."""
+    by_name: dict[str, str] = {}
+    for header in headers:
+        by_name.setdefault(plain(header), str(header))
+        unitless = re.sub(r"[\(\[].*?[\)\]]", "", str(header))
+        by_name.setdefault(plain(unitless), str(header))
+    columns, units = {}, {}
+    for ours, names in words.items():
+        found = next((by_name[name] for name in (plain(ours), *names) if name in by_name), None)
+        if found is None or found in columns.values():
+            continue
+        columns[ours] = found
+        ending = re.search(r"(?:[\W_]|dbh|ht|slope)(mm|inch|in|ft|gr|percent|m2)[\W_]*$", found.lower())
+        if ending and ours.rsplit("_", 1)[-1] in ("cm", "m", "deg", "ha"):
+            units[ours] = UNIT_ENDINGS[ending[1]]
+    return columns, units
+
+
+def headed(path: str) -> tuple[pd.DataFrame, int]:
+    """A table and the row that names its columns: the first of ten of which more than half the cells hold a text."""
+    for row in range(1, 11):
+        try:
+            frame = tables.read_table(path, header_row=row)
+        except ValueError:  # a title of one cell above a wider table; what is wrong with the file is said below
+            continue
+        named = [str(name) for name in frame.columns if not str(name).startswith("Unnamed: ")]
+        if len(named) > len(frame.columns) / 2 and not all(re.fullmatch(r"[\d.]+", name) for name in named):
+            return frame, row
+    return tables.read_table(path), 1
+
+
+def _numeric(found: dict[str, Any]) -> bool:
+    """Whether the columns taken for x and y hold numbers at all; coordinates may be masked."""
+    import pandas as pd
+
+    frame = tables.read_table(found["file"], header_row=found.get("header_row", 1))
+    return all(pd.to_numeric(frame[found["columns"][name]], errors="coerce").notna().any() for name in ("x", "y"))
+
+
+def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
+    """What settings of `plots` some files suggest: which is the tree list, which the table of plots, and their columns."""
+    found: dict[str, Any] = {}
+    for path in map(str, paths):
+        frame, row = headed(path)
+        headers = [str(name) for name in frame.columns]
+        columns, units = guess(headers, TREE_WORDS)
+        if "dbh_cm" in columns and "trees" not in found:
+            found |= {"trees": path, "tree_columns": columns, "tree_units": units}
+            found |= {"tree_header_row": row} if row > 1 else {}
+            continue
+        if "file" in found:
+            raise ValueError(f"{path} has no column of dbh, so it is no tree list, and {found['file']} is the table of plots")
+        columns, units = guess(headers, PLOT_WORDS)
+        found |= {"file": path, "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
+        if hasattr(frame, "geom_type") and frame.crs is not None:
+            found["crs"] = frame.crs.to_string()
+    if "file" not in found:
+        # the list of trees is the table of plots as well
+        row = found.get("tree_header_row", 1)
+        headers = [str(name) for name in tables.read_table(found["trees"], header_row=row).columns]
+        columns, units = guess(headers, {ours: PLOT_WORDS[ours] for ours in ("plot", "date", "x", "y", "cluster", "stratum")})
+        found |= {"file": found["trees"], "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
+    if not {"x", "y"} <= set(found["columns"]) or not _numeric(found):
+        found["rules"] = {"position_missing": "leave_out"}
+        for name in ("x", "y"):
+            found["columns"].pop(name, None)
+    found["columns"] = {ours: theirs for ours, theirs in found["columns"].items() if ours != theirs}
+    if "tree_columns" in found:
+        found["tree_columns"] = {ours: theirs for ours, theirs in found["tree_columns"].items() if ours != theirs}
+    return found

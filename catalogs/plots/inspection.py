@@ -1,0 +1,245 @@
+"""A forester's quality sheet of plots and trees before any run: what the tables hold, and what is wrong with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from catalogs import parameters, tables
+from catalogs.plots import consistency
+from catalogs.plots.findings import KINDS, RULES, Findings
+from catalogs.plots.reading import MEASURED_COLUMNS, read_plots, read_trees
+from catalogs.plots.remeasured import changes_of_plots
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+PLANE = "+proj=aeqd +lat_0=0 +lon_0=0 +units=m +type=crs"
+"""Stands in for a projected CRS that nobody named: places are compared with one another only."""
+INSIDE_SHARE = 0.99
+MOST_ROWS = 12
+
+
+def inspect_plots(
+    settings: Mapping[str, Any],
+    *,
+    crs: str | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    stands: gpd.GeoDataFrame | None = None,
+    taxa: bool = False,
+) -> dict[str, Any]:
+    """Read plots and trees as a run would, go on where it would stop, and report.
+
+    Parameters
+    ----------
+    settings : mapping
+        The section `plots` of a study, as plain values.
+    crs : str, optional
+        The study's CRS; without, the UTM zone of longitudes and latitudes, or a plane.
+    bounds : tuple, optional
+        The study's area in `crs`: plots beyond are named.
+    stands : GeoDataFrame, optional
+        In `crs`: plots across a border are named.
+    taxa : bool
+        Whether species are looked up in the equations and wood densities that the settings name.
+
+    Returns
+    -------
+    dict
+        files, facts (name: text), findings (list of kind, title, rule, file, sentence, rows), problems (sentences of
+        those that stop a run), notes.
+    """
+    settings, crs, notes = _with_crs(dict(settings), crs)
+    findings = Findings(settings["rules"], stops=False, quiet=True)
+    facts: dict[str, str] = {}
+    problems: list[str] = []
+    plots = trees = None
+    try:
+        plots = read_plots(settings, crs=crs, findings=findings)
+        _check_area(plots, bounds, stands, settings, findings)
+        if settings["trees"]:
+            trees = read_trees(settings, plots=plots, findings=findings)
+            if taxa:
+                _check_taxa(trees, settings, findings)
+    except ValueError as error:
+        problems.append(str(error))
+    if plots is not None:
+        facts |= _plot_facts(plots)
+    if trees is not None:
+        facts |= _tree_facts(trees, plots)
+    listed = [
+        {
+            "kind": one.kind, "title": KINDS[one.kind].title, "rule": one.rule, "file": one.file,
+            "sentence": one.sentence(MOST_ROWS), "rows": [_plain(row) for row in one.rows],
+        }
+        for one in findings.found
+    ]  # fmt: skip
+    problems += [one["sentence"] for one in listed if one["rule"] == "fail"]
+    files = [name for name in dict.fromkeys([settings["corners"] or settings["file"], settings["trees"]]) if name]
+    return {"files": files, "facts": facts, "findings": listed, "problems": problems, "notes": notes}
+
+
+def sentences(report: Mapping[str, Any]) -> list[str]:
+    """The sheet as lines: what is there, then what was found by what is done about it, worst first."""
+    lines = [f"{', '.join(report['files'])}"]
+    width = max((len(name) for name in report["facts"]), default=0)
+    lines += [f"  {name.ljust(width)}  {text}" for name, text in report["facts"].items()]
+    lines += [f"note: {note}" for note in report["notes"]]
+    unreadable = [one for one in report["problems"] if one not in {found["sentence"] for found in report["findings"]}]
+    lines += [f"stops a run: {sentence}" for sentence in unreadable]
+    for rule in ("fail", "leave_out_plot", "leave_out", "keep"):
+        chosen = [one for one in report["findings"] if one["rule"] == rule]
+        if chosen:
+            heading = {"fail": "stops a run", "keep": "flagged, and used as it is"}.get(rule, RULES[rule])
+            lines += ["", f"{heading}:"]
+            lines += [f"  [{one['kind']}] {one['sentence']}" for one in chosen]
+    if not report["findings"] and not unreadable:
+        lines.append("nothing was found wrong")
+    elif report["findings"]:
+        lines += ["", "what is done about a kind is a setting: plots: {rules: {KIND: keep, leave_out, leave_out_plot or fail}}"]
+    return lines
+
+
+def _with_crs(settings: dict[str, Any], crs: str | None) -> tuple[dict[str, Any], str, list[str]]:
+    """Settings and CRS that positions can be looked at in, where nobody named one."""
+    if crs is not None:
+        return settings, crs, []
+    if settings["crs"]:
+        from pyproj import CRS
+
+        named = CRS.from_user_input(settings["crs"])
+        if named.is_projected:
+            return settings, settings["crs"], []
+    if settings["corners"]:
+        return {**settings, "crs": settings["crs"] or PLANE}, PLANE, ["no CRS is named, so places are compared among themselves"]
+    frame = tables.read_table(
+        settings["file"], layer=settings["layer"], encoding=settings["encoding"], header_row=settings["header_row"]
+    )
+    if hasattr(frame, "geom_type"):
+        known = frame.crs is not None and not frame.geometry.isna().all()
+        return settings, (frame.estimate_utm_crs().to_string() if known and frame.crs.is_geographic else PLANE), []
+    x, y = (_column(frame, settings["columns"].get(name, name)) for name in ("x", "y"))
+    if x is None or y is None or not (x.notna() & y.notna()).any():
+        return settings, PLANE, []
+    x, y = float(x.median()), float(y.median())
+    if abs(x) <= 180 and abs(y) <= 180:
+        longitude, latitude = (y, x) if abs(y) > 90 else (x, y)
+        zone = 1 + int((longitude + 180) // 6)
+        notes = [] if settings["crs"] else ["plots.crs is not named; x and y look like longitude and latitude (EPSG:4326)"]
+        return {**settings, "crs": settings["crs"] or "EPSG:4326"}, f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}", notes
+    notes = ["plots.crs is not named, so places are compared among themselves only"]
+    return {**settings, "crs": PLANE}, PLANE, notes
+
+
+def _column(frame: pd.DataFrame, name: Any) -> pd.Series | None:
+    import pandas as pd
+
+    return pd.to_numeric(frame[name], errors="coerce") if isinstance(name, str) and name in frame else None
+
+
+def _check_area(plots: Any, bounds: Any, stands: Any, settings: dict[str, Any], findings: Findings) -> None:
+    import shapely
+
+    file = settings["corners"] or settings["file"]
+    plots = plots.rename(columns={"left_out": "reason"})
+    placed = plots.geometry.notna().to_numpy()
+    if bounds is not None and placed.any():
+        outside = placed & ~shapely.within(plots.geometry.to_numpy(), shapely.box(*bounds))
+        findings.plots("plot_outside", plots, outside, file=file, what="a plot is not wholly inside the study's area")
+    if stands is not None and placed.any():
+        import geopandas as gpd
+
+        shapes = plots.loc[placed, ["plot", "geometry"]].drop_duplicates("plot").reset_index(drop=True)
+        pieces = gpd.overlay(shapes, stands[["stand", "geometry"]], how="intersection", keep_geom_type=True)
+        largest = pieces.assign(area=pieces.area).groupby("plot")["area"].max()
+        share = shapes["plot"].map(largest).fillna(0) / shapes.area
+        edge = (share < INSIDE_SHARE) & (share > 0)
+        if edge.any():
+            what = f"a plot lies across the border of its stand, {share[edge].min():.0%} of it inside at the least"
+            findings.add("plot_on_edge", file=file, what=what, rows=shapes.loc[edge, "plot"], noun="plot")
+
+
+def _check_taxa(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    equations = parameters.allometry_table(settings["allometry"])
+    if settings["wood_density"]:
+        table = parameters.wood_density_table(settings["wood_density"])
+        source = f"wood densities {settings['wood_density']}"
+    elif not (equations["level"] == "default").any():
+        table, source = equations, f"allometry {settings['allometry']}"
+    else:
+        return
+    if settings["wood_density"] and settings["unknown_species"] == "default":
+        findings.rules = {**findings.rules, "species_unserved": "keep"}
+    consistency.check_taxa(trees, table, settings["trees"], findings, source=source)
+
+
+# ---------------------------------------------------------------- facts
+
+
+def _plot_facts(plots: gpd.GeoDataFrame) -> dict[str, str]:
+    facts = {"plots": f"{plots['plot'].nunique()}, {len(plots)} rows of plot and date, in {plots['cluster'].nunique()} clusters"}
+    dates = plots["date"].dropna()
+    if len(dates):
+        years = dates.dt.year.value_counts().sort_index()
+        facts["dates"] = f"{dates.min():%Y-%m-%d} to {dates.max():%Y-%m-%d} ({', '.join(f'{y}: {n}' for y, n in years.items())})"
+    visits = plots.loc[plots["date"].notna()].groupby("plot")["date"].nunique().value_counts().sort_index()
+    if len(visits):
+        often = {times: "once" if times == 1 else f"{times} times" for times in visits.index}
+        facts["visits"] = ", ".join(f"{count} plots {often[times]}" for times, count in visits.items())
+    area = plots["area_ha"].dropna()
+    if len(area):
+        facts["size"] = f"{area.min():.4g} ha" + (f" to {area.max():.4g} ha" if area.max() > area.min() * 1.001 else "")
+    facts["chosen"] = plots["sampling"].iloc[0] + "".join(
+        f", {column} in {int(plots[column].notna().sum())} rows" for column in ("stratum", "phase", "weight")
+        if plots[column].notna().any()
+    )
+    if plots["position_error_m"].notna().any():
+        facts["position error"] = f"median {plots['position_error_m'].median():.1f} m"
+    for column in plots.columns.intersection(MEASURED_COLUMNS):
+        if plots[column].notna().any() and not column.endswith("_se"):
+            facts[column] = _span(plots[column])
+    left_out = plots.loc[plots["left_out"] != "", "left_out"].value_counts()
+    if len(left_out):
+        facts["left out"] = ", ".join(f"{count} rows: {reason}" for reason, count in left_out.items())
+    return facts
+
+
+def _tree_facts(trees: pd.DataFrame, plots: gpd.GeoDataFrame) -> dict[str, str]:
+    listed = trees[trees["status"] != "none"]
+    live = trees[trees["status"] == "live"]
+    statuses = listed["status"].value_counts()
+    facts = {"trees": f"{len(listed)}: {', '.join(f'{count} {status}' for status, count in statuses.items())}"}
+    if live.empty:
+        return facts
+    facts["dbh_cm"] = _span(live["dbh_cm"])
+    measured = live["height_m"].notna()
+    facts["height_m"] = f"{measured.mean():.0%} of live trees" + (f", {_span(live['height_m'])}" if measured.any() else "")
+    names = live["species"].replace("", "(no name)").value_counts()
+    facts["species"] = f"{len(names)}: " + ", ".join(f"{name} {count}" for name, count in names.head(5).items())
+    live = live[live["trees_per_ha"].notna()]
+    if live.empty:
+        return facts
+    basal_area = (np.pi / 4 * (live["dbh_cm"] / 100) ** 2 * live["trees_per_ha"]).groupby([live["plot"], live["date"]]).sum()
+    stems = live["trees_per_ha"].groupby([live["plot"], live["date"]]).sum()
+    facts["basal area"] = f"{_span(basal_area)} m2/ha per plot"
+    facts["stems"] = f"{_span(stems)} per ha"
+    changes = changes_of_plots(trees)
+    if len(changes):
+        counts = changes.drop(columns=["plot", "date"]).sum()
+        facts["changes"] = ", ".join(f"{name.removesuffix('_n')} {count}" for name, count in counts.items())
+        facts["growth"] = f"{_span(trees.loc[trees['change'] == 'survivor', 'dbh_growth_cm_yr'])} cm of dbh a year"
+    return facts
+
+
+def _span(values: pd.Series) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}, median {values.median():.4g}"
+
+
+def _plain(row: Any) -> Any:
+    return row.item() if isinstance(row, np.generic) else row

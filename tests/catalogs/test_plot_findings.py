@@ -1,0 +1,276 @@
+"""Every kind of finding: it is found where it was planted, named with its row, and its rule is carried out and counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from catalogs.plots import Findings, read_plots, read_trees
+from catalogs.plots.findings import KINDS, rules_from
+from pipeline.config import Plots
+
+UTM = "EPSG:32650"
+
+
+def forest(n_plots: int = 4, per_plot: int = 30, *, years=(2014, 2019), seed: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Plots and trees without a fault: heights 1.3 + 30 exp(-12 / D) within 5 %, growth 0.2 to 0.6 cm a year, form 0.45."""
+    rng = np.random.default_rng(seed)
+    plots = pd.DataFrame({"plot": [f"P{i + 1}" for i in range(n_plots)], "x": 500_000.0 + 100 * np.arange(n_plots), "y": 3e6})
+    plots = pd.concat([plots.assign(date=f"{year}-07-15", area_ha=0.05) for year in years], ignore_index=True)
+    count = n_plots * per_plot
+    first = pd.DataFrame(
+        {
+            "plot": np.repeat([f"P{i + 1}" for i in range(n_plots)], per_plot),
+            "tree": np.tile(np.arange(1, per_plot + 1), n_plots),
+            "species": np.where(np.arange(count) % 3 == 0, "Schima superba", "Pinus massoniana"),
+            "dbh_cm": rng.uniform(10, 45, count).round(1),
+        }
+    )
+    growth = rng.uniform(0.2, 0.6, count)
+    trees = pd.concat(
+        [
+            first.assign(date=f"{year}-07-15", dbh_cm=(first["dbh_cm"] + growth * (year - years[0])).round(1))
+            for year in years
+        ],
+        ignore_index=True,
+    )
+    trees["height_m"] = ((1.3 + 30 * np.exp(-12 / trees["dbh_cm"])) * rng.uniform(0.95, 1.05, len(trees))).round(1)
+    trees["volume_m3"] = 0.45 * np.pi / 4 * (trees["dbh_cm"] / 100) ** 2 * trees["height_m"]
+    return plots, trees
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Writes tables and reads them as a run does: look(plots, trees, rules=...) -> plots, trees, findings."""
+
+    def look(plots: pd.DataFrame, trees: pd.DataFrame | None = None, *, stops: bool = True, **settings):
+        plots.to_csv(tmp_path / "plots.csv", index=False)
+        given = {"file": str(tmp_path / "plots.csv"), "crs": UTM, **settings}
+        if trees is not None:
+            trees.to_csv(tmp_path / "trees.csv", index=False)
+            given["trees"] = str(tmp_path / "trees.csv")
+        plain = Plots(**given).model_dump(mode="json")
+        findings = Findings(plain["rules"], stops=stops)
+        found = read_plots(plain, crs=UTM, findings=findings)
+        return found, read_trees(plain, plots=found, findings=findings) if trees is not None else None, findings
+
+    return look
+
+
+def rows_of(findings: Findings, kind: str) -> list[int]:
+    return [int(row) for one in findings.found if one.kind == kind for row in one.rows]
+
+
+def planted(trees: pd.DataFrame, at: int, **values) -> pd.DataFrame:
+    """The trees with other values in one row; row number of a spreadsheet: at + 2."""
+    trees = trees.copy()
+    for column, value in values.items():
+        if not isinstance(value, int | float):
+            trees[column] = trees[column].astype(object) if column in trees else ""
+        trees.loc[at, column] = value
+    return trees
+
+
+def test_a_forest_without_a_fault_gives_no_finding(look):
+    _, trees, findings = look(*forest())
+    assert findings.found == []
+    assert (trees["status"] == "live").all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "values"),
+    [
+        ("dbh_impossible", 5, {"dbh_cm": 0.0}),
+        ("dbh_missing", 5, {"dbh_cm": np.nan}),
+        ("dbh_too_large", 5, {"dbh_cm": 450.0}),
+        ("height_impossible", 5, {"height_m": 180.0}),
+        ("height_outlier", 5, {"height_m": 2.0, "volume_m3": np.nan}),
+        ("number_unreadable", 5, {"dbh_cm": "2o.5"}),
+        ("status_unknown", 5, {"status": "felled?"}),
+        ("species_missing", 5, {"species": None}),
+        ("species_misspelt", 5, {"species": "Pinus masoniana"}),
+        ("plot_unknown", 5, {"plot": "P99"}),
+        ("plot_missing", 5, {"plot": None}),
+        ("visit_unknown", 5, {"date": "2016-07-15"}),
+        ("date_unreadable", 5, {"date": "15.7.19"}),
+        ("date_missing", 5, {"date": None}),
+        ("volume_contradiction", 5, {"volume_m3": 9.0}),
+        ("dbh_shrinks", 125, {"dbh_cm": 5.0, "height_m": np.nan, "volume_m3": np.nan}),
+        ("dbh_jumps", 125, {"dbh_cm": 90.0, "height_m": np.nan, "volume_m3": np.nan}),
+        ("species_changes", 125, {"species": "Quercus fabri"}),
+        ("tree_appears_large", 125, {"tree": 777, "dbh_cm": 60.0, "height_m": np.nan, "volume_m3": np.nan}),
+    ],
+)
+def test_a_planted_fault_is_found_in_its_row_and_nowhere_else(look, kind, at, values):
+    plots, trees = forest()
+    _, _, findings = look(plots, planted(trees, at, **values), stops=False)
+    assert rows_of(findings, kind) == [at + 2]
+
+
+def test_a_row_below_blank_rows_keeps_its_number(look, tmp_path):
+    plots, trees = forest()
+    blank = pd.DataFrame([{}] * 3).reindex(columns=trees.columns)
+    _, _, findings = look(plots, pd.concat([blank, planted(trees, 5, dbh_cm=-1.0)]), stops=False)
+    assert rows_of(findings, "dbh_impossible") == [10]
+
+
+def test_a_commercial_volume_above_the_volume_is_a_contradiction(look):
+    plots, trees = forest()
+    trees["merch"] = trees["volume_m3"] * 0.8
+    _, _, findings = look(
+        plots, planted(trees, 7, merch=5.0), tree_columns={"commercial_volume_m3": "merch"}
+    )
+    assert rows_of(findings, "volume_contradiction") == [9]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "settings"),
+    [
+        ("dbh_unit", {"dbh_cm": 10}, {"max_dbh_cm": 5000}),
+        ("height_unit", {"height_m": 3.28084}, {}),
+        ("height_unit", {"dbh_cm": 1 / 2.54}, {}),
+        ("volume_unit", {"volume_m3": 1000}, {}),
+    ],
+    ids=["dbh_mm", "height_ft", "dbh_inch", "volume_dm3"],
+)
+def test_a_wrong_unit_is_suspected_and_the_right_one_silences_it(look, kind, change, settings):
+    plots, trees = forest()
+    for column, factor in change.items():
+        trees[column] *= factor
+    _, _, findings = look(plots, trees, stops=False, **settings)
+    assert kind in {one.kind for one in findings.found}
+    right = {("dbh_cm", 10): "mm", ("height_m", 3.28084): "ft", ("dbh_cm", 1 / 2.54): "inch", ("volume_m3", 1000): "dm3"}
+    unit = {column: right[column, factor] for column, factor in change.items()}
+    _, _, findings = look(plots, trees, tree_units=unit)
+    assert findings.found == []
+
+
+def test_a_repeated_row_is_left_out_and_a_repeated_number_is_only_said(look):
+    plots, trees = forest(years=(2019,))
+    doubled = pd.concat([trees, trees.iloc[[3]], trees.iloc[[4]].assign(dbh_cm=20.0, height_m=np.nan)])
+    _, found, findings = look(plots, doubled)
+    assert rows_of(findings, "row_repeated") == [122]
+    assert rows_of(findings, "tree_repeated") == [6, 123]
+    assert (found["status"] == "left_out").sum() == 1
+    assert (found["status"] == "live").sum() == 121
+
+
+# ---------------------------------------------------------------- rules
+
+
+@pytest.mark.parametrize(
+    ("rule", "live", "visits"), [("keep", 240, 0), ("leave_out", 239, 0), ("leave_out_plot", 210, 1)]
+)
+def test_a_rule_decides_what_is_left_out_and_says_so(look, caplog, rule, live, visits):
+    plots, trees = forest()
+    with caplog.at_level(logging.WARNING):
+        _, found, findings = look(plots, planted(trees, 5, dbh_cm=450.0, height_m=np.nan), rules={"dbh_too_large": rule})
+    assert (found["status"] == "live").sum() == live
+    assert len(findings.visits) == visits
+    assert "dbh is above max_dbh_cm 400 in row 7" in caplog.text
+    assert ("left out" in caplog.text) == (rule != "keep")
+
+
+def test_leaving_out_an_odd_height_keeps_its_tree(look):
+    plots, trees = forest()
+    _, found, _ = look(plots, planted(trees, 5, height_m=2.0, volume_m3=np.nan), rules={"height_outlier": "leave_out"})
+    assert found.loc[found["row"] == 7, "height_m"].isna().all()
+    assert (found["status"] == "live").all()
+
+
+def test_the_run_stops_at_a_fault_and_counts_the_other_kinds(look):
+    plots, trees = forest()
+    bad = planted(planted(trees, 5, dbh_cm=-1.0), 8, height_m=999.0)
+    with pytest.raises(ValueError, match=r"dbh is zero or below in row 7; 1 more kind of mistake, see `python -m pipeline"):
+        look(plots, bad)
+
+
+def test_an_unreadable_dbh_that_may_be_left_out_leaves_its_tree_out(look):
+    plots, trees = forest()
+    _, found, _ = look(plots, planted(trees, 5, dbh_cm="2o.5"), rules={"number_unreadable": "leave_out"})
+    assert found.loc[found["row"] == 7, "status"].tolist() == ["left_out"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ({"dbh_outlier": "keep"}, r"plots\.rules\.dbh_outlier is not a kind of finding \(did you mean"),
+        ({"dbh_missing": "keep"}, "'keep' cannot be done with a live tree without dbh; choose fail or leave_out"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(rules, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        rules_from(rules)
+
+
+def test_every_kinds_default_is_one_of_its_rules():
+    assert all(about.default in about.rules for about in KINDS.values())
+
+
+# ---------------------------------------------------------------- plots
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("position_missing", {"x": np.nan}),
+        ("coordinates_swapped", {"x": 3e6, "y": 500_100.0}),
+        ("size_missing", {"area_ha": np.nan}),
+        ("value_negative", {"agb_mg_ha": -5.0}),
+        ("totals_contradict", {"volume_m3_ha": 0.0}),
+        ("totals_contradict", {"agb_mg_ha": 900.0}),
+        ("totals_contradict", {"stems_n_ha": 1.0, "basal_area_m2_ha": 90.0, "volume_m3_ha": 900.0, "agb_mg_ha": 500.0}),
+    ],
+)
+def test_a_plot_with_a_fault_is_found_in_its_row(look, kind, change):
+    plots, _ = forest(years=(2019,))
+    plots = plots.assign(agb_mg_ha=120.0, volume_m3_ha=200.0, basal_area_m2_ha=25.0, stems_n_ha=800.0)
+    for column, value in change.items():
+        plots.loc[1, column] = value
+    _, _, findings = look(plots, stops=False)
+    assert set(rows_of(findings, kind)) == {3}
+
+
+def test_longitude_and_latitude_exchanged_are_said_to_be(look):
+    plots, _ = forest(years=(2019,))
+    plots["x"], plots["y"] = 27.1, 117.0 + 0.001 * np.arange(4)
+    with pytest.raises(ValueError, match=r"look exchanged .*: give plots.columns x the column of eastings or longitudes"):
+        look(plots, crs="EPSG:4326")
+
+
+def test_two_plots_at_one_place_and_one_plot_at_two_are_named(look):
+    plots, _ = forest()
+    plots.loc[1, "x"] = plots.loc[0, "x"]
+    _, _, findings = look(plots)
+    assert rows_of(findings, "position_repeated") == [2, 3, 6]
+    assert [one.rows for one in findings.found if one.kind == "plot_moved"] == [("P2",)]
+
+
+def test_plots_without_position_stay_in_the_table_where_the_rule_allows(look):
+    plots, _ = forest(years=(2019,))
+    found, _, _ = look(plots.drop(columns=["x", "y"]), rules={"position_missing": "leave_out"}, crs=None)
+    assert found["left_out"].tolist() == ["a plot without position"] * 4
+    assert found.geometry.isna().all()
+    assert found["area_ha"].tolist() == [0.05] * 4
+
+
+def test_a_dated_visit_without_trees_can_be_left_out_instead_of_empty(look):
+    plots, trees = forest()
+    _, found, findings = look(
+        plots, trees[~((trees["plot"] == "P2") & (trees["date"] == "2019-07-15"))], rules={"visit_without_trees": "leave_out"}
+    )
+    assert list(findings.visits) == [("P2", pd.Timestamp("2019-07-15"))]
+    assert not (found["status"] == "none").any()
+
+
+def test_a_hundred_thousand_trees_are_read_and_checked_in_seconds(look):
+    plots, trees = forest(n_plots=500, per_plot=100)
+    start = time.process_time()
+    _, found, findings = look(plots, trees)
+    assert len(found) == 100_000
+    assert [one for one in findings.found if one.kind != "plot_moved"] == []
+    assert time.process_time() - start < 20  # 4 s on an idle core
