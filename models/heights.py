@@ -138,6 +138,10 @@ class HeightModel:
     def _in_metres(self, sd: np.ndarray, dbh_cm: np.ndarray, plots: np.ndarray | None) -> np.ndarray:
         return self.height(dbh_cm, plots) * np.sqrt(np.expm1(sd**2)) if self.curve.logarithmic else sd
 
+    def departures_of(self, plots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shift (n,) on the model's scale, its standard deviation (n,) and its derivatives by the parameters (n, p)."""
+        return self._departures(plots, plots)
+
     def _departures(self, dbh_cm: np.ndarray, plots: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Shift (n,), its standard deviation (n,) and its derivatives by the parameters (n, p) of each tree's plot."""
         none = Departure(0.0, self.between_sd, np.zeros(len(self.params)))
