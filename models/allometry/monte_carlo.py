@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCK_TREES = 8192  # a block's arrays stay in the processor's cache; whole plots, so that no sum crosses blocks
+BLOCK_TREES = 32768  # whole plots, so that no sum crosses blocks and no thread changes a number
 DBH_RANGE_CM = (0.1, 500.0)
 WOOD_DENSITY_RANGE_G_CM3 = (0.08, 1.39)  # lowest and highest of the Global Wood Density Database
 BREAST_HEIGHT_M, HEIGHT_ABOVE_MAX_M = 1.3, 15.0
