@@ -65,7 +65,7 @@ def _with_trees(frame: gpd.GeoDataFrame, trees: pd.DataFrame, settings: dict[str
     for name in equations.loc[equations["status"] == "unverified", "name"].unique():
         log.warning("allometry %s has rows of status unverified", name)
     _check_served(trees, equations, settings)
-    if allometry.needs(equations, "wood_density"):
+    if allometry.needs(equations, "wood_density_g_cm3"):
         trees = _with_wood_density(trees, settings)
     totals = allometry.plot_totals(trees, equations, height_model=_height_model(trees, equations, settings))
     if equations["rse"].isna().any():
@@ -133,7 +133,7 @@ def _height_model(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[s
     else:
         pairs = live[live["height_m"].notna()]
         labels = allometry.visits(pairs)
-    needed = allometry.needs(equations, "height")
+    needed = allometry.needs(equations, "height_m")
     if not needed and len(pairs) < heights.MIN_PAIRS:
         return None
     try:
