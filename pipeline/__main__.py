@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("list", help="list what a configuration can name")
     verb.add_argument(
-        "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "allometry"]
+        "what", choices=["indicators", "sensors", "regressors", "metrics", "products", "targets", "equations", "allometry"]
     )
     verb.add_argument("--profile", type=Path, help="of indicators: a standard's list, with what of it is offered")
     verb.add_argument("--page", action="store_true", help="of indicators: the reference page, as Markdown")
@@ -121,7 +121,7 @@ def _list(chosen: argparse.Namespace) -> int:
         return _list_profile(chosen.profile)
     rows = {
         "indicators": _indicators, "sensors": _sensors, "regressors": _regressors, "metrics": _metrics,
-        "products": _products, "targets": _targets, "allometry": _allometry,
+        "products": _products, "targets": _targets, "equations": _equations, "allometry": _equations,
     }[chosen.what]()  # fmt: skip
     _print_table(rows)
     return 0
@@ -186,13 +186,21 @@ def _targets() -> list[tuple[str, ...]]:
     return [(name, about["column"], about["units"], about["title"]) for name, about in TARGETS.items()]
 
 
-def _allometry() -> list[tuple[str, ...]]:
-    from catalogs.parameters import shipped_allometry
+def _equations() -> list[tuple[str, ...]]:
+    """Every shipped equation: what it serves, its formula and diameters, its status and source; `allometry` is the old name."""
+    from catalogs.parameters import NATIONAL, shipped_allometry
+    from models.allometry import FORMS
 
-    return [
-        (str(row["name"]), str(row["taxon"]), str(row["form"]), str(row["status"]), str(row["source"]))
+    rows = [
+        (
+            row["name"], row["component"], row["taxon"] or row["level"], row["region"] or "-",
+            FORMS[row["form"]].title.split(":")[0], f"{row['dbh_min_cm']:g}-{row['dbh_max_cm']:g} cm", row["status"], row["source"],
+        )
         for row in shipped_allometry().to_dict("records")
-    ]
+    ]  # fmt: skip
+    national = "USFS GTR-WO-104: volume, components and biomass of 2,600 species; plots.region names the ecological division"
+    beside = [(name, "all", "species", "USA", "by the package nsvb", "-", "published", national) for name in NATIONAL]
+    return rows + beside
 
 
 if __name__ == "__main__":

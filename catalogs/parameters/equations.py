@@ -109,8 +109,9 @@ def checked_equations(raw: pd.DataFrame, *, file: str | Path) -> pd.DataFrame:
     for column, choices in CHOICES.items():
         table[column] = tables.texts(table[column]) if column in table else choices[0]
         table[column] = table[column].replace("", choices[0])
-    for column, bound in {"dbh_min_cm": 0.0, "height_min_m": 0.0, "dbh_max_cm": float("inf"), "height_max_m": float("inf")}.items():
-        table[column] = table[column].fillna(bound)
+    for variable in ("dbh_{}_cm", "height_{}_m"):
+        table[variable.format("min")] = table[variable.format("min")].fillna(0.0)
+        table[variable.format("max")] = table[variable.format("max")].fillna(float("inf"))
     table["sums_to_agb"] = table["sums_to_agb"].replace("", "no")
     _refuse_wrong_rows(table, file=file)
     table["bias_corrected"] = table["bias_corrected"] == "yes"

@@ -1,9 +1,8 @@
-"""Published factors between pools: root:shoot ratios, expansion factors, carbon fractions, IPCC defaults of biomass and growth."""
+"""Published factors between pools: root:shoot ratios, expansion factors, carbon fractions, IPCC defaults."""
 
 from __future__ import annotations
 
 import logging
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING

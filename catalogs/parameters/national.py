@@ -89,7 +89,8 @@ def _group(nsvb: Any, code: int) -> int:
 def _species(nsvb: Any) -> Iterator[tuple[tuple[str, str], int]]:
     """Level and taxon with its code, the species itself before its varieties."""
     seen = set()
-    for code, row in sorted(nsvb.REF_SPECIES.items(), key=lambda pair: (bool(pair[1]["VARIETY"] or pair[1]["SUBSPECIES"]), pair[0])):
+    listed = nsvb.REF_SPECIES.items()
+    for code, row in sorted(listed, key=lambda pair: (bool(pair[1]["VARIETY"] or pair[1]["SUBSPECIES"]), pair[0])):
         genus, epithet = row["GENUS"], row["SPECIES"]
         if not genus or not epithet or genus in ("Tree", "Unknown"):
             continue

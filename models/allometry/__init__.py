@@ -19,12 +19,43 @@ from models.allometry.matching import (
     with_groups,
 )
 from models.allometry.monte_carlo import plot_totals_monte_carlo
-from models.allometry.totals import dbh_error_cm, dominant_height, inventory, plot_totals, tree_components, visits
+from models.allometry.totals import (
+    Inventory,
+    dbh_error_cm,
+    dominant_height,
+    inventory,
+    plot_totals,
+    tree_components,
+    visits,
+)
 from models.allometry.trees import tree_agb
 from models.allometry.wood import match_wood_density
 
 __all__ = [
-    "COEFFICIENTS", "COMPONENTS", "FORMS", "LEVELS", "VARIABLES", "Form", "check_equations", "dbh_error_cm", "dominant_height",
-    "form", "in_region", "inventory", "levels_served", "match_equations", "match_wood_density", "needed_variables", "needs",
-    "of_component", "plot_totals", "plot_totals_monte_carlo", "tree_agb", "tree_components", "unverified", "visits", "with_groups",
+    "COEFFICIENTS",
+    "COMPONENTS",
+    "FORMS",
+    "LEVELS",
+    "VARIABLES",
+    "Form",
+    "Inventory",
+    "check_equations",
+    "dbh_error_cm",
+    "dominant_height",
+    "form",
+    "in_region",
+    "inventory",
+    "levels_served",
+    "match_equations",
+    "match_wood_density",
+    "needed_variables",
+    "needs",
+    "of_component",
+    "plot_totals",
+    "plot_totals_monte_carlo",
+    "tree_agb",
+    "tree_components",
+    "unverified",
+    "visits",
+    "with_groups",
 ]  # fmt: skip

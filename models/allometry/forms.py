@@ -1,4 +1,4 @@
-"""The forms of allometric equations: one function each, whose argument names say which tree variables and coefficients it takes."""
+"""The forms of allometric equations: a function each, whose argument names are the tree variables and coefficients it takes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ from models.allometry.totals import (
     measured_totals,
     shared_equations,
     slug,
-    visits,
 )
 from models.allometry.trees import root_of, tree_agb, units_of
 
@@ -148,7 +147,8 @@ class _Sources:
             common = common_species(stock.live, stock.weight * expected["agb_kg"].to_numpy())
             names += [f"f_wood_density_{slug(name)}" for name in common]
             columns.append(species[:, np.searchsorted(every, common)] if common else np.zeros((iterations, 0)))
-        return cls(names, np.hstack(columns) if columns else np.zeros((iterations, 0)), coefficients, heights, species, species_of)
+        shared = np.hstack(columns) if columns else np.zeros((iterations, 0))
+        return cls(names, shared, coefficients, heights, species, species_of)
 
 
 def _drawn_totals(
