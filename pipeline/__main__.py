@@ -194,7 +194,8 @@ def _equations() -> list[tuple[str, ...]]:
     rows = [
         (
             row["name"], row["component"], row["taxon"] or row["level"], row["region"] or "-",
-            FORMS[row["form"]].title.split(":")[0], f"{row['dbh_min_cm']:g}-{row['dbh_max_cm']:g} cm", row["status"], row["source"],
+            FORMS[row["form"]].title.split(":")[0], f"{row['dbh_min_cm']:g}-{row['dbh_max_cm']:g} cm", row["status"],
+            row["source"],
         )
         for row in shipped_allometry().to_dict("records")
     ]  # fmt: skip

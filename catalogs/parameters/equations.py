@@ -173,15 +173,17 @@ def _impossible_covariance(table: pd.DataFrame) -> pd.Series:
 def _refuse_rivals(table: pd.DataFrame, *, file: str | Path) -> None:
     """Within one name, two equations for one component of one taxon in one region must not serve the same diameters."""
     keys = ["name", "component", "region", "level", "taxon"]
-    for (name, _, _, level, taxon), group in table.groupby(keys, sort=False):
-        ordered = group.sort_values("dbh_min_cm")
-        overlap = ordered["dbh_min_cm"].to_numpy()[1:] < ordered["dbh_max_cm"].to_numpy()[:-1]
-        if overlap.any():
-            first = int(overlap.argmax())
-            both = sorted(ordered.index[first : first + 2])
-            raise ValueError(
-                f"{file}: {tables.rows(both)} of {name!r} both serve {taxon or level} at the same dbh; keep one"
-            )
+    ordered = table.sort_values([*keys, "dbh_min_cm"], kind="stable")
+    after = ordered.shift(-1)
+    same = (ordered[keys] == after[keys]).all(axis=1)
+    overlap = same & (after["dbh_min_cm"] < ordered["dbh_max_cm"])
+    if overlap.any():
+        first = int(overlap.to_numpy().argmax())
+        one = ordered.iloc[first]
+        both = sorted(ordered.index[first : first + 2])
+        raise ValueError(
+            f"{file}: {tables.rows(both)} of {one['name']!r} both serve {one['taxon'] or one['level']} at the same dbh; keep one"
+        )
 
 
 GROUP_COLUMNS = ("taxon", "level", "group")

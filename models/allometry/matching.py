@@ -81,18 +81,19 @@ def in_region(equations: pd.DataFrame, region: str | None) -> pd.DataFrame:
     """
     if "region" not in equations or (equations["region"] == "").all():
         return equations
-    kept, foreign = [], set()
-    for (name, component, level, taxon), rows in equations.groupby(["name", "component", "level", "taxon"], sort=False):
+    keys = ["name", "component", "level", "taxon"]
+    several = equations.groupby(keys, sort=False)["region"].transform("nunique") > 1
+    kept = equations.index[~several].tolist()
+    alone = equations[~several & ~equations["region"].isin(["", region or ""])]
+    foreign = set(zip(alone["name"], alone["region"], strict=True))
+    for (name, component, level, taxon), rows in equations[several].groupby(keys, sort=False):
         regions = list(dict.fromkeys(rows["region"]))
         chosen = region if region in regions else ("" if "" in regions else None)
-        if chosen is None and len(regions) > 1:
+        if chosen is None:
             raise ValueError(
                 f"equation {name!r} has rows of several regions for {taxon or level} ({component}): {', '.join(regions)}; "
                 f"plots.region is {region or 'not set'}; set it to one of them"
             )
-        if chosen is None:
-            chosen = regions[0]
-            foreign.add((name, chosen))
         kept += rows.index[rows["region"] == chosen].tolist()
     if region:
         for name, theirs in sorted(foreign):

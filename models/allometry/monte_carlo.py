@@ -52,7 +52,7 @@ def plot_totals_monte_carlo(
 ) -> pd.DataFrame:
     """The table of `plot_totals`, with mean and errors of biomass from draws of everything that is uncertain.
 
-    One iteration draws the coefficients of each equation once for all trees that it serves, those of each height model and
+    One iteration draws the coefficients of each equation once for all trees that it serves, the error of each height curve and
     the mean wood density of each species once for all trees that share them, the departure of a plot's visit from the
     height curve once for its trees, and for each tree its diameter, height around the curve, wood density and residual.
 
@@ -111,7 +111,8 @@ def plot_totals_monte_carlo(
 class _Sources:
     """What is drawn once per iteration for all who share it: standard normal numbers (iterations, sources), by name.
 
-    coefficients : of each equation, (iterations,) per coefficient; heights : parameters of each height model (iterations, p)
+    coefficients : of each equation, (iterations,) per coefficient
+    heights : errors of the parameters of each height model (iterations, p)
     species : standard normal numbers (iterations, species) of mean wood densities, and each tree's column in it
     """
 
@@ -128,7 +129,7 @@ class _Sources:
         names, columns, coefficients, heights = [], [], {}, {}
         for group, model, *_ in stock.modelled_parts():
             z = rng.standard_normal((iterations, len(model.params)))
-            heights[group] = model.params + z @ root_of(model.covariance).T
+            heights[group] = z @ root_of(model.covariance).T
             names += height_factor_names(group, len(model.params))
             columns.append(z)
         records = stock.equations.to_dict("records")
@@ -194,13 +195,18 @@ def _blocks(member: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Curve:
-    """Trees of a block whose heights one model gives: positions, and what is drawn around it."""
+    """Trees of a block whose heights one model gives: positions, and what is drawn around it.
+
+    The curve moves along its derivatives by the parameters (trees, p), not to drawn parameters: those of saturating curves
+    are so entangled that normal draws of them leave what the heights allow, while the curve itself is known well.
+    """
 
     model: HeightModel
     chosen: np.ndarray
     params: np.ndarray
+    moved: np.ndarray
     shift: np.ndarray
-    turn: np.ndarray
+    slopes: np.ndarray
     visit: np.ndarray
     between: np.ndarray
     highest: float
@@ -295,15 +301,14 @@ def _curve(part: tuple, place: np.ndarray, sources: _Sources) -> _Curve:
     shift, between, turn = model.departures_of(where)
     _, visit = np.unique(where, return_inverse=True)
     return _Curve(
-        model=model, chosen=chosen, params=sources.heights[name], shift=shift.astype("float32"), turn=turn.astype("float32"),
-        visit=visit, between=between.astype("float32"), highest=highest,
+        model=model, chosen=chosen, params=model.params.astype("float32"), moved=sources.heights[name].astype("float32"),
+        shift=shift.astype("float32"), slopes=(model.curve.by_parameter(model.params, dbh) + turn).astype("float32"), visit=visit,
+        between=between.astype("float32"), highest=highest,
     )  # fmt: skip
 
 
 def _drawn_heights(rng: np.random.Generator, curve: _Curve, dbh: np.ndarray, k: int) -> np.ndarray:
-    params = curve.params[k].astype("float32")
-    moved = (curve.params[k] - curve.model.params).astype("float32")
-    scale = curve.model.curve.mean(params, dbh) + curve.shift + curve.turn @ moved
+    scale = curve.model.curve.mean(curve.params, dbh) + curve.shift + curve.slopes @ curve.moved[k]
     scale += (curve.between * rng.standard_normal(curve.visit.max() + 1, dtype="float32")[curve.visit]).astype("float32")
     scale += np.float32(curve.model.residual_sd) * rng.standard_normal(len(dbh), dtype="float32")
     height = np.exp(scale) if curve.model.curve.logarithmic else scale
