@@ -112,7 +112,7 @@ def standing_dead_share(decay: np.ndarray, structure: np.ndarray) -> np.ndarray:
         words = np.where(np.asarray(words).astype(str) == "", default, np.asarray(words).astype(str))
         unknown = sorted(set(words) - set(table))
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is not a state of dead trees; known: {', '.join(table)}")
+            raise ValueError(f"{str(unknown[0])!r} is not a state of dead trees; known: {', '.join(table)}")
         shares.append(np.array([table[word] for word in words.tolist()]))
     return shares[0] * shares[1]
 
