@@ -248,7 +248,7 @@ class Plots(Section):
     region: str | None = None
     groups: FilePath | None = None
     environment_e: float | None = None
-    expansion: Name | None = None
+    expansion: FilePath | None = None
     carbon_fractions: FilePath | None = None
     roots: Roots = Roots()
     errors: Literal["first_order", "monte_carlo"] = "first_order"

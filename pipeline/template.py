@@ -88,7 +88,8 @@ plots:                              # field plots
   # region: M240                    # of equations: the ecological division of `nsvb`, the province of others
   # groups: data/groups.csv         # taxon, level, group: for equations that go by groups of species
   # environment_e: -0.1             # of the site, for chave2014_without_height
-  # expansion: temperate_pines      # biomass of plots that carry volume only: a forest type of IPCC 2006, table 4.5
+  # expansion: temperate_pines      # biomass of plots that carry volume only: a forest type of IPCC 2006,
+  #                                 # table 4.5, china_<taxon> (unverified), or your own table
   # carbon_fractions: shipped       # by species; or nsvb, or your own table; else 0.47
   roots: {by: none}                 # belowground biomass and carbon of plots: equations, continuous, or
   #                                 # {by: table, zone: subtropical humid, continent: asia, origin: natural,

@@ -182,36 +182,81 @@ def _at(table: pd.DataFrame, zone: str, continent: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class ExpansionClasses:
-    """Biomass conversion and expansion factors by class of growing stock: Mg of aboveground biomass per m3 of stock."""
+    """Biomass conversion and expansion factors by class of growing stock: Mg of aboveground biomass per m3 of stock.
+
+    Increments and removals are missing (NaN) where a source gives one factor for all.
+    """
 
     upper_m3_ha: tuple[float, ...]
     stock_mg_m3: tuple[float, ...]
     increment_mg_m3: tuple[float, ...]
     removal_mg_m3: tuple[float, ...]
     source: str
+    status: str = "published"
+
+
+EXPANSION_COLUMNS = (
+    "name", "volume_min_m3_ha", "volume_max_m3_ha", "stock_mg_m3", "increment_mg_m3", "removal_mg_m3", "source", "status",
+)  # fmt: skip
+CHINA = "china_"
 
 
 def expansion_classes(name: str) -> ExpansionClasses:
-    """The factors of a forest type, such as temperate_pines (IPCC 2006, table 4.5).
+    """The factors of a forest type, such as temperate_pines (IPCC 2006, table 4.5), or of a species group of China.
+
+    Parameters
+    ----------
+    name : str
+        A name of the shipped table; `china_<taxon>` (BEF x density, of status unverified); or the path of a table of one's own
+        that holds one forest type.
 
     Raises
     ------
-    ValueError
-        For a name that the table lacks.
+    ValueError, FileNotFoundError
+        For a name that the table lacks, or a table that cannot be used.
     """
+    if Path(name).suffix:
+        return _own_expansion(name)
     table = tables.read_table(FOLDER / "bcef.csv")
-    rows = table[table["name"] == name].sort_values("volume_min_m3_ha")
+    species = {CHINA + row.taxon.lower().replace(" ", "_"): row for row in china_expansion().itertuples()}
+    if name in species:
+        row = species[name]
+        factor = row.bef * row.density_mg_m3  # IPCC 2006, vol. 4, ch. 2: BCEF = BEF x D
+        return ExpansionClasses((float("inf"),), (factor,), (float("nan"),), (float("nan"),), row.source, row.status)
+    rows = table[table["name"] == name]
     if rows.empty:
-        known = list(dict.fromkeys(table["name"]))
+        known = [*dict.fromkeys(table["name"]), *species]
         raise ValueError(
             f"plots.expansion: no expansion factors are called {name!r}{tables.nearest(name, known)}; known: {', '.join(known)}"
         )
+    return _classes(rows)
+
+
+def _own_expansion(file: str) -> ExpansionClasses:
+    required = ("volume_min_m3_ha", "volume_max_m3_ha", "stock_mg_m3", "source", "status")
+    raw = tables.read_table(file)
+    table = tables.named_columns(raw, {}, known=EXPANSION_COLUMNS, required=required, file=file, setting="the header")
+    for column in EXPANSION_COLUMNS[1:6]:
+        table[column] = tables.numbers(table[column], file=file) if column in table else float("nan")
+    table = table.sort_values("volume_min_m3_ha")
+    ends, begins = table["volume_max_m3_ha"].to_numpy()[:-1], table["volume_min_m3_ha"].to_numpy()[1:]
+    if (ends != begins).any() or table["volume_min_m3_ha"].iloc[0] != 0:
+        raise ValueError(f"{file}: the classes of volume do not begin at 0 and follow one another without gaps")
+    wrong = ~table["stock_mg_m3"].between(0.1, 10)
+    if wrong.any():
+        raise ValueError(f"{file}: stock_mg_m3 is not within 0.1 to 10 Mg/m3 in {tables.rows(table.index[wrong])}")
+    return _classes(table)
+
+
+def _classes(rows: pd.DataFrame) -> ExpansionClasses:
+    rows = rows.sort_values("volume_min_m3_ha")
     return ExpansionClasses(
         upper_m3_ha=tuple(rows["volume_max_m3_ha"].fillna(float("inf"))),
         stock_mg_m3=tuple(rows["stock_mg_m3"]),
         increment_mg_m3=tuple(rows["increment_mg_m3"]),
         removal_mg_m3=tuple(rows["removal_mg_m3"]),
-        source=rows["source"].iloc[0],
+        source=str(rows["source"].iloc[0]),
+        status="unverified" if (rows["status"] == "unverified").any() else str(rows["status"].iloc[0]),
     )
 
 

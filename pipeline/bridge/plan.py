@@ -562,7 +562,7 @@ class Plan:
         settings = self.study.plots
         named = (settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density)
         tables = [part for path in named if path for part in with_sidecars(path)]
-        named = [*_listed(settings.allometry), settings.groups or "", settings.carbon_fractions or ""]
+        named = [*_listed(settings.allometry), settings.groups or "", settings.carbon_fractions or "", settings.expansion or ""]
         return tables + [path for path in named if Path(path).suffix]
 
     @property
@@ -824,7 +824,7 @@ PATH_KEYS = {
     "profile",
 }  # fmt: skip
 
-NAME_OR_PATH_KEYS = {"allometry", "carbon_fractions"}
+NAME_OR_PATH_KEYS = {"allometry", "carbon_fractions", "expansion"}
 """Settings that name something of ours, or a file where they end like one."""
 
 

@@ -78,6 +78,8 @@ def with_expanded_volume(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> g
     factor = pools.by_class(volume, classes.upper_m3_ha, classes.stock_mg_m3)
     served = np.isnan(known) & np.isfinite(volume)
     log.info("biomass of %d plots by expansion factors %s (%s)", served.sum(), settings["expansion"], classes.source)
+    if served.any() and classes.status == "unverified":
+        caveat(log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source)
     if served.any():
         log.warning("expansion factors %s state no error: their biomass has that of its volume alone", settings["expansion"])
     out = frame.assign(agb_mg_ha=np.where(served, volume * factor, known))

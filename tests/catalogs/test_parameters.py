@@ -128,7 +128,20 @@ def test_expansion_factors_are_those_of_the_class():
 
 
 def test_what_was_quoted_from_memory_is_unverified():
+    """Chinese fir: BEF 1.634 x 0.307 Mg/m3."""
     assert (factors.china_expansion()["status"] == "unverified").all()
+    fir = factors.expansion_classes("china_cunninghamia_lanceolata")
+    assert fir.stock_mg_m3 == pytest.approx((1.634 * 0.307,)) and fir.status == "unverified"
+
+
+def test_a_users_expansion_factors_have_no_gaps(tmp_path):
+    rows = {"volume_min_m3_ha": [0, 60], "volume_max_m3_ha": [50, None], "stock_mg_m3": [1.1, 0.7]}
+    rows |= {"source": "x", "status": "user"}
+    pd.DataFrame(rows).to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(ValueError, match="the classes of volume do not begin at 0 and follow one another without gaps"):
+        factors.expansion_classes(str(tmp_path / "mine.csv"))
+    pd.DataFrame({**rows, "volume_max_m3_ha": [60, None]}).to_csv(tmp_path / "mine.csv", index=False)
+    assert factors.expansion_classes(str(tmp_path / "mine.csv")).upper_m3_ha == (60, np.inf)
 
 
 @needs_nsvb

@@ -1,4 +1,4 @@
-"""The plots' step with trees: equations by table, roots and carbon, dead trees, simulated errors, and what every product must say."""
+"""The plots' step with trees: equations by table, roots and carbon, dead trees, simulated errors, and caveats."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def test_roots_by_a_table_take_one_class_per_stratum(run):
 
 
 def test_an_empty_plot_has_no_roots_and_no_carbon(run):
-    table = run(make_plots(n=4), make_trees(), allometry="lyt2264_fir", roots={"by": "continuous", "per": "plot"}).set_index("plot")
+    given = {"allometry": "lyt2264_fir", "roots": {"by": "continuous", "per": "plot"}}
+    table = run(make_plots(n=4), make_trees(), **given).set_index("plot")
     assert table.loc["P4", ["agb_mg_ha", "bgb_mg_ha", "tree_carbon_t_ha"]].tolist() == [0, 0, 0]
     agb = table.loc["P1", "agb_mg_ha"]
     assert table.loc["P1", "bgb_mg_ha"] == pytest.approx(np.exp(-1.085 + 0.9256 * np.log(agb)))
