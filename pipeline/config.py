@@ -158,6 +158,23 @@ class Sensor(Section):
         return (self.reducer,) if isinstance(self.reducer, str) else self.reducer
 
 
+class Roots(Section):
+    """How plots get their roots: not at all, by equations, by the continuous function, or by the IPCC 2019 ratios of a zone."""
+
+    by: Literal["none", "equations", "continuous", "table"] = "none"
+    per: Literal["plot", "stratum"] = "stratum"
+    zone: str | None = None
+    continent: str | None = None
+    origin: Literal["natural", "planted"] = "natural"
+    forest_type: str = "all"
+
+    @model_validator(mode="after")
+    def _zone_of_a_table(self) -> Roots:
+        if self.by == "table" and not (self.zone and self.continent):
+            raise ValueError("by: table needs zone and continent, such as zone: subtropical humid, continent: asia")
+        return self
+
+
 class Cloth(Section):
     """How the cloth of `classify_ground: csf` hangs; see docs/how-to/lidar-data.md for what was measured."""
 
@@ -210,23 +227,6 @@ class Campaign(Section):
             raise ValueError(
                 "give either points (a folder or files of LAS/LAZ) or canopy_height (a raster), not both or none"
             )
-        return self
-
-
-class Roots(Section):
-    """How plots get their roots: not at all, by equations, by the continuous function, or by the IPCC 2019 ratios of a zone."""
-
-    by: Literal["none", "equations", "continuous", "table"] = "none"
-    per: Literal["plot", "stratum"] = "stratum"
-    zone: str | None = None
-    continent: str | None = None
-    origin: Literal["natural", "planted"] = "natural"
-    forest_type: str = "all"
-
-    @model_validator(mode="after")
-    def _zone_of_a_table(self) -> Roots:
-        if self.by == "table" and not (self.zone and self.continent):
-            raise ValueError("by: table needs zone and continent, such as zone: subtropical humid, continent: asia")
         return self
 
 

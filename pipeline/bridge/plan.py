@@ -377,7 +377,7 @@ class Plan:
             raise ValueError("\n".join(problems))
 
     def inspect(self) -> None:
-        """Check foreign files that are there already and whose index the plan needs anyway: lidar tiles, stands, equations.
+        """Check foreign files that are there already and whose index the plan needs anyway: lidar tiles and stands.
 
         Raises
         ------
@@ -385,8 +385,7 @@ class Plan:
             With one line per problem.
         """
         problems = []
-        tiles = [lambda name=name: self._tile_entries(name) for name in self.study.lidar]
-        for look in (*tiles, self._stand_entries, self._equations):
+        for look in (*(lambda name=name: self._tile_entries(name) for name in self.study.lidar), self._stand_entries):
             try:
                 look()
             except (ValueError, OSError) as error:
@@ -395,18 +394,6 @@ class Plan:
             problems = self._campaigns_elsewhere()
         if problems:
             raise ValueError("\n".join(problems))
-
-    def _equations(self) -> None:
-        """Refuse equations of biomass that no tree could be computed by, where their tables are there already."""
-        plots = self.study.plots
-        if not plots.trees or any(Path(one).suffix and not Path(one).exists() for one in _listed(plots.allometry)):
-            return
-        from catalogs.parameters import allometry_table
-        from models.allometry import check_equations, in_region
-
-        equations = allometry_table(plots.allometry, region=plots.region)
-        check_equations(equations)
-        in_region(equations, plots.region)
 
     def _campaigns_elsewhere(self) -> list[str]:
         """A sentence for every campaign none of whose tiles touches the area: its lidar would be silently missing."""

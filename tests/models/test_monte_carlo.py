@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from catalogs.parameters import allometry_table, wood_density_table
+from catalogs.parameters import allometry_table, group_table, wood_density_table
 from models import allometry
 from models.allometry import monte_carlo, plot_totals, plot_totals_monte_carlo
 from models.heights import HeightModel, fit_heights
@@ -149,6 +149,25 @@ def test_residuals_of_every_scale_are_drawn_as_first_order_says(scale, rse):
     given = make_equation(rse=rse, rse_scale=scale)
     first, drawn = plot_totals(trees, given), plot_totals_monte_carlo(trees, given, iterations=4000)
     assert drawn["agb_mg_ha_se"].to_numpy() == pytest.approx(first["agb_mg_ha_se"].to_numpy(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["nsvb", "jenkins2003", "lyt2264_fir", "xiang2016_south_china"])
+def test_every_kind_of_shipped_table_is_simulated_as_first_order_says(name):
+    """Units, groups, relative residuals, corrections for logarithms and models of several segments go the same two ways."""
+    if name == "nsvb":
+        pytest.importorskip("nsvb")
+    table = allometry_table(name)
+    chosen = {"lyt2264_fir": ["Cunninghamia lanceolata"] * 2}.get(name, ["Pinus strobus", "Quercus rubra"])
+    trees = make_trees(height_m=18.0).replace({"species": {"Schima superba": chosen[0], "Pinus massoniana": chosen[1]}})
+    trees["genus"] = trees["species"].str.split().str[0]
+    groups = group_table(None, equations=table)
+    trees = trees if groups is None else allometry.with_groups(trees, groups)
+    first = plot_totals(trees, table, dbh_sd=small_dbh_sd)
+    drawn = plot_totals_monte_carlo(trees, table, dbh_sd=small_dbh_sd, iterations=4000)
+    assert list(first) == list(drawn)
+    assert drawn["agb_mg_ha"].to_numpy() == pytest.approx(first["agb_mg_ha"].to_numpy(), rel=0.01)
+    assert drawn["agb_mg_ha_se"].to_numpy() == pytest.approx(first["agb_mg_ha_se"].to_numpy(), rel=0.05)
+    assert (first["agb_mg_ha_se"] > 0).all()
 
 
 def test_too_few_draws_are_refused():

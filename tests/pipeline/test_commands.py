@@ -43,23 +43,6 @@ def test_a_year_that_nothing_shows_is_refused_before_the_run(tmp_path, capsys):
     assert "years: 2024 cannot be mapped: no campaign within 1 years of it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("plots", "sentence"),
-    [
-        ({"plots.allometry": "chave_2014"}, "plots.allometry: no equation is called 'chave_2014'"),
-        ({"plots.allometry": "mine.csv"}, "mine.csv: row 2: level is not one of species"),
-        ({"plots.allometry": ["luo2018_fir_fujian_17", "odd.csv"]}, "equation 'odd' has the form 'cubic'; known forms: log_d"),
-    ],
-)
-def test_equations_that_cannot_serve_are_said_before_the_run(tmp_path, capsys, plots, sentence):
-    row = "name,taxon,level,form,a,dbh_min_cm,dbh_max_cm,bias_corrected,source,status\n"
-    (tmp_path / "mine.csv").write_text(row + "mine,x,tribe,power_d,1,,,yes,me,user\n")
-    (tmp_path / "odd.csv").write_text(row + "odd,x y,species,cubic,1,,,yes,me,user\n")
-    config = write_study(tmp_path, {"years": [2019], "plots.trees": "trees.csv", **plots}, files=("plots.csv", "trees.csv"))
-    assert main(["check", config]) == 1
-    assert sentence in capsys.readouterr().err
-
-
 def test_a_results_folder_of_another_study_is_not_taken(tmp_path, capsys):
     config = write_study(tmp_path, {"years": [2019]})
     assert main(["check", config]) == 0

@@ -114,6 +114,16 @@ def test_dead_trees_are_a_pool_of_their_own(run):
     assert table.loc["P2", "agb_mg_ha"] - table.loc["P1", "agb_mg_ha"] == pytest.approx(dead)
 
 
+def test_heights_of_dead_trees_come_from_the_living(run):
+    """All living trees are measured along 1.3 + 20 exp(-8 / D); the dead one has no height."""
+    trees = make_trees(status=["live"] * 9 + ["dead"] + ["live"] * 20)
+    trees.loc[9, "height_m"] = np.nan
+    table = run(make_plots(), trees, allometry="lyt2264_fir").set_index("plot")
+    dead = 0.975 * fir_kg(28.0, 1.3 + 20 * np.exp(-8 / 28)) * 25 / 1000
+    assert table.loc["P1", "standing_dead_mg_ha"] == pytest.approx(dead, rel=1e-3)
+    assert not [column for column in table if column.startswith("f_height")]
+
+
 def test_simulated_errors_are_those_of_first_order_and_the_same_bytes_twice(run, tmp_path):
     wood = pd.DataFrame({"species": ["Cunninghamia lanceolata"], "genus": "Cunninghamia", "wood_density_g_cm3": 0.32, "se": 0.01})
     wood.to_csv(tmp_path / "wood.csv", index=False)
