@@ -113,7 +113,7 @@ def with_groups(trees: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
         rows = groups[groups["level"] == level]
         if level in trees and len(rows):
             known = rows.set_index("taxon")["group"]
-            found = found.where(found != "", trees[level].map(known).fillna(""))
+            found = found.where(found != "", trees[level].map(known).astype(object).fillna(""))
     rest = groups.loc[groups["level"] == "default", "group"]
     if len(rest):
         found = found.where(found != "", rest.iloc[0])

@@ -568,7 +568,7 @@ class Plan:
     @property
     def tree_list(self) -> dict[str, str]:
         """Where the trees are kept with what was done to each, where the study has trees."""
-        return {"trees": f"{self.resources}/trees.parquet"} if self.study.plots.trees else {}
+        return {"tree_list": f"{self.resources}/trees.parquet"} if self.study.plots.trees else {}
 
     def predictor_files(self, blocks: Iterable[str]) -> list[str]:
         """Composite and lidar files of some blocks, of every study year."""

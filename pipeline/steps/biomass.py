@@ -171,11 +171,13 @@ def _height_models(
 ) -> heights.HeightModel | Mapping[str, heights.HeightModel] | None:
     """The height-diameter models that unmeasured heights ask for; none when all are measured, or they are not needed.
 
-    With `height_by` each stratum or species with enough pairs has a model of its own, the others share that of all.
+    Dead trees without a height ask for one too, but none is missed where there are too few pairs for it. With `height_by`
+    each stratum or species with enough pairs has a model of its own, the others share that of all.
     """
     live = trees[trees["status"] == "live"]
     missing = int(live["height_m"].isna().sum())
-    if missing == 0:
+    dead_missing = bool(trees.loc[(trees["status"] == "dead") & trees["dbh_cm"].notna(), "height_m"].isna().any())
+    if missing == 0 and not dead_missing:
         return None
     if settings.get("height_pairs"):
         pairs = read_height_pairs(settings)
@@ -183,12 +185,14 @@ def _height_models(
     else:
         pairs = live[live["height_m"].notna()]
         labels = allometry.visits(pairs)
-    needed = allometry.needs(equations, "height_m")
+    needed = missing > 0 and allometry.needs(equations, "height_m")
     if not needed and len(pairs) < heights.MIN_PAIRS:
         return None
     try:
         common = _fitted(pairs, labels, settings)
     except ValueError as error:
+        if missing == 0:
+            return None
         if not needed:
             log.warning("no dominant height: %s", error)
             return None

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 def plots(
     *, table: Path, settings: dict[str, Any], grid: dict[str, Any], targets: list[str], said: Path | None = None,
-    trees: Path | None = None, **files: Any,
+    tree_list: Path | None = None, **files: Any,
 ) -> None:
     """Write the plots of a study: one row per plot and date.
 
@@ -40,7 +40,7 @@ def plots(
         What the study maps.
     said : path, optional
         Where what was warned of is kept for the report.
-    trees : path, optional
+    tree_list : path, optional
         Where every tree is kept with its equation, height, wood density and biomass (Parquet).
     files
         The tables that the settings name: inputs of the rule, so that their change is seen.
@@ -55,8 +55,8 @@ def plots(
         frame = read_plots(settings, crs=study_grid.crs)
         if settings.get("trees"):
             frame, listed = with_trees(frame, read_trees(settings, plots=frame), settings)
-            if trees is not None:
-                store.write_table(trees, listed)
+            if tree_list is not None:
+                store.write_table(tree_list, listed)
         frame = with_expanded_volume(frame, settings)
         frame = _kept(frame.drop(columns="visited"), study_grid, targets, settings)
     store.write_table(table, frame)

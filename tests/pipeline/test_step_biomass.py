@@ -48,7 +48,7 @@ def run(tmp_path):
         plain = Plots(**{**given, **settings}).model_dump(mode="json")
         plots(
             table=tmp_path / "plots.parquet", settings=plain, grid=GRID.settings(), targets=list(targets),
-            said=tmp_path / "said.json", trees=tmp_path / "trees.parquet",
+            said=tmp_path / "said.json", tree_list=tmp_path / "trees.parquet",
         )  # fmt: skip
         return store.read_table(tmp_path / "plots.parquet")
 
