@@ -210,23 +210,3 @@ def biomass_from_volume(volume_m3_ha: np.ndarray | float, *, expansion_factor_mg
     if expansion_factor_mg_m3 <= 0:
         raise ValueError(f"an expansion factor is above zero, got {expansion_factor_mg_m3} Mg/m3")
     return volume_m3_ha * expansion_factor_mg_m3
-
-
-def expansion_from_density(bef: float, density_mg_m3: float) -> float:
-    """Biomass conversion and expansion factor, Mg/m3, from a biomass expansion factor (dry weight of merchantable wood with
-    bark to aboveground biomass) and basic wood density, Mg/m3: BCEF = BEF x D.
-
-    Raises
-    ------
-    ValueError
-        If a factor is below one or the density is not one of wood.
-
-    References
-    ----------
-    IPCC 2006, vol. 4, ch. 2, box 2.2.
-    """
-    if bef < 1:
-        raise ValueError(f"a biomass expansion factor is at least 1, got {bef}")
-    if not 0.05 < density_mg_m3 < 1.5:
-        raise ValueError(f"basic wood density lies within 0.05 to 1.5 Mg/m3, got {density_mg_m3}")
-    return bef * density_mg_m3

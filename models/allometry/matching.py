@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.allometry.forms import COEFFICIENTS, FORMS, VARIABLES
+from models.allometry.forms import COEFFICIENTS, FORMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,11 +61,6 @@ def of_component(equations: pd.DataFrame, component: str) -> pd.DataFrame:
 def needs(equations: pd.DataFrame, variable: str) -> bool:
     """Whether any of the equations uses a tree variable, such as `height_m`."""
     return any(variable in FORMS[form].variables for form in equations["form"].unique())
-
-
-def needed_variables(equations: pd.DataFrame) -> tuple[str, ...]:
-    """The tree variables that the equations use, in the order of `VARIABLES`."""
-    return tuple(name for name in VARIABLES if needs(equations, name))
 
 
 def in_region(equations: pd.DataFrame, region: str | None) -> pd.DataFrame:

@@ -13,7 +13,6 @@ from models.pools import (
     carbon,
     carbon_dioxide,
     dead_wood_and_litter,
-    expansion_from_density,
     net_removal_co2,
     root_shoot_continuous,
     root_shoot_of_groups,
@@ -127,9 +126,3 @@ def test_the_tools_own_base_is_tree_carbon_with_roots():
     """AGB 100 t/ha, R 0.24, temperate: 4.66 and 2.33 t C/ha."""
     wood, litter = dead_wood_and_litter(tree_carbon(100.0, root_shoot=0.24), domain="temperate", elevation_m=0, rain_mm=900)
     assert (round(wood, 2), round(litter, 2)) == (4.66, 2.33)
-
-
-def test_an_expansion_factor_from_density_is_their_product():
-    assert expansion_from_density(1.5, 0.4) == pytest.approx(0.6)
-    with pytest.raises(ValueError, match=r"a biomass expansion factor is at least 1, got 0\.6"):
-        expansion_from_density(0.6, 0.4)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_study
 from pydantic import ValidationError
 
 from pipeline import store
 from pipeline.config import Plots
 from pipeline.grid import Grid
+from pipeline.products import products_of
 from pipeline.steps.notes import caveats_in
 from pipeline.steps.plots import plots
+from pipeline.steps.publish import publish
 
 UTM = "EPSG:32650"
 GRID = Grid.covering((500_000, 2_999_000, 501_000, 3_000_000), crs=UTM, resolution_m=20)
@@ -158,6 +162,24 @@ def test_a_caveat_stands_in_the_metadata_of_a_map(tmp_path):
         store.write_cog(tmp_path / f"{name}.tif", band, geobox=GRID.geobox, units={}, titles={}, caveats=caveats)
     with rasterio.open(tmp_path / "with.tif") as one, rasterio.open(tmp_path / "without.tif") as other:
         assert one.tags()["CAVEATS"] == "one thing; another"
+        assert "CAVEATS" not in other.tags()
+
+
+def test_a_published_map_carries_what_the_plots_step_must_say(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    block = tmp_path / f"{GRID.blocks()[0]}.tif"
+    store.write_raster(block, {"agb_mg_ha": np.ones((GRID.rows, GRID.cols), "float32")}, geobox=GRID.geobox)
+    product = products_of(make_study())["agb_2019"]
+    plain = asdict(product) | {"bands": [asdict(product.bands[0])]}
+    said = tmp_path / "said.json"
+    said.write_text('{"warnings": ["a", "b"], "caveats": ["b"]}')
+    for name, heard in {"with": said, "without": None}.items():
+        publish(
+            raster=tmp_path / f"{name}.tif", style=tmp_path / "style.qml", blocks=[block], grid=GRID.settings(), product=plain,
+            said=heard,
+        )  # fmt: skip
+    with rasterio.open(tmp_path / "with.tif") as one, rasterio.open(tmp_path / "without.tif") as other:
+        assert one.tags()["CAVEATS"] == "b"
         assert "CAVEATS" not in other.tags()
 
 
