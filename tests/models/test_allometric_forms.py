@@ -334,3 +334,18 @@ def test_rhode_islands_trees_stand_to_the_older_method_as_its_data_set_says():
     # the national system leaves foliage out too and was fitted by species: it lies nearer to the older method
     whole = sums.sum()
     assert abs(np.log(whole["older"] / whole["national"])) < abs(np.log(whole["older"] / whole["jenkins"]))
+
+
+def test_what_a_table_may_say_is_what_the_models_know():
+    """Catalogs and models do not import one another; the words of a table are told in both."""
+    from catalogs.parameters import CHOICES, equations
+    from models.allometry import COEFFICIENTS as KNOWN
+    from models.allometry import COMPONENTS, LEVELS
+    from models.allometry.trees import LENGTH_CM, LENGTH_M, QUANTITY, RSE_SCALES
+
+    assert (equations.LEVELS, equations.COMPONENTS, equations.COEFFICIENTS) == (LEVELS, COMPONENTS, KNOWN)
+    units = {"dbh_unit": LENGTH_CM, "height_unit": LENGTH_M, "result_unit": QUANTITY}
+    assert {name: CHOICES[name] for name in units} == {name: tuple(known) for name, known in units.items()}
+    assert CHOICES["rse_scale"] == RSE_SCALES
+    # feet and pounds by definition: 0.3048 m, 0.45359237 kg
+    assert (LENGTH_M["ft"], LENGTH_CM["in"], QUANTITY["lb"]) == (0.3048, 2.54, 0.45359237)
