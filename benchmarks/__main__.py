@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from benchmarks import lidar
+from benchmarks import biomass, lidar
 from benchmarks.rows import ROWS, Row
 from benchmarks.timing import measured
 
@@ -55,7 +55,7 @@ def main() -> int:
     asked = parser.parse_args()
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".numba_cache"))
     results = []
-    for row in [*ROWS, *lidar.ROWS]:
+    for row in [*ROWS, *lidar.ROWS, *biomass.ROWS]:
         if asked.suites and row.suite not in asked.suites:
             continue
         results.append(run(row, asked.side_px))

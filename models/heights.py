@@ -9,6 +9,7 @@ import numpy as np
 
 BREAST_HEIGHT_M = 1.3
 MIN_PAIRS = 10
+FOLDS = 10  # of the cross-validation that chooses a model
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,23 @@ def _weibull_by_parameter(p: np.ndarray, dbh: np.ndarray) -> np.ndarray:
     return np.column_stack([1 - fall, -p[0] * fall * scaled * p[2] / p[1], p[0] * fall * scaled * np.log(dbh / p[1])])
 
 
+def _naslund_by_parameter(p: np.ndarray, dbh: np.ndarray) -> np.ndarray:
+    below = p[0] + p[1] * dbh
+    return np.column_stack([-2 * dbh**2 / below**3, -2 * dbh**3 / below**3])
+
+
+def _naslund_start(dbh: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """The line that the curve is: D / sqrt(H - 1.3) = a + b D."""
+    low = np.sqrt(np.maximum(height - BREAST_HEIGHT_M, 0.1))
+    slope, intercept = np.polyfit(dbh, dbh / low, 1)
+    return np.array([max(intercept, 0.1), max(slope, 0.01)])
+
+
+def _loglog1_design(dbh: np.ndarray) -> np.ndarray:
+    logarithm = np.log(dbh)
+    return np.column_stack([np.ones_like(logarithm), logarithm])
+
+
 def _loglog2_design(dbh: np.ndarray) -> np.ndarray:
     logarithm = np.log(dbh)
     return np.column_stack([np.ones_like(logarithm), logarithm, logarithm**2])
@@ -58,6 +76,23 @@ CURVES: dict[str, Curve] = {
         by_parameter=_weibull_by_parameter,
         by_dbh=lambda p, dbh: p[0] * np.exp(-((dbh / p[1]) ** p[2])) * (dbh / p[1]) ** p[2] * p[2] / dbh,
         start=lambda dbh, height: np.array([max(1.2 * np.quantile(height, 0.95), 2.0), np.median(dbh), 0.9]),
+    ),
+    # H = 1.3 + D^2 / (a + b D)^2: Naslund 1936
+    "naslund": Curve(
+        parameters=("a", "b"),
+        mean=lambda p, dbh: BREAST_HEIGHT_M + dbh**2 / (p[0] + p[1] * dbh) ** 2,
+        by_parameter=_naslund_by_parameter,
+        by_dbh=lambda p, dbh: 2 * p[0] * dbh / (p[0] + p[1] * dbh) ** 3,
+        start=_naslund_start,
+    ),
+    # ln H = a + b ln D
+    "loglog1": Curve(
+        parameters=("a", "b"),
+        mean=lambda p, dbh: _loglog1_design(dbh) @ p,
+        by_parameter=lambda p, dbh: _loglog1_design(dbh),
+        by_dbh=lambda p, dbh: p[1] / dbh,
+        start=lambda dbh, height: np.array([np.log(np.median(height)), 0.0]),
+        logarithmic=True,
     ),
     # ln H = a + b ln D + c (ln D)^2
     "loglog2": Curve(
@@ -138,6 +173,10 @@ class HeightModel:
     def _in_metres(self, sd: np.ndarray, dbh_cm: np.ndarray, plots: np.ndarray | None) -> np.ndarray:
         return self.height(dbh_cm, plots) * np.sqrt(np.expm1(sd**2)) if self.curve.logarithmic else sd
 
+    def departures_of(self, plots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shift (n,) on the model's scale, its standard deviation (n,) and its derivatives by the parameters (n, p)."""
+        return self._departures(plots, plots)
+
     def _departures(self, dbh_cm: np.ndarray, plots: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Shift (n,), its standard deviation (n,) and its derivatives by the parameters (n, p) of each tree's plot."""
         none = Departure(0.0, self.between_sd, np.zeros(len(self.params)))
@@ -204,6 +243,67 @@ def fit_heights(
         dbh_range_cm=(float(dbh.min()), float(dbh.max())),
         departures={} if between == 0 else _predicted_departures(residual, slopes, labels, within, between),
     )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What cross-validation said of the height models, the best first: error per model, m, and why others could not be fitted.
+
+    by : what was left out together, `plots` or `trees`
+    """
+
+    rmse_m: Mapping[str, float]
+    failed: Mapping[str, str]
+    by: str
+
+    @property
+    def best(self) -> str:
+        return next(iter(self.rmse_m))
+
+
+def select_heights(dbh_cm: np.ndarray, height_m: np.ndarray, *, plots: np.ndarray | None = None) -> Selection:
+    """The height-diameter models ordered by the error of heights that each model had not seen.
+
+    Parameters
+    ----------
+    dbh_cm, height_m, plots
+        As of `fit_heights`. Where at least ten plots have pairs, whole plots are left out, in ten parts, since heights
+        of unmeasured plots are what is asked for; else every tenth tree in order of diameter.
+
+    Raises
+    ------
+    ValueError
+        When no model follows the pairs.
+    """
+    dbh, height = np.asarray(dbh_cm, dtype="float64"), np.asarray(height_m, dtype="float64")
+    complete = np.isfinite(dbh) & np.isfinite(height)
+    dbh, height = dbh[complete], height[complete]
+    if len(dbh) < MIN_PAIRS:
+        raise ValueError(f"a height model needs at least {MIN_PAIRS} trees with dbh and height, got {len(dbh)}")
+    names = None if plots is None else np.unique(np.asarray(plots)[complete].astype(str), return_inverse=True)
+    by = "plots" if names is not None and len(names[0]) >= FOLDS else "trees"
+    rank = np.empty(len(dbh), dtype=int)
+    rank[np.argsort(dbh, kind="stable")] = np.arange(len(dbh))
+    fold = (names[1] if by == "plots" else rank) % FOLDS
+    rmse, failed = {}, {}
+    for model in CURVES:
+        try:
+            rmse[model] = _left_out_rmse(dbh, height, fold, model)
+        except ValueError as error:
+            failed[model] = str(error)
+    if not rmse:
+        raise ValueError("; ".join(dict.fromkeys(failed.values())))
+    ordered = sorted(rmse, key=lambda name: (rmse[name], len(CURVES[name].parameters)))
+    return Selection({name: rmse[name] for name in ordered}, failed, by)
+
+
+def _left_out_rmse(dbh: np.ndarray, height: np.ndarray, fold: np.ndarray, model: str) -> float:
+    squares = 0.0
+    for part in np.unique(fold):
+        out = fold == part
+        fitted = fit_heights(dbh[~out], height[~out], model=model)
+        squares += float(((fitted.height(dbh[out]) - height[out]) ** 2).sum())
+    return float(np.sqrt(squares / len(dbh)))
 
 
 def _fitted_curve(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 CARBON_FRACTION = 0.47  # t C per t dry matter: IPCC 2006, vol. 4, table 4.3
 CO2_PER_CARBON = 44 / 12  # molar masses: IPCC 2006, vol. 4, ch. 2, section 2.2.3
 ROOT_SHOOT = 0.26  # t roots per t shoots, global non-mangrove fallback: wri/carbon-budget v1.4.3
 CONTINUOUS_ROOT_SHOOT = (-1.085, 0.9256)  # CDM AR-TOOL14 v04.2, appendix 1
+LITTER_CARBON_FRACTION = 0.37  # IPCC 2006, vol. 4, ch. 2, table 2.2, footnote
+
+# CDM AR-TOOL12, measured dead wood: what is left of a dead tree's biomass
+STRUCTURE_LEFT = {"leaves_lost": 0.975, "branches_lost": 0.80}
+DENSITY_LEFT = {"sound": 1.00, "intermediate": 0.80, "rotten": 0.45}
 
 
 def belowground(agb_mg_ha: np.ndarray | float, *, root_shoot: float) -> np.ndarray | float:
@@ -47,6 +54,105 @@ def root_shoot_continuous(agb_mg_ha: np.ndarray | float) -> np.ndarray | float:
     return ratio if ratio.ndim else float(ratio)
 
 
+def by_class(values: np.ndarray, upper: Sequence[float], factors: Sequence[float]) -> np.ndarray:
+    """The factor of the class that each value lies in; missing where the value is, or where it is below zero.
+
+    Parameters
+    ----------
+    values : array (n,)
+    upper : sequence
+        Upper bound of each class, rising, the last infinite; a bound belongs to the class it ends.
+    factors : sequence
+        One per class.
+    """
+    values = np.asarray(values, dtype="float64")
+    found = np.asarray(factors, dtype="float64")[np.minimum(np.searchsorted(upper, values), len(upper) - 1)]
+    return np.where(values >= 0, found, np.nan)
+
+
+def root_shoot_of_groups(
+    agb_mg_ha: np.ndarray, groups: np.ndarray, *, upper: Sequence[float], ratios: Sequence[float]
+) -> np.ndarray:
+    """Root:shoot ratio (n,) of the class that the mean biomass of each plot's group lies in.
+
+    Ratios by class jump at the bounds, so that plots of one stratum on both sides of a bound would get roots that do not
+    rise with their biomass, and a growing plot could lose roots. One class for a group (its mean over plots) does neither.
+    """
+    agb = np.asarray(agb_mg_ha, dtype="float64")
+    return np.where(np.isfinite(agb), by_class(mean_of_groups(agb, groups), upper, ratios), np.nan)
+
+
+def mean_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The mean (n,) over the known members of each one's group; missing where none is known."""
+    _, member = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return (np.bincount(member, np.where(known, values, 0.0)) / np.bincount(member, known))[member]
+
+
+def standing_dead_share(decay: np.ndarray, structure: np.ndarray) -> np.ndarray:
+    """What is left (n,) of the biomass that dead standing trees had, by decay class and lost structure.
+
+    Parameters
+    ----------
+    decay, structure : arrays (n,) of str
+        Keys of `DENSITY_LEFT` and `STRUCTURE_LEFT`; '' counts as sound wood that has lost its leaves and twigs.
+
+    Raises
+    ------
+    ValueError
+        For another word.
+
+    References
+    ----------
+    CDM AR-TOOL12.
+    """
+    shares = []
+    for words, table, default in ((decay, DENSITY_LEFT, "sound"), (structure, STRUCTURE_LEFT, "leaves_lost")):
+        words = np.where(np.asarray(words).astype(str) == "", default, np.asarray(words).astype(str))
+        unknown = sorted(set(words) - set(table))
+        if unknown:
+            raise ValueError(f"{str(unknown[0])!r} is not a state of dead trees; known: {', '.join(table)}")
+        shares.append(np.array([table[word] for word in words.tolist()]))
+    return shares[0] * shares[1]
+
+
+def dead_wood_and_litter(
+    carbon_stock: np.ndarray | float, *, domain: str, elevation_m: float, rain_mm: float
+) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """Default dead wood and litter as shares of a stock: of tree carbon, roots included, as the source asks.
+
+    Parameters
+    ----------
+    carbon_stock : array or float
+        t C/ha of trees above and below ground for dead wood and litter in t C/ha. (wri/carbon-budget applies the same
+        shares to aboveground dry matter and turns them into carbon by 0.47 and 0.37.)
+    domain : str
+        tropical, temperate or boreal; in the tropics elevation and yearly rain decide.
+
+    Returns
+    -------
+    dead wood, litter : in the unit of `carbon_stock`
+
+    References
+    ----------
+    CDM AR-TOOL12, default shares.
+    """
+    if domain not in ("tropical", "temperate", "boreal"):
+        raise ValueError(f"{domain!r} is not one of tropical, temperate, boreal")
+    if domain != "tropical":
+        wood, litter = 0.08, 0.04
+    elif elevation_m > 2000:
+        wood, litter = 0.07, 0.01
+    elif rain_mm <= 1000:
+        wood, litter = 0.02, 0.04
+    elif rain_mm <= 1600:
+        wood, litter = 0.01, 0.01
+    else:
+        wood, litter = 0.06, 0.01
+    return carbon_stock * wood, carbon_stock * litter
+
+
 def carbon(biomass_mg: np.ndarray | float, *, carbon_fraction: float = CARBON_FRACTION) -> np.ndarray | float:
     """Carbon, t C, in dry biomass, Mg; per hectare in, per hectare out.
 
@@ -57,6 +163,11 @@ def carbon(biomass_mg: np.ndarray | float, *, carbon_fraction: float = CARBON_FR
     """
     if not 0 < carbon_fraction < 1:
         raise ValueError(f"a carbon fraction is a share between 0 and 1, got {carbon_fraction}")
+    return biomass_mg * carbon_fraction
+
+
+def carbon_by_fraction(biomass_mg: np.ndarray, carbon_fraction: np.ndarray) -> np.ndarray:
+    """Carbon (n,), t C, in dry biomass (n,), Mg, each with a carbon fraction (n,) of its own."""
     return biomass_mg * carbon_fraction
 
 

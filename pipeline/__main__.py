@@ -248,13 +248,22 @@ def _findings() -> list[tuple[str, ...]]:
     return [(name, one.default, " ".join(one.rules), one.takes, one.title) for name, one in KINDS.items()]
 
 
-def _allometry() -> list[tuple[str, ...]]:
-    from catalogs.parameters import shipped_allometry
+def _equations() -> list[tuple[str, ...]]:
+    """Every shipped equation: what it serves, its formula and diameters, its status and source; `allometry` is the old name."""
+    from catalogs.parameters import NATIONAL, shipped_allometry
+    from models.allometry import FORMS
 
-    return [
-        (str(row["name"]), str(row["taxon"]), str(row["form"]), str(row["status"]), str(row["source"]))
+    rows = [
+        (
+            row["name"], row["component"], row["taxon"] or row["level"], row["region"] or "-",
+            FORMS[row["form"]].title.split(":")[0], f"{row['dbh_min_cm']:g}-{row['dbh_max_cm']:g} cm", row["status"],
+            row["source"],
+        )
         for row in shipped_allometry().to_dict("records")
-    ]
+    ]  # fmt: skip
+    national = "USFS GTR-WO-104: volume, components and biomass of 2,600 species; plots.region names the ecological division"
+    beside = [(name, "all", "species", "USA", "by the package nsvb", "-", "published", national) for name in NATIONAL]
+    return rows + beside
 
 
 def _catalogues() -> list[tuple[str, ...]]:
@@ -284,7 +293,7 @@ def _series() -> list[tuple[str, ...]]:
 LISTS = {
     "indicators": _indicators, "sensors": _sensors, "catalogues": _catalogues, "reducers": _reducers, "series": _series,
     "speckle": _speckle, "regressors": _regressors, "metrics": _metrics, "products": _products, "targets": _targets,
-    "allometry": _allometry, "estimators": _estimators, "findings": _findings,
+    "equations": _equations, "allometry": _equations, "estimators": _estimators, "findings": _findings,
 }  # fmt: skip
 """What a configuration can name: list -> rows to print."""
 

@@ -167,6 +167,23 @@ class Sensor(Section):
         return (self.reducer,) if isinstance(self.reducer, str) else self.reducer
 
 
+class Roots(Section):
+    """How plots get their roots: not at all, by equations, by the continuous function, or by the IPCC 2019 ratios of a zone."""
+
+    by: Literal["none", "equations", "continuous", "table"] = "none"
+    per: Literal["plot", "stratum"] = "stratum"
+    zone: str | None = None
+    continent: str | None = None
+    origin: Literal["natural", "planted"] = "natural"
+    forest_type: str = "all"
+
+    @model_validator(mode="after")
+    def _zone_of_a_table(self) -> Roots:
+        if self.by == "table" and not (self.zone and self.continent):
+            raise ValueError("by: table needs zone and continent, such as zone: subtropical humid, continent: asia")
+        return self
+
+
 class Cloth(Section):
     """How the cloth of `classify_ground: csf` hangs; see docs/how-to/lidar-data.md for what was measured."""
 
@@ -306,12 +323,22 @@ class Plots(Section):
     distances: Literal["horizontal", "along_slope"] = "horizontal"
     sampling: Literal["probability", "purposive"] = "purposive"
     rules: dict[str, Literal["keep", "leave_out", "leave_out_plot", "fail"]] = {}
-    allometry: FilePath = "chave2014_with_height"
+    allometry: FilePaths = "chave2014_with_height_by_site"
+    region: str | None = None
+    groups: FilePath | None = None
+    environment_e: float | None = None
+    expansion: FilePath | None = None
+    carbon_fractions: FilePath | None = None
+    roots: Roots = Roots()
+    errors: Literal["first_order", "monte_carlo"] = "first_order"
+    iterations: int = Field(1000, ge=50, le=100_000)
+    seed: int = Field(0, ge=0, lt=2**32)
+    height_by: Literal["study", "stratum", "species"] = "study"
     wood_density: FilePath | None = None
     height_pairs: FilePath | None = None
     height_columns: dict[str, str] = {}
     height_units: dict[str, str] = {}
-    height_model: Literal["michailoff", "loglog2", "weibull"] = "michailoff"
+    height_model: Literal["auto", "michailoff", "naslund", "weibull", "loglog1", "loglog2"] = "michailoff"
     min_dbh_cm: float = Field(0.0, ge=0)
     max_dbh_cm: float = Field(400.0, gt=0)
     unknown_species: Literal["fail", "default"] = "fail"

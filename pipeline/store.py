@@ -281,11 +281,12 @@ def write_cog(
     units: Mapping[str, str],
     titles: Mapping[str, str],
     overviews: str = "average",
+    caveats: Sequence[str] = (),
 ) -> None:
     """Published raster: cloud-optimised GeoTIFF, float32, deflate, overviews, nodata NaN, statistics.
 
     Band descriptions hold the name, units the unit, and a `TITLE` tag the sentence a GIS user sees. `overviews` says how
-    pixels become larger ones: classes have no average and ask for `mode`.
+    pixels become larger ones: classes have no average and ask for `mode`. `caveats` stand in a tag CAVEATS of the file.
     """
     import rasterio
     from rasterio.io import MemoryFile
@@ -297,6 +298,8 @@ def write_cog(
                 raster.write(np.asarray(array, "float32"), number)
                 _describe(raster, number, name, units.get(name, ""))
                 raster.update_tags(number, TITLE=titles.get(name, name), **_statistics(array))
+            if caveats:
+                raster.update_tags(CAVEATS="; ".join(caveats))
         copy(
             memory.name,
             partial,

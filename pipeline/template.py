@@ -116,12 +116,25 @@ plots:                              # field plots
   distances: horizontal             # or along_slope: radii were laid out along the ground; needs a column slope_deg
   sampling: purposive               # or probability: plots were chosen by chance, so that they speak for the area
   rules: {}                         # kind of finding: keep, leave_out, leave_out_plot, fail (docs/how-to/bring-your-plots.md)
-  allometry: chave2014_with_height  # <- see `python -m pipeline list allometry`, or your own table (.csv)
+  allometry: chave2014_with_height_by_site   # <- see `python -m pipeline list equations`; your own table (.csv); or a list
+  # region: M240                    # of equations: the ecological division of `nsvb`, the province of others
+  # groups: data/groups.csv         # taxon, level, group: for equations that go by groups of species
+  # environment_e: -0.1             # of the site, for chave2014_without_height
+  # expansion: temperate_pines      # biomass of plots that carry volume only: a forest type of IPCC 2006,
+  #                                 # table 4.5, china_<taxon> (unverified), or your own table
+  # carbon_fractions: shipped       # by species; or nsvb, or your own table; else 0.47
+  roots: {by: none}                 # belowground biomass and carbon of plots: equations, continuous, or
+  #                                 # {by: table, zone: subtropical humid, continent: asia, origin: natural,
+  #                                 #  forest_type: all, per: stratum}; per: plot gives steps at the class bounds
+  errors: first_order               # or monte_carlo
+  # iterations: 1000                # of monte_carlo
+  # seed: 0                         # of its random numbers
+  height_by: study                  # or stratum, species: height models of their own where there are pairs enough
   # wood_density: data/wood_density.csv   # family, genus, species, wood_density_g_cm3
   # height_pairs: data/heights.csv  # measured dbh and height, for trees without a height
   height_columns: {}                # our name: yours, of height_pairs
   height_units: {}                  # of height_pairs, such as {height_m: dm}
-  height_model: michailoff          # or loglog2, weibull: height from dbh
+  height_model: michailoff          # or naslund, weibull, loglog1, loglog2, auto (lowest error at left-out heights)
   min_dbh_cm: 0                     # thinner trees are an error, centimetres
   max_dbh_cm: 400                   # thicker trees are an error, centimetres
   unknown_species: fail             # or default: the mean of the known trees around

@@ -166,7 +166,7 @@ def _check_area(plots: Any, bounds: Any, stands: Any, settings: dict[str, Any], 
 
 
 def _check_taxa(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
-    equations = parameters.allometry_table(settings["allometry"])
+    equations = parameters.allometry_table(settings["allometry"], region=settings["region"])
     if settings["wood_density"]:
         table = parameters.wood_density_table(settings["wood_density"])
         source = f"wood densities {settings['wood_density']}"

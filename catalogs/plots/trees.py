@@ -18,11 +18,13 @@ log = logging.getLogger(__name__)
 
 IDS = ("visit", "plot", "tree", "record", "previous_record")
 NAMES = ("species", "genus", "family", "status")
+CLASSES = ("group", "decay", "structure")  # for equations that go by them
 NUMBERS = (
     "dbh_cm", "height_m", "x_site_m", "y_site_m", "distance_m", "azimuth_deg", "trees_per_ha", "count",
     "wood_density_g_cm3", "volume_m3", "commercial_volume_m3",
+    "upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du",  # of palms, shrubs, bamboo
 )  # fmt: skip
-TREE_COLUMNS = (*IDS, "date", *NAMES, *NUMBERS)
+TREE_COLUMNS = (*IDS, "date", *NAMES, *CLASSES, *NUMBERS)
 STATUS = {
     "live": "live", "alive": "live", "l": "live", "": "live", "dead": "dead", "d": "dead", "snag": "dead",
     "stump": "stump", "cut": "gone", "removed": "gone", "gone": "gone",
@@ -41,8 +43,8 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
 
     file, columns = settings["trees"], settings["tree_columns"]
     raw = tables.read_table(
-        file, layer=settings["tree_layer"], encoding=settings["encoding"], text=tables.named_in(columns, (*IDS, *NAMES)),
-        header_row=settings["tree_header_row"],
+        file, layer=settings["tree_layer"], encoding=settings["encoding"],
+        text=tables.named_in(columns, (*IDS, *NAMES, *CLASSES)), header_row=settings["tree_header_row"],
     )  # fmt: skip
     if settings["tree_visits"]:
         raw = tables.by_visit(raw, settings["tree_visits"], file=file, setting="plots.tree_visits")
@@ -50,7 +52,7 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
         raw, columns, known=TREE_COLUMNS, required=required, file=file, setting="plots.tree_columns"
     ).rename_axis("row").reset_index()  # fmt: skip
     refuse = findings.refuse(trees, file)
-    for column in (*IDS, *NAMES):
+    for column in (*IDS, *NAMES, *CLASSES):
         if column in trees:
             trees[column] = tables.texts(trees[column])
         elif column in ("tree", *NAMES):

@@ -64,7 +64,8 @@ def _tables(settings: Mapping[str, Any]) -> list[Callable[[], object]]:
 
     looks: list[Callable[[], object]] = []
     if settings["trees"]:
-        looks.append(lambda: allometry.check_equations(parameters.allometry_table(settings["allometry"])))
+        chosen, region = settings["allometry"], settings["region"]
+        looks.append(lambda: allometry.check_equations(parameters.allometry_table(chosen, region=region)))
         if settings["wood_density"]:
             looks.append(lambda: parameters.wood_density_table(settings["wood_density"]))
         if settings["height_pairs"]:

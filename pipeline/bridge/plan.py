@@ -630,7 +630,13 @@ class Plan:
             settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density, settings.fixes, codes,
         )  # fmt: skip
         tables = [part for path in named if path for part in with_sidecars(path)]
-        return tables + ([settings.allometry] if Path(settings.allometry).suffix else [])
+        named = [*_listed(settings.allometry), settings.groups or "", settings.carbon_fractions or "", settings.expansion or ""]
+        return tables + [path for path in named if Path(path).suffix]
+
+    @property
+    def tree_list(self) -> dict[str, str]:
+        """Where the trees are kept with what was done to each, where the study has trees."""
+        return {"tree_list": f"{self.resources}/trees.parquet"} if self.study.plots.trees else {}
 
     def predictor_files(self, blocks: Iterable[str]) -> list[str]:
         """Composite and lidar files of some blocks, of every study year."""
@@ -904,8 +910,12 @@ def _or_why_not(find: Callable[[], str]) -> str:
 
 
 PATH_KEYS = {
-    "file", "corners", "trees", "fixes", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files", "profile",
+    "file", "groups", "corners", "trees", "fixes", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files",
+    "profile",
 }  # fmt: skip
+
+NAME_OR_PATH_KEYS = {"allometry", "carbon_fractions", "expansion"}
+"""Settings that name something of ours, or a file where they end like one."""
 
 
 def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
@@ -919,7 +929,9 @@ def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
         if key in PATH_KEYS and value:
             for path in value.values() if isinstance(value, dict) else _listed(value):
                 yield dotted, path
-        elif (key == "allometry" and Path(value).suffix) or (key == "species_codes" and isinstance(value, str)):
+        elif key in NAME_OR_PATH_KEYS and value:
+            yield from ((dotted, path) for path in _listed(value) if Path(path).suffix)
+        elif key == "species_codes" and isinstance(value, str):
             yield dotted, value
         elif isinstance(value, dict):
             yield from _paths_in(value, dotted)

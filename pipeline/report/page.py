@@ -264,7 +264,8 @@ def _method(material: Material) -> list[tuple[str, str]]:
         )
     plots = study["plots"]
     if plots["trees"]:
-        name = plots["allometry"].replace("\\", "/").rsplit("/", 1)[-1]
+        chosen = plots["allometry"] if isinstance(plots["allometry"], list | tuple) else [plots["allometry"]]
+        name = ", ".join(one.replace("\\", "/").rsplit("/", 1)[-1] for one in chosen)
         steps.append(
             ("Plots", f"Trees become biomass by the allometry {name}, with the errors that trees and plots share.")
         )

@@ -106,6 +106,7 @@ rule plots:
     input:
         plan.plot_files,
     output:
+        **plan.tree_list,
         table=f"{resources}/plots.parquet",
         said=f"{resources}/said/plots.json",
     params:

@@ -33,6 +33,7 @@ rule stands:
         **plan.model_files,
         partials=expand(f"{resources}/partials/{{block}}.parquet", block=plan.blocks),
         stand_files=plan.stand_files,
+        warned=f"{resources}/said/plots.json",
         **plan.plots_if_stands,
     output:
         layers=f"{results}/stands.gpkg",
@@ -59,6 +60,7 @@ rule stands:
 rule publish:
     input:
         blocks=expand(f"{resources}/maps/{{{{product}}}}/{{block}}.tif", block=plan.blocks),
+        said=f"{resources}/said/plots.json",
     output:
         raster=f"{results}/maps/{{product}}{plan.map_suffix}",
         style=f"{results}/maps/{{product}}.qml",

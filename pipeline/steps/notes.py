@@ -15,7 +15,8 @@ OURS = ("catalogs", "models", "pipeline")
 
 @contextmanager
 def kept_warnings(path: Path | None) -> Iterator[None]:
-    """Write the warnings of our packages within the block to `path`, in order and once each, as {"warnings": [...]}.
+    """Write the warnings of our packages within the block to `path`, in order and once each, as {"warnings": [...]}, and
+    those that every product must carry (`caveat`) a second time under "caveats", where there are any.
 
     Folders are left out of file names: a page that moves should not tell where it was made. Nothing is written when the
     block fails, or where no path is given.
@@ -32,13 +33,30 @@ def kept_warnings(path: Path | None) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(heard)
-    store.write_json(path, {"warnings": list(dict.fromkeys(heard.sentences))})
+    content = {"warnings": list(dict.fromkeys(heard.sentences))}
+    if heard.caveats:
+        content["caveats"] = list(dict.fromkeys(heard.caveats))
+    store.write_json(path, content)
+
+
+def caveat(log: logging.Logger, message: str, *arguments: object) -> None:
+    """Warn of what a user of any product must know, such as numbers nobody has checked: maps and tables say it too."""
+    log.warning(message, *arguments, extra={"caveat": True})
+
+
+def caveats_in(path: Path | None) -> list[str]:
+    """The caveats that a step kept at `path`; none where it kept none."""
+    return [] if path is None else store.read_json(path).get("caveats", [])
 
 
 class _Heard(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.sentences: list[str] = []
+        self.caveats: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.sentences.append(re.sub(r"(?<!\S)(?:[\w.~-]*/)+(?=[\w-]+\.\w)", "", record.getMessage()))
+        sentence = re.sub(r"(?<!\S)(?:[\w.~-]*/)+(?=[\w-]+\.\w)", "", record.getMessage())
+        self.sentences.append(sentence)
+        if getattr(record, "caveat", False):
+            self.caveats.append(sentence)

@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogs import parameters, tables
-from catalogs.plots import Findings, read_height_pairs, read_plots, read_trees
+from catalogs.plots import Findings, read_plots, read_trees
 from catalogs.plots.reading import INNER_COLUMNS
 from catalogs.plots.remeasured import changes_of_plots
-from models import allometry, heights
 from pipeline import store
 from pipeline.config import TARGETS
 from pipeline.grid import Grid
+from pipeline.steps.biomass import with_expanded_volume, with_trees
 from pipeline.steps.notes import kept_warnings
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
 
 def plots(
-    *, table: Path, settings: dict[str, Any], grid: dict[str, Any], targets: list[str], said: Path | None = None, **files: Any
+    *, table: Path, settings: dict[str, Any], grid: dict[str, Any], targets: list[str], said: Path | None = None,
+    tree_list: Path | None = None, **files: Any,
 ) -> None:
     """Write the plots of a study: one row per plot and date.
 
@@ -35,6 +34,7 @@ def plots(
     table : path
         GeoParquet: plot, date, how it was chosen (cluster, stratum, phase, weight, sampling), disturbance_date, area_ha,
         position_error_m, the target columns with `<column>_se`, trees by change since the date before (survivor_n, ...),
+        components, roots and carbon where asked for,
         factors `f_<name>` of biomass (Mg/ha per standard deviation of an error that plots share; 0 for plots without),
         geometry (footprint), kept, reason (why a plot is left out, '' where it is not).
     settings, grid : dict
@@ -43,6 +43,8 @@ def plots(
         What the study maps.
     said : path, optional
         Where what was warned of is kept for the report.
+    tree_list : path, optional
+        Where every tree is kept with its equation, height, wood density and biomass (Parquet).
     files
         The tables that the settings name: inputs of the rule, so that their change is seen.
 
@@ -57,113 +59,14 @@ def plots(
         frame = read_plots(settings, crs=study_grid.crs, findings=findings)
         if settings.get("trees"):
             trees = read_trees(settings, plots=frame, findings=findings)
-            frame = _with_trees(frame, trees, settings)
+            frame, listed = with_trees(frame, trees, settings)
+            if tree_list is not None:
+                store.write_table(tree_list, listed)
             frame = frame.merge(changes_of_plots(trees), on=["plot", "date"], how="left")
+        frame = with_expanded_volume(frame, settings)
         frame = _kept(_left_out(frame, findings), study_grid, targets, settings)
     store.write_table(table, frame)
     log.info("plots: kept %d of %d rows of plot and date for %s", frame["kept"].sum(), len(frame), ", ".join(targets))
-
-
-def _with_trees(frame: gpd.GeoDataFrame, trees: pd.DataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
-    """Plots with the totals of their trees in place of what the plot table itself said."""
-    equations = parameters.allometry_table(settings["allometry"])
-    allometry.check_equations(equations)
-    for name in equations.loc[equations["status"] == "unverified", "name"].unique():
-        log.warning("allometry %s has rows of status unverified", name)
-    _check_served(trees, equations, settings)
-    if allometry.needs(equations, "wood_density"):
-        trees = _with_wood_density(trees, settings)
-    totals = allometry.plot_totals(trees, equations, height_model=_height_model(trees, equations, settings))
-    if equations["rse"].isna().any():
-        log.warning("allometry %s has no rse: the plots' own error leaves out trees", settings["allometry"])
-    if equations[["var_a", "var_b", "cov_ab"]].isna().any(axis=None):
-        log.warning("allometry %s has no parameter covariance: its shared error is left out", settings["allometry"])
-    extrapolated = (totals["extrapolated_percent"] * totals["agb_mg_ha"]).sum() / totals["agb_mg_ha"].sum()
-    if extrapolated > 0:
-        log.warning("%.1f %% of the biomass is of trees outside the diameters of their equation", extrapolated)
-    computed = totals.columns.drop(["plot", "date", "extrapolated_percent"])
-    frame = frame.drop(columns=frame.columns.intersection(computed))
-    return frame.merge(totals.drop(columns="extrapolated_percent"), on=["plot", "date"], how="left")
-
-
-def _check_served(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]) -> None:
-    live = trees[trees["status"] == "live"]
-    unserved = live[allometry.match_equations(live, equations) < 0]
-    if len(unserved):
-        raise ValueError(
-            f"{settings['trees']}: allometry {settings['allometry']} has no equation for "
-            f"{_named(unserved['species'], equations['taxon'])}; add rows for them, or one of level default"
-        )
-
-
-def _with_wood_density(trees: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
-    table = parameters.wood_density_table(settings["wood_density"]) if settings.get("wood_density") else None
-    if table is None and "wood_density_g_cm3" not in trees:
-        raise ValueError(
-            f"allometry {settings['allometry']} needs wood density: name a table in plots.wood_density, or give "
-            "the trees a column wood_density_g_cm3"
-        )
-    live = trees["status"] == "live"
-    matched = allometry.match_wood_density(trees[live], table, groups=trees.loc[live, "cluster"])
-    unknown = matched["wood_density_level"] == "group"
-    if unknown.any() and settings["unknown_species"] == "fail":
-        taxa = table.loc[table["level"] != "family", "taxon"] if table is not None else []
-        raise ValueError(
-            f"{settings['trees']}: no wood density for {_named(trees.loc[live, 'species'][unknown], taxa)}; "
-            "correct the names, add them to plots.wood_density, or set plots.unknown_species: default to take the "
-            "mean of the known trees around"
-        )
-    if matched["wood_density_g_cm3"].isna().any():
-        raise ValueError(f"{settings['trees']}: not one species is in {settings['wood_density']}")
-    counts = matched["wood_density_level"].value_counts()
-    log.info("wood density of trees by %s", ", ".join(f"{level} {count}" for level, count in counts.items()))
-    return trees.drop(columns=matched.columns, errors="ignore").join(matched)
-
-
-def _named(species: pd.Series, known: Any) -> str:
-    """'3 trees of 2 species (Abies x, Picea y)', the first few, each with the nearest known name."""
-    counts = species.replace("", "(no name)").value_counts()
-    names = [f"{name}{tables.nearest(name, known)}" for name in counts.index[:3]]
-    return f"{len(species)} trees of {len(counts)} species ({', '.join(names)}{', ...' if len(counts) > 3 else ''})"
-
-
-def _height_model(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]) -> heights.HeightModel | None:
-    """The height-diameter model that unmeasured heights ask for; none when all are measured, or it is not needed."""
-    live = trees[trees["status"] == "live"]
-    missing = int(live["height_m"].isna().sum())
-    if missing == 0:
-        return None
-    if settings.get("height_pairs"):
-        pairs = read_height_pairs(settings)
-        labels = pairs["plot"].to_numpy() if "plot" in pairs else None
-    else:
-        pairs = live[live["height_m"].notna()]
-        labels = allometry.visits(pairs)
-    needed = allometry.needs(equations, "height")
-    if not needed and len(pairs) < heights.MIN_PAIRS:
-        return None
-    try:
-        model = heights.fit_heights(
-            pairs["dbh_cm"].to_numpy(),
-            pairs["height_m"].to_numpy(),
-            model=settings["height_model"],
-            plots=labels,
-        )
-    except ValueError as error:
-        if not needed:
-            log.warning("no dominant height: %s", error)
-            return None
-        raise ValueError(
-            f"{settings.get('height_pairs') or settings['trees']}: {missing} trees have no height, and {error}; "
-            "name more pairs in plots.height_pairs, or an allometry without height"
-        ) from None
-    beyond = int((live["dbh_cm"][live["height_m"].isna()] > model.dbh_range_cm[1]).sum())
-    log.info(
-        "%d heights by %s from %d pairs, residual SD %.3g%s, between plots %.3g; %d trees thicker than any pair",
-        missing, model.name, model.pairs, model.residual_sd, " of ln H" if model.curve.logarithmic else " m",
-        model.between_sd, beyond,
-    )  # fmt: skip
-    return model
 
 
 def _left_out(frame: gpd.GeoDataFrame, findings: Findings) -> gpd.GeoDataFrame:

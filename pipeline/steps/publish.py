@@ -11,20 +11,25 @@ import numpy as np
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.report.styles import raster_style
+from pipeline.steps.notes import caveats_in
 
 log = logging.getLogger(__name__)
 
 
-def publish(*, raster: Path, style: Path, blocks: Sequence[Path], grid: dict, product: dict) -> None:
+def publish(
+    *, raster: Path, style: Path, blocks: Sequence[Path], grid: dict, product: dict, said: Path | None = None
+) -> None:
     """Publish a product as `raster`: a .tif is one COG, a .vrt joins block COGs that lie in a folder beside it.
 
-    `style` is the QGIS style that QGIS loads by itself because it has the raster's name.
+    `style` is the QGIS style that QGIS loads by itself because it has the raster's name; `said` holds what the plots' step
+    warned of, whose caveats every map carries in its metadata.
     """
     grid_ = Grid(**grid)
     units = {band["name"]: band["units"] for band in product["bands"]}
     titles = {band["name"]: band["title"] for band in product["bands"]}
     names = list(units)
     options = {"units": units, "titles": titles, "overviews": "mode" if product["kind"] == "forest" else "average"}
+    options["caveats"] = caveats_in(said)
     whole = (
         {name: np.full((grid_.rows, grid_.cols), np.nan, "float32") for name in names}
         if raster.suffix == ".tif"

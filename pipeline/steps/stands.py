@@ -17,7 +17,7 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
-from pipeline.steps.notes import kept_warnings
+from pipeline.steps.notes import caveats_in, kept_warnings
 from pipeline.zonal import combine
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def stands(
     targets: Mapping[str, dict],
     plots: Path | None = None,
     said: Path | None = None,
+    warned: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate."""
@@ -86,6 +87,9 @@ def stands(
             "forest; do the images and campaigns cover the stands?"
         )
     wide = _wide(polygons, estimated, years, carbon, stock_target, targets, confidence_percent)
+    caveats = caveats_in(warned)
+    if caveats:
+        wide = wide.assign(caveats="; ".join(caveats))
     summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets, confidence_percent)
     store.write_table(estimates, pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True))
     store.write_table(table, wide)

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from models.pools import (
+    LITTER_CARBON_FRACTION,
     belowground,
     biomass_from_volume,
+    by_class,
     carbon,
     carbon_dioxide,
+    dead_wood_and_litter,
     net_removal_co2,
     root_shoot_continuous,
+    root_shoot_of_groups,
+    standing_dead_share,
     tree_carbon,
 )
 
@@ -75,3 +80,49 @@ def test_no_biomass_has_no_ratio_and_missing_stays_missing():
 def test_impossible_factors_are_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_a_factor_by_class_takes_the_class_that_its_bound_ends():
+    assert by_class(np.array([0.0, 125.0, 125.1, np.nan, -1.0]), (125.0, np.inf), (0.23, 0.246)).tolist() == pytest.approx(
+        [0.23, 0.23, 0.246, np.nan, np.nan], nan_ok=True
+    )
+
+
+def test_plots_of_one_stratum_share_one_class_so_that_roots_rise_with_biomass():
+    """Temperate conifers: 0.40 below 50, 0.29 to 150. Plots of 40 and 60 t/ha alone would get 16 and 17.4 t of roots, plots of
+    49 and 51 get 19.6 and 14.8: less roots under more biomass."""
+    upper, ratios = (50.0, 150.0, np.inf), (0.40, 0.29, 0.20)
+    agb, strata = np.array([49.0, 51.0, 49.0, 160.0, np.nan]), np.array(["a", "a", "b", "b", "b"])
+    alone = by_class(agb[:2], upper, ratios) * agb[:2]
+    assert alone[1] < alone[0]
+    shared = root_shoot_of_groups(agb, strata, upper=upper, ratios=ratios)
+    # stratum a has 50 t/ha on average, b 104.5: 0.40 and 0.29
+    assert shared.tolist() == pytest.approx([0.40, 0.40, 0.29, 0.29, np.nan], nan_ok=True)
+    assert (shared * agb)[1] > (shared * agb)[0]
+
+
+def test_standing_dead_keeps_what_decay_and_lost_branches_leave():
+    left = standing_dead_share(np.array(["", "intermediate", "rotten"]), np.array(["", "branches_lost", "leaves_lost"]))
+    assert left == pytest.approx([0.975, 0.80 * 0.80, 0.45 * 0.975])
+    with pytest.raises(ValueError, match="'soft' is not a state of dead trees; known: sound, intermediate, rotten"):
+        standing_dead_share(np.array(["soft"]), np.array([""]))
+
+
+@pytest.mark.parametrize(
+    ("domain", "elevation_m", "rain_mm", "wood", "litter"),
+    [
+        ("tropical", 100, 1600, 0.47, 0.37), ("tropical", 100, 1601, 2.82, 0.37), ("tropical", 2001, 1200, 3.29, 0.37),
+        ("temperate", 100, 900, 3.76, 1.48),
+    ],
+)  # fmt: skip
+def test_default_dead_wood_and_litter_of_a_hundred_tonnes(domain, elevation_m, rain_mm, wood, litter):
+    """wri/carbon-budget applies the shares to 100 t/ha of dry matter, carbon fractions 0.47 and 0.37 after."""
+    found = dead_wood_and_litter(100.0, domain=domain, elevation_m=elevation_m, rain_mm=rain_mm)
+    assert carbon(found[0]) == pytest.approx(wood)
+    assert carbon(found[1], carbon_fraction=LITTER_CARBON_FRACTION) == pytest.approx(litter)
+
+
+def test_the_tools_own_base_is_tree_carbon_with_roots():
+    """AGB 100 t/ha, R 0.24, temperate: 4.66 and 2.33 t C/ha."""
+    wood, litter = dead_wood_and_litter(tree_carbon(100.0, root_shoot=0.24), domain="temperate", elevation_m=0, rain_mm=900)
+    assert (round(wood, 2), round(litter, 2)) == (4.66, 2.33)

@@ -161,6 +161,7 @@ def test_the_new_configuration_mentions_every_setting_there_is(tmp_path):
         ("products", "sink_<year>_<year>"), ("targets", "agb_mg_ha"), ("allometry", "chave2014_with_height"),
         ("products", "canopy_<campaign>"), ("reducers", "median"), ("speckle", "multitemporal"), ("series", "harmonic"),
         ("catalogues", "planetary-computer"),
+        ("equations", "nsvb"), ("equations", "jenkins2003"),
     ],
 )  # fmt: skip
 def test_list_names_what_a_configuration_can_use(capsys, what, named):

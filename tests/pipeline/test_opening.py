@@ -125,5 +125,7 @@ def test_a_plot_listed_twice_is_named_with_its_rows(study, tmp_path):
     plan = Plan(load_study(study))
     said = problems_of_plots(plan.settings("plots"), plan.area_settings, ["agb"])
     # A header is row 1, P2 row 4 and again row 12, P5 row 7 and again row 13.
-    assert said == ["plots.csv: plot P2 is listed more than once for 2019-07-01 (rows 4 and 12); what repeats an earlier row stands in rows "
-                    "12 and 13"]
+    assert said == [
+        "plots.csv: plot P2 is listed more than once for 2019-07-01 (rows 4 and 12); what repeats an earlier row stands in "
+        "rows 12 and 13"
+    ]

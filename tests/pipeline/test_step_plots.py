@@ -92,7 +92,8 @@ def test_trees_become_plot_totals_with_own_and_shared_errors(run):
     assert (table["agb_mg_ha_se"] > 0).all()
     # all heights measured: allometry's two parameters and the one species, no height model
     assert [c for c in table if c.startswith("f_")] == [
-        "f_allometry_chave2014_with_height_1", "f_allometry_chave2014_with_height_2", "f_wood_density_schima_superba",
+        "f_allometry_chave2014_with_height_by_site_1", "f_allometry_chave2014_with_height_by_site_2",
+        "f_wood_density_schima_superba",
     ]  # fmt: skip
     # 5 % of wood density at the power 0.976 on the whole biomass
     assert table["f_wood_density_schima_superba"].to_numpy() == pytest.approx(0.976 * 0.05 * agb)

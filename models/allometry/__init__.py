@@ -1,0 +1,59 @@
+"""Tree biomass by allometry, and plot totals with the error that is a plot's own and the error that plots share.
+
+forms : how equations compute; matching : which one serves a tree; wood : wood densities; trees : single trees;
+totals : plots, with errors to first order; monte_carlo : the same by simulation.
+"""
+
+from models.allometry.forms import COEFFICIENTS, FORMS, VARIABLES, Form, form
+from models.allometry.matching import (
+    COMPONENTS,
+    LEVELS,
+    check_equations,
+    in_region,
+    levels_served,
+    match_equations,
+    needs,
+    of_component,
+    unverified,
+    with_groups,
+)
+from models.allometry.monte_carlo import plot_totals_monte_carlo
+from models.allometry.totals import (
+    Inventory,
+    dbh_error_cm,
+    dominant_height,
+    inventory,
+    plot_totals,
+    tree_components,
+    visits,
+)
+from models.allometry.trees import tree_agb
+from models.allometry.wood import match_wood_density
+
+__all__ = [
+    "COEFFICIENTS",
+    "COMPONENTS",
+    "FORMS",
+    "LEVELS",
+    "VARIABLES",
+    "Form",
+    "Inventory",
+    "check_equations",
+    "dbh_error_cm",
+    "dominant_height",
+    "form",
+    "in_region",
+    "inventory",
+    "levels_served",
+    "match_equations",
+    "match_wood_density",
+    "needs",
+    "of_component",
+    "plot_totals",
+    "plot_totals_monte_carlo",
+    "tree_agb",
+    "tree_components",
+    "unverified",
+    "visits",
+    "with_groups",
+]  # fmt: skip

@@ -1,0 +1,326 @@
+"""Plot totals per hectare, with the error that is a plot's own and the error that plots share, to first order."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.allometry.matching import COMPONENTS, match_equations, needs, of_component
+from models.allometry.trees import covariance_of, root_of, tree_agb
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.heights import HeightModel
+
+log = logging.getLogger(__name__)
+
+SHARED_SPECIES_SHARE = 0.01  # a species with more of the biomass carries a wood density factor of its own
+DOMINANT_TREES_PER_HA = 100  # dominant height: mean height of the 100 thickest trees of a hectare
+CAREFUL_SHARE, GROSS_SD_CM = 0.95, 4.64  # of diameters read carefully; SD of the gross errors among the others
+
+HeightModels = "HeightModel | Mapping[str, HeightModel] | None"
+
+
+def careful_dbh_sd_cm(dbh_cm: np.ndarray) -> np.ndarray:
+    """Standard deviation of a diameter that is read carefully, cm (Chave et al. 2004)."""
+    return 0.0062 * dbh_cm + 0.0904
+
+
+def dbh_error_cm(dbh_cm: np.ndarray) -> np.ndarray:
+    """Standard deviation of a diameter measured in the field, cm: 95 % careful readings, 5 % gross errors.
+
+    References
+    ----------
+    Chave et al. 2004, doi:10.1098/rstb.2003.1425, as in the R package BIOMASS.
+    """
+    return np.sqrt(CAREFUL_SHARE * careful_dbh_sd_cm(dbh_cm) ** 2 + (1 - CAREFUL_SHARE) * GROSS_SD_CM**2)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Live trees ready for their equations: heights filled in, equations chosen, and which plot and date they count for.
+
+    keys : plot and date, ordered; member : (n,) position of each tree's plot and date in it
+    modelled : (n,) whether the height is a model's
+    served : (n,) position of the tree's equation of aboveground biomass
+    """
+
+    keys: pd.DataFrame
+    live: pd.DataFrame
+    member: np.ndarray
+    modelled: np.ndarray
+    equations: pd.DataFrame
+    served: np.ndarray
+    models: Mapping[str, HeightModel]
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """kg of one tree to Mg per hectare."""
+        return self.live["trees_per_ha"].to_numpy() / 1000
+
+    def total(self, per_tree: np.ndarray) -> np.ndarray:
+        """Sums (plots and dates,) of a quantity of trees (n,)."""
+        return np.bincount(self.member, np.asarray(per_tree, dtype="float64"), minlength=len(self.keys))
+
+    def modelled_parts(self) -> Iterator[tuple[str, HeightModel, np.ndarray, np.ndarray, np.ndarray]]:
+        """Name, model, positions, dbh and visits of the trees whose height each height model gives."""
+        group = self.live["height_group"].to_numpy() if "height_group" in self.live else np.full(len(self.live), "")
+        for name, model in self.models.items():
+            chosen = np.flatnonzero(self.modelled & (group == name))
+            if len(chosen):
+                part = self.live.iloc[chosen]
+                yield name, model, chosen, part["dbh_cm"].to_numpy(), visits(part)
+
+
+def inventory(
+    trees: pd.DataFrame, equations: pd.DataFrame, *, height_model: HeightModels = None
+) -> Inventory:
+    """See `plot_totals` for what is taken."""
+    import pandas as pd
+
+    models = height_model if isinstance(height_model, Mapping) else {"": height_model} if height_model else {}
+    if models and isinstance(height_model, Mapping) and "height_group" not in trees:
+        raise ValueError("height models by group need the column height_group of the trees")
+    if not isinstance(height_model, Mapping):
+        trees = trees.drop(columns="height_group", errors="ignore")
+    keys = trees[["plot", "date"]].drop_duplicates().sort_values(["plot", "date"], ignore_index=True)
+    live = trees[trees["status"] == "live"].reset_index(drop=True)
+    equations = of_component(equations, "agb")
+    found = Inventory(
+        keys=keys,
+        live=live,
+        member=pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(live[["plot", "date"]])),
+        modelled=live["height_m"].isna().to_numpy() & bool(models),
+        equations=equations,
+        served=match_equations(live, equations),
+        models=models,
+    )
+    height = live["height_m"].to_numpy(dtype="float64").copy()
+    for _, model, chosen, dbh, where in found.modelled_parts():
+        height[chosen] = model.height(dbh, where)
+    live["height_m"] = height
+    return found
+
+
+def plot_totals(
+    trees: pd.DataFrame,
+    equations: pd.DataFrame,
+    *,
+    height_model: HeightModels = None,
+    dbh_sd: Callable[[np.ndarray], np.ndarray] = dbh_error_cm,
+) -> pd.DataFrame:
+    """Totals of plots per hectare, with first-order errors kept apart by who shares them.
+
+    Parameters
+    ----------
+    trees : DataFrame
+        plot, date, dbh_cm, height_m (measured; NaN where not), status (`live` trees make the totals; a plot whose rows all
+        have another status is empty, not missing), trees_per_ha, and where the equations ask for them species, genus,
+        family, group, the columns of `match_wood_density` and other variables; volume_m3 where given.
+    equations : DataFrame
+        Rows of an allometry table; rows of components other than agb give their totals too.
+    height_model : HeightModel or mapping of them, optional
+        Gives heights that were not measured, from the curve of the plot's visit (`visits`) where the model was fitted
+        to trees of it; measured heights are used as they are and count as exact. Several models serve the trees whose
+        column `height_group` names them.
+    dbh_sd : function
+        Standard deviation of a measured dbh, cm.
+
+    Returns
+    -------
+    DataFrame, one row per plot and date, ordered
+        agb_mg_ha; agb_mg_ha_se: the plot's own error (residuals of trees, dbh, heights around the curve and the plot's
+        departure from it, wood density of trees and of the rarer species), independent between plots; f_<name>: Mg/ha
+        per standard deviation of a factor that all plots share (parameters of allometry and of the height model,
+        rotated to be independent; mean wood density of each species with more than 1 % of the biomass);
+        <component>_mg_ha (bgb_mg_ha for roots; missing where a tree of the plot has no equation for it);
+        basal_area_m2_ha, stems_n_ha, dominant_height_m (mean of the 100 thickest per hectare, fewer if there are
+        fewer; missing where a height is), volume_m3_ha where trees have volumes; extrapolated_percent of biomass.
+
+    References
+    ----------
+    Errors and their sharing: Rejou-Mechain et al. 2017, doi:10.1111/2041-210X.12753, to first order.
+    """
+    import pandas as pd
+
+    stock = inventory(trees, equations, height_model=height_model)
+    agb = tree_agb(stock.live, stock.equations, stock.served)
+    out = measured_totals(stock, agb, equations)
+    variance, factors = np.zeros(len(out)), {}
+    for own, shared in _error_parts(stock, agb, dbh_sd):
+        variance += own
+        factors.update(shared)
+    out.insert(3, "agb_mg_ha_se", np.sqrt(variance))
+    return pd.concat([out, pd.DataFrame(factors, index=out.index)], axis=1)
+
+
+def measured_totals(stock: Inventory, agb: pd.DataFrame, equations: pd.DataFrame) -> pd.DataFrame:
+    """What needs no error model: biomass and its components, basal area, stems, heights, volume."""
+    live, total, weight = stock.live, stock.total, stock.weight
+    out = stock.keys.assign(agb_mg_ha=total(weight * agb["agb_kg"]))
+    basal_area_m2 = np.pi / 4 * (live["dbh_cm"].to_numpy() / 100) ** 2
+    out["basal_area_m2_ha"] = total(live["trees_per_ha"] * basal_area_m2)
+    out["stems_n_ha"] = total(live["trees_per_ha"])
+    out["dominant_height_m"] = dominant_height(live, stock.member, len(out))
+    parts = tree_components(live, equations, agb["agb_kg"])
+    if "volume_m3" in live:
+        out["volume_m3_ha"] = total(live["trees_per_ha"] * live["volume_m3"])
+    elif "stem_volume" in parts:
+        out["volume_m3_ha"] = total(live["trees_per_ha"] * parts["stem_volume"])
+    for name in parts.columns.drop("stem_volume", errors="ignore"):
+        out["bgb_mg_ha" if name == "roots" else f"{name}_mg_ha"] = total(weight * parts[name])
+    with np.errstate(invalid="ignore"):
+        out["extrapolated_percent"] = 100 * total(weight * agb["agb_kg"] * agb["extrapolated"]) / out["agb_mg_ha"]
+    return out
+
+
+def tree_components(live: pd.DataFrame, equations: pd.DataFrame, agb_kg: pd.Series) -> pd.DataFrame:
+    """Components of trees, kg (m3 for stem_volume), by the rows of the table that are not of the whole.
+
+    Rows that say `sums_to_agb` are scaled together so that they add up to aboveground biomass, as the US national system
+    asks. A tree that no row of a component serves has none, which is missing, not zero.
+    """
+    import pandas as pd
+
+    found, scaled = {}, {}
+    trees = live.assign(agb_kg=agb_kg.to_numpy())
+    for name in COMPONENTS[1:]:
+        rows = of_component(equations, name)
+        if len(rows):
+            served = match_equations(trees, rows)
+            found[name] = tree_agb(trees, rows, served, derivatives=False)["agb_kg"].to_numpy()
+            if "sums_to_agb" in rows:
+                scaled[name] = np.append(rows["sums_to_agb"].to_numpy(dtype=bool), False)[served]
+    if any(flags.any() for flags in scaled.values()):
+        parts = sum(np.where(flags, found[name], 0.0) for name, flags in scaled.items())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            factor = trees["agb_kg"].to_numpy() / parts
+        for name, flags in scaled.items():
+            found[name] = np.where(flags, found[name] * factor, found[name])
+    return pd.DataFrame(found, index=live.index)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def _error_parts(
+    stock: Inventory, agb: pd.DataFrame, dbh_sd: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Own variance of the plots and shared factors, source by source."""
+    live, weight, total = stock.live, stock.weight, stock.total
+    dbh = live["dbh_cm"].to_numpy()
+    by_dbh, by_height = agb["by_dbh"].to_numpy().copy(), agb["by_height"].to_numpy()
+    for _, model, chosen, at, where in stock.modelled_parts():
+        by_dbh[chosen] += by_height[chosen] * model.by_dbh(at, where)
+    yield total((weight * agb["residual_sd_kg"].fillna(0.0)) ** 2), {}
+    yield total((weight * by_dbh * dbh_sd(dbh)) ** 2), {}
+    yield from _height_parts(stock, by_height)
+    for name, columns in _coefficient_parts(stock, agb):
+        yield np.zeros(1), {f"f_allometry_{name}_{k + 1}": column for k, column in enumerate(columns.T)}
+    if "wood_density_se" in live and needs(stock.equations, "wood_density_g_cm3"):
+        effect = weight * agb["by_wood_density"].to_numpy()
+        yield total((effect * live["wood_density_sd"].to_numpy()) ** 2), {}
+        yield _species_parts(stock, agb, effect)
+
+
+def _height_parts(stock: Inventory, by_height: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    live, weight, total = stock.live, stock.weight, stock.total
+    for name, model, chosen, at, where in stock.modelled_parts():
+        effect, around, between = np.zeros(len(live)), np.zeros(len(live)), np.zeros(len(live))
+        effect[chosen] = weight[chosen] * by_height[chosen]
+        around[chosen] = model.residual_sd_m(at, where)
+        between[chosen] = model.between_sd_m(at, where)
+        slopes = np.zeros((len(live), len(model.params)))
+        slopes[chosen] = model.by_parameter(at, where)
+        columns = np.column_stack([total(effect * column) for column in slopes.T])
+        shared = columns @ root_of(model.covariance)
+        yield total((effect * around) ** 2), {}
+        labels = height_factor_names(name, len(model.params))
+        yield total(effect * between) ** 2, dict(zip(labels, shared.T, strict=True))
+
+
+def height_factor_names(group: str, parameters: int) -> list[str]:
+    return [f"f_height_{slug(group) + '_' if group else ''}{k + 1}" for k in range(parameters)]
+
+
+def _coefficient_parts(stock: Inventory, agb: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    for position, name, coefficients, covariance in shared_equations(stock.equations, stock.served):
+        here = np.where(stock.served == position, stock.weight, 0.0)
+        columns = [stock.total(here * agb[f"by_{one}"].fillna(0)) for one in coefficients]
+        yield name, np.column_stack(columns) @ root_of(covariance)
+
+
+def shared_equations(
+    equations: pd.DataFrame, served: np.ndarray
+) -> Iterator[tuple[int, str, tuple[str, ...], np.ndarray]]:
+    """Position, factor name, uncertain coefficients and their covariance of each equation that serves trees and states it."""
+    records = equations.to_dict("records")
+    for position in np.unique(served[served >= 0]).tolist():
+        stated = covariance_of(records[position])
+        if stated:
+            number = "" if len(records) == 1 else f"_{position + 1}"
+            yield position, slug(records[position]["name"]) + number, *stated
+
+
+def common_species(live: pd.DataFrame, agb_mg_ha: np.ndarray) -> list[str]:
+    """Species with more than 1 % of the biomass whose mean wood density is uncertain, in order of name."""
+    species = live["species"].to_numpy()
+    biomass = {}
+    for name in sorted(set(species[live["wood_density_se"].to_numpy() > 0])):
+        biomass[name] = float(np.nansum(np.where(species == name, agb_mg_ha, 0.0)))
+    whole = float(np.nansum(agb_mg_ha))
+    return [name for name, part in biomass.items() if part > SHARED_SPECIES_SHARE * whole]
+
+
+def _species_parts(
+    stock: Inventory, agb: pd.DataFrame, effect: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Errors of species' mean wood density: a shared factor for the common ones, own variance for the rarer."""
+    live = stock.live
+    common = set(common_species(live, stock.weight * agb["agb_kg"].to_numpy()))
+    se, species = live["wood_density_se"].to_numpy(), live["species"].to_numpy()
+    own, factors = np.zeros(1), {}
+    for name in sorted(set(species[se > 0])):
+        column = stock.total(np.where(species == name, effect * se, 0.0))
+        if name in common:
+            factors[f"f_wood_density_{slug(name)}"] = column
+        else:
+            own = own + column**2
+    return own, factors
+
+
+def visits(trees: pd.DataFrame) -> np.ndarray:
+    """A name for each tree's plot at its date: what a height model tells apart, since stands grow."""
+    return (trees["plot"].astype(str) + " " + trees["date"].astype(str)).to_numpy(dtype=str)
+
+
+def dominant_height(live: pd.DataFrame, member: np.ndarray, plots: int) -> np.ndarray:
+    """Mean height of the 100 thickest live trees per hectare of each plot, m.
+
+    A tree that stands for more stems per hectare than are left counts with those left; a plot with fewer than 100
+    per hectare gives the mean of what it has, a plot without trees, or with a height missing among them, NaN.
+    """
+    dbh, height = live["dbh_cm"].to_numpy(), live["height_m"].to_numpy()
+    per_ha = live["trees_per_ha"].to_numpy()
+    order = np.lexsort((np.arange(len(live)), -dbh, member))
+    member, height, per_ha = member[order], height[order], per_ha[order]
+    before = np.cumsum(per_ha) - per_ha
+    start = np.full(plots, np.nan)
+    first = np.r_[True, member[1:] != member[:-1]] if len(member) else np.zeros(0, dtype=bool)
+    start[member[first]] = before[first]
+    share = np.clip(DOMINANT_TREES_PER_HA - (before - start[member]), 0.0, per_ha)
+    counted = share > 1e-9
+    heights = np.bincount(member[counted], (share * height)[counted], minlength=plots)
+    stems = np.bincount(member[counted], share[counted], minlength=plots)
+    return np.divide(heights, stems, out=np.full(plots, np.nan), where=stems > 0)
+
+
+def slug(name: str) -> str:
+    return re.sub(r"[^0-9a-zA-Z]+", "_", name).strip("_").lower() or "unnamed"

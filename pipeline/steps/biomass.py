@@ -1,0 +1,365 @@
+"""From trees to biomass and carbon per plot: what the step `plots` does with a tree list."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from catalogs import parameters, tables
+from catalogs.parameters import factors
+from catalogs.plots import read_height_pairs
+from models import allometry, heights, pools
+from pipeline.steps.notes import caveat
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+MANY_DEAD_LEFT_OUT = 0.05  # share of dead trees without an equation or a height above which it is warned of
+
+
+def with_trees(
+    frame: gpd.GeoDataFrame, trees: pd.DataFrame, settings: dict[str, Any]
+) -> tuple[gpd.GeoDataFrame, pd.DataFrame]:
+    """Plots with the totals of their trees in place of what the plot table itself said, and the trees with what was done to each.
+
+    Returns
+    -------
+    frame
+        The totals of `models.allometry.plot_totals`; standing_dead_mg_ha where trees are dead; bgb_mg_ha, root_shoot and
+        tree_carbon_t_ha where `roots` says how; unverified: names of equations whose numbers nobody has checked.
+    trees
+        One row per live tree: plot, date, tree, species, dbh_cm, height_m, height_from, wood_density_g_cm3,
+        wood_density_level, equation, equation_level, extrapolated, agb_kg.
+    """
+    name = _named_equations(settings)
+    equations = parameters.allometry_table(settings["allometry"], region=settings["region"])
+    allometry.check_equations(equations)
+    equations = allometry.in_region(equations, settings["region"])
+    if "stratum" not in trees:
+        strata = frame[["plot", "date", "stratum"]].drop_duplicates(["plot", "date"])
+        trees = trees.merge(strata, on=["plot", "date"], how="left")
+    trees = _with_what_equations_ask(trees, equations, settings)
+    whole = allometry.of_component(equations, "agb")
+    live = trees[trees["status"] == "live"]
+    served = _checked_served(live, whole, settings)
+    unchecked = allometry.unverified(whole, served)
+    if unchecked:
+        caveat(log, "allometry %s has rows of status unverified, and trees rest on them", ", ".join(unchecked))
+    models = _height_models(trees, whole, settings)
+    totals = _totals(trees, equations, models, settings)
+    used = whole.iloc[np.unique(served)]
+    if used["rse"].isna().any():
+        log.warning("allometry %s has no rse: the plots' own error leaves out trees", name)
+    if used["var_a"].isna().any():
+        log.warning("allometry %s has no parameter covariance: its shared error is left out", name)
+    stock = allometry.inventory(trees, equations, height_model=models)
+    listed = _tree_list(stock)
+    _say_extrapolation(totals)
+    totals = _with_dead(totals, trees, equations, models)
+    totals = _with_carbon(totals.assign(unverified=", ".join(unchecked)), stock, listed, frame, settings)
+    computed = totals.columns.drop(["plot", "date", "extrapolated_percent"])
+    frame = frame.drop(columns=frame.columns.intersection(computed))
+    return frame.merge(totals, on=["plot", "date"], how="left"), listed
+
+
+def with_expanded_volume(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
+    """Plots that carry volume and no biomass, with biomass by the expansion factors that the study names."""
+    if not settings["expansion"] or "volume_m3_ha" not in frame:
+        return frame
+    known = frame["agb_mg_ha"] if "agb_mg_ha" in frame else np.full(len(frame), np.nan)
+    classes = factors.expansion_classes(settings["expansion"])
+    volume = frame["volume_m3_ha"].to_numpy()
+    factor = pools.by_class(volume, classes.upper_m3_ha, classes.stock_mg_m3)
+    served = np.isnan(known) & np.isfinite(volume)
+    log.info("biomass of %d plots by expansion factors %s (%s)", served.sum(), settings["expansion"], classes.source)
+    if served.any() and classes.status == "unverified":
+        caveat(log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source)
+    if served.any():
+        log.warning("expansion factors %s state no error: their biomass has that of its volume alone", settings["expansion"])
+    out = frame.assign(agb_mg_ha=np.where(served, volume * factor, known))
+    if "volume_m3_ha_se" in frame:
+        own = frame.get("agb_mg_ha_se", np.nan)
+        out["agb_mg_ha_se"] = np.where(served, frame["volume_m3_ha_se"] * factor, own)
+    return out
+
+
+# ---------------------------------------------------------------- equations
+
+
+def _named_equations(settings: dict[str, Any]) -> str:
+    chosen = settings["allometry"]
+    return ", ".join(chosen) if isinstance(chosen, list | tuple) else chosen
+
+
+def _with_what_equations_ask(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    """The trees with groups, wood density and site values, where equations need them."""
+    groups = parameters.group_table(settings["groups"], equations=equations)
+    if groups is not None:
+        trees = allometry.with_groups(trees, groups)
+    if allometry.needs(equations, "environment_e"):
+        if settings["environment_e"] is None:
+            raise ValueError(
+                f"allometry {_named_equations(settings)} needs the environmental stress E of the site; set plots.environment_e "
+                "(Chave et al. 2014: (0.178 TS - 0.938 CWD - 6.61 PS) / 1000)"
+            )
+        trees = trees.assign(environment_e=settings["environment_e"])
+    return _with_wood_density(trees, settings) if allometry.needs(equations, "wood_density_g_cm3") else trees
+
+
+def _checked_served(live: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]) -> np.ndarray:
+    served = allometry.match_equations(live, equations)
+    unserved = live[served < 0]
+    if len(unserved):
+        raise ValueError(
+            f"{settings['trees']}: allometry {_named_equations(settings)} has no equation for "
+            f"{_named(unserved['species'], equations['taxon'])}; add rows for them, or one of level default"
+        )
+    levels, counts = np.unique(allometry.levels_served(equations, served), return_counts=True)
+    log.info("equations of trees by %s", ", ".join(f"{level} {count}" for level, count in zip(levels, counts, strict=True)))
+    return served
+
+
+def _with_wood_density(trees: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    table = parameters.wood_density_table(settings["wood_density"]) if settings.get("wood_density") else None
+    if table is None and "wood_density_g_cm3" not in trees:
+        raise ValueError(
+            f"allometry {_named_equations(settings)} needs wood density: name a table in plots.wood_density, or give "
+            "the trees a column wood_density_g_cm3"
+        )
+    live = trees["status"] == "live"
+    matched = allometry.match_wood_density(trees[live], table, groups=trees.loc[live, "cluster"])
+    unknown = matched["wood_density_level"] == "group"
+    if unknown.any() and settings["unknown_species"] == "fail":
+        taxa = table.loc[table["level"] != "family", "taxon"] if table is not None else []
+        raise ValueError(
+            f"{settings['trees']}: no wood density for {_named(trees.loc[live, 'species'][unknown], taxa)}; "
+            "correct the names, add them to plots.wood_density, or set plots.unknown_species: default to take the "
+            "mean of the known trees around"
+        )
+    if matched["wood_density_g_cm3"].isna().any():
+        raise ValueError(f"{settings['trees']}: not one species is in {settings['wood_density']}")
+    counts = matched["wood_density_level"].value_counts()
+    log.info("wood density of trees by %s", ", ".join(f"{level} {count}" for level, count in counts.items()))
+    dead = trees["status"] == "dead"
+    if dead.any():
+        both = live | dead
+        beside = allometry.match_wood_density(trees[both], table, groups=trees.loc[both, "cluster"])
+        matched = pd.concat([matched, beside[dead[both]]])
+    return trees.drop(columns=matched.columns, errors="ignore").join(matched)
+
+
+def _named(species: pd.Series, known: Any) -> str:
+    """'3 trees of 2 species (Abies x, Picea y)', the first few, each with the nearest known name."""
+    counts = species.replace("", "(no name)").value_counts()
+    names = [f"{name}{tables.nearest(name, known)}" for name in counts.index[:3]]
+    return f"{len(species)} trees of {len(counts)} species ({', '.join(names)}{', ...' if len(counts) > 3 else ''})"
+
+
+# ---------------------------------------------------------------- heights
+
+
+def _height_models(
+    trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]
+) -> heights.HeightModel | Mapping[str, heights.HeightModel] | None:
+    """The height-diameter models that unmeasured heights ask for; none when all are measured, or they are not needed.
+
+    Dead trees without a height ask for one too, but none is missed where there are too few pairs for it. With `height_by`
+    each stratum or species with enough pairs has a model of its own, the others share that of all.
+    """
+    live = trees[trees["status"] == "live"]
+    missing = int(live["height_m"].isna().sum())
+    dead_missing = bool(trees.loc[(trees["status"] == "dead") & trees["dbh_cm"].notna(), "height_m"].isna().any())
+    if missing == 0 and not dead_missing:
+        return None
+    if settings.get("height_pairs"):
+        pairs = read_height_pairs(settings)
+        labels = pairs["plot"].to_numpy() if "plot" in pairs else None
+    else:
+        pairs = live[live["height_m"].notna()]
+        labels = allometry.visits(pairs)
+    needed = missing > 0 and allometry.needs(equations, "height_m")
+    if not needed and len(pairs) < heights.MIN_PAIRS:
+        return None
+    try:
+        common = _fitted(pairs, labels, settings)
+    except ValueError as error:
+        if missing == 0:
+            return None
+        if not needed:
+            log.warning("no dominant height: %s", error)
+            return None
+        raise ValueError(
+            f"{settings.get('height_pairs') or settings['trees']}: {missing} trees have no height, and {error}; "
+            "name more pairs in plots.height_pairs, or an allometry without height"
+        ) from None
+    beyond = int((live["dbh_cm"][live["height_m"].isna()] > common.dbh_range_cm[1]).sum())
+    log.info(
+        "%d heights by %s from %d pairs, residual SD %.3g%s, between plots %.3g; %d trees thicker than any pair",
+        missing, common.name, common.pairs, common.residual_sd, " of ln H" if common.curve.logarithmic else " m",
+        common.between_sd, beyond,
+    )  # fmt: skip
+    if settings["height_by"] == "study":
+        return common
+    return _models_by_group(trees, pairs, labels, common, settings)
+
+
+def _models_by_group(
+    trees: pd.DataFrame, pairs: pd.DataFrame, labels: np.ndarray | None, common: heights.HeightModel, settings: dict[str, Any]
+) -> Mapping[str, heights.HeightModel]:
+    by = settings["height_by"]
+    if by not in pairs or by not in trees:
+        where = settings.get("height_pairs") or settings["trees"]
+        raise ValueError(f"plots.height_by: {by} needs the {by} of each measured height, which {where} does not give")
+    models, group = {"": common}, trees[by].fillna("").astype(str)
+    for name in sorted(set(group) - {""}):
+        chosen = (pairs[by].fillna("").astype(str) == name).to_numpy()
+        try:
+            models[name] = _fitted(pairs[chosen], None if labels is None else labels[chosen], settings)
+        except ValueError as error:
+            log.info("%s %s takes the height model of all: %s", by, name, error)
+    trees["height_group"] = np.where(group.isin(list(models)), group, "")
+    log.info("height models of their own: %s", ", ".join(name for name in models if name) or "none")
+    return models
+
+
+def _fitted(pairs: pd.DataFrame, labels: np.ndarray | None, settings: dict[str, Any]) -> heights.HeightModel:
+    dbh, height, model = pairs["dbh_cm"].to_numpy(), pairs["height_m"].to_numpy(), settings["height_model"]
+    if model == "auto":
+        found = heights.select_heights(dbh, height, plots=labels)
+        model = found.best
+        errors = ", ".join(f"{name} {error:.2f} m" for name, error in found.rmse_m.items())
+        log.info("height models by error at left-out %s: %s", found.by, errors)
+    return heights.fit_heights(dbh, height, model=model, plots=labels)
+
+
+# ---------------------------------------------------------------- totals
+
+
+def _totals(trees: pd.DataFrame, equations: pd.DataFrame, models: Any, settings: dict[str, Any]) -> pd.DataFrame:
+    if settings["errors"] == "first_order":
+        return allometry.plot_totals(trees, equations, height_model=models)
+    log.info("errors of biomass from %d draws", settings["iterations"])
+    return allometry.plot_totals_monte_carlo(
+        trees, equations, height_model=models, iterations=settings["iterations"], seed=settings["seed"]
+    )
+
+
+def _tree_list(stock: allometry.Inventory) -> pd.DataFrame:
+    """Every live tree with what was done to it, for who wants to follow a number to its source."""
+    agb = allometry.tree_agb(stock.live, stock.equations, stock.served, derivatives=False)
+    columns = ["plot", "date", "tree", "species", "dbh_cm", "height_m", "wood_density_g_cm3", "wood_density_level"]
+    listed = stock.live[[column for column in columns if column in stock.live]].copy()
+    listed["height_from"] = np.where(stock.modelled, "model", np.where(listed["height_m"].notna(), "measured", ""))
+    listed["equation"] = agb["equation"]
+    listed["equation_level"] = allometry.levels_served(stock.equations, stock.served)
+    listed["extrapolated"] = agb["extrapolated"]
+    listed["trees_per_ha"] = stock.live["trees_per_ha"]
+    listed["agb_kg"] = agb["agb_kg"]
+    return listed
+
+
+def _say_extrapolation(totals: pd.DataFrame) -> None:
+    share = (totals["extrapolated_percent"] * totals["agb_mg_ha"]).sum() / totals["agb_mg_ha"].sum()
+    if share > 0:
+        log.warning("%.1f %% of the biomass is of trees outside the diameters of their equation", share)
+
+
+def _with_dead(totals: pd.DataFrame, trees: pd.DataFrame, equations: pd.DataFrame, models: Any) -> pd.DataFrame:
+    """standing_dead_mg_ha: what the dead trees would weigh alive, times what is left of it (CDM AR-TOOL12)."""
+    dead = trees[(trees["status"] == "dead") & trees["dbh_cm"].notna()]
+    if dead.empty:
+        return totals
+    stock = allometry.inventory(dead.assign(status="live"), equations, height_model=models)
+    kg = allometry.tree_agb(stock.live, stock.equations, stock.served, derivatives=False)["agb_kg"].to_numpy()
+    empty = np.full(len(dead), "")
+    left = pools.standing_dead_share(
+        dead["decay"].fillna("").to_numpy() if "decay" in dead else empty,
+        dead["structure"].fillna("").to_numpy() if "structure" in dead else empty,
+    )
+    lost = int(np.isnan(kg).sum())
+    say = log.warning if lost > MANY_DEAD_LEFT_OUT * len(kg) else log.info
+    if lost:
+        say("standing dead biomass leaves out %d of %d dead trees without an equation or a height", lost, len(kg))
+    if "decay" not in dead:
+        log.info("%d dead trees without a column decay count as sound wood without leaves (0.975 of a live tree)", len(kg))
+    found = stock.keys.assign(standing_dead_mg_ha=stock.total(stock.weight * np.nan_to_num(kg) * left))
+    merged = totals.merge(found, on=["plot", "date"], how="left")
+    return merged.assign(standing_dead_mg_ha=merged["standing_dead_mg_ha"].fillna(0.0))
+
+
+# ---------------------------------------------------------------- roots and carbon
+
+
+def _with_carbon(
+    totals: pd.DataFrame, stock: allometry.Inventory, listed: pd.DataFrame, frame: gpd.GeoDataFrame, settings: dict[str, Any]
+) -> pd.DataFrame:
+    """bgb_mg_ha, root_shoot and tree_carbon_t_ha by the way that `roots` names; nothing where it names none."""
+    roots = settings["roots"]
+    if roots["by"] == "none":
+        return totals
+    agb = totals["agb_mg_ha"].to_numpy()
+    if roots["by"] == "equations":
+        if "bgb_mg_ha" not in totals:
+            raise ValueError(
+                f"plots.roots.by is equations, and {_named_equations(settings)} has no rows of the component roots; name an "
+                "allometry that has, or by: continuous or table"
+            )
+    else:
+        ratio = _root_shoot(totals, frame, roots)
+        with np.errstate(invalid="ignore"):
+            totals = totals.assign(bgb_mg_ha=np.where(agb == 0, 0.0, agb * ratio))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        totals["root_shoot"] = totals["bgb_mg_ha"] / np.where(agb > 0, agb, np.nan)
+    fraction = _carbon_fractions(stock.live, settings)
+    above = stock.total(stock.weight * listed["agb_kg"] * fraction)
+    expected = stock.total(stock.weight * listed["agb_kg"])
+    with np.errstate(invalid="ignore"):
+        mean = np.where(expected > 0, above / expected, pools.CARBON_FRACTION)
+    totals["tree_carbon_t_ha"] = pools.carbon_by_fraction(agb + totals["bgb_mg_ha"].to_numpy(), mean)
+    known = totals["bgb_mg_ha"].notna()
+    whole = totals.loc[known, "bgb_mg_ha"].sum() / totals.loc[known, "agb_mg_ha"].sum()
+    log.info("roots by %s: %.3f of aboveground biomass over all plots (maps use pools.root_shoot)", roots["by"], whole)
+    return totals
+
+
+def _root_shoot(totals: pd.DataFrame, frame: gpd.GeoDataFrame, roots: dict[str, Any]) -> np.ndarray:
+    agb = totals["agb_mg_ha"].to_numpy()
+    if roots["per"] == "stratum" and frame["stratum"].isna().all():
+        raise ValueError("plots.roots.per is stratum, and no plot has one; give the plots a column stratum, or per: plot")
+    groups = np.arange(len(totals)).astype(str)
+    if roots["per"] == "stratum":
+        strata = totals[["plot", "date"]].merge(frame[["plot", "date", "stratum"]], on=["plot", "date"], how="left")
+        groups = (strata["stratum"].fillna("").astype(str) + " " + strata["date"].astype(str)).to_numpy()
+    if roots["by"] == "continuous":
+        return pools.root_shoot_continuous(pools.mean_of_groups(agb, groups))
+    classes = factors.root_shoot_classes(
+        zone=roots["zone"], continent=roots["continent"], origin=roots["origin"], forest_type=roots["forest_type"]
+    )
+    for doubt in classes.doubts:
+        caveat(log, "root:shoot ratio of %s: %s", classes.source, doubt)
+    return pools.root_shoot_of_groups(agb, groups, upper=classes.upper_mg_ha, ratios=classes.ratio)
+
+
+def _carbon_fractions(live: pd.DataFrame, settings: dict[str, Any]) -> np.ndarray:
+    """Carbon fraction of each tree: by species, genus, family or group, else the default."""
+    table = factors.carbon_fractions(settings["carbon_fractions"])
+    found = np.full(len(live), np.nan)
+    for level in ("species", "genus", "family", "group", "default"):
+        rows = table[table["level"] == level]
+        if level == "default":
+            found = np.where(np.isnan(found), rows["carbon_fraction"].iloc[0], found)
+        elif level in live and len(rows):
+            by_name = live[level].map(rows.set_index("taxon")["carbon_fraction"]).to_numpy(dtype="float64")
+            found = np.where(np.isnan(found), by_name, found)
+    unchecked = table.loc[(table["status"] == "unverified"), "taxon"]
+    if live["species"].isin(unchecked).any():
+        caveat(log, "carbon fractions of status unverified serve %d trees", int(live["species"].isin(unchecked).sum()))
+    return found
