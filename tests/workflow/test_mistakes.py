@@ -180,8 +180,9 @@ def test_an_area_outside_the_catalogue(kept):
     content |= {"area": {**content["area"], "bounds": moved}, "planted": None, "stands": {"grid_m": 100}, "lidar": {}}
     content["model"]["predictors"].pop("lidar")
     write_study(kept, content)
-    done = run(kept, "resources/scenes/sentinel-2-l2a.json")
-    assert_one_sentence(done, "search: ", "sentinel-2-l2a", "catalog.json")
+    asked = pipeline(kept, "search", "study.yaml")
+    assert asked.returncode == 1 and "sentinel-2-l2a" in asked.stderr and "catalog.json" in asked.stderr, asked.stderr
+    assert_one_sentence(run(kept, "resources/scenes/sentinel-2-l2a.json"), "plots: ", "no plot lies in the study's area")
 
 
 def test_two_mistakes_in_one_run_are_both_said(kept):
