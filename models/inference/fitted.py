@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from models.applicability import Applicability, applicability
 from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
-from models.regressors import Regressor, regressor_named
+from models.regressors import Regressor, alive, plain_of, regressor_named
 from models.validation import scores
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class SetModel:
     dates: tuple[int, ...]
     centre: np.ndarray
     spread: np.ndarray
+    machine: Regressor
     params: np.ndarray
     domain: Applicability
     residuals: Residuals
@@ -110,7 +111,10 @@ class TargetModel:
 
     def to_plain(self) -> dict:
         """Numbers, lists and strings only, from which `from_plain` makes the same model again."""
-        return _plain(asdict(self))
+        plain = _plain(asdict(replace(self, sets=tuple(replace(one, machine=None) for one in self.sets))))
+        for one, written in zip(self.sets, plain["sets"], strict=True):
+            written["machine"] = plain_of(one.machine)
+        return plain
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> TargetModel:
@@ -120,6 +124,7 @@ class TargetModel:
                     **one,
                     "predictors": tuple(one["predictors"]),
                     "dates": tuple(one["dates"]),
+                    "machine": alive(one["machine"]),
                     "domain": Applicability.from_plain(one["domain"]),
                     "residuals": Residuals.from_plain(one["residuals"]),
                     "sample": Sample.from_plain(one["sample"]),
@@ -132,10 +137,6 @@ class TargetModel:
         matrices = {name: np.array(plain[name], float).reshape(-1, columns) for name in ("influence", "shared")}
         matrices["between_sets"] = np.array(plain["between_sets"], float)
         return cls(**{**plain, **matrices, "sets": sets, "warnings": tuple(plain["warnings"])})
-
-    @property
-    def machine(self) -> Regressor:
-        return regressor_named(self.regressor, transform=self.transform)
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -181,7 +182,6 @@ class TargetModel:
             -1 where no set is complete (mean is NaN there).
         """
         n = len(next(iter(predictors.values())))
-        machine = self.machine
         found = {
             "mean": np.full(n, np.nan),
             "gradient": np.zeros((n, self.influence.shape[1])),
@@ -196,9 +196,9 @@ class TargetModel:
                 continue
             X = np.column_stack([np.asarray(predictors[name], float)[rows] for name in one.predictors])
             design = one.design(X, date)
-            mean = machine.mean(one.params, design)
+            mean, gradient = one.machine.both(one.params, design)
             found["mean"][rows] = mean
-            found["gradient"][rows, place] = machine.gradient(one.params, design)
+            found["gradient"][rows, place] = gradient
             found["residual_sd"][rows] = one.residuals.sd(mean)
             found["in_domain"][rows] = one.inside(X)
             found["set_number"][rows] = number
@@ -252,7 +252,9 @@ def fit_target(
     for name, predictors in predictor_sets.items():
         try:
             fits.append(
-                _fit_set(plots, name, tuple(predictors), column, machine, date_effect, min_clusters, factors, notes)
+                _fit_set(
+                    plots, name, tuple(predictors), column, machine, transform, date_effect, min_clusters, factors, notes
+                )
             )
         except ValueError as error:
             reasons.append(f"{name}: {error}")
@@ -290,80 +292,49 @@ def _between_sets(left_out: pd.DataFrame, names: list[str]) -> np.ndarray:
     return found
 
 
-@dataclass(frozen=True)
-class _Regression:
-    """What one predictor set is fitted to: design (n, q), target (n,), cluster (n,), columns that may be shrunk (q,)."""
-
-    machine: Regressor
-    design: np.ndarray
-    y: np.ndarray
-    cluster: np.ndarray
-    penalised: np.ndarray
-
-    def params(self, *, y: np.ndarray | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Parameters, for another target or without some rows where asked."""
-        return self.machine.fit(self.design[rows], (self.y if y is None else y)[rows], self.penalised)
-
-    def without_each_cluster(self) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters refitted without each cluster in turn, and each plot predicted by the fit that has not seen it."""
-        refits, left_out = [], np.empty(len(self.y))
-        for group in np.unique(self.cluster):
-            rest = self.cluster != group
-            refits.append(self.params(rows=rest))
-            left_out[~rest] = self.machine.mean(refits[-1], self.design[~rest])
-        return np.array(refits), left_out
-
-    def pulled(self, params: np.ndarray, mean: np.ndarray, sd: np.ndarray, step: float = 0.1) -> np.ndarray:
-        """Change of the parameters (n, p) per residual standard deviation (n,) of each row."""
-        moved = self.machine.moved(self.y, mean, step * sd)
-        changes = []
-        for row in range(len(self.y)):
-            y = self.y.copy()
-            y[row] = moved[row]
-            changes.append((self.params(y=y) - params) / step)
-        return np.array(changes)
-
-    def shifted(self, factor: np.ndarray, step: float = 0.1) -> np.ndarray:
-        """Change of the parameters when all targets move together by a factor (n,)."""
-        up, down = (np.maximum(self.y + sign * step * factor, 0.0) for sign in (1, -1))
-        return (self.params(y=up) - self.params(y=down)) / (2 * step)
-
-
-def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters, factors, notes) -> dict:
+def _fit_set(
+    plots, name, predictors, column, machine, transform, date_effect, min_clusters, factors, notes
+) -> dict:
     X_all = plots[list(predictors)].to_numpy(float)
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
     rows, X = plots[used], X_all[used]
-    _check_enough(X, rows["cluster"].nunique(), predictors, max(min_clusters, 3))
+    _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, 3), machine)
     y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
     centre, spread = X.mean(axis=0), X.std(axis=0)
     dates = tuple(sorted(set(year.tolist())))
     if date_effect == "never":
         dates = dates[:1]
     design = design_of(X, year, centre, spread, dates)
-    work = _Regression(machine, design, y, cluster, np.arange(design.shape[1]) < len(predictors))
-    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(work, len(predictors)):
+    penalised = np.arange(design.shape[1]) < len(predictors)
+    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(design, y, cluster, penalised, transform):
         dates = dates[:1]
-        work = _Regression(machine, design[:, : len(predictors)], y, cluster, work.penalised[: len(predictors)])
+        design, penalised = design[:, : len(predictors)], penalised[: len(predictors)]
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
-    params = work.params()
-    refits, left_out = work.without_each_cluster()
+    machine = machine.learned(design, y, cluster, penalised)
+    params = machine.fit(design, y, penalised)
+    refits, left_out = machine.without_each(design, y, cluster, penalised, params)
+    if machine.stands_for.caution:
+        notes.append(f"predictor set {name}: {machine.stands_for.caution}")
     if scores(y, left_out)["r2"] <= 0:
         notes.append(
             f"predictor set {name}: at plots left out it predicts no better than the plots' mean (R2 "
             f"{scores(y, left_out)['r2']:.2f}); use fewer or other predictors, or more plots"
         )
-    fitted = machine.mean(params, work.design)
+    fitted, gradient = machine.both(params, design)
     scale, power, floor = spread_of(y - left_out, left_out)
     sd = scale * np.maximum(fitted, floor) ** power
     sample = Sample(
         plot=rows["plot"].to_numpy(str), patch=_patches(rows), year=year, x=rows["x"].to_numpy(float),
         y=rows["y"].to_numpy(float), sd=sd,
-        influence=work.pulled(params, np.maximum(fitted, floor), sd),
+        influence=machine.pulled(design, y, penalised, params, np.maximum(fitted, floor), sd),
     )  # fmt: skip
-    structure = _structure(y - fitted, machine.gradient(params, work.design), sample)
+    if machine.flexible:
+        structure = _structure(y - left_out, fitted[:, None], sample)
+    else:
+        structure = _structure(y - fitted, gradient, sample)
     model = SetModel(
-        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, params=params,
-        domain=applicability(X, cluster, _weights(machine, params, work.design, len(predictors))),
+        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
+        params=params, domain=applicability(X, cluster, _weights(machine, params, design, len(predictors))),
         residuals=Residuals(scale, power, floor, **structure), plot_ha=float(rows["area_ha"].median()), sample=sample,
         scores=scores(y, left_out),
     )  # fmt: skip
@@ -372,11 +343,15 @@ def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters
         "model": model,
         "influence": np.sqrt((len(clusters) - 1) / len(clusters)) * (refits - params),
         "clusters": clusters,
-        "shared": np.array([work.shifted(factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]).reshape(
-            len(factors), len(params)
-        ),
+        "shared": np.array(
+            [machine.shifted(design, y, penalised, factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]
+        ).reshape(len(factors), len(params)),
         "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
     }
+
+
+INNER_FOLDS = 5
+"""Groups of clusters that a regressor which learns is refitted without inside a fold, for the spread of its residuals."""
 
 
 def predict_left_out(
@@ -398,7 +373,8 @@ def predict_left_out(
     DataFrame
         plot, cluster, year, x, y, fold, observed, predicted, sd; rows of a fold whose rest cannot be fitted are missing.
     """
-    machine = model.machine
+    machine = one.machine.stands_for
+    place = model.slices()[[other.name for other in model.sets].index(one.name)]
     X, y = plots[list(one.predictors)].to_numpy(float), plots[column].to_numpy(float)
     cluster, year = plots["cluster"].astype(str).to_numpy(), plots["year"].to_numpy(int)
     found = plots[["plot", "cluster", "year", "x", "y"]].assign(fold=-1, observed=y, predicted=np.nan, sd=np.nan)
@@ -408,19 +384,23 @@ def predict_left_out(
         number[test] = fold
         clusters = len(np.unique(cluster[rest]))
         centre, spread = X[rest].mean(axis=0), X[rest].std(axis=0)
-        if len(one.predictors) >= clusters - 1 or (spread < 1e-12).any():
+        if clusters < machine.least_clusters(len(one.predictors)) or (spread < 1e-12).any():
             continue
         design = design_of(X, year, centre, spread, one.dates)
-        work = _Regression(machine, design[rest], y[rest], cluster[rest], penalised)
-        params = work.params()
-        refits, inner = work.without_each_cluster()
+        fold_machine = machine.learned(design[rest], y[rest], cluster[rest], penalised)
+        params = fold_machine.fit(design[rest], y[rest], penalised)
+        mean = fold_machine.mean(params, design[test])
+        if machine.learns:  # what the parameters add is small beside the residual, and learning without each cluster is dear
+            inner = machine.predicted_apart(design[rest], y[rest], cluster[rest], penalised, INNER_FOLDS)
+            gradient = one.machine.gradient(one.params, one.design(X[test], year[test]))
+            moved = ((gradient @ model.influence[:, place].T) ** 2).sum(axis=1)
+        else:
+            refits, inner = machine.without_each(design[rest], y[rest], cluster[rest], penalised, params)
+            change = np.array([machine.mean(refit, design[test]) for refit in refits]) - mean
+            moved = (clusters - 1) / clusters * (change**2).sum(axis=0)
         scale, power, floor = spread_of(y[rest] - inner, inner)
-        mean = machine.mean(params, design[test])
-        moved = np.array([machine.mean(refit, design[test]) for refit in refits]) - mean
         predicted[test] = mean
-        sd[test] = np.sqrt(
-            (scale * np.maximum(mean, floor) ** power) ** 2 + (clusters - 1) / clusters * (moved**2).sum(axis=0)
-        )
+        sd[test] = np.sqrt((scale * np.maximum(mean, floor) ** power) ** 2 + moved)
     return found.assign(fold=number, predicted=predicted, sd=sd)
 
 
@@ -429,8 +409,12 @@ def rows_of(plots: pd.DataFrame, one: SetModel, column: str) -> pd.DataFrame:
     return plots[np.isfinite(plots[[*one.predictors, column]].to_numpy(float)).all(axis=1)].reset_index(drop=True)
 
 
-def _weights(machine: Regressor, params: np.ndarray, design: np.ndarray, n_predictors: int, step: float = 0.05) -> np.ndarray:
-    """What the model makes of each standardised predictor (p,): the mean size of its slope over the plots."""
+def _weights(machine: Regressor, params: np.ndarray, design: np.ndarray, n_predictors: int) -> np.ndarray:
+    """What the model makes of each standardised predictor (p,): the mean size of its slope over the plots.
+
+    A flexible model's slope is told over half a standard deviation to either side, for trees predict in steps.
+    """
+    step = 0.5 if machine.flexible else 0.05
     weights = np.empty(n_predictors)
     for number in range(n_predictors):
         ends = []
@@ -450,29 +434,45 @@ def _patches(rows: pd.DataFrame) -> np.ndarray:
     return (cluster + " " + rows["stratum"].astype(str)).to_numpy(str)
 
 
-def _check_enough(X: np.ndarray, clusters: int, predictors: tuple[str, ...], least: int) -> None:
+def _check_enough(
+    X_all: np.ndarray, X: np.ndarray, clusters: int, predictors: tuple[str, ...], least: int, machine: Regressor
+) -> None:
+    absent = [name for name, column in zip(predictors, X_all.T, strict=True) if not np.isfinite(column).any()]
+    if absent:
+        raise ValueError(f"the predictor {absent[0]} is missing at every plot: no plot lies where it was measured")
+    if clusters == 1 and len(X) > 1:
+        raise ValueError(
+            f"all {len(X)} plot measurements that have {', '.join(predictors)} are in one cluster, at least {least} clusters "
+            "are needed: errors are told from what one cluster says of another"
+        )
     if clusters < least:
         raise ValueError(
             f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed"
         )
-    if len(predictors) >= clusters - 1:
+    needed = machine.least_clusters(len(predictors))
+    if clusters < needed:
+        which = f" for regressor {machine.name}" if machine.learns else ""
         raise ValueError(
-            f"{len(predictors)} predictors need more than {len(predictors) + 1} clusters of plots, there are {clusters}"
+            f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
         )
     flat = [name for name, spread in zip(predictors, X.std(axis=0), strict=True) if spread < 1e-12]
     if flat:
         raise ValueError(f"the predictor {flat[0]} is constant over the plots")
 
 
-def _dates_differ(work: _Regression, n_predictors: int, level: float = 0.2) -> bool:
-    """Wald test of the date effects with the cluster covariance; a lenient level, because pooling wrongly costs more."""
+def _dates_differ(
+    design: np.ndarray, y: np.ndarray, cluster: np.ndarray, penalised: np.ndarray, transform: str, level: float = 0.2
+) -> bool:
+    """Wald test of the date effects of a linear regression with the cluster covariance; a lenient level, because pooling
+    wrongly costs more."""
     from scipy.stats import f
 
-    params = work.params()
-    refits, _ = work.without_each_cluster()
-    change = (refits - params)[:, 2 + n_predictors :]
+    machine, first = regressor_named("linear", transform=transform), 2 + int(penalised.sum())
+    params = machine.fit(design, y, penalised)
+    refits, _ = machine.without_each(design, y, cluster, penalised, params)
+    change = (refits - params)[:, first:]
     covariance = (len(refits) - 1) / len(refits) * change.T @ change
-    effect = params[2 + n_predictors :]
+    effect = params[first:]
     statistic = float(effect @ np.linalg.pinv(covariance) @ effect) / len(effect)
     return bool(f.sf(statistic, len(effect), max(len(refits) - 1, 1)) < level)
 

@@ -1,0 +1,124 @@
+"""A Gaussian process whose prediction is a regression on how alike a place is to chosen plots."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from models.regressors.base import FOLDS, cached
+from models.regressors.linear import Linear
+
+MOST_CENTRES = 48
+"""Plots that others are compared with; more cost time at every pixel and change little, for neighbours tell the same."""
+MOST_FOR_KERNEL = 300
+"""Plots that the kernel's settings are found from; they cost the cube of their number."""
+NEGLIGIBLE = 1e-4
+"""Share of the prior variance that may be left of any plot when no more centres are taken."""
+
+
+@dataclass(frozen=True)
+class GaussianProcess(Linear):
+    """Gaussian process on the transformed scale (a length per predictor, noise), back-transformed with Snowdon's ratio.
+
+    The process is z(x) = level + date effects + sum_j a_j k(x, c_j) with k squared-exponential and c_j plots chosen by
+    pivoted Cholesky decomposition until what is left of any plot's variance is negligible: all of a hundred plots if need
+    be, 48 at most ("subset of regressors"). Lengths, variance and noise by marginal likelihood. Parameters: ratio, level,
+    date effects, a_j; refits without a cluster keep kernel and centres, plots left out for the residuals' size do not.
+
+    References
+    ----------
+    Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, ch. 5 and 8.3.1.
+    """
+
+    lengths: np.ndarray | None = None
+    centres: np.ndarray | None = None
+    noise: float = 0.0
+    dates: int = 0
+
+    name: ClassVar[str] = "gaussian_process"
+    when: ClassVar[str] = "curved relations, from some fifty plots on"
+    source: ClassVar[str] = "Rasmussen & Williams 2006, ch. 8.3.1"
+    flexible: ClassVar[bool] = True
+    folds: ClassVar[int | None] = FOLDS
+
+    def least_clusters(self, predictors: int) -> int:
+        return 10
+
+    def size(self, columns):
+        return 2 + self.dates + len(self.centres)
+
+    def learned(self, X, y, cluster, penalised):
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+        seen, response = X[:, penalised], self._free_of_levels(X, self.scale.forward(y), penalised)
+        some = np.lexsort((*seen.T, response))  # the same plots whatever their order
+        if len(some) > MOST_FOR_KERNEL:
+            some = some[np.linspace(0, len(some) - 1, MOST_FOR_KERNEL).round().astype(int)]
+        start = np.full(seen.shape[1], 2.0 * np.sqrt(seen.shape[1]))
+        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(start, (0.5, 50.0)) + WhiteKernel(0.5, (1e-3, 1e1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a length at its bound says that a predictor does not matter
+            found = GaussianProcessRegressor(kernel, normalize_y=True).fit(seen[some], response[some]).kernel_
+        lengths = np.atleast_1d(found.k1.k2.length_scale)
+        placed = seen / lengths
+        order = np.lexsort((*seen.T, response))
+        chosen = order[_centres(placed[order])]
+        return replace(
+            self, lengths=lengths, centres=np.ascontiguousarray(placed[chosen]),
+            noise=float(found.k2.noise_level / found.k1.k1.constant_value), dates=int((~penalised).sum()),
+        )  # fmt: skip
+
+    def _free_of_levels(self, X: np.ndarray, response: np.ndarray, penalised: np.ndarray) -> np.ndarray:
+        levels = np.column_stack([np.ones(len(X)), X[:, ~penalised]])
+        return response - levels @ np.linalg.lstsq(levels, response, rcond=None)[0]
+
+    def _columns(self, X: np.ndarray) -> np.ndarray:
+        """Columns of the dates, then how alike each place is to each centre (0 to 1)."""
+        predictors = X.shape[1] - self.dates
+        return np.column_stack([X[:, predictors:], alike(X[:, :predictors] / self.lengths, self.centres)])
+
+    @cached
+    def _root(self) -> np.ndarray:
+        """Lower Cholesky root of the kernel between centres."""
+        return np.linalg.cholesky(alike(self.centres, self.centres) + 1e-9 * np.eye(len(self.centres)))
+
+    def _slopes(self, X, response, penalised):
+        from scipy.linalg import solve_triangular
+
+        columns = self._columns(X)
+        whitened = solve_triangular(self._root, columns[:, self.dates :].T, lower=True).T
+        design = np.column_stack([np.ones(len(X)), columns[:, : self.dates], whitened])
+        penalty = np.concatenate([np.full(1 + self.dates, 1e-9), np.full(whitened.shape[1], self.noise)])
+        found = np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ response)
+        weights = solve_triangular(self._root.T, found[1 + self.dates :], lower=False)
+        return np.concatenate([found[: 1 + self.dates], weights])
+
+    def without_each(self, X, y, cluster, penalised, params):
+        refits = [self.fit(X[cluster != one], y[cluster != one], penalised) for one in np.unique(cluster)]
+        return np.array(refits), self.predicted_apart(X, y, cluster, penalised, self.folds)
+
+
+def alike(places: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared-exponential kernel (n, m) of unit length and variance."""
+    squared = (places**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * places @ centres.T
+    return np.exp(-0.5 * np.maximum(squared, 0.0))
+
+
+def _centres(placed: np.ndarray) -> list[int]:
+    """Rows (of n, p) that tell the kernel's values of all others, the most telling first: pivoted Cholesky."""
+    left = np.ones(len(placed))
+    rows: list[int] = []
+    roots = np.zeros((len(placed), MOST_CENTRES))
+    while len(rows) < min(MOST_CENTRES, len(placed)) and left.max() > NEGLIGIBLE:
+        row = int(left.argmax())
+        k = len(rows)
+        alike = np.exp(-0.5 * ((placed - placed[row]) ** 2).sum(axis=1))
+        roots[:, k] = (alike - roots[:, :k] @ roots[row, :k]) / np.sqrt(left[row])
+        left = np.maximum(left - roots[:, k] ** 2, 0.0)
+        left[row] = 0.0
+        rows.append(row)
+    return rows
