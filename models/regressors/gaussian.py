@@ -21,26 +21,29 @@ NEGLIGIBLE = 1e-4
 
 @dataclass(frozen=True)
 class GaussianProcess(Linear):
-    """Gaussian process on the transformed scale (a length per predictor, noise), back-transformed with Snowdon's ratio.
+    """Gaussian process on the transformed scale (linear and curved part, noise), back-transformed with Snowdon's ratio.
 
-    The process is z(x) = level + date effects + sum_j a_j k(x, c_j) with k squared-exponential and c_j plots chosen by
-    pivoted Cholesky decomposition until what is left of any plot's variance is negligible: all of a hundred plots if need
-    be, 48 at most ("subset of regressors"). Lengths, variance and noise by marginal likelihood. Parameters: ratio, level,
-    date effects, a_j; refits without a cluster keep kernel and centres, plots left out for the residuals' size do not.
+    z(x) = level + date effects + x b + sum_j a_j k(x, c_j): slopes b with a normal prior, k squared-exponential of one
+    length over the standardised predictors, c_j plots chosen by pivoted Cholesky decomposition until what is left of any
+    plot's variance is negligible, 48 at most ("subset of regressors"). Length, variances and noise by marginal
+    likelihood; a length per predictor overfits where plots are few (docs/methods/regressors.md), and one shorter than
+    plots lie apart is noise by another name, so it is kept above the square root of the predictors' number. Parameters: ratio,
+    level, b and date effects, a_j; refits without a cluster keep kernel and centres, plots left out for the residuals'
+    size do not.
 
     References
     ----------
-    Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, ch. 5 and 8.3.1.
+    Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, ch. 2.7, 5 and 8.3.1.
     """
 
-    lengths: np.ndarray | None = None
+    length: float = 0.0
     centres: np.ndarray | None = None
     noise: float = 0.0
-    dates: int = 0
+    slope_noise: float = 0.0
 
     name: ClassVar[str] = "gaussian_process"
     when: ClassVar[str] = "curved relations, from some fifty plots on"
-    source: ClassVar[str] = "Rasmussen & Williams 2006, ch. 8.3.1"
+    source: ClassVar[str] = "Rasmussen & Williams 2006, ch. 2.7 and 8.3.1"
     flexible: ClassVar[bool] = True
     folds: ClassVar[int | None] = FOLDS
 
@@ -48,38 +51,37 @@ class GaussianProcess(Linear):
         return 10
 
     def size(self, columns):
-        return 2 + self.dates + len(self.centres)
+        return 2 + columns + len(self.centres)
 
     def learned(self, X, y, cluster, penalised):
         from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
-        seen, response = X[:, penalised], self._free_of_levels(X, self.scale.forward(y), penalised)
-        some = np.lexsort((*seen.T, response))  # the same plots whatever their order
-        if len(some) > MOST_FOR_KERNEL:
-            some = some[np.linspace(0, len(some) - 1, MOST_FOR_KERNEL).round().astype(int)]
-        start = np.full(seen.shape[1], 2.0 * np.sqrt(seen.shape[1]))
-        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(start, (0.5, 50.0)) + WhiteKernel(0.5, (1e-3, 1e1))
+        p = int(penalised.sum())
+        levels = np.column_stack([np.ones(len(X)), X[:, ~penalised]])
+        response = self.scale.forward(y)
+        response = response - levels @ np.linalg.lstsq(levels, response, rcond=None)[0]
+        order = np.lexsort((*X.T, response))  # the same plots whatever their order
+        seen, response = X[order][:, penalised], response[order]
+        some = np.linspace(0, len(seen) - 1, min(len(seen), MOST_FOR_KERNEL)).round().astype(int)
+        kernel = (
+            ConstantKernel(1.0, (1e-2, 1e2)) * RBF(2.0 * np.sqrt(p), (np.sqrt(p), 100.0 * np.sqrt(p)))
+            + ConstantKernel(1.0 / p, (1e-4, 1e1)) * DotProduct(0.0, "fixed")
+            + WhiteKernel(0.5, (1e-3, 1e1))
+        )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a length at its bound says that a predictor does not matter
+            warnings.simplefilter("ignore")  # a setting at its bound says that this part of the kernel does not matter
             found = GaussianProcessRegressor(kernel, normalize_y=True).fit(seen[some], response[some]).kernel_
-        lengths = np.atleast_1d(found.k1.k2.length_scale)
-        placed = seen / lengths
-        order = np.lexsort((*seen.T, response))
-        chosen = order[_centres(placed[order])]
+        curved, straight, noise = found.k1.k1, found.k1.k2, found.k2.noise_level
+        length = float(curved.k2.length_scale)
         return replace(
-            self, lengths=lengths, centres=np.ascontiguousarray(placed[chosen]),
-            noise=float(found.k2.noise_level / found.k1.k1.constant_value), dates=int((~penalised).sum()),
+            self, length=length, centres=np.ascontiguousarray(seen[_centres(seen / length)] / length),
+            noise=float(noise / curved.k1.constant_value), slope_noise=float(noise / straight.k1.constant_value),
         )  # fmt: skip
 
-    def _free_of_levels(self, X: np.ndarray, response: np.ndarray, penalised: np.ndarray) -> np.ndarray:
-        levels = np.column_stack([np.ones(len(X)), X[:, ~penalised]])
-        return response - levels @ np.linalg.lstsq(levels, response, rcond=None)[0]
-
     def _columns(self, X: np.ndarray) -> np.ndarray:
-        """Columns of the dates, then how alike each place is to each centre (0 to 1)."""
-        predictors = X.shape[1] - self.dates
-        return np.column_stack([X[:, predictors:], alike(X[:, :predictors] / self.lengths, self.centres)])
+        """The predictors and dates, then how alike each place is to each centre (0 to 1)."""
+        return np.column_stack([X, alike(X[:, : self.centres.shape[1]] / self.length, self.centres)])
 
     @cached
     def _root(self) -> np.ndarray:
@@ -89,13 +91,15 @@ class GaussianProcess(Linear):
     def _slopes(self, X, response, penalised):
         from scipy.linalg import solve_triangular
 
+        own = X.shape[1]
         columns = self._columns(X)
-        whitened = solve_triangular(self._root, columns[:, self.dates :].T, lower=True).T
-        design = np.column_stack([np.ones(len(X)), columns[:, : self.dates], whitened])
-        penalty = np.concatenate([np.full(1 + self.dates, 1e-9), np.full(whitened.shape[1], self.noise)])
+        whitened = solve_triangular(self._root, columns[:, own:].T, lower=True).T
+        design = np.column_stack([np.ones(len(X)), X, whitened])
+        penalty = np.concatenate(
+            [[1e-9], np.where(penalised, self.slope_noise, 1e-9), np.full(whitened.shape[1], self.noise)]
+        )
         found = np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ response)
-        weights = solve_triangular(self._root.T, found[1 + self.dates :], lower=False)
-        return np.concatenate([found[: 1 + self.dates], weights])
+        return np.concatenate([found[: 1 + own], solve_triangular(self._root.T, found[1 + own :], lower=False)])
 
     def without_each(self, X, y, cluster, penalised, params):
         refits = [self.fit(X[cluster != one], y[cluster != one], penalised) for one in np.unique(cluster)]

@@ -24,7 +24,7 @@ class Forest(Smoother):
     """
 
     trees: int = 100
-    min_leaf: int = 5
+    min_leaf: int = 3
     starts: np.ndarray | None = None
     feature: np.ndarray | None = None
     threshold: np.ndarray | None = None
@@ -166,7 +166,7 @@ def flattened(tree: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 @dataclass(frozen=True)
 class ExtraTrees(Forest):
-    """Extremely randomised trees: 100 trees of at most 32 leaves of at least 5 plots, on the target's own scale.
+    """Extremely randomised trees: 100 trees of at most 32 leaves of at least 3 plots, on the target's own scale.
 
     References
     ----------
@@ -187,7 +187,7 @@ class ExtraTrees(Forest):
 
 @dataclass(frozen=True)
 class RandomForest(Forest):
-    """Random forest: 200 trees of at most 32 leaves of at least 5 plots, a third of the predictors per split.
+    """Random forest: 200 trees of at most 32 leaves of at least 3 plots, a third of the predictors per split.
 
     References
     ----------
