@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -45,7 +46,17 @@ class Applicability:
         """Whether the model applies (n,); not where a predictor is missing."""
         from models.kernels import within_reach
 
-        return within_reach(self._placed(X), self.plots, self._reach_squared)
+        order, rising = self._sorted
+        return within_reach(
+            np.asarray(X, float), self.centre[order], self.scale[order], order, rising, self._reach_squared
+        )
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predictors by how far they set plots apart, and the plots in that order of predictors, rising in the first."""
+        order = np.argsort(-self.plots.std(axis=0), kind="stable")
+        plots = self.plots[:, order]
+        return order, np.ascontiguousarray(plots[np.argsort(plots[:, 0], kind="stable")])
 
     def density(self, X: np.ndarray) -> np.ndarray:
         """Local point density (n,): how many plots are as like a place as the threshold asks of one."""

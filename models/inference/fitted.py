@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,12 @@ class TargetModel:
         """Rows whose squared product with a gradient adds up to its variance: sampling first, then shared errors."""
         return np.vstack([self.influence, self.shared])
 
+    @cached_property
+    def root(self) -> np.ndarray:
+        """(parameters, r) float32: the squares of a gradient times it add up to the gradient's variance."""
+        rows = np.linalg.qr(self.factors, mode="r") if len(self.factors) else np.zeros((1, self.factors.shape[1]))
+        return np.ascontiguousarray(rows.T, np.float32)
+
     def slices(self) -> list[slice]:
         """Where each set's parameters stand in the vector of all."""
         ends = np.cumsum([0, *(len(one.params) for one in self.sets)])
@@ -158,7 +165,10 @@ class TargetModel:
         found = np.zeros((n, len(self.sets)), bool)
         for number, one in enumerate(self.sets):
             if all(name in predictors for name in one.predictors):
-                found[:, number] = np.isfinite([predictors[name] for name in one.predictors]).all(axis=0)
+                total = np.zeros(n)  # finite just where all are
+                for name in one.predictors:
+                    total += predictors[name]
+                found[:, number] = np.isfinite(total)
         return found
 
     def predict(
@@ -182,27 +192,43 @@ class TargetModel:
             -1 where no set is complete (mean is NaN there).
         """
         n = len(next(iter(predictors.values())))
+        kind = np.result_type(*(one.machine.gradient_kind for one in self.sets))
         found = {
             "mean": np.full(n, np.nan),
-            "gradient": np.zeros((n, self.influence.shape[1])),
+            "gradient": np.zeros((n, self.influence.shape[1]), kind),
             "residual_sd": np.full(n, np.nan),
             "in_domain": np.zeros(n, bool),
             "set_number": np.full(n, -1, "int8"),
         }
+        for start in range(0, n, PIECE):
+            piece = slice(start, min(start + PIECE, n))
+            self._serve(
+                {name: array[piece] for name, array in predictors.items()}, date, None if usable is None else usable[piece],
+                {name: array[piece] for name, array in found.items()},
+            )  # fmt: skip
+        return found
+
+    def _serve(
+        self, predictors: Mapping[str, np.ndarray], date: int, usable: np.ndarray | None, found: dict[str, np.ndarray]
+    ) -> None:
+        """Write what `predict` finds for a piece of the places."""
         able = self.complete(predictors) if usable is None else self.complete(predictors) & usable
         for number, (one, place) in enumerate(zip(self.sets, self.slices(), strict=True)):
-            rows = np.flatnonzero((found["set_number"] < 0) & able[:, number])
-            if rows.size == 0:
+            served = (found["set_number"] < 0) & able[:, number]
+            if not served.any():
                 continue
+            rows = slice(None) if served.all() else np.flatnonzero(served)
             X = np.column_stack([np.asarray(predictors[name], float)[rows] for name in one.predictors])
-            design = one.design(X, date)
-            mean, gradient = one.machine.both(one.params, design)
+            mean, gradient = one.machine.both(one.params, one.design(X, date))
             found["mean"][rows] = mean
             found["gradient"][rows, place] = gradient
             found["residual_sd"][rows] = one.residuals.sd(mean)
             found["in_domain"][rows] = one.inside(X)
             found["set_number"][rows] = number
-        return found
+
+
+PIECE = 4096
+"""Places that are predicted together: what is worked out for them on the way stays in the processor's cache."""
 
 
 def _plain(value):

@@ -15,16 +15,20 @@ for _bit in range(32):
 
 
 @njit(cache=True, nogil=True)
-def _exits(columns, first, count, feature, threshold, keeps, start, stop, masks):
+def _answer(column, edge, keep, masks):
+    """One node's answer for the places of a block. Slices of one length let the compiler take many places at once."""
+    for k in range(len(masks)):
+        if column[k] > edge:
+            masks[k] = masks[k] & keep
+
+
+@njit(cache=True, nogil=True)
+def _exits(columns, first, feature, threshold, keeps, start, stop, masks):
     """Leaf of one tree for each place of a block: every node whose answer is `no` takes the leaves to its left away, and
     the first that is left is the place's (Lucchese et al. 2015, QuickScorer, doi:10.1145/2766462.2767733)."""
-    for k in range(count):
-        masks[k] = np.uint32(0xFFFFFFFF)
+    masks[:] = np.uint32(0xFFFFFFFF)
     for node in range(start, stop):
-        edge, keep = threshold[node], keeps[node]
-        column = columns[feature[node]]
-        for k in range(count):
-            masks[k] &= keep if column[first + k] > edge else np.uint32(0xFFFFFFFF)
+        _answer(columns[feature[node], first : first + len(masks)], threshold[node], keeps[node], masks)
 
 
 @njit(cache=True, nogil=True)
@@ -35,12 +39,12 @@ def forest_means(columns, starts, feature, threshold, keeps, values, lowest):
     """
     n, trees = columns.shape[1], len(starts) - 1
     found = np.zeros(n)
-    masks = np.empty(BLOCK, np.uint32)
+    block = np.empty(BLOCK, np.uint32)
     for first in range(0, n, BLOCK):
-        count = min(BLOCK, n - first)
+        masks = block[: min(BLOCK, n - first)]
         for tree in range(trees):
-            _exits(columns, first, count, feature, threshold, keeps, starts[tree], starts[tree + 1], masks)
-            for k in range(count):
+            _exits(columns, first, feature, threshold, keeps, starts[tree], starts[tree + 1], masks)
+            for k in range(len(masks)):
                 bit = masks[k] & (~masks[k] + np.uint32(1))
                 found[first + k] += values[tree, lowest[np.uint32(bit * np.uint32(0x077CB531)) >> np.uint32(27)]]
     for k in range(n):
@@ -57,12 +61,12 @@ def forest_told(columns, starts, feature, threshold, keeps, values, directions, 
     n, trees, r = columns.shape[1], len(starts) - 1, directions.shape[2]
     found = np.zeros(n)
     told = np.zeros((n, r), np.float32)
-    masks = np.empty(BLOCK, np.uint32)
+    block = np.empty(BLOCK, np.uint32)
     for first in range(0, n, BLOCK):
-        count = min(BLOCK, n - first)
+        masks = block[: min(BLOCK, n - first)]
         for tree in range(trees):
-            _exits(columns, first, count, feature, threshold, keeps, starts[tree], starts[tree + 1], masks)
-            for k in range(count):
+            _exits(columns, first, feature, threshold, keeps, starts[tree], starts[tree + 1], masks)
+            for k in range(len(masks)):
                 bit = masks[k] & (~masks[k] + np.uint32(1))
                 leaf = lowest[np.uint32(bit * np.uint32(0x077CB531)) >> np.uint32(27)]
                 found[first + k] += values[tree, leaf]
@@ -82,12 +86,12 @@ def forest_leaves(columns, starts, feature, threshold, keeps, lowest):
     """Leaf of every tree for each place (n, trees)."""
     n, trees = columns.shape[1], len(starts) - 1
     found = np.empty((n, trees), np.uint8)
-    masks = np.empty(BLOCK, np.uint32)
+    block = np.empty(BLOCK, np.uint32)
     for first in range(0, n, BLOCK):
-        count = min(BLOCK, n - first)
+        masks = block[: min(BLOCK, n - first)]
         for tree in range(trees):
-            _exits(columns, first, count, feature, threshold, keeps, starts[tree], starts[tree + 1], masks)
-            for k in range(count):
+            _exits(columns, first, feature, threshold, keeps, starts[tree], starts[tree + 1], masks)
+            for k in range(len(masks)):
                 bit = masks[k] & (~masks[k] + np.uint32(1))
                 found[first + k, tree] = lowest[np.uint32(bit * np.uint32(0x077CB531)) >> np.uint32(27)]
     return found

@@ -34,6 +34,7 @@ class Mix(Regressor):
     source: ClassVar[str] = "docs/methods/regressors.md"
     flexible: ClassVar[bool] = True
     folds: ClassVar[int | None] = FOLDS
+    gradient_kind: ClassVar[str] = "float32"
 
     def __post_init__(self) -> None:
         Scale(self.transform)
@@ -111,6 +112,10 @@ class Chooser(Regressor):
     @property
     def flexible(self) -> bool:
         return self.inner.flexible
+
+    @property
+    def gradient_kind(self) -> str:
+        return self.inner.gradient_kind
 
     @property
     def stands_for(self) -> Regressor:
