@@ -71,9 +71,10 @@ def stock_layers(
     seen = {name: array.ravel()[pixels] for name, array in predictors.items()}
     found = model.predict(seen, year, None if usable is None else usable[pixels])
     found = {
-        "value": found["mean"], "residual_sd": np.nan_to_num(found["residual_sd"]), "set_number": found["set_number"],
+        "value": found["mean"], "residual_sd": found["residual_sd"], "set_number": found["set_number"],
         "in_domain": found["in_domain"], "gradient": found["gradient"],
     }  # fmt: skip
+    found["residual_sd"][found["set_number"] < 0] = 0.0
     if isinstance(pixels, slice):
         return {**found, "forest": wooded}
     layers = {

@@ -85,8 +85,13 @@ def design_of(
     X: np.ndarray, date: np.ndarray | int, centre: np.ndarray, spread: np.ndarray, dates: tuple[int, ...]
 ) -> np.ndarray:
     """Standardised predictors (n, p), then a column per date after the first that is 1 at that date."""
-    effects = [np.broadcast_to(np.asarray(date) == later, len(X)).astype(float) for later in dates[1:]]
-    return np.column_stack([(X - centre) / spread, *effects])
+    found = np.empty((len(X), X.shape[1] + len(dates) - 1))
+    own = found[:, : X.shape[1]]
+    np.subtract(X, centre, out=own)
+    own /= spread
+    for number, later in enumerate(dates[1:], X.shape[1]):
+        found[:, number] = np.asarray(date) == later
+    return found
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class TargetModel:
     influence : (clusters, parameters of all sets), scaled so that covariance = influence.T @ influence
     shared : (factors, parameters of all sets): shift of the parameters per standard deviation of each error that plots
         share (allometry, height model, wood density)
+    short : (parameters, r), optional: nearly all that `factors` say of places like the plots, in fewer columns, for pixels
     between_sets : (sets, sets): correlation of their residuals at the plots they have in common
     """
 
@@ -109,6 +115,7 @@ class TargetModel:
     clusters: int
     counts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    short: np.ndarray | None = None
 
     def to_plain(self) -> dict:
         """Numbers, lists and strings only, from which `from_plain` makes the same model again."""
@@ -136,6 +143,7 @@ class TargetModel:
         )
         columns = sum(len(one.params) for one in sets)
         matrices = {name: np.array(plain[name], float).reshape(-1, columns) for name in ("influence", "shared")}
+        matrices["short"] = None if plain["short"] is None else np.array(plain["short"], float)
         matrices["between_sets"] = np.array(plain["between_sets"], float)
         return cls(**{**plain, **matrices, "sets": sets, "warnings": tuple(plain["warnings"])})
 
@@ -151,6 +159,8 @@ class TargetModel:
     @cached_property
     def root(self) -> np.ndarray:
         """(parameters, r) float32: the squares of a gradient times it add up to the gradient's variance."""
+        if self.short is not None:
+            return self.short.astype(np.float32)
         rows = np.linalg.qr(self.factors, mode="r") if len(self.factors) else np.zeros((1, self.factors.shape[1]))
         return np.ascontiguousarray(rows.T, np.float32)
 
@@ -212,13 +222,16 @@ class TargetModel:
         self, predictors: Mapping[str, np.ndarray], date: int, usable: np.ndarray | None, found: dict[str, np.ndarray]
     ) -> None:
         """Write what `predict` finds for a piece of the places."""
+        n = len(found["mean"])
         able = self.complete(predictors) if usable is None else self.complete(predictors) & usable
         for number, (one, place) in enumerate(zip(self.sets, self.slices(), strict=True)):
             served = (found["set_number"] < 0) & able[:, number]
             if not served.any():
                 continue
             rows = slice(None) if served.all() else np.flatnonzero(served)
-            X = np.column_stack([np.asarray(predictors[name], float)[rows] for name in one.predictors])
+            X = np.empty((n if isinstance(rows, slice) else len(rows), len(one.predictors)))
+            for column, name in enumerate(one.predictors):
+                X[:, column] = predictors[name][rows]
             mean, gradient = one.machine.both(one.params, one.design(X, date))
             found["mean"][rows] = mean
             found["gradient"][rows, place] = gradient
@@ -227,7 +240,7 @@ class TargetModel:
             found["set_number"][rows] = number
 
 
-PIECE = 4096
+PIECE = 2048
 """Places that are predicted together: what is worked out for them on the way stays in the processor's cache."""
 
 
@@ -305,8 +318,28 @@ def fit_target(
         min(len(fit["clusters"]) for fit in fits),
         {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(names)},
         tuple(notes),
+        _short(np.vstack([influence, shared]), [fit["gradient"] for fit in fits]),
     )
     return model, left_out
+
+
+MOST_EXACT = 40
+"""Parameters up to which a pixel's variance is worked out from all that the factors say."""
+TOLD = 0.999
+"""Share of the model variance at the plots that fewer columns keep; they are widened for the rest."""
+
+
+def _short(factors: np.ndarray, gradients: list[np.ndarray]) -> np.ndarray | None:
+    """Fewer columns (parameters, r) that say of the plots' gradients nearly all that factors (rows, parameters) say."""
+    from scipy.linalg import block_diag
+
+    if factors.shape[1] <= MOST_EXACT:
+        return None
+    places = block_diag(*gradients)
+    vectors, sizes, _ = np.linalg.svd(factors @ places.T, full_matrices=False)
+    told = np.cumsum(sizes**2)
+    count = int(np.searchsorted(told, TOLD * told[-1])) + 1
+    return (vectors[:, :count].T @ factors).T * np.sqrt(told[-1] / told[count - 1])
 
 
 def _between_sets(left_out: pd.DataFrame, names: list[str]) -> np.ndarray:
@@ -369,6 +402,7 @@ def _fit_set(
         "model": model,
         "influence": np.sqrt((len(clusters) - 1) / len(clusters)) * (refits - params),
         "clusters": clusters,
+        "gradient": gradient.astype(float),
         "shared": np.array(
             [machine.shifted(design, y, penalised, factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]
         ).reshape(len(factors), len(params)),

@@ -15,7 +15,7 @@ MOST_CENTRES = 48
 """Plots that others are compared with; more cost time at every pixel and change little, for neighbours tell the same."""
 MOST_FOR_KERNEL = 300
 """Plots that the kernel's settings are found from; they cost the cube of their number."""
-NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-3
 """Share of the prior variance that may be left of any plot when no more centres are taken."""
 
 
@@ -45,6 +45,7 @@ class GaussianProcess(Linear):
     when: ClassVar[str] = "curved relations, from some fifty plots on"
     source: ClassVar[str] = "Rasmussen & Williams 2006, ch. 2.7 and 8.3.1"
     flexible: ClassVar[bool] = True
+    gradient_kind: ClassVar[str] = "float32"
     folds: ClassVar[int | None] = FOLDS
 
     def least_clusters(self, predictors: int) -> int:
@@ -79,9 +80,16 @@ class GaussianProcess(Linear):
             noise=float(noise / curved.k1.constant_value), slope_noise=float(noise / straight.k1.constant_value),
         )  # fmt: skip
 
-    def _columns(self, X: np.ndarray) -> np.ndarray:
+    def _columns(self, X: np.ndarray, kind: str = "float64") -> np.ndarray:
         """The predictors and dates, then how alike each place is to each centre (0 to 1)."""
-        return np.column_stack([X, alike(X[:, : self.centres.shape[1]] / self.length, self.centres)])
+        own = X.shape[1]
+        found = np.empty((len(X), own + len(self.centres)), kind)
+        found[:, :own] = X
+        alike(found[:, : self.centres.shape[1]] / np.dtype(kind).type(self.length), self.centres.astype(kind), out=found[:, own:])
+        return found
+
+    def both(self, params, X):
+        return self._both(params, self._columns(X, "float32"))
 
     @cached
     def _root(self) -> np.ndarray:
@@ -106,10 +114,12 @@ class GaussianProcess(Linear):
         return np.array(refits), self.predicted_apart(X, y, cluster, penalised, self.folds)
 
 
-def alike(places: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Squared-exponential kernel (n, m) of unit length and variance."""
-    squared = (places**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * places @ centres.T
-    return np.exp(-0.5 * np.maximum(squared, 0.0))
+def alike(places: np.ndarray, centres: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Squared-exponential kernel (n, m) of unit length and variance, in the places' precision."""
+    exponent = places @ centres.T
+    exponent -= (0.5 * (places**2).sum(axis=1))[:, None]
+    exponent -= 0.5 * (centres**2).sum(axis=1)
+    return np.exp(np.minimum(exponent, 0.0, out=exponent), out=out)
 
 
 def _centres(placed: np.ndarray) -> list[int]:

@@ -70,12 +70,14 @@ class Linear(Regressor):
         return self.both(params, X)[1]
 
     def both(self, params: np.ndarray, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        columns = self._columns(X)
-        linear = params[1] + columns @ params[2:]
+        return self._both(params, self._columns(X))
+
+    def _both(self, params: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        linear = params[1] + columns @ params[2:].astype(columns.dtype, copy=False)
         value = self.scale.back(linear)
         mean = np.maximum(params[0] * value, 0.0)
         slope = np.where(mean > 0, params[0] * self.scale.slope(linear), 0.0)
-        gradient = np.empty((len(X), len(params)), columns.dtype)
+        gradient = np.empty((len(columns), len(params)), columns.dtype)
         gradient[:, 0] = 0.0 if self.transform == "none" else np.where(mean > 0, value, 0.0)
         gradient[:, 1] = slope
         np.multiply(columns, slope[:, None], out=gradient[:, 2:])
