@@ -60,14 +60,20 @@ def within_reach(X, centre, scale, order, plots, reach_squared):
     reach = np.sqrt(reach_squared)
     last = 0
     for i in range(n):
-        total = 0.0
         for k in range(p):
             place[k] = (X[i, order[k]] - centre[k]) * scale[k]
-            total += place[k]
-        if np.isnan(total):
-            continue
-        if _squared(place, plots[last], reach_squared) <= reach_squared:
+        # the plot that served the place before mostly serves this one too: two short chains of sums, no question between
+        even, odd = 0.0, 0.0
+        for k in range(0, p - 1, 2):
+            one, two = place[k] - plots[last, k], place[k + 1] - plots[last, k + 1]
+            even += one * one
+            odd += two * two
+        if p % 2:
+            even += (place[p - 1] - plots[last, p - 1]) ** 2
+        if even + odd <= reach_squared:
             found[i] = True
+            continue
+        if np.isnan(even + odd):
             continue
         low, high = 0, m
         while low < high:  # first plot that is not too far below

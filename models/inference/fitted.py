@@ -175,10 +175,7 @@ class TargetModel:
         found = np.zeros((n, len(self.sets)), bool)
         for number, one in enumerate(self.sets):
             if all(name in predictors for name in one.predictors):
-                total = np.zeros(n)  # finite just where all are
-                for name in one.predictors:
-                    total += predictors[name]
-                found[:, number] = np.isfinite(total)
+                found[:, number] = _complete(np.column_stack([predictors[name] for name in one.predictors]))
         return found
 
     def predict(
@@ -223,21 +220,34 @@ class TargetModel:
     ) -> None:
         """Write what `predict` finds for a piece of the places."""
         n = len(found["mean"])
-        able = self.complete(predictors) if usable is None else self.complete(predictors) & usable
         for number, (one, place) in enumerate(zip(self.sets, self.slices(), strict=True)):
-            served = (found["set_number"] < 0) & able[:, number]
+            if not all(name in predictors for name in one.predictors):
+                continue
+            X = np.empty((n, len(one.predictors)))
+            for column, name in enumerate(one.predictors):
+                X[:, column] = predictors[name]
+            served = (found["set_number"] < 0) & _complete(X)
+            if usable is not None:
+                served &= usable[:, number]
             if not served.any():
                 continue
-            rows = slice(None) if served.all() else np.flatnonzero(served)
-            X = np.empty((n if isinstance(rows, slice) else len(rows), len(one.predictors)))
-            for column, name in enumerate(one.predictors):
-                X[:, column] = predictors[name][rows]
-            mean, gradient = one.machine.both(one.params, one.design(X, date))
+            if served.all():
+                rows, out = slice(None), found["gradient"][:, place]
+            else:
+                rows, out = np.flatnonzero(served), None
+                X = X[rows]
+            mean, gradient = one.machine.both(one.params, one.design(X, date), out)
+            if out is None:
+                found["gradient"][rows, place] = gradient
             found["mean"][rows] = mean
-            found["gradient"][rows, place] = gradient
             found["residual_sd"][rows] = one.residuals.sd(mean)
             found["in_domain"][rows] = one.inside(X)
             found["set_number"][rows] = number
+
+
+def _complete(X: np.ndarray) -> np.ndarray:
+    """Which rows (n,) of predictors (n, p) lack none: a sum is finite just where all are."""
+    return np.isfinite(X @ np.ones(X.shape[1]))
 
 
 PIECE = 2048

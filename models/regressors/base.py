@@ -80,9 +80,15 @@ class Regressor:
         """Derivative of `mean` with respect to each parameter (n, len(params))."""
         raise NotImplementedError
 
-    def both(self, params: np.ndarray, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and gradient together, for a map."""
-        return self.mean(params, X), self.gradient(params, X)
+    def both(
+        self, params: np.ndarray, X: np.ndarray, out: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and gradient together, for a map; the gradient is written to `out` (n, len(params)) where it is given."""
+        gradient = self.gradient(params, X)
+        if out is None:
+            return self.mean(params, X), gradient
+        out[:] = gradient
+        return self.mean(params, X), out
 
     def pulled(
         self, X: np.ndarray, y: np.ndarray, penalised: np.ndarray, params: np.ndarray, mean: np.ndarray, sd: np.ndarray,

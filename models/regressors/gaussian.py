@@ -88,8 +88,8 @@ class GaussianProcess(Linear):
         alike(found[:, : self.centres.shape[1]] / np.dtype(kind).type(self.length), self.centres.astype(kind), out=found[:, own:])
         return found
 
-    def both(self, params, X):
-        return self._both(params, self._columns(X, "float32"))
+    def both(self, params, X, out=None):
+        return self._both(params, self._columns(X, "float32"), out)
 
     @cached
     def _root(self) -> np.ndarray:

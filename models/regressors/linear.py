@@ -69,18 +69,20 @@ class Linear(Regressor):
     def gradient(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
         return self.both(params, X)[1]
 
-    def both(self, params: np.ndarray, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._both(params, self._columns(X))
+    def both(self, params, X, out=None):
+        return self._both(params, self._columns(X), out)
 
-    def _both(self, params: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _both(
+        self, params: np.ndarray, columns: np.ndarray, out: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         linear = params[1] + columns @ params[2:].astype(columns.dtype, copy=False)
         value = self.scale.back(linear)
         mean = np.maximum(params[0] * value, 0.0)
         slope = np.where(mean > 0, params[0] * self.scale.slope(linear), 0.0)
-        gradient = np.empty((len(columns), len(params)), columns.dtype)
+        gradient = np.empty((len(columns), len(params)), columns.dtype) if out is None else out
         gradient[:, 0] = 0.0 if self.transform == "none" else np.where(mean > 0, value, 0.0)
         gradient[:, 1] = slope
-        np.multiply(columns, slope[:, None], out=gradient[:, 2:])
+        np.multiply(columns, slope[:, None], out=gradient[:, 2:], casting="same_kind")
         return mean, gradient
 
 

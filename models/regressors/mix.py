@@ -68,15 +68,14 @@ class Mix(Regressor):
     def gradient(self, params, X):
         return self.both(params, X)[1]
 
-    def both(self, params, X):
-        found = [part.both(own, X) for part, own in self._each(params, X.shape[1])]
-        share = np.float32(1 / len(found))
-        gradient = np.empty((len(X), len(params)), np.float32)
-        start = 0
-        for _, columns in found:
-            np.multiply(columns, share, out=gradient[:, start : start + columns.shape[1]], casting="same_kind")
-            start += columns.shape[1]
-        return sum(mean for mean, _ in found) / len(found), gradient
+    def both(self, params, X, out=None):
+        gradient = np.empty((len(X), len(params)), np.float32) if out is None else out
+        mean, start = 0.0, 0
+        for part, own in self._each(params, X.shape[1]):
+            mean = mean + part.both(own, X, gradient[:, start : start + len(own)])[0]
+            start += len(own)
+        gradient *= gradient.dtype.type(1 / len(self.parts))
+        return mean / len(self.parts), gradient
 
     def pulled(self, X, y, penalised, params, mean, sd, step=0.1):
         return np.hstack([part.pulled(X, y, penalised, own, mean, sd, step) for part, own in self._each(params, X.shape[1])])
@@ -133,8 +132,8 @@ class Chooser(Regressor):
     def gradient(self, params, X):
         return self.inner.gradient(params, X)
 
-    def both(self, params, X):
-        return self.inner.both(params, X)
+    def both(self, params, X, out=None):
+        return self.inner.both(params, X, out)
 
     def pulled(self, X, y, penalised, params, mean, sd, step=0.1):
         return self.inner.pulled(X, y, penalised, params, mean, sd, step)

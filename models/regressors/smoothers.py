@@ -97,8 +97,11 @@ class Smoother(Regressor):
     def gradient(self, params, X):
         return self.both(params, X)[1]
 
-    def both(self, params, X):
+    def both(self, params, X, out=None):
         mean, gradient = self._told(X)
+        if out is not None:
+            out[:] = gradient
+            gradient = out
         if not self._as_learned(params):
             mean = np.maximum(mean + gradient @ (params - self.targets @ self.basis), 0.0)
         return mean, gradient
