@@ -108,3 +108,26 @@ def applicability(X: np.ndarray, cluster: np.ndarray, weight: np.ndarray | None 
     index = others / mean_distance
     low, high = np.quantile(index, [0.25, 0.75])
     return Applicability(centre, scale, plots, mean_distance, float(min(high + 1.5 * (high - low), index.max())))
+
+
+TIMES_APART, SDS_APART = 5.0, 10.0
+"""How many times another level, and how many standard deviations away, nearly all of a map is that has another unit."""
+
+
+def other_unit(centre: float, spread: float, places: np.ndarray) -> str | None:
+    """What differs, in a few words, where a predictor seems to have another unit on the map than at the plots.
+
+    Parameters
+    ----------
+    centre, spread : mean and standard deviation at the plots
+    places : (n,) values on the map; missing ones are left aside, and fewer than 50 tell nothing
+    """
+    known = places[np.isfinite(places)]
+    if len(known) < 50:
+        return None
+    low, middle, high = (float(value) for value in np.quantile(known, [0.05, 0.5, 0.95]))
+    numbers = f"{low:.4g} to {high:.4g} on the map and {centre:.4g} on average at the plots (standard deviation {spread:.4g})"
+    far = low > centre + SDS_APART * spread or high < centre - SDS_APART * spread
+    if far and abs(middle) >= TIMES_APART * max(abs(centre), spread):
+        return numbers
+    return None

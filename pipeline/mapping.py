@@ -33,8 +33,8 @@ def _patch_px(mask: np.ndarray) -> np.ndarray:
     return np.bincount(labels.ravel(), minlength=count + 1)[labels]
 
 
-STRIP_NUMBERS = 6_000_000
-"""Numbers that the gradients of one strip hold: with two dates and their change some 300 MB at most."""
+STRIP_NUMBERS = 8_000_000
+"""Numbers that the gradients of one strip hold (32 MB): two dates, their change and what is made on the way fit 300 MB."""
 
 
 def strips(model: TargetModel, n: int) -> list[slice]:
@@ -82,7 +82,7 @@ def stock_layers(
         "residual_sd": np.zeros(wooded.size),
         "set_number": np.full(wooded.size, -1, "int8"),
         "in_domain": bare.copy(),
-        "gradient": np.zeros((wooded.size, model.influence.shape[1]), found["gradient"].dtype),
+        "gradient": np.zeros((wooded.size, model.influence.shape[1]), "float32"),
     }
     for name, layer in layers.items():
         layer[pixels] = found[name]
@@ -139,7 +139,7 @@ def pixel_se(model: TargetModel, layers: dict[str, np.ndarray]) -> np.ndarray:
     """Standard error (n,) of a pixel's estimate as a prediction of the pixel's own value; missing where it is."""
     variance = layers["residual_sd"] ** 2
     for start in range(0, len(variance), PIECE):
-        told = layers["gradient"][start : start + PIECE].astype("float32", copy=False) @ model.root
+        told = layers["gradient"][start : start + PIECE] @ model.root
         variance[start : start + PIECE] += np.einsum("ij,ij->i", told, told)
     return np.where(np.isfinite(layers["value"]), np.sqrt(variance), np.nan)
 

@@ -199,10 +199,9 @@ class TargetModel:
             -1 where no set is complete (mean is NaN there).
         """
         n = len(next(iter(predictors.values())))
-        kind = np.result_type(*(one.machine.gradient_kind for one in self.sets))
         found = {
             "mean": np.full(n, np.nan),
-            "gradient": np.zeros((n, self.influence.shape[1]), kind),
+            "gradient": np.zeros((n, self.influence.shape[1]), "float32"),
             "residual_sd": np.full(n, np.nan),
             "in_domain": np.zeros(n, bool),
             "set_number": np.full(n, -1, "int8"),
@@ -367,6 +366,7 @@ def _fit_set(
     X_all = plots[list(predictors)].to_numpy(float)
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
     rows, X = plots[used], X_all[used]
+    _log_missing(plots, X_all, predictors, name)
     _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, 3), machine)
     y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
     centre, spread = X.mean(axis=0), X.std(axis=0)
@@ -502,6 +502,24 @@ def _patches(rows: pd.DataFrame) -> np.ndarray:
     if "stratum" not in rows:
         return cluster.to_numpy(str)
     return (cluster + " " + rows["stratum"].astype(str)).to_numpy(str)
+
+
+MOST_NAMED = 10
+"""Plots that a sentence names."""
+
+
+def _log_missing(plots: pd.DataFrame, X_all: np.ndarray, predictors: tuple[str, ...], name: str) -> None:
+    """Count and name the plots at which a predictor is missing."""
+    gone = ~np.isfinite(X_all)
+    lacking = gone.any(axis=1)
+    if lacking.any():
+        which = [f"{one} at {count}" for one, count in zip(predictors, gone.sum(axis=0), strict=True) if count]
+        names = [f"{plot} ({year})" for plot, year in zip(plots["plot"][lacking], plots["year"][lacking], strict=True)]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        log.info(
+            "predictor set %s: %d of %d plot measurements lack a predictor (%s) and are not used: %s%s",
+            name, lacking.sum(), len(plots), ", ".join(which), ", ".join(names[:MOST_NAMED]), more,
+        )  # fmt: skip
 
 
 def _check_enough(

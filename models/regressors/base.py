@@ -35,8 +35,6 @@ class Regressor:
     """Into how many groups of clusters plots are left out; None: each cluster by itself."""
     caution: ClassVar[str] = ""
     """A sentence that every model made with it carries as a warning."""
-    gradient_kind: ClassVar[str] = "float64"
-    """Precision of gradients on a map."""
     candidate: ClassVar[bool] = True
     """`auto` may choose it."""
 

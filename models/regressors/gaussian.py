@@ -45,7 +45,6 @@ class GaussianProcess(Linear):
     when: ClassVar[str] = "curved relations, from some fifty plots on"
     source: ClassVar[str] = "Rasmussen & Williams 2006, ch. 2.7 and 8.3.1"
     flexible: ClassVar[bool] = True
-    gradient_kind: ClassVar[str] = "float32"
     folds: ClassVar[int | None] = FOLDS
 
     def least_clusters(self, predictors: int) -> int:

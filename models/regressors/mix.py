@@ -34,7 +34,6 @@ class Mix(Regressor):
     source: ClassVar[str] = "docs/methods/regressors.md"
     flexible: ClassVar[bool] = True
     folds: ClassVar[int | None] = FOLDS
-    gradient_kind: ClassVar[str] = "float32"
 
     def __post_init__(self) -> None:
         Scale(self.transform)
@@ -111,10 +110,6 @@ class Chooser(Regressor):
     @property
     def flexible(self) -> bool:
         return self.inner.flexible
-
-    @property
-    def gradient_kind(self) -> str:
-        return self.inner.gradient_kind
 
     @property
     def stands_for(self) -> Regressor:

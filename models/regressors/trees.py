@@ -23,7 +23,6 @@ class Forest(Smoother):
     leaf_of : (trees, plots) leaf of each plot; times : (trees, plots) how often the tree has drawn it
     """
 
-    gradient_kind: ClassVar[str] = "float32"
     trees: int = 100
     min_leaf: int = 3
     starts: np.ndarray | None = None

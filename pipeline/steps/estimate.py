@@ -12,6 +12,7 @@ import pandas as pd
 
 from catalogs.stands import read_stands
 from models import pools
+from models.applicability import other_unit
 from models.inference.fitted import TargetModel
 from pipeline import mapping, store
 from pipeline.grid import Grid
@@ -52,6 +53,7 @@ def estimate(
         covered = coverage(polygons, grid_, window)
         wood = {year: read_forest(grid_, window, year, forest, sources, polygons) for year in years}
         seen = {year: read_predictors(grid_, window, year, sources, _names(fitted)) for year in years}
+        _check_units(fitted, seen, wood)
         tiles = {p.name: {band["name"]: np.full(window.shape, np.nan).ravel() for band in p.bands} for p in wanted}
         for target, model in fitted.items():
             own = [product for product in wanted if product.kind != "forest" and product.target == target]
@@ -85,6 +87,20 @@ PARTIAL_COLUMNS = [
 
 def _names(fitted: Mapping[str, TargetModel]) -> list[str]:
     return list(dict.fromkeys(name for model in fitted.values() for one in model.sets for name in one.predictors))
+
+
+def _check_units(fitted: Mapping[str, TargetModel], seen: Mapping, wood: Mapping) -> None:
+    """A predictor whose forest pixels are all of another size than its plots was read in another unit."""
+    for year, predictors in seen.items():
+        forest = np.flatnonzero(wood[year].ravel() == 1)[::23]
+        for model in fitted.values():
+            for one in model.sets:
+                for name, centre, spread in zip(one.predictors, one.centre, one.spread, strict=True):
+                    if differs := other_unit(float(centre), float(spread), predictors[name].ravel()[forest]):
+                        raise ValueError(
+                            f"predictor {name!r} of {year} is {differs}: one of the two has another unit or scale, so no map "
+                            "is made; look at the files that it is read from"
+                        )
 
 
 def _layers(model: TargetModel, seen: Mapping, wood: Mapping, years: Sequence[int]) -> dict[str, dict[str, np.ndarray]]:

@@ -154,7 +154,7 @@ def make_project(study):
 def make_model(study, target, *, warnings=()):
     def one(name, predictors):
         return {
-            "name": name, "predictors": predictors, "dates": list(study.years), "plot_ha": 0.04,
+            "name": name, "predictors": predictors, "dates": list(study.years), "plot_ha": 0.04, "machine": {"name": "linear"},
             "residuals": {
                 "scale": 1.0, "power": 0.5, "floor": 1.0, "between_dates": 0.6, "change_scale": 1.0,
                 "level": {"range_m": 640.0, "nugget": 0.3, "identified": name == "lidar"},
