@@ -76,7 +76,8 @@ def main() -> None:
     print("| plots, predictors | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")
     for title, X, target, groups in sets_of_plots():
         cells = [nested(name, X, target.to_numpy(float), groups.to_numpy(str)) for name in names]
-        print(f"| {title} | " + " | ".join(f"{rmse:.1f} ({bias:+.1f}, {cover:.2f})" for rmse, bias, cover in cells) + " |", flush=True)
+        shown = [f"{rmse:.1f} ({bias:+.1f}, {cover:.2f})" for rmse, bias, cover in cells]
+        print(f"| {title} | " + " | ".join(shown) + " |", flush=True)
 
 
 if __name__ == "__main__":

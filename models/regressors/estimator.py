@@ -41,7 +41,9 @@ class ForestRegressor(RegressorMixin, BaseEstimator):
         self.machine_ = regressor_named(self.regressor, transform=self.scale)
         least, found = min(self.machine_.least_clusters(X.shape[1]), X.shape[1] + 2), len(np.unique(cluster))
         if found < min(least, 4):
-            raise ValueError(f"regressor {self.regressor} needs at least {least} groups of rows, got {found} (n_samples={len(y)})")
+            raise ValueError(
+                f"regressor {self.regressor} needs at least {least} groups of rows, got {found} (n_samples={len(y)})"
+            )
         self.centre_, spread = X.mean(axis=0), X.std(axis=0)
         self.spread_ = np.where(spread > 0, spread, 1.0)
         self.penalised_ = np.ones(X.shape[1], bool)

@@ -89,10 +89,15 @@ def _names(fitted: Mapping[str, TargetModel]) -> list[str]:
     return list(dict.fromkeys(name for model in fitted.values() for one in model.sets for name in one.predictors))
 
 
+LOOKED_AT = 1000
+"""Forest pixels of a chunk at which units are looked at, about."""
+
+
 def _check_units(fitted: Mapping[str, TargetModel], seen: Mapping, wood: Mapping) -> None:
     """A predictor whose forest pixels are all of another size than its plots was read in another unit."""
     for year, predictors in seen.items():
-        forest = np.flatnonzero(wood[year].ravel() == 1)[::23]
+        forest = np.flatnonzero(wood[year].ravel() == 1)
+        forest = forest[:: max(len(forest) // LOOKED_AT, 1)]
         for model in fitted.values():
             for one in model.sets:
                 for name, centre, spread in zip(one.predictors, one.centre, one.spread, strict=True):
