@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +20,8 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
-from models.inference.fitted import fit_target, predict_left_out, rows_of
-from models.regressors import REGRESSORS, regressor_named
+from models.inference.fitted import TargetModel, fit_target, predict_left_out, rows_of
+from models.regressors import REGRESSORS, Regressor, regressor_named
 from models.regressors.base import Scale, groups
 from models.regressors.estimator import ForestRegressor
 from models.regressors.gaussian import GaussianProcess
@@ -300,6 +303,39 @@ def test_a_scale_that_explodes_on_the_way_back_is_not_on_offer():
 
 
 # ---------------------------------------------------------------- house and world
+
+
+@dataclass(frozen=True)
+class StraightThrough(Regressor):
+    """A line through the origin of the target's own scale."""
+
+    name: ClassVar[str] = "straight"
+    when: ClassVar[str] = "in this test"
+    source: ClassVar[str] = "none"
+
+    def size(self, columns):
+        return 1
+
+    def fit(self, X, y, penalised):
+        return np.array([y.mean()])
+
+    def mean(self, params, X):
+        return np.full(len(X), params[0])
+
+    def gradient(self, params, X):
+        return np.ones((len(X), 1))
+
+
+def test_a_regressor_of_one_s_own_needs_one_entry_and_no_more(monkeypatch):
+    monkeypatch.setitem(REGRESSORS, "straight", StraightThrough)
+    plots = make_plots(n=12)
+    model, _ = fit_target(plots, {"lidar": ("zmean",)}, target="agb", column="agb_mg_ha", regressor="straight")
+    mean, y = model.sets[0].params[0], plots["agb_mg_ha"].to_numpy()
+    assert mean == pytest.approx(y.mean())
+    # the jackknife of a mean is the textbook's: variance / n
+    assert float((model.influence**2).sum()) == pytest.approx(y.var(ddof=1) / 12)
+    assert TargetModel.from_plain(json.loads(json.dumps(model.to_plain()))).sets[0].machine == StraightThrough()
+    assert model.predict({"zmean": np.array([3.0])}, 2019)["mean"] == pytest.approx([y.mean()])
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
