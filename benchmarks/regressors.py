@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 REPEATS, FOLDS, INNER = 5, 5, 5
-NAMES = ("linear", "ridge", "pls", "forward", "gaussian_process", "extra_trees", "random_forest", "neighbours", "mix")
+NAMES = ("linear", "ridge", "pls", "forward", "gaussian_process", "extra_trees", "neighbours", "mix")
 
 
 def sets_of_plots() -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:

@@ -96,7 +96,7 @@ def _choice_rows(machine: Mapping) -> list[dict]:
     """What `auto` has compared, the best first."""
     table = sorted(machine.get("table", ()), key=lambda row: row.get("rmse_percent", np.inf))
     return [
-        {"name": row["regressor"], "why": row["why"]} if "why" in row
+        {"name": row["regressor"], "why": row["why"], "bold": False} if "why" in row
         else {
             "name": row["regressor"], "why": "", "bold": row["regressor"] == _chosen(machine),
             "rmse": f"{words.number(row['rmse_percent'], digits=3)} %",

@@ -165,7 +165,8 @@ CHOSEN = {
 def make_model(study, target, *, warnings=()):
     def one(name, predictors):
         return {
-            "name": name, "predictors": predictors, "dates": list(study.years), "plot_ha": 0.04, "machine": {"name": "linear"} if name == "lidar" else CHOSEN,
+            "name": name, "predictors": predictors, "dates": list(study.years), "plot_ha": 0.04,
+            "machine": {"name": "linear"} if name == "lidar" else CHOSEN,
             "residuals": {
                 "scale": 1.0, "power": 0.5, "floor": 1.0, "between_dates": 0.6, "change_scale": 1.0,
                 "level": {"range_m": 640.0, "nugget": 0.3, "identified": name == "lidar"},
