@@ -338,17 +338,32 @@ TOLD = 0.999
 """Share of the model variance at the plots that fewer columns keep; they are widened for the rest."""
 
 
-def _short(factors: np.ndarray, gradients: list[np.ndarray]) -> np.ndarray | None:
-    """Fewer columns (parameters, r) that say of the plots' gradients nearly all that factors (rows, parameters) say."""
-    from scipy.linalg import block_diag
+def _short(factors: np.ndarray, seen: Sequence[Sequence[np.ndarray]]) -> np.ndarray | None:
+    """Fewer columns (parameters, r) that say of places like the plots nearly all that factors (rows, parameters) say.
 
+    `seen` holds gradients (n, own parameters) of each set: of levels, and of changes at the same plots, which count as
+    much: what is small in a level may be all there is in a change.
+    """
     if factors.shape[1] <= MOST_EXACT:
         return None
-    places = block_diag(*gradients)
-    vectors, sizes, _ = np.linalg.svd(factors @ places.T, full_matrices=False)
+    parts, start = [], 0
+    for kinds in seen:
+        own = factors[:, start : start + kinds[0].shape[1]]
+        start += kinds[0].shape[1]
+        moves = [own @ gradient.T for gradient in kinds if len(gradient)]
+        parts += [move / size for move in moves if (size := np.linalg.norm(move)) > 0]
+    if not parts:
+        return None
+    vectors, sizes, _ = np.linalg.svd(np.hstack(parts), full_matrices=False)
     told = np.cumsum(sizes**2)
     count = int(np.searchsorted(told, TOLD * told[-1])) + 1
     return (vectors[:, :count].T @ factors).T * np.sqrt(told[-1] / told[count - 1])
+
+
+def _changes(gradient: np.ndarray, sample: Sample) -> np.ndarray:
+    """Gradients of the change between the first and the last year at plots that were measured at both."""
+    early, late = sample.pairs(int(sample.year.min()), int(sample.year.max()))
+    return (gradient[late] - gradient[early]).astype(float)
 
 
 def _between_sets(left_out: pd.DataFrame, names: list[str]) -> np.ndarray:
@@ -412,7 +427,7 @@ def _fit_set(
         "model": model,
         "influence": np.sqrt((len(clusters) - 1) / len(clusters)) * (refits - params),
         "clusters": clusters,
-        "gradient": gradient.astype(float),
+        "gradient": (gradient.astype(float), _changes(gradient, sample)),
         "shared": np.array(
             [machine.shifted(design, y, penalised, factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]
         ).reshape(len(factors), len(params)),

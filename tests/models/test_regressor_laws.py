@@ -208,3 +208,18 @@ def test_a_pixel_s_variance_in_few_columns_is_that_of_all_the_factors(name):
     assert short.mean() == pytest.approx(exact.mean(), rel=2e-3)
     assert np.sqrt(short) == pytest.approx(np.sqrt(exact), rel=0.1)
     assert (model.short is not None) == (name == "mix")
+
+
+def test_a_pixel_s_variance_of_change_is_told_in_few_columns_too():
+    plots = make_plots(n=60, years=(2019, 2024), noise=20)
+    plots["a"] = np.random.default_rng(3).normal(size=120)
+    model, _ = fit_target(plots, {"s": ("zmean", "cover_2m", "a")}, target="agb", column="agb_mg_ha", regressor="mix")
+    ends = []
+    for year in (2019, 2024):
+        rows = plots[plots["year"] == year]
+        seen = {name: rows[name].to_numpy() for name in ("zmean", "cover_2m", "a")}
+        ends.append(model.predict(seen, year)["gradient"].astype(float))
+    change = ends[1] - ends[0]
+    exact, short = ((change @ model.factors.T) ** 2).sum(axis=1), ((change @ model.root) ** 2).sum(axis=1)
+    assert short.mean() == pytest.approx(exact.mean(), rel=5e-3)
+    assert model.root.shape[1] < 60
