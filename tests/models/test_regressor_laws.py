@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import make_plots
 
-from models.inference.fitted import TargetModel, fit_target
+from models.inference.fitted import TargetModel, _short, fit_target
 from models.regressors import REGRESSORS, alive, plain_of, regressor_named
 from models.regressors.smoothers import Smoother
 
@@ -210,16 +210,11 @@ def test_a_pixel_s_variance_in_few_columns_is_that_of_all_the_factors(name):
     assert (model.short is not None) == (name == "mix")
 
 
-def test_a_pixel_s_variance_of_change_is_told_in_few_columns_too():
-    plots = make_plots(n=60, years=(2019, 2024), noise=20)
-    plots["a"] = np.random.default_rng(3).normal(size=120)
-    model, _ = fit_target(plots, {"s": ("zmean", "cover_2m", "a")}, target="agb", column="agb_mg_ha", regressor="mix")
-    ends = []
-    for year in (2019, 2024):
-        rows = plots[plots["year"] == year]
-        seen = {name: rows[name].to_numpy() for name in ("zmean", "cover_2m", "a")}
-        ends.append(model.predict(seen, year)["gradient"].astype(float))
-    change = ends[1] - ends[0]
-    exact, short = ((change @ model.factors.T) ** 2).sum(axis=1), ((change @ model.root) ** 2).sum(axis=1)
-    assert short.mean() == pytest.approx(exact.mean(), rel=5e-3)
-    assert model.root.shape[1] < 60
+def test_what_is_small_in_levels_and_all_there_is_in_changes_is_told():
+    """Levels move along the first parameter, changes along the second, a thousand times less."""
+    levels, changes = np.zeros((50, 41)), np.zeros((50, 41))
+    levels[:, 0], levels[:, 1], changes[:, 1] = 100.0, 0.1, 0.1
+    alone, both = (_short(np.eye(41), [kinds]) for kinds in ((levels,), (levels, changes)))
+    assert ((changes @ both) ** 2).sum(axis=1) == pytest.approx(0.01)
+    assert ((changes @ alone) ** 2).sum(axis=1).max() < 1e-6  # what levels alone would have kept
+    assert ((levels @ both) ** 2).sum(axis=1) == pytest.approx(1e4, rel=1e-3)
