@@ -18,7 +18,7 @@ from pipeline.grid import Grid
 log = logging.getLogger(__name__)
 
 PLACES = 2000  # of the map, whose distances to plots the folds are matched to
-MOST_FOLDS = 30  # of a model that learns more than its parameters, and takes seconds for each
+MOST_FOLDS = 10  # of a model that learns more than its parameters: a fold costs it a second or more
 BLOCKS_ALONG = 5  # squares along the longer side of what the plots span
 
 
