@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import composites
+from benchmarks import composites, prediction
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def exactextract_means(prepared: tuple, *, warm_up: bool) -> np.ndarray:
 
 ROWS = [
     *(Row(suite="composite", sized=True, repeats=3, **row) for row in composites.ROWS),
+    *(Row(suite="models", **row) for row in prediction.ROWS),
     Row(
         suite="lidar",
         name="Delaunay triangulation, 150,000 ground points",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -45,7 +46,17 @@ class Applicability:
         """Whether the model applies (n,); not where a predictor is missing."""
         from models.kernels import within_reach
 
-        return within_reach(self._placed(X), self.plots, self._reach_squared)
+        order, rising = self._sorted
+        return within_reach(
+            np.asarray(X, float), self.centre[order], self.scale[order], order, rising, self._reach_squared
+        )
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predictors by how far they set plots apart, and the plots in that order of predictors, rising in the first."""
+        order = np.argsort(-self.plots.std(axis=0), kind="stable")
+        plots = self.plots[:, order]
+        return order, np.ascontiguousarray(plots[np.argsort(plots[:, 0], kind="stable")])
 
     def density(self, X: np.ndarray) -> np.ndarray:
         """Local point density (n,): how many plots are as like a place as the threshold asks of one."""
@@ -97,3 +108,26 @@ def applicability(X: np.ndarray, cluster: np.ndarray, weight: np.ndarray | None 
     index = others / mean_distance
     low, high = np.quantile(index, [0.25, 0.75])
     return Applicability(centre, scale, plots, mean_distance, float(min(high + 1.5 * (high - low), index.max())))
+
+
+TIMES_APART, SDS_APART = 5.0, 10.0
+"""How many times another level, and how many standard deviations away, nearly all of a map is that has another unit."""
+
+
+def other_unit(centre: float, spread: float, places: np.ndarray) -> str | None:
+    """What differs, in a few words, where a predictor seems to have another unit on the map than at the plots.
+
+    Parameters
+    ----------
+    centre, spread : mean and standard deviation at the plots
+    places : (n,) values on the map; missing ones are left aside, and fewer than 50 tell nothing
+    """
+    known = places[np.isfinite(places)]
+    if len(known) < 50:
+        return None
+    low, middle, high = (float(value) for value in np.quantile(known, [0.05, 0.5, 0.95]))
+    numbers = f"{low:.4g} to {high:.4g} on the map and {centre:.4g} on average at the plots (standard deviation {spread:.4g})"
+    far = low > centre + SDS_APART * spread or high < centre - SDS_APART * spread
+    if far and abs(middle) >= TIMES_APART * max(abs(centre), spread):
+        return numbers
+    return None

@@ -48,18 +48,44 @@ def nearest_squared(places, plots):
 
 
 @njit(cache=True, nogil=True)
-def within_reach(places, plots, reach_squared):
-    """Whether any of plots (m, p) lies within reach of each place (n, p)."""
-    found = np.zeros(len(places), np.bool_)
+def within_reach(X, centre, scale, order, plots, reach_squared):
+    """Whether any of plots (m, p) lies within reach of each place.
+
+    X : (n, p) as measured; a place lies at (X - centre) x scale. Coordinates are compared in the `order` (p,) given, and
+    plots come in that order of coordinates, rising in the first: those too far in it alone are not looked at.
+    """
+    n, p, m = len(X), len(order), len(plots)
+    found = np.zeros(n, np.bool_)
+    place = np.empty(p)
+    reach = np.sqrt(reach_squared)
     last = 0
-    for i in range(len(places)):
-        if _missing(places[i]):
-            continue
-        if _squared(places[i], plots[last], reach_squared) <= reach_squared:
+    for i in range(n):
+        for k in range(p):
+            place[k] = (X[i, order[k]] - centre[k]) * scale[k]
+        # the plot that served the place before mostly serves this one too: two short chains of sums, no question between
+        even, odd = 0.0, 0.0
+        for k in range(0, p - 1, 2):
+            one, two = place[k] - plots[last, k], place[k + 1] - plots[last, k + 1]
+            even += one * one
+            odd += two * two
+        if p % 2:
+            even += (place[p - 1] - plots[last, p - 1]) ** 2
+        if even + odd <= reach_squared:
             found[i] = True
             continue
-        for j in range(len(plots)):
-            if _squared(places[i], plots[j], reach_squared) <= reach_squared:
+        if np.isnan(even + odd):
+            continue
+        low, high = 0, m
+        while low < high:  # first plot that is not too far below
+            middle = (low + high) // 2
+            if plots[middle, 0] < place[0] - reach:
+                low = middle + 1
+            else:
+                high = middle
+        for j in range(low, m):
+            if plots[j, 0] > place[0] + reach:
+                break
+            if _squared(place, plots[j], reach_squared) <= reach_squared:
                 found[i] = True
                 last = j
                 break

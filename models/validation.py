@@ -45,6 +45,22 @@ def splits(
     return [(test, rest_of(len(xy), test)) for test in tests]
 
 
+def fewer(
+    scheme: str, folds: list[tuple[np.ndarray, np.ndarray]], n: int, most: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """At most so many folds, for models that are slow to learn: several are left out together, dealt out at random.
+
+    Folds of `map_each` have neighbours of their own left aside, so every so many of them is taken instead.
+    """
+    if len(folds) <= most:
+        return folds
+    if scheme == "map_each":
+        return [folds[k] for k in np.linspace(0, len(folds) - 1, most).round().astype(int)]
+    dealt = np.random.default_rng(0).permutation(len(folds))
+    tests = [np.sort(np.concatenate([folds[k][0] for k in part])) for part in np.array_split(dealt, most)]
+    return [(test, rest_of(n, test)) for test in tests]
+
+
 def scores(observed: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """RMSE, bias and R2 of predictions of left-out plots; percentages refer to the observed mean.
 

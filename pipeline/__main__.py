@@ -208,7 +208,10 @@ def _sensors() -> list[tuple[str, ...]]:
 def _regressors() -> list[tuple[str, ...]]:
     from models.regressors import REGRESSORS
 
-    return [(name, (one.__doc__ or "").splitlines()[0]) for name, one in REGRESSORS.items()]
+    rows = [("regressor", "what it is", "when to use it", "source")]
+    for name, one in REGRESSORS.items():
+        rows.append((name, (one.__doc__ or "").splitlines()[0], getattr(one, "when", ""), getattr(one, "source", "")))
+    return rows
 
 
 def _metrics() -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-from models.inference.fitted import TargetModel
+from models.inference.fitted import PIECE, TargetModel
 from models.inference.residuals import difference_sd
 
 NO_FOREST, REMAINING, GAINED, LOST = 0, 1, 2, 3
@@ -31,6 +31,16 @@ def _patch_px(mask: np.ndarray) -> np.ndarray:
     """Size in pixels of the patch that each pixel of a mask (rows, cols) is in."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     return np.bincount(labels.ravel(), minlength=count + 1)[labels]
+
+
+STRIP_NUMBERS = 8_000_000
+"""Numbers that the gradients of one strip hold (32 MB): two dates, their change and what is made on the way fit 300 MB."""
+
+
+def strips(model: TargetModel, n: int) -> list[slice]:
+    """Parts of a chunk's n pixels that are served one after the other, so that gradients fit whatever the model."""
+    rows = max(STRIP_NUMBERS // model.influence.shape[1], 1)
+    return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
 
 
 def stock_layers(
@@ -57,25 +67,26 @@ def stock_layers(
     """
     wooded = forest.ravel() == 1
     bare = forest.ravel() == 0
+    pixels = slice(None) if wooded.all() else np.flatnonzero(wooded)
+    seen = {name: array.ravel()[pixels] for name, array in predictors.items()}
+    found = model.predict(seen, year, None if usable is None else usable[pixels])
+    found = {
+        "value": found["mean"], "residual_sd": found["residual_sd"], "set_number": found["set_number"],
+        "in_domain": found["in_domain"], "gradient": found["gradient"],
+    }  # fmt: skip
+    found["residual_sd"][found["set_number"] < 0] = 0.0
+    if isinstance(pixels, slice):
+        return {**found, "forest": wooded}
     layers = {
         "value": np.where(bare, 0.0, np.nan),
         "residual_sd": np.zeros(wooded.size),
         "set_number": np.full(wooded.size, -1, "int8"),
         "in_domain": bare.copy(),
-        "forest": wooded,
-        "gradient": np.zeros((wooded.size, model.influence.shape[1])),
+        "gradient": np.zeros((wooded.size, model.influence.shape[1]), "float32"),
     }
-    pixels = np.flatnonzero(wooded)
-    if pixels.size == 0:
-        return layers
-    seen = {name: array.ravel()[pixels] for name, array in predictors.items()}
-    found = model.predict(seen, year, None if usable is None else usable[pixels])
-    layers["value"][pixels] = found["mean"]
-    layers["residual_sd"][pixels] = np.nan_to_num(found["residual_sd"])
-    layers["set_number"][pixels] = found["set_number"]
-    layers["in_domain"][pixels] = found["in_domain"]
-    layers["gradient"][pixels] = found["gradient"]
-    return layers
+    for name, layer in layers.items():
+        layer[pixels] = found[name]
+    return {**layers, "forest": wooded}
 
 
 def with_no_change(layers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -127,8 +138,9 @@ def change_layers(
 def pixel_se(model: TargetModel, layers: dict[str, np.ndarray]) -> np.ndarray:
     """Standard error (n,) of a pixel's estimate as a prediction of the pixel's own value; missing where it is."""
     variance = layers["residual_sd"] ** 2
-    for factor in model.factors:
-        variance = variance + (layers["gradient"] @ factor) ** 2
+    for start in range(0, len(variance), PIECE):
+        told = layers["gradient"][start : start + PIECE] @ model.root
+        variance[start : start + PIECE] += np.einsum("ij,ij->i", told, told)
     return np.where(np.isfinite(layers["value"]), np.sqrt(variance), np.nan)
 
 

@@ -43,6 +43,18 @@ def coverage(stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> list[tuple
     ]
 
 
+def within(
+    covered: list[tuple[str, np.ndarray, np.ndarray]], strip: slice
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """What stands cover of a strip of a window's pixels, the pixels counted from the strip's first."""
+    found = []
+    for stand, pixel, fraction in covered:
+        there = (pixel >= strip.start) & (pixel < strip.stop)
+        if there.any():
+            found.append((stand, pixel[there] - strip.start, fraction[there]))
+    return found
+
+
 def _box(west: float, south: float, east: float, north: float):
     import shapely
 
@@ -100,7 +112,7 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
         "set_ha": [float(weight[number == k].sum()) for k in range(n_sets)],
         "sum_s": [float((weight * s)[number == k].sum()) for k in range(n_sets)],
         "sum_s2": [float((weight * s**2)[number == k].sum()) for k in range(n_sets)],
-        "sum_gradient": (weight[:, None] * layers["gradient"][used]).sum(axis=0).tolist(),
+        "sum_gradient": (weight[:, None] * layers["gradient"][used]).sum(axis=0, dtype=np.float64).tolist(),
     }
 
 

@@ -58,6 +58,7 @@ def small_study(folder: Path, *, seed: int = 1, **changes) -> Study:
             "files": {2019: str(made / "landcover_2019.tif"), 2024: str(made / "landcover_2024.tif")},
         },
         "model": {
+            "regressor": "linear",
             "predictors": {
                 "lidar": ["zmean", "zq95", "cover_2m"],
                 "satellite": ["s2_ndmi", "s2_ndre", "s2_swir16", "s2_nbr"],

@@ -21,6 +21,7 @@ import pytest  # noqa: E402
 from models.applicability import Applicability  # noqa: E402
 from models.inference.fitted import Sample, SetModel, TargetModel  # noqa: E402
 from models.inference.residuals import Residuals, Structure  # noqa: E402
+from models.regressors import Linear  # noqa: E402
 from pipeline.config import Study, study_from  # noqa: E402
 from pipeline.grid import Grid  # noqa: E402
 
@@ -124,6 +125,7 @@ def make_target_model(
         dates=tuple(dates),
         centre=np.zeros(1),
         spread=np.ones(1),
+        machine=Linear(transform=transform),
         params=params,
         domain=Applicability(np.zeros(1), np.ones(1), np.array([[sum(domain) / 2]]), 1.0, (domain[1] - domain[0]) / 2),
         residuals=Residuals(scale, power, 1.0, between_dates, change_scale, structure, structure),

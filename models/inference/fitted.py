@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from models.applicability import Applicability, applicability
 from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
-from models.regressors import Regressor, regressor_named
+from models.regressors import Regressor, alive, plain_of, regressor_named
 from models.validation import scores
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class SetModel:
     dates: tuple[int, ...]
     centre: np.ndarray
     spread: np.ndarray
+    machine: Regressor
     params: np.ndarray
     domain: Applicability
     residuals: Residuals
@@ -83,8 +85,13 @@ def design_of(
     X: np.ndarray, date: np.ndarray | int, centre: np.ndarray, spread: np.ndarray, dates: tuple[int, ...]
 ) -> np.ndarray:
     """Standardised predictors (n, p), then a column per date after the first that is 1 at that date."""
-    effects = [np.broadcast_to(np.asarray(date) == later, len(X)).astype(float) for later in dates[1:]]
-    return np.column_stack([(X - centre) / spread, *effects])
+    found = np.empty((len(X), X.shape[1] + len(dates) - 1))
+    own = found[:, : X.shape[1]]
+    np.subtract(X, centre, out=own)
+    own /= spread
+    for number, later in enumerate(dates[1:], X.shape[1]):
+        found[:, number] = np.asarray(date) == later
+    return found
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class TargetModel:
     influence : (clusters, parameters of all sets), scaled so that covariance = influence.T @ influence
     shared : (factors, parameters of all sets): shift of the parameters per standard deviation of each error that plots
         share (allometry, height model, wood density)
+    short : (parameters, r), optional: nearly all that `factors` say of places like the plots, in fewer columns, for pixels
     between_sets : (sets, sets): correlation of their residuals at the plots they have in common
     """
 
@@ -107,10 +115,14 @@ class TargetModel:
     clusters: int
     counts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    short: np.ndarray | None = None
 
     def to_plain(self) -> dict:
         """Numbers, lists and strings only, from which `from_plain` makes the same model again."""
-        return _plain(asdict(self))
+        plain = _plain(asdict(replace(self, sets=tuple(replace(one, machine=None) for one in self.sets))))
+        for one, written in zip(self.sets, plain["sets"], strict=True):
+            written["machine"] = plain_of(one.machine)
+        return plain
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> TargetModel:
@@ -120,6 +132,7 @@ class TargetModel:
                     **one,
                     "predictors": tuple(one["predictors"]),
                     "dates": tuple(one["dates"]),
+                    "machine": alive(one["machine"]),
                     "domain": Applicability.from_plain(one["domain"]),
                     "residuals": Residuals.from_plain(one["residuals"]),
                     "sample": Sample.from_plain(one["sample"]),
@@ -130,12 +143,9 @@ class TargetModel:
         )
         columns = sum(len(one.params) for one in sets)
         matrices = {name: np.array(plain[name], float).reshape(-1, columns) for name in ("influence", "shared")}
+        matrices["short"] = None if plain["short"] is None else np.array(plain["short"], float)
         matrices["between_sets"] = np.array(plain["between_sets"], float)
         return cls(**{**plain, **matrices, "sets": sets, "warnings": tuple(plain["warnings"])})
-
-    @property
-    def machine(self) -> Regressor:
-        return regressor_named(self.regressor, transform=self.transform)
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -145,6 +155,14 @@ class TargetModel:
     def factors(self) -> np.ndarray:
         """Rows whose squared product with a gradient adds up to its variance: sampling first, then shared errors."""
         return np.vstack([self.influence, self.shared])
+
+    @cached_property
+    def root(self) -> np.ndarray:
+        """(parameters, r) float32: the squares of a gradient times it add up to the gradient's variance."""
+        if self.short is not None:
+            return self.short.astype(np.float32)
+        rows = np.linalg.qr(self.factors, mode="r") if len(self.factors) else np.zeros((1, self.factors.shape[1]))
+        return np.ascontiguousarray(rows.T, np.float32)
 
     def slices(self) -> list[slice]:
         """Where each set's parameters stand in the vector of all."""
@@ -157,7 +175,7 @@ class TargetModel:
         found = np.zeros((n, len(self.sets)), bool)
         for number, one in enumerate(self.sets):
             if all(name in predictors for name in one.predictors):
-                found[:, number] = np.isfinite([predictors[name] for name in one.predictors]).all(axis=0)
+                found[:, number] = _complete(np.column_stack([predictors[name] for name in one.predictors]))
         return found
 
     def predict(
@@ -181,28 +199,58 @@ class TargetModel:
             -1 where no set is complete (mean is NaN there).
         """
         n = len(next(iter(predictors.values())))
-        machine = self.machine
         found = {
             "mean": np.full(n, np.nan),
-            "gradient": np.zeros((n, self.influence.shape[1])),
+            "gradient": np.zeros((n, self.influence.shape[1]), "float32"),
             "residual_sd": np.full(n, np.nan),
             "in_domain": np.zeros(n, bool),
             "set_number": np.full(n, -1, "int8"),
         }
-        able = self.complete(predictors) if usable is None else self.complete(predictors) & usable
+        for start in range(0, n, PIECE):
+            piece = slice(start, min(start + PIECE, n))
+            self._serve(
+                {name: array[piece] for name, array in predictors.items()}, date, None if usable is None else usable[piece],
+                {name: array[piece] for name, array in found.items()},
+            )  # fmt: skip
+        return found
+
+    def _serve(
+        self, predictors: Mapping[str, np.ndarray], date: int, usable: np.ndarray | None, found: dict[str, np.ndarray]
+    ) -> None:
+        """Write what `predict` finds for a piece of the places."""
+        n = len(found["mean"])
         for number, (one, place) in enumerate(zip(self.sets, self.slices(), strict=True)):
-            rows = np.flatnonzero((found["set_number"] < 0) & able[:, number])
-            if rows.size == 0:
+            if not all(name in predictors for name in one.predictors):
                 continue
-            X = np.column_stack([np.asarray(predictors[name], float)[rows] for name in one.predictors])
-            design = one.design(X, date)
-            mean = machine.mean(one.params, design)
+            X = np.empty((n, len(one.predictors)))
+            for column, name in enumerate(one.predictors):
+                X[:, column] = predictors[name]
+            served = (found["set_number"] < 0) & _complete(X)
+            if usable is not None:
+                served &= usable[:, number]
+            if not served.any():
+                continue
+            if served.all():
+                rows, out = slice(None), found["gradient"][:, place]
+            else:
+                rows, out = np.flatnonzero(served), None
+                X = X[rows]
+            mean, gradient = one.machine.both(one.params, one.design(X, date), out)
+            if out is None:
+                found["gradient"][rows, place] = gradient
             found["mean"][rows] = mean
-            found["gradient"][rows, place] = machine.gradient(one.params, design)
             found["residual_sd"][rows] = one.residuals.sd(mean)
             found["in_domain"][rows] = one.inside(X)
             found["set_number"][rows] = number
-        return found
+
+
+def _complete(X: np.ndarray) -> np.ndarray:
+    """Which rows (n,) of predictors (n, p) lack none: a sum is finite just where all are."""
+    return np.isfinite(X @ np.ones(X.shape[1]))
+
+
+PIECE = 2048
+"""Places that are predicted together: what is worked out for them on the way stays in the processor's cache."""
 
 
 def _plain(value):
@@ -252,7 +300,9 @@ def fit_target(
     for name, predictors in predictor_sets.items():
         try:
             fits.append(
-                _fit_set(plots, name, tuple(predictors), column, machine, date_effect, min_clusters, factors, notes)
+                _fit_set(
+                    plots, name, tuple(predictors), column, machine, transform, date_effect, min_clusters, factors, notes
+                )
             )
         except ValueError as error:
             reasons.append(f"{name}: {error}")
@@ -277,8 +327,43 @@ def fit_target(
         min(len(fit["clusters"]) for fit in fits),
         {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(names)},
         tuple(notes),
+        _short(np.vstack([influence, shared]), [fit["gradient"] for fit in fits]),
     )
     return model, left_out
+
+
+MOST_EXACT = 40
+"""Parameters up to which a pixel's variance is worked out from all that the factors say."""
+TOLD = 0.999
+"""Share of the model variance at the plots that fewer columns keep; they are widened for the rest."""
+
+
+def _short(factors: np.ndarray, seen: Sequence[Sequence[np.ndarray]]) -> np.ndarray | None:
+    """Fewer columns (parameters, r) that say of places like the plots nearly all that factors (rows, parameters) say.
+
+    `seen` holds gradients (n, own parameters) of each set: of levels, and of changes at the same plots, which count as
+    much: what is small in a level may be all there is in a change.
+    """
+    if factors.shape[1] <= MOST_EXACT:
+        return None
+    parts, start = [], 0
+    for kinds in seen:
+        own = factors[:, start : start + kinds[0].shape[1]]
+        start += kinds[0].shape[1]
+        moves = [own @ gradient.T for gradient in kinds if len(gradient)]
+        parts += [move / size for move in moves if (size := np.linalg.norm(move)) > 0]
+    if not parts:
+        return None
+    vectors, sizes, _ = np.linalg.svd(np.hstack(parts), full_matrices=False)
+    told = np.cumsum(sizes**2)
+    count = int(np.searchsorted(told, TOLD * told[-1])) + 1
+    return (vectors[:, :count].T @ factors).T * np.sqrt(told[-1] / told[count - 1])
+
+
+def _changes(gradient: np.ndarray, sample: Sample) -> np.ndarray:
+    """Gradients of the change between the first and the last year at plots that were measured at both."""
+    early, late = sample.pairs(int(sample.year.min()), int(sample.year.max()))
+    return (gradient[late] - gradient[early]).astype(float)
 
 
 def _between_sets(left_out: pd.DataFrame, names: list[str]) -> np.ndarray:
@@ -290,80 +375,50 @@ def _between_sets(left_out: pd.DataFrame, names: list[str]) -> np.ndarray:
     return found
 
 
-@dataclass(frozen=True)
-class _Regression:
-    """What one predictor set is fitted to: design (n, q), target (n,), cluster (n,), columns that may be shrunk (q,)."""
-
-    machine: Regressor
-    design: np.ndarray
-    y: np.ndarray
-    cluster: np.ndarray
-    penalised: np.ndarray
-
-    def params(self, *, y: np.ndarray | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Parameters, for another target or without some rows where asked."""
-        return self.machine.fit(self.design[rows], (self.y if y is None else y)[rows], self.penalised)
-
-    def without_each_cluster(self) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters refitted without each cluster in turn, and each plot predicted by the fit that has not seen it."""
-        refits, left_out = [], np.empty(len(self.y))
-        for group in np.unique(self.cluster):
-            rest = self.cluster != group
-            refits.append(self.params(rows=rest))
-            left_out[~rest] = self.machine.mean(refits[-1], self.design[~rest])
-        return np.array(refits), left_out
-
-    def pulled(self, params: np.ndarray, mean: np.ndarray, sd: np.ndarray, step: float = 0.1) -> np.ndarray:
-        """Change of the parameters (n, p) per residual standard deviation (n,) of each row."""
-        moved = self.machine.moved(self.y, mean, step * sd)
-        changes = []
-        for row in range(len(self.y)):
-            y = self.y.copy()
-            y[row] = moved[row]
-            changes.append((self.params(y=y) - params) / step)
-        return np.array(changes)
-
-    def shifted(self, factor: np.ndarray, step: float = 0.1) -> np.ndarray:
-        """Change of the parameters when all targets move together by a factor (n,)."""
-        up, down = (np.maximum(self.y + sign * step * factor, 0.0) for sign in (1, -1))
-        return (self.params(y=up) - self.params(y=down)) / (2 * step)
-
-
-def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters, factors, notes) -> dict:
+def _fit_set(
+    plots, name, predictors, column, machine, transform, date_effect, min_clusters, factors, notes
+) -> dict:
     X_all = plots[list(predictors)].to_numpy(float)
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
     rows, X = plots[used], X_all[used]
-    _check_enough(X, rows["cluster"].nunique(), predictors, max(min_clusters, 3))
+    _log_missing(plots, X_all, predictors, name)
+    _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, 3), machine)
     y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
     centre, spread = X.mean(axis=0), X.std(axis=0)
     dates = tuple(sorted(set(year.tolist())))
     if date_effect == "never":
         dates = dates[:1]
     design = design_of(X, year, centre, spread, dates)
-    work = _Regression(machine, design, y, cluster, np.arange(design.shape[1]) < len(predictors))
-    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(work, len(predictors)):
+    penalised = np.arange(design.shape[1]) < len(predictors)
+    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(design, y, cluster, penalised, transform):
         dates = dates[:1]
-        work = _Regression(machine, design[:, : len(predictors)], y, cluster, work.penalised[: len(predictors)])
+        design, penalised = design[:, : len(predictors)], penalised[: len(predictors)]
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
-    params = work.params()
-    refits, left_out = work.without_each_cluster()
+    machine = machine.learned(design, y, cluster, penalised)
+    params = machine.fit(design, y, penalised)
+    refits, left_out = machine.without_each(design, y, cluster, penalised, params)
+    if machine.stands_for.caution:
+        notes.append(f"predictor set {name}: {machine.stands_for.caution}")
     if scores(y, left_out)["r2"] <= 0:
         notes.append(
             f"predictor set {name}: at plots left out it predicts no better than the plots' mean (R2 "
             f"{scores(y, left_out)['r2']:.2f}); use fewer or other predictors, or more plots"
         )
-    fitted = machine.mean(params, work.design)
+    fitted, gradient = machine.both(params, design)
     scale, power, floor = spread_of(y - left_out, left_out)
     sd = scale * np.maximum(fitted, floor) ** power
     sample = Sample(
         plot=rows["plot"].to_numpy(str), patch=_patches(rows), year=year, x=rows["x"].to_numpy(float),
         y=rows["y"].to_numpy(float), sd=sd,
-        influence=work.pulled(params, np.maximum(fitted, floor), sd),
+        influence=machine.pulled(design, y, penalised, params, np.maximum(fitted, floor), sd),
     )  # fmt: skip
-    structure = _structure(y - fitted, machine.gradient(params, work.design), sample)
+    if machine.flexible:
+        structure = _structure(y - left_out, fitted[:, None], sample)
+    else:
+        structure = _structure(y - fitted, gradient, sample)
     model = SetModel(
-        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, params=params,
-        domain=applicability(X, cluster, _weights(machine, params, work.design, len(predictors))),
+        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
+        params=params, domain=applicability(X, cluster, _weights(machine, params, design, len(predictors))),
         residuals=Residuals(scale, power, floor, **structure), plot_ha=float(rows["area_ha"].median()), sample=sample,
         scores=scores(y, left_out),
     )  # fmt: skip
@@ -372,11 +427,16 @@ def _fit_set(plots, name, predictors, column, machine, date_effect, min_clusters
         "model": model,
         "influence": np.sqrt((len(clusters) - 1) / len(clusters)) * (refits - params),
         "clusters": clusters,
-        "shared": np.array([work.shifted(factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]).reshape(
-            len(factors), len(params)
-        ),
+        "gradient": (gradient.astype(float), _changes(gradient, sample)),
+        "shared": np.array(
+            [machine.shifted(design, y, penalised, factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]
+        ).reshape(len(factors), len(params)),
         "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
     }
+
+
+INNER_FOLDS = 5
+"""Groups of clusters that a regressor which learns is refitted without inside a fold, for the spread of its residuals."""
 
 
 def predict_left_out(
@@ -398,7 +458,8 @@ def predict_left_out(
     DataFrame
         plot, cluster, year, x, y, fold, observed, predicted, sd; rows of a fold whose rest cannot be fitted are missing.
     """
-    machine = model.machine
+    machine = one.machine.stands_for
+    place = model.slices()[[other.name for other in model.sets].index(one.name)]
     X, y = plots[list(one.predictors)].to_numpy(float), plots[column].to_numpy(float)
     cluster, year = plots["cluster"].astype(str).to_numpy(), plots["year"].to_numpy(int)
     found = plots[["plot", "cluster", "year", "x", "y"]].assign(fold=-1, observed=y, predicted=np.nan, sd=np.nan)
@@ -408,19 +469,23 @@ def predict_left_out(
         number[test] = fold
         clusters = len(np.unique(cluster[rest]))
         centre, spread = X[rest].mean(axis=0), X[rest].std(axis=0)
-        if len(one.predictors) >= clusters - 1 or (spread < 1e-12).any():
+        if clusters < machine.least_clusters(len(one.predictors)) or (spread < 1e-12).any():
             continue
         design = design_of(X, year, centre, spread, one.dates)
-        work = _Regression(machine, design[rest], y[rest], cluster[rest], penalised)
-        params = work.params()
-        refits, inner = work.without_each_cluster()
+        fold_machine = machine.learned(design[rest], y[rest], cluster[rest], penalised)
+        params = fold_machine.fit(design[rest], y[rest], penalised)
+        mean = fold_machine.mean(params, design[test])
+        if machine.learns:  # what the parameters add is small beside the residual, and learning without each cluster is dear
+            inner = machine.predicted_apart(design[rest], y[rest], cluster[rest], penalised, INNER_FOLDS)
+            gradient = one.machine.gradient(one.params, one.design(X[test], year[test]))
+            moved = ((gradient @ model.influence[:, place].T) ** 2).sum(axis=1)
+        else:
+            refits, inner = machine.without_each(design[rest], y[rest], cluster[rest], penalised, params)
+            change = np.array([machine.mean(refit, design[test]) for refit in refits]) - mean
+            moved = (clusters - 1) / clusters * (change**2).sum(axis=0)
         scale, power, floor = spread_of(y[rest] - inner, inner)
-        mean = machine.mean(params, design[test])
-        moved = np.array([machine.mean(refit, design[test]) for refit in refits]) - mean
         predicted[test] = mean
-        sd[test] = np.sqrt(
-            (scale * np.maximum(mean, floor) ** power) ** 2 + (clusters - 1) / clusters * (moved**2).sum(axis=0)
-        )
+        sd[test] = np.sqrt((scale * np.maximum(mean, floor) ** power) ** 2 + moved)
     return found.assign(fold=number, predicted=predicted, sd=sd)
 
 
@@ -429,8 +494,12 @@ def rows_of(plots: pd.DataFrame, one: SetModel, column: str) -> pd.DataFrame:
     return plots[np.isfinite(plots[[*one.predictors, column]].to_numpy(float)).all(axis=1)].reset_index(drop=True)
 
 
-def _weights(machine: Regressor, params: np.ndarray, design: np.ndarray, n_predictors: int, step: float = 0.05) -> np.ndarray:
-    """What the model makes of each standardised predictor (p,): the mean size of its slope over the plots."""
+def _weights(machine: Regressor, params: np.ndarray, design: np.ndarray, n_predictors: int) -> np.ndarray:
+    """What the model makes of each standardised predictor (p,): the mean size of its slope over the plots.
+
+    A flexible model's slope is told over half a standard deviation to either side, for trees predict in steps.
+    """
+    step = 0.5 if machine.flexible else 0.05
     weights = np.empty(n_predictors)
     for number in range(n_predictors):
         ends = []
@@ -450,29 +519,63 @@ def _patches(rows: pd.DataFrame) -> np.ndarray:
     return (cluster + " " + rows["stratum"].astype(str)).to_numpy(str)
 
 
-def _check_enough(X: np.ndarray, clusters: int, predictors: tuple[str, ...], least: int) -> None:
+MOST_NAMED = 10
+"""Plots that a sentence names."""
+
+
+def _log_missing(plots: pd.DataFrame, X_all: np.ndarray, predictors: tuple[str, ...], name: str) -> None:
+    """Count and name the plots at which a predictor is missing."""
+    gone = ~np.isfinite(X_all)
+    lacking = gone.any(axis=1)
+    if lacking.any():
+        which = [f"{one} at {count}" for one, count in zip(predictors, gone.sum(axis=0), strict=True) if count]
+        names = [f"{plot} ({year})" for plot, year in zip(plots["plot"][lacking], plots["year"][lacking], strict=True)]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        log.info(
+            "predictor set %s: %d of %d plot measurements lack a predictor (%s) and are not used: %s%s",
+            name, lacking.sum(), len(plots), ", ".join(which), ", ".join(names[:MOST_NAMED]), more,
+        )  # fmt: skip
+
+
+def _check_enough(
+    X_all: np.ndarray, X: np.ndarray, clusters: int, predictors: tuple[str, ...], least: int, machine: Regressor
+) -> None:
+    absent = [name for name, column in zip(predictors, X_all.T, strict=True) if not np.isfinite(column).any()]
+    if absent:
+        raise ValueError(f"the predictor {absent[0]} is missing at every plot: no plot lies where it was measured")
+    if clusters == 1 and len(X) > 1:
+        raise ValueError(
+            f"all {len(X)} plot measurements that have {', '.join(predictors)} are in one cluster, at least {least} clusters "
+            "are needed: errors are told from what one cluster says of another"
+        )
     if clusters < least:
         raise ValueError(
             f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed"
         )
-    if len(predictors) >= clusters - 1:
+    needed = machine.least_clusters(len(predictors))
+    if clusters < needed:
+        which = f" for regressor {machine.name}" if machine.learns else ""
         raise ValueError(
-            f"{len(predictors)} predictors need more than {len(predictors) + 1} clusters of plots, there are {clusters}"
+            f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
         )
     flat = [name for name, spread in zip(predictors, X.std(axis=0), strict=True) if spread < 1e-12]
     if flat:
         raise ValueError(f"the predictor {flat[0]} is constant over the plots")
 
 
-def _dates_differ(work: _Regression, n_predictors: int, level: float = 0.2) -> bool:
-    """Wald test of the date effects with the cluster covariance; a lenient level, because pooling wrongly costs more."""
+def _dates_differ(
+    design: np.ndarray, y: np.ndarray, cluster: np.ndarray, penalised: np.ndarray, transform: str, level: float = 0.2
+) -> bool:
+    """Wald test of the date effects of a linear regression with the cluster covariance; a lenient level, because pooling
+    wrongly costs more."""
     from scipy.stats import f
 
-    params = work.params()
-    refits, _ = work.without_each_cluster()
-    change = (refits - params)[:, 2 + n_predictors :]
+    machine, first = regressor_named("linear", transform=transform), 2 + int(penalised.sum())
+    params = machine.fit(design, y, penalised)
+    refits, _ = machine.without_each(design, y, cluster, penalised, params)
+    change = (refits - params)[:, first:]
     covariance = (len(refits) - 1) / len(refits) * change.T @ change
-    effect = params[2 + n_predictors :]
+    effect = params[first:]
     statistic = float(effect @ np.linalg.pinv(covariance) @ effect) / len(effect)
     return bool(f.sf(statistic, len(effect), max(len(refits) - 1, 1)) < level)
 

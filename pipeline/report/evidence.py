@@ -67,7 +67,7 @@ def _fitted_sentence(model: Mapping) -> str:
     counts, scale = model["counts"], TRANSFORMS.get(model["transform"], f" (transform {model['transform']})")
     return (
         f"{counts['rows']} measurements of {counts['plots']} plots in {counts['clusters']} clusters; "
-        f"{model['regressor']} regression{scale}. Intervals use Student's t with {max(model['clusters'] - 1, 1)} "
+        f"regressor {model['regressor']}{scale}. Intervals use Student's t with {max(model['clusters'] - 1, 1)} "
         "degrees of freedom, one less than the clusters of the smallest predictor set."
     )
 
@@ -76,6 +76,8 @@ def _set_row(one: Mapping, units: str) -> dict:
     scores = one["scores"]
     return {
         "name": one["name"],
+        "regressor": _chosen(one["machine"]),
+        "choice": _choice_rows(one["machine"]),
         "predictors": ", ".join(one["predictors"]),
         "dates": "one level per year" if len(one["dates"]) > 1 else "one level for all years",
         "n": scores["n"],
@@ -84,6 +86,26 @@ def _set_row(one: Mapping, units: str) -> dict:
         f"({words.number(scores['bias_percent'], digits=2, signed=True)} %)",
         "r2": "–" if scores["r2"] is None else f"{scores['r2']:.2f}".replace("-", words.MINUS),
     }
+
+
+def _chosen(machine: Mapping) -> str:
+    """Name of a set's regressor; of `default` and `auto` the one that they stand for."""
+    return _chosen(machine["inner"]) if "inner" in machine else machine["name"]
+
+
+def _choice_rows(machine: Mapping) -> list[dict]:
+    """What `auto` has compared, the best first."""
+    table = sorted(machine.get("table", ()), key=lambda row: row.get("rmse_percent", np.inf))
+    return [
+        {"name": row["regressor"], "why": row["why"], "bold": False} if "why" in row
+        else {
+            "name": row["regressor"], "why": "", "bold": row["regressor"] == _chosen(machine),
+            "rmse": f"{words.number(row['rmse_percent'], digits=3)} %",
+            "bias": f"{row['bias_percent']:+.1f} %".replace("-", words.MINUS),
+            "r2": f"{row['r2']:.2f}".replace("-", words.MINUS),
+        }
+        for row in table
+    ]  # fmt: skip
 
 
 def _structure_rows(one: Mapping) -> list[dict]:
@@ -281,14 +303,26 @@ to.</p>
 {% for target in targets %}
 {% if targets|length > 1 %}<h3>{{ target.title }}</h3>{% endif %}
 <p>{{ target.intro }}</p>
-<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Predictors</th><th>Years</th><th
+<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th>Years</th><th
 class="n">Measurements</th>
 <th class="n">RMSE</th><th class="n">Bias (predicted less measured)</th><th class="n">R²</th></tr></thead><tbody>
 {% for one in target.sets %}
-<tr><td>{{ one.name }}</td><td>{{ one.predictors }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
+<tr><td>{{ one.name }}</td><td>{{ one.regressor }}</td>
+<td>{{ one.predictors }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
 <td class="n">{{ one.rmse }}</td><td class="n">{{ one.bias }}</td><td class="n">{{ one.r2 }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% for one in target.sets %}{% if one.choice %}
+<h3>Regressors compared for {{ one.name }}</h3>
+<div class="scroll"><table><thead><tr><th>Regressor</th><th class="n">RMSE</th><th class="n">Bias</th><th
+class="n">R²</th></tr></thead><tbody>
+{% for row in one.choice %}<tr{% if row.bold %} style="font-weight:600"{% endif %}><td>{{ row.name }}</td>
+{% if row.why %}<td colspan="3">{{ row.why }}</td>{% else %}<td class="n">{{ row.rmse }}</td><td class="n">{{ row.bias }}</td>
+<td class="n">{{ row.r2 }}</td>{% endif %}</tr>{% endfor %}
+</tbody></table></div>
+<p class="note">Groups of clusters left out, tuning and all made anew in each; the row in bold was taken: the first of the
+registry within a hundredth of the least error. The scores of the set itself are nested: the choice is repeated without the
+plots that are left out.</p>{% endif %}{% endfor %}
 {% if target.warnings %}<div
 class="warning">{% for one in target.warnings %}<div>{{ one }}</div>{% endfor %}</div>{% endif %}
 <div class="charts">

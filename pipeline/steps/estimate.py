@@ -12,12 +12,13 @@ import pandas as pd
 
 from catalogs.stands import read_stands
 from models import pools
+from models.applicability import other_unit
 from models.inference.fitted import TargetModel
 from pipeline import mapping, store
 from pipeline.grid import Grid
 from pipeline.products import Product
 from pipeline.steps.windows import read_forest, read_predictors
-from pipeline.zonal import coverage, partial_rows
+from pipeline.zonal import coverage, partial_rows, within
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +53,25 @@ def estimate(
         covered = coverage(polygons, grid_, window)
         wood = {year: read_forest(grid_, window, year, forest, sources, polygons) for year in years}
         seen = {year: read_predictors(grid_, window, year, sources, _names(fitted)) for year in years}
-        layers = {target: _layers(model, seen, wood, years) for target, model in fitted.items()}
-        for product in wanted:
-            for name, array in _bands(product, fitted, layers, wood, carbon):
-                canvas[product.name][name][window.within(place).slices] = array.reshape(window.shape)
+        _check_units(fitted, seen, wood)
+        tiles = {p.name: {band["name"]: np.full(window.shape, np.nan).ravel() for band in p.bands} for p in wanted}
         for target, model in fitted.items():
-            for estimand, found in layers[target].items():
-                rows += partial_rows(chunk, estimand, covered, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets))
+            own = [product for product in wanted if product.kind != "forest" and product.target == target]
+            for strip in mapping.strips(model, window.shape[0] * window.shape[1]):
+                parts = _layers(model, _part(seen, strip), _part(wood, strip), years)
+                for product in own:
+                    for name, values in _bands(product, model, parts, carbon):
+                        tiles[product.name][name][strip] = values
+                there = within(covered, strip)
+                for estimand, found in parts.items():
+                    rows += partial_rows(chunk, estimand, there, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets))
+        for product in wanted:
+            if product.kind == "forest":
+                tiles[product.name][product.bands[0]["name"]][:] = mapping.forest_class(
+                    *(wood[year] for year in product.years)
+                ).ravel()
+            for name, tile in tiles[product.name].items():
+                canvas[product.name][name][window.within(place).slices] = tile.reshape(window.shape)
     for product in wanted:
         units = {band["name"]: band["units"] for band in product.bands}
         store.write_raster(maps[product.name], canvas[product.name], geobox=grid_.geobox_of(place), units=units)
@@ -76,6 +89,25 @@ def _names(fitted: Mapping[str, TargetModel]) -> list[str]:
     return list(dict.fromkeys(name for model in fitted.values() for one in model.sets for name in one.predictors))
 
 
+LOOKED_AT = 1000
+"""Forest pixels of a chunk at which units are looked at, about."""
+
+
+def _check_units(fitted: Mapping[str, TargetModel], seen: Mapping, wood: Mapping) -> None:
+    """A predictor whose forest pixels are all of another size than its plots was read in another unit."""
+    for year, predictors in seen.items():
+        forest = np.flatnonzero(wood[year].ravel() == 1)
+        forest = forest[:: max(len(forest) // LOOKED_AT, 1)]
+        for model in fitted.values():
+            for one in model.sets:
+                for name, centre, spread in zip(one.predictors, one.centre, one.spread, strict=True):
+                    if differs := other_unit(float(centre), float(spread), predictors[name].ravel()[forest]):
+                        raise ValueError(
+                            f"predictor {name!r} of {year} is {differs}: one of the two has another unit or scale, so no map "
+                            "is made; look at the files that it is read from"
+                        )
+
+
 def _layers(model: TargetModel, seen: Mapping, wood: Mapping, years: Sequence[int]) -> dict[str, dict[str, np.ndarray]]:
     """Estimand -> flat layers of one target."""
     stocks = {year: mapping.stock_layers(model, seen[year], wood[year], year) for year in years}
@@ -87,16 +119,20 @@ def _layers(model: TargetModel, seen: Mapping, wood: Mapping, years: Sequence[in
     return found
 
 
+def _part(layers: Mapping[int, object], strip: slice) -> dict:
+    """The pixels of a strip, flat, of every year's layer or layers by name."""
+    return {
+        year: {name: array.ravel()[strip] for name, array in one.items()} if isinstance(one, Mapping) else one.ravel()[strip]
+        for year, one in layers.items()
+    }
+
+
 def _bands(
-    product: Product, fitted: Mapping, layers: Mapping, wood: Mapping, carbon: Mapping
+    product: Product, model: TargetModel, layers: Mapping, carbon: Mapping
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and values of each band of a product on one chunk."""
+    """Name and values of each band of a product on a strip."""
     names = [band["name"] for band in product.bands]
-    if product.kind == "forest":
-        yield names[0], mapping.forest_class(*(wood[year] for year in product.years))
-        return
-    model = fitted[product.target]
-    found = layers[product.target]["_".join(map(str, [product.target, *product.years]))]
+    found = layers["_".join(map(str, [product.target, *product.years]))]
     value, se = found["value"], mapping.pixel_se(model, found)
     if product.kind == "stock":
         yield names[0], value

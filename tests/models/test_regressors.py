@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.regressors import REGRESSORS, Linear, regressor_named
+from models.regressors.base import Scale
 
 NOTHING = np.array([False])
 
@@ -86,11 +87,11 @@ def test_a_prediction_is_never_negative_and_does_not_move_where_it_is_cut_off(tr
 
 
 def test_a_target_moves_by_the_same_root_whether_its_plot_is_bare_or_full():
-    moved = Linear(transform="sqrt").moved(np.array([0.0, 100.0]), np.array([100.0, 100.0]), np.array([2.0, 2.0]))
+    moved = Scale("sqrt").moved(np.array([0.0, 100.0]), np.array([100.0, 100.0]), np.array([2.0, 2.0]))
     # 2 at an expected 100 is 0.1 on the root scale
     assert moved == pytest.approx([0.1**2, 10.1**2])
-    assert Linear(transform="none").moved(np.array([5.0]), np.array([9.0]), np.array([2.0])) == pytest.approx([7.0])
-    log_moved = Linear(transform="log").moved(np.array([5.0]), np.array([10.0]), np.array([2.0]))
+    assert Scale("none").moved(np.array([5.0]), np.array([9.0]), np.array([2.0])) == pytest.approx([7.0])
+    log_moved = Scale("log").moved(np.array([5.0]), np.array([10.0]), np.array([2.0]))
     assert log_moved == pytest.approx([5 * np.exp(0.2)])
 
 
@@ -105,7 +106,7 @@ def test_plots_without_any_biomass_give_a_sentence_instead_of_a_division_by_zero
 
 
 def test_an_unknown_regressor_or_transform_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"model.regressor 'lineal' is not a regressor; known: linear"):
+    with pytest.raises(ValueError, match=r"model.regressor 'lineal' is not a regressor; known: default, linear"):
         regressor_named("lineal", transform="sqrt")
     with pytest.raises(ValueError, match="'cube' is not one of none, sqrt, log"):
         regressor_named("linear", transform="cube")

@@ -163,7 +163,7 @@ def unedited(checkout):
     ("file", "changed", "unchanged"),
     [
         ("pipeline/indicators/optical.py", {"training", "estimate"}, {"composite", "lidar", "plots", "fit", "stands", "publish"}),
-        ("models/regressors.py", {"fit", "estimate", "stands"}, {"composite", "lidar", "plots", "publish"}),
+        ("models/regressors/trees.py", {"fit", "estimate", "stands"}, {"composite", "lidar", "plots", "publish"}),
         ("pipeline/optical/composite.py", {"composite"}, {"training", "lidar", "fit", "estimate", "stands", "plots"}),
         ("pipeline/lidar/metrics.py", {"lidar", "training"}, {"composite", "fit", "stands", "plots", "publish"}),
         ("models/pools.py", {"estimate", "stands", "check"}, {"composite", "lidar", "training", "fit"}),

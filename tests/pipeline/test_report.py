@@ -151,10 +151,22 @@ def make_project(study):
     )  # fmt: skip
 
 
+CHOSEN = {
+    "name": "auto",
+    "inner": {"name": "ridge"},
+    "table": [
+        {"regressor": "linear", "rmse_percent": 31.46, "bias_percent": 0.4, "r2": 0.5},
+        {"regressor": "ridge", "rmse_percent": 28.12, "bias_percent": -1.2, "r2": 0.61},
+        {"regressor": "mix", "why": "no plots for it"},
+    ],
+}
+
+
 def make_model(study, target, *, warnings=()):
     def one(name, predictors):
         return {
             "name": name, "predictors": predictors, "dates": list(study.years), "plot_ha": 0.04,
+            "machine": {"name": "linear"} if name == "lidar" else CHOSEN,
             "residuals": {
                 "scale": 1.0, "power": 0.5, "floor": 1.0, "between_dates": 0.6, "change_scale": 1.0,
                 "level": {"range_m": 640.0, "nugget": 0.3, "identified": name == "lidar"},
@@ -427,6 +439,12 @@ def test_scores_and_residual_structure_are_shown_per_set(usual):
     assert "lidar change between dates 150 m 80 % yes 0.60" in usual.text
     assert "no: a cautious value" in usual.text
     assert "11 degrees of freedom" in usual.text
+
+
+def test_each_set_names_its_regressor_and_what_it_was_compared_with(usual):
+    assert "lidar linear zq95" in usual.text and "satellite ridge s2_ndmi" in usual.text
+    assert "Regressors compared for satellite" in usual.text and "Regressors compared for lidar" not in usual.text
+    assert "ridge 28.1 % −1.2 % 0.61 linear 31.5 % +0.4 % 0.50 mix no plots for it" in usual.text
 
 
 def test_variance_parts_are_shares_of_the_whole(usual):

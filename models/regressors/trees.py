@@ -1,0 +1,212 @@
+"""Forests of small trees, grown by scikit-learn and asked by our own kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from models.regressors.base import cached
+from models.regressors.smoothers import Smoother
+
+MOST_LEAVES = 32
+"""Leaves of a tree: as many as a word has bits."""
+
+
+@dataclass(frozen=True)
+class Forest(Smoother):
+    """Trees as arrays: nodes one after the other, `starts` where each tree begins.
+
+    feature, threshold, keeps : (nodes,) column asked, what it must not exceed (float32, as scikit-learn compares), leaves
+        that stay where it does (bits)
+    leaf_of : (trees, plots) leaf of each plot; times : (trees, plots) how often the tree has drawn it
+    """
+
+    trees: int = 100
+    min_leaf: int = 3
+    starts: np.ndarray | None = None
+    feature: np.ndarray | None = None
+    threshold: np.ndarray | None = None
+    keeps: np.ndarray | None = None
+    leaf_of: np.ndarray | None = None
+    times: np.ndarray | None = None
+
+    def grown(self, X: np.ndarray, y: np.ndarray) -> Any:
+        """The fitted scikit-learn ensemble."""
+        raise NotImplementedError
+
+    def drawn(self, ensemble: Any, n: int) -> np.ndarray:
+        """How often each tree has drawn each plot (trees, n)."""
+        return np.ones((len(ensemble.estimators_), n), np.int16)
+
+    def learned(self, X, y, cluster, penalised):
+        order = np.lexsort((*X.T, y))  # the same trees whatever the order of the plots
+        ensemble = self.grown(X[order], y[order])
+        place = np.argsort(order)
+        flat = [flattened(one.tree_) for one in ensemble.estimators_]
+        leaf_of = np.array([
+            number[one.apply(X.astype("float32"))] for one, (*_, number) in zip(ensemble.estimators_, flat, strict=True)
+        ])  # fmt: skip
+        nodes = [np.concatenate(parts) for parts in zip(*(part[:3] for part in flat), strict=True)]
+        return replace(
+            self, directions=None, inflate=1.0, targets=y, leaf_of=leaf_of.astype(np.uint8),
+            times=self.drawn(ensemble, len(y))[:, place], starts=np.cumsum([0, *(len(part[0]) for part in flat)]),
+            feature=nodes[0], threshold=nodes[1], keeps=nodes[2],
+        )  # fmt: skip
+
+    @classmethod
+    def _alive(cls, name: str, value: Any) -> Any:
+        kinds = {"threshold": np.float32, "keeps": np.uint32, "leaf_of": np.uint8, "times": np.int16}
+        return np.array(value, kinds[name]) if name in kinds else super()._alive(name, value)
+
+    @cached
+    def _shares(self) -> np.ndarray:
+        """Weight of each plot in its leaf (trees, plots)."""
+        found = np.empty(self.leaf_of.shape)
+        for tree, (leaf, times) in enumerate(zip(self.leaf_of, self.times, strict=True)):
+            found[tree] = times / np.bincount(leaf, times, MOST_LEAVES)[leaf]
+        return found
+
+    @cached
+    def _values(self) -> np.ndarray:
+        """Mean target of each leaf (trees, leaves)."""
+        return np.array([
+            np.bincount(leaf, share * self.targets, MOST_LEAVES)
+            for leaf, share in zip(self.leaf_of, self._shares, strict=True)
+        ])  # fmt: skip
+
+    @cached
+    def _leaf_directions(self) -> np.ndarray:
+        found = np.zeros((len(self.leaf_of), MOST_LEAVES, self.basis.shape[1]), np.float32)
+        for tree, (leaf, share) in enumerate(zip(self.leaf_of, self._shares, strict=True)):
+            for column in range(self.basis.shape[1]):
+                found[tree, :, column] = np.bincount(leaf, share * self.basis[:, column], MOST_LEAVES)
+        return found
+
+    @property
+    def _nodes(self) -> tuple[np.ndarray, ...]:
+        return self.starts, self.feature, self.threshold, self.keeps
+
+    def _mean(self, X):
+        from models.regressors.kernels import _LOWEST, forest_means
+
+        return forest_means(_columns(X), *self._nodes, self._values, _LOWEST)
+
+    def _told(self, X):
+        from models.regressors.kernels import _LOWEST, forest_told
+
+        return forest_told(_columns(X), *self._nodes, self._values, self._leaf_directions, _LOWEST)
+
+    def weights(self, X):
+        from models.regressors.kernels import _LOWEST, forest_leaves
+
+        leaves = forest_leaves(_columns(X), *self._nodes, _LOWEST)
+        found = np.zeros((len(X), len(self.targets)))
+        for tree, (leaf, share) in enumerate(zip(self.leaf_of, self._shares, strict=True)):
+            found += (leaves[:, tree][:, None] == leaf[None, :]) * share
+        return found / len(self.leaf_of)
+
+    @property
+    def own_weights(self):
+        found = np.zeros((len(self.targets), len(self.targets)))
+        for leaf, share in zip(self.leaf_of, self._shares, strict=True):
+            found += (leaf[:, None] == leaf[None, :]) * share
+        return found / len(self.leaf_of)
+
+    def quantiles(self, X: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Conditional quantiles (n, q) of the target, all in one pass.
+
+        The smallest target at which the plots' weights add up to the probability (Meinshausen 2006, Journal of Machine
+        Learning Research 7:983-999).
+        """
+        from models.regressors.kernels import _LOWEST, forest_leaves, weighted_quantiles
+
+        rising, order = np.argsort(probabilities, kind="stable"), np.argsort(self.targets, kind="stable")
+        leaves = forest_leaves(_columns(X), *self._nodes, _LOWEST)
+        found = weighted_quantiles(
+            leaves, self.leaf_of, self._shares, order, self.targets[order], np.asarray(probabilities, float)[rising]
+        )
+        return found[:, np.argsort(rising)]
+
+
+def _columns(X: np.ndarray) -> np.ndarray:
+    """Places as columns per predictor, in the precision in which scikit-learn compares."""
+    return np.ascontiguousarray(X.T, np.float32)
+
+
+def flattened(tree: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A scikit-learn tree as (feature, threshold, keeps) of its nodes, and the leaf number of each of its node numbers."""
+    feature, threshold, keeps = [], [], []
+    number = np.zeros(tree.node_count, np.int64)
+    count = 0
+
+    def walk(node: int) -> int:
+        """Number leaves from the left; the bits of the leaves below the node."""
+        nonlocal count
+        if tree.children_left[node] < 0:
+            number[node] = count
+            count += 1
+            return 1 << (count - 1)
+        at = len(feature)
+        feature.append(int(tree.feature[node]))
+        edge = np.float32(tree.threshold[node])
+        # a float32 exceeds the threshold, a float64, just where it exceeds the largest float32 that is not above it
+        threshold.append(edge if float(edge) <= tree.threshold[node] else np.nextafter(edge, np.float32(-np.inf)))
+        keeps.append(0)
+        left = walk(tree.children_left[node])
+        keeps[at] = ~left & 0xFFFFFFFF
+        return left | walk(tree.children_right[node])
+
+    walk(0)
+    if count > MOST_LEAVES:
+        raise ValueError(f"a tree of {count} leaves does not fit a word of {MOST_LEAVES} bits")
+    return np.array(feature, np.int64), np.array(threshold, np.float32), np.array(keeps, np.uint32), number
+
+
+@dataclass(frozen=True)
+class ExtraTrees(Forest):
+    """Extremely randomised trees: 100 trees of at most 32 leaves of at least 3 plots, on the target's own scale.
+
+    References
+    ----------
+    Geurts, Ernst & Wehenkel 2006, Machine Learning 63:3-42, doi:10.1007/s10994-006-6226-1.
+    """
+
+    name: ClassVar[str] = "extra_trees"
+    when: ClassVar[str] = "relations of unknown shape, hundreds of plots; never beyond what plots show"
+    source: ClassVar[str] = "Geurts et al. 2006, doi:10.1007/s10994-006-6226-1"
+
+    def grown(self, X, y):
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        return ExtraTreesRegressor(
+            self.trees, min_samples_leaf=self.min_leaf, max_leaf_nodes=MOST_LEAVES, random_state=0, n_jobs=1
+        ).fit(X, y)
+
+
+@dataclass(frozen=True)
+class RandomForest(Forest):
+    """Random forest: 200 trees of at most 32 leaves of at least 3 plots, a third of the predictors per split.
+
+    References
+    ----------
+    Breiman 2001, Machine Learning 45:5-32, doi:10.1023/A:1010933404324.
+    """
+
+    trees: int = 200
+
+    name: ClassVar[str] = "random_forest"
+    candidate: ClassVar[bool] = False
+    when: ClassVar[str] = "as extra_trees; to compare with other work; gives quantiles (Meinshausen 2006)"
+    source: ClassVar[str] = "Breiman 2001, doi:10.1023/A:1010933404324"
+
+    def grown(self, X, y):
+        from sklearn.ensemble import RandomForestRegressor
+
+        return RandomForestRegressor(
+            self.trees, min_samples_leaf=self.min_leaf, max_leaf_nodes=MOST_LEAVES, max_features=1 / 3, random_state=0, n_jobs=1
+        ).fit(X, y)
+
+    def drawn(self, ensemble, n):
+        return np.array([np.bincount(rows, minlength=n) for rows in ensemble.estimators_samples_], np.int16)

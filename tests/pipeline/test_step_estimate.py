@@ -1,0 +1,116 @@
+"""One block's maps and sums: the same whatever the strips, and no map from predictors in another unit."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from conftest import UTM, make_plots
+
+from models.applicability import other_unit
+from models.inference.fitted import fit_target
+from pipeline import mapping, store
+from pipeline.grid import Grid
+from pipeline.steps import estimate as step
+from pipeline.zonal import combine, within
+
+SIDE = 40
+GRID = Grid(UTM, 500_000.0, 3_000_000.0, 10.0, SIDE, SIDE, chunk_px=20, block_chunks=2)
+
+
+def make_predictors(seed=1, factor=1.0):
+    rng = np.random.default_rng(seed)
+    zmean = rng.uniform(5, 22, (SIDE, SIDE))
+    zmean[3, 4] = np.nan
+    return {"zmean": factor * zmean, "cover_2m": rng.uniform(20, 90, (SIDE, SIDE))}
+
+
+@pytest.fixture(scope="module")
+def model():
+    plots = make_plots(n=60, years=(2019, 2024), noise=15)
+    return fit_target(plots, {"lidar": ("zmean", "cover_2m")}, target="agb", column="agb_mg_ha", regressor="mix")[0]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, model):
+    """Run the step on arrays in place of files; the maps' bands and the combined sums."""
+    store.write_json(tmp_path / "model.json", model.to_plain())
+    west, north = 500_000.0, 3_000_000.0
+    boxes = [shapely.box(west + x, north - 390, west + x + 185, north - 12) for x in (13, 200)]
+    polygons = gpd.GeoDataFrame({"stand": ["a", "b"]}, geometry=boxes, crs=UTM)
+    monkeypatch.setattr(step, "read_stands", lambda *_, **__: polygons)
+    stock = [{"name": name, "units": "1"} for name in ("value", "se", "in_domain", "set")]
+    wanted = [
+        {"name": "agb_2024", "kind": "stock", "title": "", "target": "agb", "years": [2024], "bands": stock},
+        {"name": "sink", "kind": "sink", "title": "", "target": "agb", "years": [2019, 2024], "bands": stock[:2]},
+        {"name": "forest", "kind": "forest", "title": "", "target": None, "years": [2019, 2024], "bands": stock[:1]},
+    ]
+
+    def go(seen, name="out"):
+        monkeypatch.setattr(
+            step, "read_predictors",
+            lambda grid, window, year, sources, names: {one: array[window.slices] for one, array in seen[year].items()},
+        )  # fmt: skip
+        step.estimate(
+            maps={product["name"]: tmp_path / f"{name}_{product['name']}.tif" for product in wanted},
+            partials=tmp_path / f"{name}.parquet", models={"agb": tmp_path / "model.json"}, settings={}, grid=GRID.settings(),
+            block=GRID.blocks()[0], years=[2019, 2024], sources={},
+            forest={"source": "everywhere", "min_area_ha": 0}, products=wanted,
+            carbon={"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47},
+        )  # fmt: skip
+        maps = {product["name"]: store.read_raster(tmp_path / f"{name}_{product['name']}.tif") for product in wanted}
+        return maps, combine(store.read_table(tmp_path / f"{name}.parquet"))
+
+    return go
+
+
+def test_maps_and_sums_are_the_same_in_one_strip_and_in_many(run, monkeypatch, model):
+    seen = {2019: make_predictors(), 2024: make_predictors(2)}
+    maps, sums = run(seen, "whole")
+    monkeypatch.setattr(mapping, "STRIP_NUMBERS", 33 * model.influence.shape[1])
+    assert len(mapping.strips(model, 400)) == 13
+    parts, others = run(seen, "parts")
+    for name, bands in maps.items():
+        for band, array in bands.items():
+            np.testing.assert_allclose(parts[name][band], array, rtol=1e-5, equal_nan=True)
+    for column in ("n_px", "covered_ha", "sum_value"):
+        assert others[column].to_numpy() == pytest.approx(sums[column].to_numpy(), rel=1e-5)
+    first, second = (np.array(table["sum_gradient"].tolist()) for table in (sums, others))
+    assert second == pytest.approx(first, rel=1e-4, abs=1e-4)
+
+
+def test_the_sums_of_a_stand_are_those_of_its_pixels(run):
+    maps, sums = run({2019: make_predictors(), 2024: make_predictors(2)})
+    row = sums.query("estimand == 'agb_2024' and stand == 'a' and part == 'interior'").iloc[0]
+    pixels = maps["agb_2024"]["value"][2:39, 2:19]  # wholly inside: x 20-190 m, y 20-390 m
+    assert row["sum_value"] == pytest.approx(0.01 * np.nansum(pixels), rel=1e-5)
+    assert row["covered_ha"] == pytest.approx(0.01 * np.isfinite(pixels).sum())
+
+
+def test_a_predictor_in_another_unit_is_no_map_but_a_sentence(run):
+    seen = {2019: make_predictors(factor=100.0), 2024: make_predictors(2)}
+    with pytest.raises(ValueError, match=r"predictor 'zmean' of 2019 is 5\d\d.* to 2\d\d\d.* on the map and 1\d\.\d+ on average"):
+        run(seen)
+
+
+@pytest.mark.parametrize(
+    ("values", "differs"),
+    [
+        (np.linspace(500, 2200, 400), True),  # centimetres
+        (np.linspace(5, 22, 400), False),
+        (np.linspace(0, 2, 400), False),  # low, but forests may be
+        (np.linspace(40, 60, 400), False),  # taller than any plot: outside the domain, not another unit
+        (np.linspace(500, 2200, 40), False),  # too few to tell
+        (np.full(400, np.nan), False),
+    ],
+    ids=["centimetres", "alike", "low", "tall", "few", "missing"],
+)
+def test_another_unit_is_told_from_another_forest(values, differs):
+    assert (other_unit(14.0, 6.0, values) is not None) == differs
+
+
+def test_what_a_stand_covers_of_a_strip_is_counted_from_the_strip_s_first_pixel():
+    covered = [("a", np.array([3, 9, 10, 19]), np.array([1.0, 0.5, 0.25, 1.0])), ("b", np.array([1]), np.array([1.0]))]
+    (found,) = within(covered, slice(9, 19))
+    assert found[0] == "a" and found[1].tolist() == [0, 1] and found[2].tolist() == [0.5, 0.25]
