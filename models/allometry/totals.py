@@ -35,7 +35,7 @@ def careful_dbh_sd_cm(dbh_cm: np.ndarray) -> np.ndarray:
 
 
 def gross_dbh_sd_cm(dbh_cm: np.ndarray) -> np.ndarray:
-    """Standard deviation of the gross errors among diameters, cm: 4.64 (Chave et al. 2004), but at most a quarter of the diameter.
+    """Standard deviation of gross errors of diameters, cm: 4.64 (Chave et al. 2004), at most a quarter of the diameter.
 
     Drawn around a sapling of 2 cm, 4.64 cm would make every third one vanish, and neither a derivative nor a truncated draw
     says anything of that. The quarter is ours, not of the source; it bears on stems below 18.6 cm.
