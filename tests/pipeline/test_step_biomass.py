@@ -266,8 +266,8 @@ def write_own_equations(folder, roots_status="", **columns) -> None:
 
 def test_unverified_roots_fractions_and_factors_are_said_as_loudly_as_equations(run, tmp_path):
     write_own_equations(tmp_path, roots_status="unverified")
-    fractions = {"level": ["genus"], "taxon": ["Cunninghamia"], "carbon_fraction": 0.5, "source": "memory", "status": "unverified"}
-    pd.DataFrame(fractions).to_csv(tmp_path / "fractions.csv", index=False)
+    fractions = {"level": "genus", "taxon": "Cunninghamia", "carbon_fraction": 0.5, "source": "memory", "status": "unverified"}
+    pd.DataFrame([fractions]).to_csv(tmp_path / "fractions.csv", index=False)
     given = {"allometry": str(tmp_path / "own.csv"), "roots": {"by": "equations"}}
     table = run(make_plots(), make_trees(), **given, carbon_fractions=str(tmp_path / "fractions.csv"))
     assert set(table["unverified"]) == {"own, carbon fraction of Cunninghamia"}
