@@ -146,20 +146,31 @@ class HeightModel:
         return CURVES[self.name]
 
     def height(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
-        """Expected height, m (of a logarithmic form the mean, not the median: Baskerville 1972)."""
+        """Expected height, m (of a logarithmic form the mean, not the median: Baskerville 1972).
+
+        A tree that has a diameter at breast height is at least that high, wherever the curve and its shift would put it.
+        """
+        return np.maximum(self._unbounded(dbh_cm, plots), BREAST_HEIGHT_M)
+
+    def _unbounded(self, dbh_cm: np.ndarray, plots: np.ndarray | None) -> np.ndarray:
         shift, between, _ = self._departures(dbh_cm, plots)
         mean = self.curve.mean(self.params, np.asarray(dbh_cm, dtype="float64")) + shift
         return np.exp(mean + (self.residual_sd**2 + between**2) / 2) if self.curve.logarithmic else mean
+
+    def _moves(self, dbh_cm: np.ndarray, plots: np.ndarray | None) -> np.ndarray:
+        """Whether the expected height follows the curve (n,), or rests on breast height."""
+        return ~(self._unbounded(dbh_cm, plots) < BREAST_HEIGHT_M)
 
     def by_parameter(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
         """Derivative of the expected height by each parameter (n, p)."""
         _, _, shifts = self._departures(dbh_cm, plots)
         slopes = self.curve.by_parameter(self.params, np.asarray(dbh_cm, dtype="float64")) + shifts
+        slopes = slopes * self._moves(dbh_cm, plots)[:, None]
         return slopes * self.height(dbh_cm, plots)[:, None] if self.curve.logarithmic else slopes
 
     def by_dbh(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:
         """Derivative of the expected height by dbh, m/cm."""
-        slope = self.curve.by_dbh(self.params, np.asarray(dbh_cm, dtype="float64"))
+        slope = self.curve.by_dbh(self.params, np.asarray(dbh_cm, dtype="float64")) * self._moves(dbh_cm, plots)
         return slope * self.height(dbh_cm, plots) if self.curve.logarithmic else slope
 
     def residual_sd_m(self, dbh_cm: np.ndarray, plots: np.ndarray | None = None) -> np.ndarray:

@@ -70,16 +70,16 @@ def by_class(values: np.ndarray, upper: Sequence[float], factors: Sequence[float
     return np.where(values >= 0, found, np.nan)
 
 
-def root_shoot_of_groups(
-    agb_mg_ha: np.ndarray, groups: np.ndarray, *, upper: Sequence[float], ratios: Sequence[float]
+def by_class_of_groups(
+    values: np.ndarray, groups: np.ndarray, *, upper: Sequence[float], factors: Sequence[float]
 ) -> np.ndarray:
-    """Root:shoot ratio (n,) of the class that the mean biomass of each plot's group lies in.
+    """The factor (n,) of the class that the mean of each one's group lies in; missing where the value is.
 
-    Ratios by class jump at the bounds, so that plots of one stratum on both sides of a bound would get roots that do not
-    rise with their biomass, and a growing plot could lose roots. One class for a group (its mean over plots) does neither.
+    Factors by class jump at the bounds: of plots on both sides of one, the fuller may get less roots (or biomass) than the
+    emptier, and a growing plot could lose some. One class for a group, by its mean over plots, does neither.
     """
-    agb = np.asarray(agb_mg_ha, dtype="float64")
-    return np.where(np.isfinite(agb), by_class(mean_of_groups(agb, groups), upper, ratios), np.nan)
+    values = np.asarray(values, dtype="float64")
+    return np.where(np.isfinite(values), by_class(mean_of_groups(values, groups), upper, factors), np.nan)
 
 
 def mean_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:

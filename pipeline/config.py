@@ -328,6 +328,7 @@ class Plots(Section):
     groups: FilePath | None = None
     environment_e: float | None = None
     expansion: FilePath | None = None
+    expansion_per: Literal["plot", "stratum"] = "stratum"
     carbon_fractions: FilePath | None = None
     roots: Roots = Roots()
     errors: Literal["first_order", "monte_carlo"] = "first_order"
@@ -342,6 +343,7 @@ class Plots(Section):
     min_dbh_cm: float = Field(0.0, ge=0)
     max_dbh_cm: float = Field(400.0, gt=0)
     unknown_species: Literal["fail", "default"] = "fail"
+    max_extrapolated_percent: float | None = Field(None, ge=0, le=100)
     max_years_apart: float = Field(1.0, ge=0)
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.grid import Grid
@@ -14,8 +14,10 @@ TABLE = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 
 
-def item_of(product: dict, *, path: Path, folder: Path, sha256: str, grid: Grid, study: dict) -> dict:
-    """A STAC item of one published map."""
+def item_of(
+    product: dict, *, path: Path, folder: Path, sha256: str, grid: Grid, study: dict, caveats: Sequence[str] = ()
+) -> dict:
+    """A STAC item of one published map; `caveats` are what its user must know of the numbers it rests on."""
     years = product["years"]
     ring = _ring(grid)
     when = {"datetime": f"{years[0]}-07-01T00:00:00Z"} if len(years) == 1 else {"datetime": None}
@@ -37,7 +39,8 @@ def item_of(product: dict, *, path: Path, folder: Path, sha256: str, grid: Grid,
             "proj:shape": [grid.rows, grid.cols],
             "proj:transform": [grid.resolution_m, 0.0, west, 0.0, -grid.resolution_m, north],
             "processing:software": {"forestsink": "see run.json"},
-        },
+        }
+        | ({"forestsink:caveats": list(caveats)} if caveats else {}),
         "assets": {
             "map": {
                 "href": os.path.relpath(path, folder),

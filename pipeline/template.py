@@ -122,6 +122,7 @@ plots:                              # field plots
   # environment_e: -0.1             # of the site, for chave2014_without_height
   # expansion: temperate_pines      # biomass of plots that carry volume only: a forest type of IPCC 2006,
   #                                 # table 4.5, china_<taxon> (unverified), or your own table
+  # expansion_per: stratum          # the mean volume of a stratum decides its class; plot: each plot its own, with steps
   # carbon_fractions: shipped       # by species; or nsvb, or your own table; else 0.47
   roots: {by: none}                 # belowground biomass and carbon of plots: equations, continuous, or
   #                                 # {by: table, zone: subtropical humid, continent: asia, origin: natural,
@@ -138,6 +139,7 @@ plots:                              # field plots
   min_dbh_cm: 0                     # thinner trees are an error, centimetres
   max_dbh_cm: 400                   # thicker trees are an error, centimetres
   unknown_species: fail             # or default: the mean of the known trees around
+  # max_extrapolated_percent: 10    # refuse more of the biomass outside the diameters of its equations; else it is warned of
   max_years_apart: 1                # most years between a plot and its image or campaign
 
 stands:                             # management polygons

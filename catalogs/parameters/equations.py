@@ -59,7 +59,8 @@ def allometry_table(name_or_path: str | Path | Sequence[str | Path], *, region: 
     -------
     DataFrame
         Columns `ALLOMETRY_COLUMNS`, numbers as float, missing as NaN (an unknown end of
-        a range as 0 or infinity); `bias_corrected` and `sums_to_agb` as bool. `rse` is the standard
+        a range as 0 or infinity); `bias_corrected` and `sums_to_agb` as bool, and `correction_unknown` where the source does not
+        say: such rows are taken as they are (bias_corrected is True), and may be too low by exp(rse^2 / 2). `rse` is the standard
         deviation of the residual of ln M (M in kg), or what `rse_scale` says; `var_a`, `cov_ab`, ... are the
         (co)variances of the coefficients.
 
@@ -114,10 +115,11 @@ def checked_equations(raw: pd.DataFrame, *, file: str | Path) -> pd.DataFrame:
         table[variable.format("max")] = table[variable.format("max")].fillna(float("inf"))
     table["sums_to_agb"] = table["sums_to_agb"].replace("", "no")
     _refuse_wrong_rows(table, file=file)
-    table["bias_corrected"] = table["bias_corrected"] == "yes"
+    table["correction_unknown"] = table["bias_corrected"] == "unknown"
+    table["bias_corrected"] = table["bias_corrected"] != "no"
     table["sums_to_agb"] = table["sums_to_agb"] == "yes"
     _refuse_rivals(table, file=file)
-    return table[list(ALLOMETRY_COLUMNS)]
+    return table[[*ALLOMETRY_COLUMNS, "correction_unknown"]]
 
 
 def _refuse_wrong_rows(table: pd.DataFrame, *, file: str | Path) -> None:
@@ -127,7 +129,7 @@ def _refuse_wrong_rows(table: pd.DataFrame, *, file: str | Path) -> None:
         (~table["level"].isin(LEVELS), f"level is not one of {', '.join(LEVELS)}"),
         (~table["status"].isin(STATUSES), f"status is not one of {', '.join(STATUSES)}"),
         *((~table[column].isin(choices), f"{column} is not one of {', '.join(choices)}") for column, choices in CHOICES.items()),
-        (~table["bias_corrected"].isin(["yes", "no"]), "bias_corrected is neither yes nor no"),
+        (~table["bias_corrected"].isin(["yes", "no", "unknown"]), "bias_corrected is not one of yes, no, unknown"),
         (~table["sums_to_agb"].isin(["yes", "no"]), "sums_to_agb is neither yes nor no"),
         (table["source"] == "", "source is empty: say where the numbers come from"),
         ((table["taxon"] == "") & (table["level"] != "default"), "taxon is empty"),
@@ -139,8 +141,8 @@ def _refuse_wrong_rows(table: pd.DataFrame, *, file: str | Path) -> None:
             "rse is missing, and bias_corrected: no needs it (or a correction_factor)",
         ),
         (
-            (table["bias_corrected"] == "yes") & table["correction_factor"].notna(),
-            "correction_factor is given, and bias_corrected: yes says that nothing is left to correct",
+            (table["bias_corrected"] != "no") & table["correction_factor"].notna(),
+            "correction_factor is given, and bias_corrected: yes says that nothing is left to correct (no: it is to be applied)",
         ),
         ((table["correction_factor"] < 0.5) | (table["correction_factor"] > 3), "correction_factor is not within 0.5 to 3"),
         (

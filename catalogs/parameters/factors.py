@@ -49,6 +49,7 @@ def root_shoot_classes(
     """The IPCC 2019 ratios of a zone, continent, origin and forest type.
 
     A printed row for all forest types serves any; a class that print leaves out takes the ratio of the other, as a doubt.
+    Where print has several ratios for one class, that of the zone alone and of the class alone serves, as a doubt.
     Rows whose zone is missing in print, or that contradict another row, never serve.
 
     Raises
@@ -77,6 +78,11 @@ def root_shoot_classes(
     low, high = by_class.get("<", whole), by_class.get(">", whole)
     served = {row.Index: row for row in (low, high) if row is not None}.values()
     doubts = [f"R {row.r:g} ({row.agb_class}): {row.note}" for row in served if row.status == "unverified"]
+    doubts += [
+        f"print has several: R {row.r:g} ({row.agb_class}, {row.ecological_zone}) serves, {' and '.join(rivals)} stands there too"
+        for row in served
+        if (rivals := _rivals(row, chosen))
+    ]
     if low is None or high is None:
         doubts.append(f"print has the class {'above' if low is None else 'up to'} {limit:g} t/ha only; it serves the other too")
     low, high = low or high, high or low
@@ -87,6 +93,13 @@ def root_shoot_classes(
         source=f"{IPCC_2019}4.4: {zone}, {continent}, {origin}, {low.forest_type}",
         doubts=tuple(doubts),
     )
+
+
+def _rivals(row: object, chosen: pd.DataFrame) -> list[str]:
+    """Other ratios that print has for the class of a row: rows for all classes, or of several zones together."""
+    same = chosen if row.agb_class == "all" else chosen[chosen["agb_class"].isin([row.agb_class, "all"])]
+    other = same[same["r"] != row.r]
+    return [f"R {one.r:g} ({one.agb_class}, {one.ecological_zone})" for one in other.itertuples()]
 
 
 def _sd(row: object) -> float:

@@ -14,11 +14,11 @@ from models.allometry.forms import FORMS, Form
 from models.allometry.matching import needs
 from models.allometry.totals import (
     CAREFUL_SHARE,
-    GROSS_SD_CM,
     HeightModels,
     Inventory,
     careful_dbh_sd_cm,
     common_species,
+    gross_dbh_sd_cm,
     height_factor_names,
     inventory,
     measured_totals,
@@ -50,7 +50,7 @@ def plot_totals_monte_carlo(
     dbh_sd: Callable[[np.ndarray], np.ndarray] | None = None,
     threads: int = 1,
 ) -> pd.DataFrame:
-    """The table of `plot_totals`, with mean and errors of biomass from draws of everything that is uncertain.
+    """The table of `plot_totals`, with errors of biomass from draws of everything that is uncertain.
 
     One iteration draws the coefficients of each equation once for all trees that it serves, the error of each height curve and
     the mean wood density of each species once for all trees that share them, the departure of a plot's visit from the
@@ -64,12 +64,13 @@ def plot_totals_monte_carlo(
         Draws, and where the random numbers begin. The same seed gives the same numbers with any number of threads.
     dbh_sd : function, optional
         Standard deviation of a measured dbh, cm; by default 95 % of the trees are read carefully and 5 % carry a gross
-        error of SD 4.64 cm, other ones in each iteration (Chave et al. 2004).
+        error of SD 4.64 cm (at most a quarter of the diameter), other ones in each iteration (Chave et al. 2004).
 
     Returns
     -------
     DataFrame
-        As of `plot_totals`. agb_mg_ha is the mean of the draws; f_<name> the regression of the draws on each shared
+        As of `plot_totals`, agb_mg_ha included: the draws give errors, their mean is only logged, since what is cut off
+        draws of thin trees and short heights moves it. f_<name>: the regression of the draws on each shared
         source (so that F F' is what the plots' errors have in common, as far as it is linear in the sources), agb_mg_ha_se
         what that leaves. Drawn diameters are kept within 0.1 to 500 cm, wood densities within 0.08 to 1.39 g/cm3, heights
         within 1.3 m and 15 m above the greatest expected one.
@@ -102,7 +103,9 @@ def plot_totals_monte_carlo(
     factors = np.linalg.lstsq(shared, centred.T, rcond=None)[0] if shared.shape[1] else np.zeros((0, len(out)))
     rest = centred - (shared @ factors).T
     own = np.sqrt((rest**2).sum(axis=1) / (iterations - 1 - shared.shape[1]))
-    out["agb_mg_ha"] = mean
+    whole = out["agb_mg_ha"].sum()
+    if whole > 0:
+        log.info("the mean of the draws lies %+.2f %% from the biomass that is kept", 100 * (np.nansum(mean) / whole - 1))
     out.insert(3, "agb_mg_ha_se", own)
     return pd.concat([out, pd.DataFrame(dict(zip(sources.names, factors, strict=True)), index=out.index)], axis=1)
 
@@ -232,7 +235,7 @@ class _Block:
     weight: np.ndarray
     values: Mapping[str, np.ndarray]
     dbh_sd: np.ndarray
-    gross: bool
+    gross_sd: np.ndarray | None
     curves: list[_Curve]
     equations: list[_Equation]
     density_sd: np.ndarray | None
@@ -261,7 +264,7 @@ class _Block:
             weight=stock.weight[rows],
             values={name: live[name].to_numpy(dtype="float32") for name in used | {"height_m"} if name in live},
             dbh_sd=(careful_dbh_sd_cm(dbh) if dbh_sd is None else dbh_sd(dbh)).astype("float32"),
-            gross=dbh_sd is None,
+            gross_sd=gross_dbh_sd_cm(dbh).astype("float32") if dbh_sd is None else None,
             curves=[_curve(part, place, len(rows), sources) for part in stock.modelled_parts() if (place[part[2]] >= 0).any()],
             equations=equations,
             density_sd=live["wood_density_sd"].to_numpy(dtype="float32") if dense else None,
@@ -274,8 +277,8 @@ class _Block:
         """Biomass (trees,) of iteration k, kg."""
         n = len(self.dbh_sd)
         sd = self.dbh_sd
-        if self.gross:
-            sd = np.where(rng.random(n, dtype="float32") < CAREFUL_SHARE, sd, np.float32(GROSS_SD_CM))
+        if self.gross_sd is not None:
+            sd = np.where(rng.random(n, dtype="float32") < CAREFUL_SHARE, sd, self.gross_sd)
         values = dict(self.values)
         values["dbh_cm"] = np.clip(values["dbh_cm"] + sd * _normals(rng, n), *DBH_RANGE_CM)
         if self.curves:
@@ -333,9 +336,11 @@ def _drawn_heights(rng: np.random.Generator, curve: _Curve, dbh: np.ndarray, k: 
 
 
 def _drawn_biomass(one: _Equation, values: Mapping[str, np.ndarray], residual: np.ndarray, k: int) -> np.ndarray:
+    """Biomass (trees,), kg. Residuals in kg or as a share stay whole even where a single tree falls below zero: plots are sums
+    of trees, and residuals cut off on one side would raise every sum and lower its spread."""
     scaled = {name: values[name][one.chosen] / np.float32(one.scale[name]) for name in one.form.variables}
     drawn = {**one.row, **{name: np.float32(column[k]) for name, column in one.drawn.items()}}
-    kg = one.form.value(scaled, drawn) * np.float32(one.unit)
+    kg = np.maximum(one.form.value(scaled, drawn) * np.float32(one.unit), 0.0)
     rse, scale = one.row["rse"], one.row["rse_scale"] or "ln"
     if not one.row["bias_corrected"]:
         own = one.row["correction_factor"]
@@ -348,4 +353,4 @@ def _drawn_biomass(one: _Equation, values: Mapping[str, np.ndarray], residual: n
             kg = kg * (1 + np.float32(rse) * residual)
         else:
             kg = kg + np.float32(rse) * residual
-    return np.maximum(kg, 0.0)
+    return kg

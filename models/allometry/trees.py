@@ -21,6 +21,9 @@ LENGTH_M = {"m": 1.0, "dm": 0.1, "cm": 0.01, "ft": 0.3048}
 QUANTITY = {"kg": 1.0, "g": 0.001, "Mg": 1000.0, "lb": 0.45359237, "m3": 1.0, "dm3": 0.001, "ft3": 0.3048**3}
 """One unit of an equation in ours: cm, m, kg (m3 for volumes)."""
 
+QUANTITY_NAMES = {"agb": "biomass", "stem_wood": "stem wood", "stem_volume": "stem volume"}
+"""Components as a sentence names them, where that is not their own name."""
+
 RSE_SCALES = ("ln", "share", "kg")
 
 
@@ -101,7 +104,7 @@ def tree_agb(
     found = {name: np.full(len(trees), np.nan) for name in ("agb_kg", "residual_sd_kg", *named)}
     equation, extrapolated = np.full(len(trees), "", dtype=object), np.zeros(len(trees), dtype=bool)
     dbh, records = trees["dbh_cm"].to_numpy(dtype="float64"), equations.to_dict("records")
-    negative = 0
+    negative: dict[str, int] = {}
     for position in np.unique(served[served >= 0]).tolist():
         row, members = records[position], np.flatnonzero(served == position)
         form = FORMS[row["form"]]
@@ -111,7 +114,8 @@ def tree_agb(
         factor = unit * correction_of(row)
         agb = form.value(scaled, row) * factor
         below = agb < 0
-        negative += int(below.sum())
+        quantity = QUANTITY_NAMES.get(row.get("component") or "agb", row.get("component"))
+        negative[quantity] = negative.get(quantity, 0) + int(below.sum())
         agb = np.where(below, 0.0, agb)
         found["agb_kg"][members] = agb
         found["residual_sd_kg"][members] = residual_sd(row, agb)
@@ -122,8 +126,9 @@ def tree_agb(
                 found[ours][members] = np.where(below, 0.0, np.where(np.isnan(agb), np.nan, slope))
         equation[members] = row["name"]
         extrapolated[members] = _outside(row, dbh[members], variables.get("height_m"))
-    if negative:
-        log.warning("%d trees are so thin that their equation gives biomass below zero; they count as zero", negative)
+    for quantity, count in negative.items():
+        if count:
+            log.warning("%d trees are so thin that their equation gives %s below zero; they count as zero", count, quantity)
     return pd.DataFrame(found, index=trees.index).assign(equation=equation, extrapolated=extrapolated)
 
 

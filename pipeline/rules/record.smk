@@ -66,6 +66,7 @@ rule record:
         project=f"{results}/project.csv",
         checks=f"{results}/checks.json",
         page=f"{results}/report.html",
+        said=f"{resources}/said/plots.json",
     output:
         run=f"{results}/run.json",
         collection=f"{results}/stac/collection.json",

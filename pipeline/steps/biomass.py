@@ -31,13 +31,13 @@ def with_trees(
     Returns
     -------
     frame
-        The totals of `models.allometry.plot_totals`; standing_dead_mg_ha where trees are dead; bgb_mg_ha, root_shoot and
-        tree_carbon_t_ha where `roots` says how; unverified: names of equations whose numbers nobody has checked.
+        The totals of `models.allometry.plot_totals`; trees_without_biomass_n; standing_dead_mg_ha where trees are dead;
+        bgb_mg_ha, root_shoot and tree_carbon_t_ha where `roots` says how, with root_shoot_se (the error of the ratio, which all
+        plots share) and errors that hold it and all of biomass; unverified: whose numbers nobody has checked.
     trees
         One row per live tree: plot, date, tree, species, dbh_cm, height_m, height_from, wood_density_g_cm3,
         wood_density_level, equation, equation_level, extrapolated, agb_kg.
     """
-    name = _named_equations(settings)
     equations = parameters.allometry_table(settings["allometry"], region=settings["region"])
     allometry.check_equations(equations)
     equations = allometry.in_region(equations, settings["region"])
@@ -48,44 +48,61 @@ def with_trees(
     whole = allometry.of_component(equations, "agb")
     live = trees[trees["status"] == "live"]
     served = _checked_served(live, whole, settings)
-    unchecked = allometry.unverified(whole, served)
+    unchecked = _unverified_equations(trees, equations)
     if unchecked:
         caveat(log, "allometry %s has rows of status unverified, and trees rest on them", ", ".join(unchecked))
+    _say_what_equations_lack(whole.iloc[np.unique(served)])
     models = _height_models(trees, whole, settings)
     totals = _totals(trees, equations, models, settings)
-    used = whole.iloc[np.unique(served)]
-    if used["rse"].isna().any():
-        log.warning("allometry %s has no rse: the plots' own error leaves out trees", name)
-    if used["var_a"].isna().any():
-        log.warning("allometry %s has no parameter covariance: its shared error is left out", name)
     stock = allometry.inventory(trees, equations, height_model=models)
     listed = _tree_list(stock)
-    _say_extrapolation(totals)
+    totals["trees_without_biomass_n"] = _without_biomass(stock, listed, settings)
+    _check_extrapolation(totals, settings)
+    _say_heights_beyond_pairs(stock, listed["agb_kg"].to_numpy())
     totals = _with_dead(totals, trees, equations, models)
-    totals = _with_carbon(totals.assign(unverified=", ".join(unchecked)), stock, listed, frame, settings)
+    totals, doubted = _with_carbon(totals, stock, listed, frame, settings)
+    totals["unverified"] = ", ".join(dict.fromkeys(unchecked + doubted))
     computed = totals.columns.drop(["plot", "date", "extrapolated_percent"])
     frame = frame.drop(columns=frame.columns.intersection(computed))
     return frame.merge(totals, on=["plot", "date"], how="left"), listed
 
 
 def with_expanded_volume(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
-    """Plots that carry volume and no biomass, with biomass by the expansion factors that the study names."""
+    """Plots that carry volume and no biomass, with biomass by the expansion factors that the study names.
+
+    With `expansion_per: stratum` the mean volume of a stratum over all its plots and dates decides its class, so that no plot has
+    less biomass than one with less volume, or than itself before it grew; plots without strata are one.
+    """
     if not settings["expansion"] or "volume_m3_ha" not in frame:
         return frame
-    known = frame["agb_mg_ha"] if "agb_mg_ha" in frame else np.full(len(frame), np.nan)
+    known = (frame["agb_mg_ha"] if "agb_mg_ha" in frame else frame["volume_m3_ha"] * np.nan).to_numpy()
     classes = factors.expansion_classes(settings["expansion"])
     volume = frame["volume_m3_ha"].to_numpy()
-    factor = pools.by_class(volume, classes.upper_m3_ha, classes.stock_mg_m3)
     served = np.isnan(known) & np.isfinite(volume)
+    own = pools.by_class(volume, classes.upper_m3_ha, classes.stock_mg_m3)
+    factor = own
+    if settings["expansion_per"] == "stratum":
+        strata = frame["stratum"].fillna("").astype(str).to_numpy()
+        factor = pools.by_class_of_groups(volume, strata, upper=classes.upper_m3_ha, factors=classes.stock_mg_m3)
+        apart = served & (factor != own)
+        if apart.any():
+            log.warning(
+                "%d of %d plots and dates have a volume of another class of %s than the mean of their stratum, which decides; "
+                "each by its own class, biomass would be %+.1f %%", apart.sum(), served.sum(), settings["expansion"],
+                100 * ((volume * own)[served].sum() / (volume * factor)[served].sum() - 1),
+            )  # fmt: skip
     log.info("biomass of %d plots by expansion factors %s (%s)", served.sum(), settings["expansion"], classes.source)
-    if served.any() and classes.status == "unverified":
-        caveat(log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source)
-    if served.any():
-        log.warning("expansion factors %s state no error: their biomass has that of its volume alone", settings["expansion"])
     out = frame.assign(agb_mg_ha=np.where(served, volume * factor, known))
+    if served.any():
+        caveat(log, "expansion factors %s state no error: biomass has that of its volume alone", settings["expansion"])
+        if classes.status == "unverified":
+            caveat(log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source)
+            before = out["unverified"].fillna("").tolist() if "unverified" in out else [""] * len(out)
+            named = f"expansion factors {settings['expansion']}"
+            out["unverified"] = np.where(served, [f"{one}, {named}" if one else named for one in before], before)
     if "volume_m3_ha_se" in frame:
-        own = frame.get("agb_mg_ha_se", np.nan)
-        out["agb_mg_ha_se"] = np.where(served, frame["volume_m3_ha_se"] * factor, own)
+        before_se = frame.get("agb_mg_ha_se", np.nan)
+        out["agb_mg_ha_se"] = np.where(served, frame["volume_m3_ha_se"] * factor, before_se)
     return out
 
 
@@ -123,6 +140,31 @@ def _checked_served(live: pd.DataFrame, equations: pd.DataFrame, settings: dict[
     levels, counts = np.unique(allometry.levels_served(equations, served), return_counts=True)
     log.info("equations of trees by %s", ", ".join(f"{level} {count}" for level, count in zip(levels, counts, strict=True)))
     return served
+
+
+def _unverified_equations(trees: pd.DataFrame, equations: pd.DataFrame) -> list[str]:
+    """Names of the equations of any component that serve trees, live or dead, although nobody has checked their numbers."""
+    weighed = trees[trees["status"].isin(["live", "dead"]) & trees["dbh_cm"].notna()]
+    names: list[str] = []
+    for component in equations["component"].unique():
+        rows = allometry.of_component(equations, component)
+        names += allometry.unverified(rows, allometry.match_equations(weighed, rows))
+    return list(dict.fromkeys(names))
+
+
+def _say_what_equations_lack(used: pd.DataFrame) -> None:
+    """Every product must say it where equations that serve trees count as better known than they are."""
+    lacks = (
+        (used["rse"].isna(), "allometry %s has no rse: the spread of trees around it is left out of the errors"),
+        (used["var_a"].isna(), "allometry %s has no parameter covariance: its error, which all plots share, is left out"),
+        (
+            used["correction_unknown"],
+            "nothing says whether allometry %s is corrected for logarithms: it is taken as printed, and may be low",
+        ),
+    )
+    for rows, sentence in lacks:
+        if rows.any():
+            caveat(log, sentence, ", ".join(dict.fromkeys(used.loc[rows, "name"])))
 
 
 def _with_wood_density(trees: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
@@ -200,11 +242,10 @@ def _height_models(
             f"{settings.get('height_pairs') or settings['trees']}: {missing} trees have no height, and {error}; "
             "name more pairs in plots.height_pairs, or an allometry without height"
         ) from None
-    beyond = int((live["dbh_cm"][live["height_m"].isna()] > common.dbh_range_cm[1]).sum())
     log.info(
-        "%d heights by %s from %d pairs, residual SD %.3g%s, between plots %.3g; %d trees thicker than any pair",
+        "%d heights by %s from %d pairs, residual SD %.3g%s, between plots %.3g",
         missing, common.name, common.pairs, common.residual_sd, " of ln H" if common.curve.logarithmic else " m",
-        common.between_sd, beyond,
+        common.between_sd,
     )  # fmt: skip
     if settings["height_by"] == "study":
         return common
@@ -266,10 +307,44 @@ def _tree_list(stock: allometry.Inventory) -> pd.DataFrame:
     return listed
 
 
-def _say_extrapolation(totals: pd.DataFrame) -> None:
-    share = (totals["extrapolated_percent"] * totals["agb_mg_ha"]).sum() / totals["agb_mg_ha"].sum()
-    if share > 0:
-        log.warning("%.1f %% of the biomass is of trees outside the diameters of their equation", share)
+def _without_biomass(stock: allometry.Inventory, listed: pd.DataFrame, settings: dict[str, Any]) -> np.ndarray:
+    """Trees (plots and dates,) whose biomass could not be computed, which leaves that of their plot unknown."""
+    lost = listed["agb_kg"].isna().to_numpy()
+    if lost.any():
+        rows = f" ({tables.rows(stock.live.loc[lost, 'row'].tolist())})" if "row" in stock.live else ""
+        log.warning(
+            "%s: biomass of %d of %d trees could not be computed%s: something that their equation (%s) asks for is missing; "
+            "the biomass of their %d plots and dates is not known", settings["trees"], lost.sum(), len(lost), rows,
+            ", ".join(dict.fromkeys(listed.loc[lost, "equation"])), len(set(stock.member[lost])),
+        )  # fmt: skip
+    return stock.total(lost).astype(int)
+
+
+def _check_extrapolation(totals: pd.DataFrame, settings: dict[str, Any]) -> None:
+    biomass = totals["agb_mg_ha"].sum()
+    percent = (totals["extrapolated_percent"] * totals["agb_mg_ha"]).sum() / biomass if biomass > 0 else 0.0
+    limit = settings["max_extrapolated_percent"]
+    if limit is not None and percent > limit:
+        raise ValueError(
+            f"{settings['trees']}: {percent:.3g} % of the biomass is of trees outside the diameters or heights of their equation "
+            f"({_named_equations(settings)}), and plots.max_extrapolated_percent is {limit:g}; name an equation that was made "
+            "with such trees, or raise the limit"
+        )
+    if percent > 0:
+        caveat(log, "%.2g %% of the biomass is of trees outside the diameters or heights of their equation", percent)
+
+
+def _say_heights_beyond_pairs(stock: allometry.Inventory, kg: np.ndarray) -> None:
+    """A curve says little beyond the diameters that it was fitted to, and one with a square may turn down there."""
+    biomass = np.nansum(stock.weight * kg)
+    for name, model, chosen, dbh, _ in stock.modelled_parts():
+        beyond = chosen[dbh > model.dbh_range_cm[1]]
+        if len(beyond):
+            log.warning(
+                "heights of %d trees%s are by %s beyond the thickest measured tree of %.3g cm; they hold %.2g %% of the biomass",
+                len(beyond), f" of {name}" if name else "", model.name, model.dbh_range_cm[1],
+                100 * np.nansum((stock.weight * kg)[beyond]) / biomass if biomass > 0 else 0.0,
+            )  # fmt: skip
 
 
 def _with_dead(totals: pd.DataFrame, trees: pd.DataFrame, equations: pd.DataFrame, models: Any) -> pd.DataFrame:
@@ -300,66 +375,94 @@ def _with_dead(totals: pd.DataFrame, trees: pd.DataFrame, equations: pd.DataFram
 
 def _with_carbon(
     totals: pd.DataFrame, stock: allometry.Inventory, listed: pd.DataFrame, frame: gpd.GeoDataFrame, settings: dict[str, Any]
-) -> pd.DataFrame:
-    """bgb_mg_ha, root_shoot and tree_carbon_t_ha by the way that `roots` names; nothing where it names none."""
+) -> tuple[pd.DataFrame, list[str]]:
+    """bgb_mg_ha, root_shoot and tree_carbon_t_ha by the way that `roots` names, and what of it is unverified."""
     roots = settings["roots"]
     if roots["by"] == "none":
-        return totals
-    agb = totals["agb_mg_ha"].to_numpy()
+        return totals, []
+    agb, doubted, ratio_se = totals["agb_mg_ha"].to_numpy(), [], None
     if roots["by"] == "equations":
         if "bgb_mg_ha" not in totals:
             raise ValueError(
                 f"plots.roots.by is equations, and {_named_equations(settings)} has no rows of the component roots; name an "
                 "allometry that has, or by: continuous or table"
             )
+        caveat(log, "roots by equations have no error of their own")
     else:
-        ratio = _root_shoot(totals, frame, roots)
+        ratio, ratio_se, doubted = _root_shoot(totals, frame, roots)
         with np.errstate(invalid="ignore"):
             totals = totals.assign(bgb_mg_ha=np.where(agb == 0, 0.0, agb * ratio))
     with np.errstate(invalid="ignore", divide="ignore"):
         totals["root_shoot"] = totals["bgb_mg_ha"] / np.where(agb > 0, agb, np.nan)
-    fraction = _carbon_fractions(stock.live, settings)
+    fraction, unchecked = _carbon_fractions(stock.live, settings)
     above = stock.total(stock.weight * listed["agb_kg"] * fraction)
     expected = stock.total(stock.weight * listed["agb_kg"])
     with np.errstate(invalid="ignore"):
         mean = np.where(expected > 0, above / expected, pools.CARBON_FRACTION)
     totals["tree_carbon_t_ha"] = pools.carbon_by_fraction(agb + totals["bgb_mg_ha"].to_numpy(), mean)
+    if ratio_se is not None:
+        totals = _with_root_errors(totals, ratio_se, mean)
     known = totals["bgb_mg_ha"].notna()
     whole = totals.loc[known, "bgb_mg_ha"].sum() / totals.loc[known, "agb_mg_ha"].sum()
     log.info("roots by %s: %.3f of aboveground biomass over all plots (maps use pools.root_shoot)", roots["by"], whole)
-    return totals
+    return totals, doubted + unchecked
 
 
-def _root_shoot(totals: pd.DataFrame, frame: gpd.GeoDataFrame, roots: dict[str, Any]) -> np.ndarray:
+def _with_root_errors(totals: pd.DataFrame, ratio_se: np.ndarray, carbon_fraction: np.ndarray) -> pd.DataFrame:
+    """Errors of roots and carbon: all of biomass, shared or not, carried along, and that of the ratio, which plots share."""
+    shared = totals[[column for column in totals if column.startswith("f_")]].to_numpy()
+    above = np.sqrt(totals["agb_mg_ha_se"].to_numpy() ** 2 + (shared**2).sum(axis=1))
+    ratio = totals["root_shoot"].fillna(0.0).to_numpy()
+    of_ratio = totals["agb_mg_ha"].to_numpy() * np.nan_to_num(ratio_se)
+    return totals.assign(
+        root_shoot_se=ratio_se,
+        bgb_mg_ha_se=np.hypot(ratio * above, of_ratio),
+        tree_carbon_t_ha_se=carbon_fraction * np.hypot((1 + ratio) * above, of_ratio),
+    )
+
+
+def _root_shoot(
+    totals: pd.DataFrame, frame: gpd.GeoDataFrame, roots: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Ratio (plots and dates,), its standard error, NaN where its source states none, and what of it is unverified."""
     agb = totals["agb_mg_ha"].to_numpy()
     if roots["per"] == "stratum" and frame["stratum"].isna().all():
         raise ValueError("plots.roots.per is stratum, and no plot has one; give the plots a column stratum, or per: plot")
     groups = np.arange(len(totals)).astype(str)
     if roots["per"] == "stratum":
         strata = totals[["plot", "date"]].merge(frame[["plot", "date", "stratum"]], on=["plot", "date"], how="left")
-        groups = (strata["stratum"].fillna("").astype(str) + " " + strata["date"].astype(str)).to_numpy()
+        groups = strata["stratum"].fillna("").astype(str).to_numpy()
     if roots["by"] == "continuous":
-        return pools.root_shoot_continuous(pools.mean_of_groups(agb, groups))
+        caveat(log, "the continuous root:shoot function states no error: roots have that of biomass alone")
+        if roots["per"] == "stratum":  # smooth in biomass, so that dates may each have a mean of their own
+            groups = np.char.add(groups.astype(str), (" " + totals["date"].astype(str)).to_numpy(dtype=str))
+        return pools.root_shoot_continuous(pools.mean_of_groups(agb, groups)), np.full(len(agb), np.nan), []
     classes = factors.root_shoot_classes(
         zone=roots["zone"], continent=roots["continent"], origin=roots["origin"], forest_type=roots["forest_type"]
     )
     for doubt in classes.doubts:
         caveat(log, "root:shoot ratio of %s: %s", classes.source, doubt)
-    return pools.root_shoot_of_groups(agb, groups, upper=classes.upper_mg_ha, ratios=classes.ratio)
+    ratio, se = (
+        pools.by_class_of_groups(agb, groups, upper=classes.upper_mg_ha, factors=values) for values in (classes.ratio, classes.sd)
+    )
+    if np.isnan(se[np.isfinite(ratio)]).any():
+        caveat(log, "root:shoot ratio of %s states no error: roots have that of biomass alone", classes.source)
+    return ratio, se, [f"root:shoot ratio of {classes.source}"] if classes.doubts else []
 
 
-def _carbon_fractions(live: pd.DataFrame, settings: dict[str, Any]) -> np.ndarray:
-    """Carbon fraction of each tree: by species, genus, family or group, else the default."""
-    table = factors.carbon_fractions(settings["carbon_fractions"])
-    found = np.full(len(live), np.nan)
-    for level in ("species", "genus", "family", "group", "default"):
+def _carbon_fractions(live: pd.DataFrame, settings: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+    """Carbon fraction of each tree: by species, genus, family or group, else the default; and which of them are unverified."""
+    table = factors.carbon_fractions(settings["carbon_fractions"]).reset_index(drop=True)
+    served = np.full(len(live), -1)
+    for level in ("species", "genus", "family", "group"):
         rows = table[table["level"] == level]
-        if level == "default":
-            found = np.where(np.isnan(found), rows["carbon_fraction"].iloc[0], found)
-        elif level in live and len(rows):
-            by_name = live[level].map(rows.set_index("taxon")["carbon_fraction"]).to_numpy(dtype="float64")
-            found = np.where(np.isnan(found), by_name, found)
-    unchecked = table.loc[(table["status"] == "unverified"), "taxon"]
-    if live["species"].isin(unchecked).any():
-        caveat(log, "carbon fractions of status unverified serve %d trees", int(live["species"].isin(unchecked).sum()))
-    return found
+        if level in live and len(rows):
+            at_level = live[level].map(dict(zip(rows["taxon"], rows.index, strict=True))).fillna(-1).to_numpy(dtype=int)
+            served = np.where(served < 0, at_level, served)
+    served = np.where(served < 0, table.index[table["level"] == "default"][0], served)
+    used = table.loc[served]
+    unchecked = used["status"].to_numpy() == "unverified"
+    names = list(dict.fromkeys((used["taxon"].where(used["taxon"] != "", used["level"]))[unchecked]))
+    if names:
+        caveat(log, "carbon fractions of status unverified serve %d trees: %s", unchecked.sum(), ", ".join(names))
+    return used["carbon_fraction"].to_numpy(), [f"carbon fraction of {name}" for name in names]

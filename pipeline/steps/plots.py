@@ -95,7 +95,10 @@ def _kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dic
             f"the area {ours} (west south east north, {grid.crs})"
         )
     bare = frame[columns].isna().all(axis=1).to_numpy()
-    unmeasured = "no trees listed for this date" if settings.get("trees") else "no value of any target"
+    unmeasured = np.full(len(frame), "no value of any target", dtype=object)
+    if settings.get("trees"):
+        unmeasured[frame["stems_n_ha"].isna().to_numpy()] = "no trees listed for this date"
+        unmeasured[frame["trees_without_biomass_n"].to_numpy() > 0] = "biomass of some of its trees could not be computed"
     placeless = frame.geometry.isna().to_numpy()
     reasons = [frame["reason"].to_numpy(), "no position", "not wholly inside the study's area", unmeasured]
     frame["reason"] = np.select([frame["reason"] != "", placeless, ~inside, bare], reasons, default="")

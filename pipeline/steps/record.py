@@ -15,6 +15,7 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.lidar.canopy import canopy_grid
 from pipeline.provenance import canopy_item_of, collection_of, item_of
+from pipeline.steps.notes import caveats_in
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,13 @@ def record(
     canopies: Mapping[str, Path] | None = None,
     trees: Mapping[str, Path] | None = None,
     canopy_products: Mapping[str, dict] | None = None,
+    said: Path | None = None,
     **inputs: object,
 ) -> None:
-    """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy."""
+    """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy.
+
+    `said` is what reading the plots warned of, whose caveats every item of a map carries.
+    """
     folder = store.clear_folder(collection.parent)
     shelf = next(iter(maps.values())).parent
     _name_strangers(shelf, maps.values())
@@ -56,9 +61,12 @@ def record(
     digests = {path.as_posix(): _sha256(path) for path in [*published, *_paths(inputs)]}
     described = {product["name"]: product for product in products}
     items = [
-        item_of(described[name], path=path, folder=folder, sha256=digests[path.as_posix()], grid=grid_, study=study)
+        item_of(
+            described[name], path=path, folder=folder, sha256=digests[path.as_posix()], grid=grid_, study=study,
+            caveats=caveats_in(said),
+        )
         for name, path in maps.items()
-    ]
+    ]  # fmt: skip
     items += [
         canopy_item_of(
             canopy_products[name], path=path, trees=trees[name], folder=folder,

@@ -87,11 +87,12 @@ def stands(
             "forest; do the images and campaigns cover the stands?"
         )
     wide = _wide(polygons, estimated, years, carbon, stock_target, targets, confidence_percent)
+    summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets, confidence_percent)
+    both = pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True)
     caveats = caveats_in(warned)
     if caveats:
-        wide = wide.assign(caveats="; ".join(caveats))
-    summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets, confidence_percent)
-    store.write_table(estimates, pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True))
+        wide, summary, both = (frame.assign(caveats="; ".join(caveats)) for frame in (wide, summary, both))
+    store.write_table(estimates, both)
     store.write_table(table, wide)
     store.write_table(project, summary)
     store.write_layers(layers, {"stands": wide}, styles={"stands": stand_style(wide, years, stock_target)})

@@ -59,7 +59,28 @@ def test_ratios_above_one_and_classes_that_print_leaves_out_come_as_doubts():
 def test_a_row_of_its_own_zone_goes_before_one_of_several_zones():
     """Temperate mountain, Asia, conifers: 0.240 above 125 of its own; up to 125 only the row of three zones has 0.243."""
     found = factors.root_shoot_classes(zone="temperate mountain", continent="asia", forest_type="Conifer")
-    assert (found.ratio, found.doubts) == ((0.243, 0.240), ())
+    assert found.ratio == (0.243, 0.240)
+    several = "Oceanic; Continental; Mountain"
+    assert found.doubts == (f"print has several: R 0.24 (>125, Mountain) serves, R 0.262 (>125, {several}) stands there too",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "ratio", "beside"),
+    [
+        ({"zone": "temperate oceanic", "continent": "oceania", "origin": "planted", "forest_type": "Conifer"}, (0.634, 0.294),
+         ["R 0.19 (all, Oceanic)"] * 2),
+        ({"zone": "temperate mountain", "continent": "asia", "forest_type": "Other Broadleaf"}, (0.5, 0.303),
+         ["R 0.225 (<=125,", "R 0.229 (>125,"]),
+        ({"zone": "temperate continental", "continent": "asia", "forest_type": "Other Broadleaf"}, (0.225, 0.305),
+         ["R 0.229 (>125,"]),
+    ],
+    ids=["oceania", "mountain", "continental"],
+)  # fmt: skip
+def test_ratios_that_print_gives_twice_come_as_doubts(asked, ratio, beside):
+    found = factors.root_shoot_classes(**asked)
+    assert found.ratio == ratio
+    several = [doubt for doubt in found.doubts if doubt.startswith("print has several")]
+    assert len(several) == len(beside) and all(part in doubt for part, doubt in zip(beside, several, strict=True))
 
 
 def test_boreal_classes_part_at_seventy_five():

@@ -173,6 +173,22 @@ def test_rows_of_a_users_table_are_checked(tmp_path, columns, sentence):
         allometry_table(write_allometry(tmp_path, **columns))
 
 
+def test_an_equation_whose_source_is_silent_on_its_correction_is_taken_as_it_is(tmp_path):
+    table = allometry_table(write_allometry(tmp_path, bias_corrected="unknown"))
+    assert (table["bias_corrected"].tolist(), table["correction_unknown"].tolist()) == ([True], [True])
+    trees = make_trees(dbh_cm=[20.0], height_m=[15.0])
+    sure = allometry_table(write_allometry(tmp_path, bias_corrected="yes"))
+    assert not sure["correction_unknown"].any()
+    assert tree_agb(trees, table)["agb_kg"].tolist() == tree_agb(trees, sure)["agb_kg"].tolist()
+
+
+def test_a_component_below_zero_is_called_by_its_name(caplog):
+    trees = make_trees(dbh_cm=[2.0])
+    equation = make_equation(form="quadratic_d", a=-9.0, b=0.5, c=0.01, component="branches")
+    assert tree_agb(trees, equation)["agb_kg"].tolist() == [0.0]
+    assert "gives branches below zero" in caplog.text
+
+
 def test_two_equations_for_the_same_trees_are_refused(tmp_path):
     table = pd.read_csv(write_allometry(tmp_path))
     pd.concat([table, table]).to_csv(tmp_path / "two.csv", index=False)

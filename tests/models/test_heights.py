@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.heights import CURVES, fit_heights, select_heights
+from models.heights import CURVES, Departure, HeightModel, fit_heights, select_heights
 
 DATA = Path(os.environ.get("FORESTSINK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 NOURAGUES = DATA / "nouragues-agb-chm"
@@ -189,3 +189,16 @@ def test_cross_validation_chooses_for_nouragues_what_its_study_names():
     pairs = pd.read_csv(NOURAGUES / "NouraguesHD.csv")
     found = select_heights(pairs["D"].to_numpy(), pairs["H"].to_numpy())
     assert found.rmse_m["weibull"] < 1.005 * found.rmse_m[found.best]
+
+
+@pytest.mark.parametrize("name", ["michailoff", "loglog1"])
+def test_no_modelled_height_lies_below_breast_height(name):
+    """A plot 6 m below the common curve would put its thinnest trees under the ground."""
+    params = np.array([22.0, 8.0]) if name == "michailoff" else np.array([0.4, 0.7])
+    low = Departure(-6.0 if name == "michailoff" else -1.5, 0.5, np.zeros(2))
+    model = HeightModel(name, params, np.eye(2) * 0.01, 0.3, 0.4, 50, (5.0, 40.0), {"short": low})
+    dbh, where = np.array([1.0, 2.0, 30.0, np.nan]), np.full(4, "short")
+    height = model.height(dbh, where)
+    assert height[:2].tolist() == [1.3, 1.3] and height[2] > 1.3 and np.isnan(height[3])
+    assert (model.by_dbh(dbh, where)[:2] == 0).all() and (model.by_parameter(dbh, where)[:2] == 0).all()
+    assert model.by_dbh(dbh, where)[2] > 0

@@ -10,12 +10,12 @@ from models.pools import (
     belowground,
     biomass_from_volume,
     by_class,
+    by_class_of_groups,
     carbon,
     carbon_dioxide,
     dead_wood_and_litter,
     net_removal_co2,
     root_shoot_continuous,
-    root_shoot_of_groups,
     standing_dead_share,
     tree_carbon,
 )
@@ -95,7 +95,7 @@ def test_plots_of_one_stratum_share_one_class_so_that_roots_rise_with_biomass():
     agb, strata = np.array([49.0, 51.0, 49.0, 160.0, np.nan]), np.array(["a", "a", "b", "b", "b"])
     alone = by_class(agb[:2], upper, ratios) * agb[:2]
     assert alone[1] < alone[0]
-    shared = root_shoot_of_groups(agb, strata, upper=upper, ratios=ratios)
+    shared = by_class_of_groups(agb, strata, upper=upper, factors=ratios)
     # stratum a has 50 t/ha on average, b 104.5: 0.40 and 0.29
     assert shared.tolist() == pytest.approx([0.40, 0.40, 0.29, 0.29, np.nan], nan_ok=True)
     assert (shared * agb)[1] > (shared * agb)[0]

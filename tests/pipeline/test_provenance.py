@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from conftest import make_grid, make_study
 
 from pipeline.products import products_of
 from pipeline.provenance import collection_of, item_of
+from pipeline.steps.record import record
 
 
 @pytest.fixture
@@ -70,3 +72,22 @@ def test_the_collection_spans_its_items_and_links_to_each(tmp_path, study):
     assert [str(date.year) for date in collection.extent.temporal.intervals[0]] == ["2019", "2024"]
     assert [link["href"] for link in found["links"] if link["rel"] == "item"] == ["./agb_2019.json", "./sink_2019_2024.json"]
     assert found["title"] == "hills" and "positive = net removal" in found["description"]
+
+
+def test_an_item_says_what_its_user_must_know_of_the_plots(tmp_path, study):
+    """The step `record` reads what the plots' step kept; a study without caveats has no such property."""
+    file = tmp_path / "results" / "maps" / "agb_2019.tif"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a map")
+    said = tmp_path / "plots.json"
+    for caveats in (["allometry own has no rse"], []):
+        said.write_text(json.dumps({"warnings": ["another thing"], "caveats": caveats}))
+        record(
+            run=tmp_path / "results" / "run.json", collection=tmp_path / "results" / "stac" / "collection.json",
+            maps={"agb_2019": file}, study=study, products=[asdict(products_of(make_study())["agb_2019"])],
+            grid=make_grid().settings(), said=said,
+        )  # fmt: skip
+        item = json.loads((tmp_path / "results" / "stac" / "agb_2019.json").read_text())
+        assert item["properties"].get("forestsink:caveats", []) == caveats
+        assert "plots.json" not in (tmp_path / "results" / "run.json").read_text()
+        pystac.Item.from_dict(item)

@@ -153,12 +153,17 @@ def test_a_canopy_height_raster_instead_of_points_and_one_date_through_snakemake
     lidar = {"chm": {"canopy_height": "chm.tif", "date": 2024, "chm_resolution_m": 2, "canopy_products": True}}
     content = own_study(tmp_path, brought, sensors=None, lidar=lidar, years=[2024], forest={"source": "canopy"})
     content |= {"results": "results", "resources": "resources"}
+    content["plots"] |= {"roots": {"by": "continuous", "per": "plot"}}  # which states no error
     write_study(tmp_path, content)
     done = run(tmp_path, "--cores", "2")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "results/maps").glob("*.tif")} == {"agb_2024.tif", "tree_carbon_2024.tif"}
     project = pd.read_csv(tmp_path / "results/project.csv")
     assert set(project["quantity"]) == {"agb_mg_ha", "tree_carbon_t_ha"}
+    caveat = "the continuous root:shoot function states no error: roots have that of biomass alone"
+    assert set(project["caveats"]) == set(pd.read_parquet(tmp_path / "resources/estimates.parquet")["caveats"]) == {caveat}
+    of_map = json.loads((tmp_path / "results/stac/agb_2024.json").read_text())["properties"]
+    assert of_map["forestsink:caveats"] == [caveat]
     page = (tmp_path / "results/report.html").read_text(encoding="utf-8")
     for sentence in (
         "One date only: no change and no sink can be computed.",
