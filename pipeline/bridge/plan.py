@@ -115,9 +115,16 @@ class Plan:
 
     def _needs_of(self, sensors: dict[str, tuple[str, ...]]):
         return required(
-            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics,
+            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics, seen_by=self.seen_by,
             resolution_m=self.study.area.resolution_m,
         )  # fmt: skip
+
+    @cached_property
+    def seen_by(self) -> dict[str, str]:
+        """The instrument that reflectance is brought to, by predictor prefix, where it is."""
+        from catalogs.sensors import sensor_named
+
+        return {sensor_named(name).prefix: "oli" for name, one in self.study.sensors.items() if one.harmonise != "none"}
 
     @property
     def offered_metrics(self) -> tuple[str, ...] | None:
@@ -148,7 +155,7 @@ class Plan:
             if index in INDICATORS and known.kind == "optical"
         }
         for band, (index, _, _) in series_bands(series, years=chosen.series_years).items():
-            added[band] = INDICATORS[index].roles(known.prefix)
+            added[band] = INDICATORS[index].roles(known.prefix, self.seen_by.get(known.prefix))
         return added
 
     def settings(self, section: str, key: str | None = None) -> dict:
@@ -210,7 +217,9 @@ class Plan:
         added = self._added_bands(sensor)
         asked = set(self.needs.roles.get(sensor_named(sensor).prefix, ()))
         needed = {role for band in asked for role in added.get(band, (band,))}
-        needed |= set(series_roles(self.study.sensors[sensor].series, sensor_named(sensor).prefix) if asked else ())
+        if asked:
+            prefix = sensor_named(sensor).prefix
+            needed |= set(series_roles(self.study.sensors[sensor].series, prefix, self.seen_by.get(prefix)))
         return sorted(needed | set(sensor_named(sensor).roles if sensor_named(sensor).kind == "elevation" else ()))
 
     def periods(self, sensor: str) -> list[str]:
@@ -264,7 +273,7 @@ class Plan:
                     "prefix": prefixes[name],
                     "roles": roles,
                     **({"period": STATIC} if sensor_named(name).static else {}),
-                    **({"seen_by": "oli"} if self.study.sensors[name].harmonise != "none" else {}),
+                    **({"seen_by": self.seen_by[prefixes[name]]} if prefixes[name] in self.seen_by else {}),
                 }
                 for name, roles in used.items()
                 if roles

@@ -61,6 +61,17 @@ def test_only_what_predictors_need_is_read():
     assert canopy.metrics == ["cover_2m", "zmean", "zq95"]
 
 
+@pytest.mark.parametrize(("harmonise", "nir"), [("none", "nir"), ("oli", "nir08")])
+def test_the_tasselled_cap_of_harmonised_sentinel_2_reads_the_band_that_was_harmonised(harmonise, nir):
+    plan = make_plan({
+        "sensors": {"sentinel-2-l2a": S2 | {"harmonise": harmonise, "series": {"tc_wetness": ["p90"]}}},
+        "model.predictors": {"a": ["s2_tc_wetness", "s2_tc_wetness_p90"]},
+    })  # fmt: skip
+    six = sorted(["blue", "green", nir, "red", "swir16", "swir22"])
+    assert plan.roles("sentinel-2-l2a") == six
+    assert plan.sources["sensors"]["sentinel-2-l2a"].get("seen_by") == ("oli" if harmonise == "oli" else None)
+
+
 def test_predictor_files_are_those_of_the_study_s_years_and_campaigns():
     plan = make_plan({"sensors": {"sentinel-2-l2a": S2}})
     assert plan.predictor_files(["r000c000"]) == [
