@@ -6,9 +6,9 @@ Which coefficients, and for what they were derived:
   is, without an atmosphere. A composite may mix TM, ETM+ and OLI, and all years of a study share one model, so one set must serve
   all of them: a set of each year's own instrument would turn the axes between years and show as change. Digital Earth
   Australia uses this set for TM, ETM+ and OLI alike (wetness percentiles).
-- `ls:oli` and `s2:oli`, Landsat and Sentinel-2 that were brought to OLI (`harmonise`): Zhai et al. 2022, table 1, six bands, derived for Landsat 8 surface
-  reflectance. Of scenes of Landsat 8 and 9 alone `harmonise: oli` changes no pixel: it only says whose set is meant. Of
-  Sentinel-2 the near infrared is then `nir08` (B8A), the band that has a line to OLI's.
+- `ls:oli` and `s2:oli`, Landsat and Sentinel-2 that were brought to OLI (`harmonise`): Zhai et al. 2022, table 1, six bands,
+  derived for Landsat 8 surface reflectance. Of scenes of Landsat 8 and 9 alone `harmonise: oli` changes no pixel: it only says
+  whose set is meant. Of Sentinel-2 the near infrared is then `nir08` (B8A), the band that has a line to OLI's.
 - `s2`, Sentinel-2 as it is: Shi and Xu 2019, six bands (B02, B03, B04, B08, B11, B12), derived for reflectance at the top of the
   atmosphere: for surface reflectance we found nothing that could be checked. A regression on plots takes up the
   difference, which is the same at all dates; do not compare its values with those of Landsat. Nedkov 2017 needs B01, B09 and B10,

@@ -48,6 +48,7 @@ rule report:
         study=study.model_dump(mode="json"),
         products=plan.plain_products,
         notes=plan.notes,
+        standard=plan.standard,
         grid=plan.grid_settings,
         code=plan.code("report"),
     log:
@@ -73,6 +74,7 @@ rule record:
         study=study.model_dump(mode="json"),
         products=plan.plain_products,
         canopy_products=plan.canopies.products,
+        standard=plan.standard,
         grid=plan.grid_settings,
         code=plan.code("record"),
     log:

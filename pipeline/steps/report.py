@@ -44,6 +44,7 @@ def report(
     said: Sequence[Path] = (),
     dropped: Mapping[str, Sequence[Path]] | None = None,
     notes: Sequence[str] = (),
+    standard: Mapping | None = None,
     canopies: Mapping[str, Path] | None = None,
     canopy_numbers: Mapping[str, Path] | None = None,
     **_inputs: object,
@@ -61,6 +62,7 @@ def report(
     dropped : mapping of sensor to what its composites say about scenes that could not be read
     canopies, canopy_numbers : mappings of campaign to its published canopy height model, and to what it says in numbers
     notes : sentences on what this study does not make, and why
+    standard : the list of indicators that the study follows (`bridge.Plan.standard`), where it follows one
     """
     frozen = {name: store.read_json(path) for name, path in (scenes or {}).items()}
     for name, paths in (dropped or {}).items():
@@ -81,8 +83,9 @@ def report(
         checks=store.read_json(checks),
         scenes=frozen,
         notes=notes,
+        standard=standard,
         said=[sentence for path in said for sentence in store.read_json(path)["warnings"]],
-        sources=_sources(study),
+        sources=_sources(study, frozen),
         canopies={
             name: (store.read_json((canopy_numbers or {})[name]), _canopy(path, _fine_grid(grid, study, name)))
             for name, path in (canopies or {}).items()
@@ -142,11 +145,13 @@ def _layer(panel: Panel, maps: Mapping[str, Path], grid: Grid, *, classes: bool)
     return shrunk(read, (grid.rows, grid.cols), classes=classes)
 
 
-def _sources(study: Mapping) -> list[dict]:
-    """Where scenes, points, plots and stands come from, under which licence, and how to cite them."""
+def _sources(study: Mapping, scenes: Mapping) -> list[dict]:
+    """Where the scenes that were used, points, plots and stands come from, under which licence, and how to cite them."""
     planted = bool(study.get("planted"))
     found = []
     for name, sensor in study["sensors"].items():
+        if name not in scenes:
+            continue
         row = {"sensor": name, "what": _called(name)}
         known = endpoints().get(sensor["catalog"])
         if known:
