@@ -20,8 +20,8 @@ from catalogs.search.selection import Found
 from catalogs.sensors import Sensor
 
 __all__ = [
-    "address_of", "check_catalogue", "endpoints", "find_scenes", "first_day", "is_local", "items_touching", "last_day", "season_year",
-    "sun_position", "with_local_paths",
+    "address_of", "check_catalogue", "endpoints", "find_scenes", "first_day", "is_local", "items_touching", "last_day",
+    "season_year", "sun_position", "with_local_paths",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)

@@ -769,6 +769,12 @@ class Plan:
         }
 
     @property
+    def slope_files(self) -> list[str]:
+        """What was found of the light on slopes, of each sensor and year that is corrected."""
+        lit = [sensor for sensor in self.used_sensors if self.levels(sensor)]
+        return [f"{self.resources}/topography/{sensor}_{period}.json" for sensor in lit for period in self.periods(sensor)]
+
+    @property
     def said_files(self) -> list[str]:
         """What steps warned of, for the report."""
         used = self.used_sensors

@@ -42,6 +42,7 @@ rule report:
         project=f"{results}/project.csv",
         checks=f"{results}/checks.json",
         said=plan.said_files,
+        slopes=plan.slope_files,
     output:
         page=f"{results}/report.html",
     params:

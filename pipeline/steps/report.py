@@ -12,6 +12,7 @@ from catalogs.sensors import is_sensor, sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.lidar.canopy import canopy_grid
+from pipeline.optical.topography import years_that_differ
 from pipeline.products import CANOPY_BAND
 from pipeline.report.figures import Layer, shrunk
 from pipeline.report.maps import Group, Panel, groups_of
@@ -42,6 +43,7 @@ def report(
     checks: Path,
     scenes: Mapping[str, Path] | None = None,
     said: Sequence[Path] = (),
+    slopes: Sequence[Path] = (),
     dropped: Mapping[str, Sequence[Path]] | None = None,
     notes: Sequence[str] = (),
     standard: Mapping | None = None,
@@ -59,6 +61,7 @@ def report(
     models, left_out, training, validation, validated : mappings of target to file
     scenes : mapping of sensor to its frozen scenes; none in a study without satellites
     said : what earlier steps warned of, a file each
+    slopes : what the step `topography` found, a file per sensor and year
     dropped : mapping of sensor to what its composites say about scenes that could not be read
     canopies, canopy_numbers : mappings of campaign to its published canopy height model, and to what it says in numbers
     notes : sentences on what this study does not make, and why
@@ -84,7 +87,10 @@ def report(
         scenes=frozen,
         notes=notes,
         standard=standard,
-        said=[sentence for path in said for sentence in store.read_json(path)["warnings"]],
+        said=[
+            *(sentence for path in said for sentence in store.read_json(path)["warnings"]),
+            *years_that_differ([store.read_json(path) for path in slopes]),
+        ],
         sources=_sources(study, frozen),
         canopies={
             name: (store.read_json((canopy_numbers or {})[name]), _canopy(path, _fine_grid(grid, study, name)))
