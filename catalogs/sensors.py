@@ -275,6 +275,7 @@ def offered_roles(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 S2_SCALE, S2_OFFSET = 1e-4, -0.1  # ESA: rho = (DN + BOA_ADD_OFFSET) / 10000, BOA_ADD_OFFSET = -1000 from baseline 04.00
+OFFSET_FROM = 4.0  # the first baseline whose numbers are shifted
 S2_RADIOMETRIES = ((S2_SCALE, 0.0), (S2_SCALE, S2_OFFSET))
 LANDSAT_SCALE, LANDSAT_OFFSET = 2.75e-05, -0.2  # USGS Landsat Collection 2 Level 2, surface reflectance (MTL)
 NBART_SCALE = 1e-4  # Geoscience Australia, DEA Landsat quick-guide: valid SR scaling 0 - 10,000, -999 is no-data
@@ -298,7 +299,7 @@ def _sentinel2_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> 
                 "no processing baseline, and nothing else that settles the offset of its digital numbers", S2_RADIOMETRIES
             )
         return Radiometry(S2_SCALE, offset, f"declared by the asset: offset {offset:g}; no processing baseline")
-    if baseline < 4:
+    if baseline < OFFSET_FROM:
         if flag:
             why = f"boa_offset_applied is true, but baseline {source} knows no offset: they contradict"
             raise Undecided(why, S2_RADIOMETRIES)
@@ -324,25 +325,37 @@ def _sentinel2_radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> 
 
 
 def _baseline(item: Mapping[str, Any]) -> tuple[float | None, str]:
-    """Processing baseline as a number, and as written; from properties, else from the `N0510` of a product name."""
+    """Processing baseline as a number, and as written; from properties, else from the `N0510` of a product name.
+
+    Of several statements the first counts; `Undecided` where one is before the offset came and another is not.
+    """
     properties = item.get("properties", {})
+    stated: list[tuple[float, str]] = []
     for name in ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version"):
         text = str(properties.get(name) or "")
         if re.fullmatch(r"\d{1,2}\.\d{2}", text):
-            return float(text), text
-        if text:
+            stated.append((float(text), text))
+        elif text:
             raise ValueError(f"{name} is {text!r}, which is not a processing baseline such as 05.10")
     for name in (properties.get("s2:product_uri"), properties.get("sentinel:product_id"), item.get("id")):
         match = re.match(r"S2[A-Z]_MSIL2A_\d{8}T\d{6}_N(\d{2})(\d{2})_", str(name or ""))
         if match:
             text = f"{match[1]}.{match[2]}"
-            return float(text), f"{text} (product name)"
-    return None, ""
+            stated.append((float(text), f"{text} (product name)"))
+    if len({number < OFFSET_FROM for number, _ in stated}) > 1:
+        told = " and ".join(dict.fromkeys(text for _, text in stated))
+        raise Undecided(f"baselines {told} are stated, on both sides of 04.00: they contradict", S2_RADIOMETRIES)
+    return stated[0] if stated else (None, "")
 
 
 def _boa_flag(item: Mapping[str, Any]) -> bool | None:
+    """Whether the provider says that its files are shifted already; None where it says nothing."""
     properties = item.get("properties", {})
-    return properties.get("earthsearch:boa_offset_applied", properties.get("sentinel:boa_offset_applied"))
+    told = properties.get("earthsearch:boa_offset_applied", properties.get("sentinel:boa_offset_applied"))
+    flag = {"true": True, "false": False}.get(told.strip().lower()) if isinstance(told, str) else told
+    if told is not None and not isinstance(flag, bool):
+        raise Undecided(f"boa_offset_applied is {told!r}, which is neither true nor false", S2_RADIOMETRIES)
+    return flag
 
 
 def _store(asset: Mapping[str, Any]) -> str | None:

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb = verbs.add_parser("list", help="list what a configuration can name")
     verb.add_argument("what", choices=list(LISTS))
     verb.add_argument("--profile", type=Path, help="of indicators: a standard's list, with what of it is offered")
+    verb.add_argument("--study", type=Path, help="with --profile: a configuration, for predictors of its own composites")
     verb.add_argument("--page", action="store_true", help="of indicators: the reference page, as Markdown")
     chosen = parser.parse_args(arguments)
     try:
@@ -160,6 +161,8 @@ def _design(chosen: argparse.Namespace) -> int:
 
 
 def _list(chosen: argparse.Namespace) -> int:
+    if chosen.study and not chosen.profile:
+        raise ValueError("--study belongs to --profile: it says whose composites the profile's predictors may be of")
     if chosen.what != "indicators" and (chosen.profile or chosen.page):
         raise ValueError(f"--profile and --page belong to `list indicators`, not to `list {chosen.what}`")
     if chosen.page:
@@ -168,17 +171,26 @@ def _list(chosen: argparse.Namespace) -> int:
         print(page(), end="")
         return 0
     if chosen.profile:
-        return _list_profile(chosen.profile)
+        return _list_profile(chosen.profile, chosen.study)
     _print_table(LISTS[chosen.what]())
     return 0
 
 
-def _list_profile(file: Path) -> int:
+def _list_profile(file: Path, config: Path | None) -> int:
     from catalogs.sensors import SENSORS, offered_roles
     from pipeline.indicators.profile import STATUSES, load_profile, rows
 
     profile = load_profile(file)
-    table = rows(profile, offered_roles(SENSORS))
+    if config:
+        from pipeline.bridge import Plan
+        from pipeline.config import load_study
+
+        plan = Plan(load_study(config))
+        table = rows(
+            profile, plan.offered_roles, metrics=plan.offered_metrics, resolution_m=plan.study.area.resolution_m, of_study=True
+        )
+    else:
+        table = rows(profile, offered_roles(SENSORS))
     absent = sum(row[2] == "-" for row in table)
     print(profile.title)
     print(f"source: {profile.source}; status: {profile.status}, {STATUSES[profile.status]}")

@@ -71,16 +71,15 @@ def predictors(
     values = {}
     for name in names:
         prefix, what = split_name(name, bands)
+        instrument = (seen_by or {}).get(prefix) if prefix else None
         if prefix is None:
             if name not in lidar:
                 raise ValueError(_unknown(name, bands, lidar))
             values[name] = np.asarray(lidar[name], "float32")
         elif what in bands[prefix]:
             values[name] = np.asarray(bands[prefix][what], "float32")
-        elif what in INDICATORS and INDICATORS[what].possible(prefix, bands[prefix]):
-            values[name] = compute(
-                what, bands[prefix], sensor=prefix, seen_by=(seen_by or {}).get(prefix), resolution_m=resolution_m
-            )
+        elif what in INDICATORS and INDICATORS[what].possible(prefix, bands[prefix], instrument):
+            values[name] = compute(what, bands[prefix], sensor=prefix, seen_by=instrument, resolution_m=resolution_m)
         else:
             raise ValueError(_unknown(name, bands, lidar))
     return values
@@ -91,6 +90,7 @@ def required(
     sensors: Sensors,
     *,
     metrics: Collection[str] | None = None,
+    seen_by: Mapping[str, str] | None = None,
     resolution_m: float | None = None,
 ) -> Needs:
     """What must be read to make `names`.
@@ -99,6 +99,8 @@ def required(
     ----------
     metrics : collection of str, optional
         Lidar metrics on offer; None means all we can compute, an empty one that the study has no lidar.
+    seen_by : mapping of sensor prefix to instrument, optional
+        As `predictors` takes it: an indicator may take another band of what was brought to an instrument.
     resolution_m : float, optional
         Side of a pixel, for indicators whose reach is a distance on the ground.
 
@@ -125,7 +127,8 @@ def required(
                 raise ValueError(
                     f"predictor {name!r} is not for sensor {prefix!r}: {what} holds for {', '.join(declared.sensors)} alone"
                 )
-            needed, halo_px = declared.roles(prefix), max(halo_px, declared.reach_px(resolution_m))
+            needed = declared.roles(prefix, (seen_by or {}).get(prefix))
+            halo_px = max(halo_px, declared.reach_px(resolution_m))
         else:
             raise ValueError(_unknown(name, sensors, metrics))
         for role in needed:

@@ -6,7 +6,7 @@ bytes of a wrong `Content-Range` without a word, does not wait for `Retry-After`
 short, and follows a redirect to any address.
 """
 
-from catalogs.remote.hrefs import Gone, Patience, Refused, RemoteError, Source, checked, options, plain_id, shown
+from catalogs.remote.hrefs import Gone, Patience, Refused, RemoteError, Source, checked, checked_kind, options, plain_id, shown
 from catalogs.remote.rasters import Beginning, Raster, open_raster, read_window
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RemoteError",
     "Source",
     "checked",
+    "checked_kind",
     "open_raster",
     "options",
     "plain_id",

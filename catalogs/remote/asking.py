@@ -7,6 +7,7 @@ import random
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -75,6 +76,7 @@ class Client:
         """
         host = self._hosts.setdefault(urlsplit(href).netloc, _Host())
         began, wait_s, tries = time.monotonic(), self.patience.first_wait_s, 0
+        troubles: Counter[str] = Counter()  # each by itself: a busy server says nothing of a web page
         while True:
             time.sleep(max(0.0, host.quiet_until - time.monotonic()))
             try:
@@ -84,6 +86,7 @@ class Client:
                     raise Passing("it changed while it was read", tries=4)
             except Passing as trouble:
                 tries += 1
+                troubles[trouble.what] += 1
                 now = time.monotonic()
                 if trouble.down:
                     host.down_since = host.down_since or now
@@ -93,9 +96,9 @@ class Client:
                 pause_s = max(trouble.quiet_s, wait_s * random.uniform(0.5, 1.0))
                 since = min(began, host.down_since or began) if tries >= LEAST_TRIES else began
                 patient_until = since + self.patience.give_up_after_s
-                if (trouble.tries is not None and tries >= trouble.tries) or now + pause_s > patient_until:
+                if (trouble.tries is not None and troubles[trouble.what] >= trouble.tries) or now + pause_s > patient_until:
                     lasted = f"after {tries} tries in {now - began:.0f} s" if tries > 1 else "at the first try"
-                    raise RemoteError(f"{shown(href)} cannot be read: {trouble.what} ({lasted})") from None
+                    raise RemoteError(trouble.sentence or f"{shown(href)} cannot be read: {trouble.what} ({lasted})") from None
                 log.debug("%s, bytes %d to %d: %s; once more in %.1f s", shown(href), start, stop, trouble.what, pause_s)
                 time.sleep(pause_s)
                 wait_s = min(2 * wait_s, self.patience.longest_wait_s)
@@ -162,8 +165,9 @@ class Client:
             raise Passing(f"the server answers {status}", quiet_s=wait_s, down=_fails(status))
         if status == 416 and start == 0:
             raise RemoteError(f"{name} cannot be read as a raster (it is empty)")
-        if status == 416:
-            raise RemoteError(f"{name} is damaged or cut short, its pixels cannot be read (it ends before byte {start})")
+        if status == 416:  # one copy of a store may be behind the others
+            ends = f"it ends before byte {start}"
+            raise Passing(ends, tries=2, sentence=f"{name} is damaged or cut short, its pixels cannot be read ({ends})")
         if status == 200:
             kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
             page = kind == "text/html"

@@ -23,11 +23,14 @@ AGENT = "forestsink"
 
 class Passing(Exception):
     """What may be better the next time. `tries`: how often at most; None: as long as patience lasts. `quiet_s`: what the
-    server asks to wait; `down`: it is the server that fails, not this file."""
+    server asks to wait; `down`: it is the server that fails, not this file; `sentence`: what is said if it does not pass, where
+    that is not `what`."""
 
-    def __init__(self, what: str, *, tries: int | None = None, quiet_s: float = 0.0, down: bool = False) -> None:
+    def __init__(
+        self, what: str, *, tries: int | None = None, quiet_s: float = 0.0, down: bool = False, sentence: str = ""
+    ) -> None:
         super().__init__(what)
-        self.what, self.tries, self.quiet_s, self.down = what, tries, quiet_s, down
+        self.what, self.tries, self.quiet_s, self.down, self.sentence = what, tries, quiet_s, down, sentence
 
 
 class Connections:

@@ -190,8 +190,7 @@ def checked(href: str, source: Source) -> str:
         return str(_local(href, source))
     if scheme.lower() == "file":
         return str(_local(href[len("file://") :], source))
-    if scheme.lower() not in ("http", "https", "s3"):
-        raise Refused(f"{shown(href)} is an address of kind {printable(scheme)}; http, https and s3 are read")
+    checked_kind(href)
     try:
         parts = urlsplit(href)
         host, _port = parts.hostname, parts.port
@@ -205,6 +204,14 @@ def checked(href: str, source: Source) -> str:
         return href
     _check_literal(host, source.trusted_hosts, shown(href))
     return href
+
+
+def checked_kind(address: str) -> str:
+    """The scheme of an address, small; Refused where it is not one that is read."""
+    scheme = address.partition("://")[0]
+    if scheme.lower() not in ("http", "https", "s3"):
+        raise Refused(f"{shown(address)} is an address of kind {printable(scheme)}; http, https and s3 are read")
+    return scheme.lower()
 
 
 def _local(path: str, source: Source) -> Path:

@@ -236,6 +236,7 @@ class _Content:
         """What was fetched before it is read: ranges that begin somewhere, and their bytes."""
         self._pages: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._asked_again = False
 
     def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Have ranges in memory when they are read; RemoteError is kept as of any read."""
@@ -245,6 +246,8 @@ class _Content:
     def read(self, start: int, stop: int) -> bytes:
         """Bytes from `start` to `stop` or the end of the file; RemoteError is kept as well, for GDAL forgets it."""
         try:
+            if start >= self.size > len(self.head):
+                self._ask_again()
             stop = min(stop, self.size)
             if start >= stop:
                 return b""
@@ -265,6 +268,8 @@ class _Content:
         """Several ranges (start, stop) at once."""
         beyond = max((stop for _, stop in ranges), default=0)
         if beyond > self.size:
+            self._ask_again()
+        if beyond > self.size:
             self.problem = self.problem or RemoteError(
                 f"{shown(self.href)} is damaged or cut short, its pixels cannot be read (it has {self.size} bytes and its "
                 f"tiles reach to {beyond})"
@@ -273,6 +278,22 @@ class _Content:
         if len(ranges) == 1 or self.ahead:
             return [self.read(*one) for one in ranges]
         return list(_pool().map(lambda one: self.read(*one), ranges))
+
+    def _ask_again(self) -> None:
+        """Ask once more how long a file is that seems cut short; a longer one of the same version is believed."""
+        with self._lock:
+            if self._asked_again:
+                return
+            self._asked_again = True
+        try:
+            again = self.client.get(self.href, 0, HEAD_BYTES)
+        except RemoteError as error:
+            self.problem = self.problem or error
+            raise
+        if again.version == self.first.version and again.size > self.size:
+            with self._lock:
+                self._pages.clear()  # the last one ended where the file seemed to
+            self.first, self.head, self.size = again, again.body, again.size
 
     def _page(self, number: int) -> bytes:
         with self._lock:

@@ -14,14 +14,14 @@ from catalogs.search.catalogues import items_of
 from catalogs.search.evidence import unless_unread
 from catalogs.search.freezing import RASTERS, frozen_raster, items_touching, with_local_paths, with_relative_hrefs
 from catalogs.search.items import sun_position
-from catalogs.search.places import Place, address_of, endpoints, is_local, masked, place_of, seen_from
+from catalogs.search.places import Place, address_of, check_catalogue, endpoints, is_local, masked, place_of, seen_from
 from catalogs.search.question import Asked, Bounds, first_day, last_day, season_year
 from catalogs.search.selection import Found
 from catalogs.sensors import Sensor
 
 __all__ = [
-    "address_of", "endpoints", "find_scenes", "first_day", "is_local", "items_touching", "last_day", "season_year",
-    "sun_position", "with_local_paths",
+    "address_of", "check_catalogue", "endpoints", "find_scenes", "first_day", "is_local", "items_touching", "last_day",
+    "season_year", "sun_position", "with_local_paths",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from catalogs.remote import shown
+from catalogs.remote import checked_kind, shown
 from catalogs.remote.signing import signs_late
 from catalogs.sensors import Sensor
 
@@ -56,16 +56,33 @@ class Place(NamedTuple):
         return _unsigned(href, self.provider or address_of(masked(self.address))[1])
 
 
-def place_of(catalog: str, collection: str | None, sensor: Sensor) -> Place:
-    """Where to ask for a sensor; an endpoint's own choice of collections comes first."""
+def check_catalogue(catalog: str, sensor: Sensor) -> tuple[str, Mapping[str, Any]] | None:
+    """The endpoint that a catalogue is, by name; None for one that is not known by name. Asks nobody.
+
+    Raises
+    ------
+    ValueError, Refused
+        For a known one that does not offer the sensor, with the reason; for an address that is neither http, https nor s3.
+    """
     known = {name: endpoint for name, endpoint in endpoints().items() if _is_called(catalog, name, endpoint)}
     if not known:
-        return Place(catalog, None, [collection] if collection else list(sensor.collections))
+        if is_remote(catalog):
+            checked_kind(catalog)
+        return None
     ((name, endpoint),) = known.items()
     if sensor.name not in endpoint["collections"]:
         why = endpoint.get("refused", {}).get(sensor.name)
         offered = f"{name} offers no {sensor.name}; it offers {', '.join(endpoint['collections'])}"
         raise ValueError(f"{offered}: {why}" if why else offered)
+    return name, endpoint
+
+
+def place_of(catalog: str, collection: str | None, sensor: Sensor) -> Place:
+    """Where to ask for a sensor; an endpoint's own choice of collections comes first."""
+    known = check_catalogue(catalog, sensor)
+    if known is None:
+        return Place(catalog, None, [collection] if collection else list(sensor.collections))
+    name, endpoint = known
     access = endpoint["access"][sensor.name]
     if access not in ("open", "signed"):
         log.warning("%s: files of %s are not open (%s): reading them needs credentials", name, sensor.name, access)

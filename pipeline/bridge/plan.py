@@ -109,15 +109,40 @@ class Plan:
         return titles(found)
 
     @cached_property
+    def standard(self) -> dict | None:
+        """The study's indicator profile for readers: title, source, status in words, and an entry per row in its order."""
+        from pipeline.indicators.profile import STATUSES, load_profile, rows
+
+        if self.study.model.profile is None:
+            return None
+        profile = load_profile(self.study.model.profile)
+        options = {"metrics": self.offered_metrics, "resolution_m": self.study.area.resolution_m}
+        table = rows(profile, self.offered_roles, of_study=True, **options)
+        names = ("code", "name", "ours", "unit", "about")
+        return {
+            "title": profile.title,
+            "source": profile.source,
+            "status": f"{profile.status}, {STATUSES[profile.status]}",
+            "entries": [dict(zip(names, row, strict=True)) for row in table],
+        }
+
+    @cached_property
     def needs(self):
         """Roles per sensor prefix, lidar metrics and halo that the predictors need."""
         return self._needs_of(self.offered_roles)
 
     def _needs_of(self, sensors: dict[str, tuple[str, ...]]):
         return required(
-            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics,
+            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics, seen_by=self.seen_by,
             resolution_m=self.study.area.resolution_m,
         )  # fmt: skip
+
+    @cached_property
+    def seen_by(self) -> dict[str, str]:
+        """The instrument that reflectance is brought to, by predictor prefix, where it is."""
+        from catalogs.sensors import sensor_named
+
+        return {sensor_named(name).prefix: "oli" for name, one in self.study.sensors.items() if one.harmonise != "none"}
 
     @property
     def offered_metrics(self) -> tuple[str, ...] | None:
@@ -148,7 +173,7 @@ class Plan:
             if index in INDICATORS and known.kind == "optical"
         }
         for band, (index, _, _) in series_bands(series, years=chosen.series_years).items():
-            added[band] = INDICATORS[index].roles(known.prefix)
+            added[band] = INDICATORS[index].roles(known.prefix, self.seen_by.get(known.prefix))
         return added
 
     def settings(self, section: str, key: str | None = None) -> dict:
@@ -210,7 +235,9 @@ class Plan:
         added = self._added_bands(sensor)
         asked = set(self.needs.roles.get(sensor_named(sensor).prefix, ()))
         needed = {role for band in asked for role in added.get(band, (band,))}
-        needed |= set(series_roles(self.study.sensors[sensor].series, sensor_named(sensor).prefix) if asked else ())
+        if asked:
+            prefix = sensor_named(sensor).prefix
+            needed |= set(series_roles(self.study.sensors[sensor].series, prefix, self.seen_by.get(prefix)))
         return sorted(needed | set(sensor_named(sensor).roles if sensor_named(sensor).kind == "elevation" else ()))
 
     def periods(self, sensor: str) -> list[str]:
@@ -264,7 +291,7 @@ class Plan:
                     "prefix": prefixes[name],
                     "roles": roles,
                     **({"period": STATIC} if sensor_named(name).static else {}),
-                    **({"seen_by": "oli"} if self.study.sensors[name].harmonise != "none" else {}),
+                    **({"seen_by": self.seen_by[prefixes[name]]} if prefixes[name] in self.seen_by else {}),
                 }
                 for name, roles in used.items()
                 if roles
@@ -275,6 +302,13 @@ class Plan:
             "metrics": self.metrics,
             "halo_px": self.needs.halo_px,
         }
+
+    @cached_property
+    def used_sensors(self) -> list[str]:
+        """Sensors that something is made of: those of predictors, and the elevation by which the slopes of these are lit."""
+        used = list(self.sources["sensors"])
+        lit_by = [self.elevation_sensor] if any(map(self.levels, used)) else []
+        return list(dict.fromkeys([*used, *filter(None, lit_by)]))
 
     @cached_property
     def _imagery(self) -> list[str]:
@@ -335,6 +369,11 @@ class Plan:
             notes.append("No airborne lidar: the map rests on satellite images, which saturate in dense forest.")
         if not self._imagery:
             notes.append("No satellite sensor: there is no estimate where no lidar was flown.")
+        notes += [
+            f"Sensor {name} is configured, but no predictor uses it: nothing is made of it."
+            for name in study.sensors
+            if name not in self.used_sensors
+        ]
         if study.lidar:
             rest = "rests on satellite images alone" if self._imagery else "has no estimate"
             notes += [
@@ -528,6 +567,7 @@ class Plan:
             if reducer in REDUCERS and REDUCERS[reducer].cloud_distance
         ]
         problems += [sentence for name in self.study.sensors if is_sensor(name) for sentence in self._wrong_corrections(name)]
+        problems += [sentence for name in self.study.sensors if is_sensor(name) for sentence in self._wrong_catalogue(name)]
         try:
             place = "sensors"
             sensors = self.offered_roles
@@ -547,6 +587,18 @@ class Plan:
                     f"the study makes {', '.join(stocks)}"
                 )
         return problems
+
+    def _wrong_catalogue(self, sensor: str) -> list[str]:
+        """A sentence where a sensor's catalogue is known not to offer it, or is at an address that nothing here asks."""
+        from catalogs.remote import Refused
+        from catalogs.search import check_catalogue
+        from catalogs.sensors import sensor_named
+
+        try:
+            check_catalogue(self.study.sensors[sensor].catalog, sensor_named(sensor))
+        except (ValueError, Refused) as error:
+            return [f"sensors.{sensor}.catalog: {error}"]
+        return []
 
     def _wrong_corrections(self, sensor: str) -> list[str]:
         """A sentence for every correction or series that a sensor's scenes do not allow."""
@@ -701,7 +753,7 @@ class Plan:
     def scene_files(self) -> dict[str, str]:
         return {
             f"scenes__{sensor.replace('-', '__dash__')}": f"{self.resources}/scenes/{sensor}.json"
-            for sensor in self.sources["sensors"]
+            for sensor in self.used_sensors
         }
 
     @property
@@ -713,13 +765,19 @@ class Plan:
                 for period in self.periods(sensor)
                 for block in self.blocks
             ]
-            for sensor in self.sources["sensors"]
+            for sensor in self.used_sensors
         }
+
+    @property
+    def slope_files(self) -> list[str]:
+        """What was found of the light on slopes, of each sensor and year that is corrected."""
+        lit = [sensor for sensor in self.used_sensors if self.levels(sensor)]
+        return [f"{self.resources}/topography/{sensor}_{period}.json" for sensor in lit for period in self.periods(sensor)]
 
     @property
     def said_files(self) -> list[str]:
         """What steps warned of, for the report."""
-        used = self.sources["sensors"]
+        used = self.used_sensors
         slopes = [f"topography_{sensor}_{period}" for sensor in used if self.levels(sensor) for period in self.periods(sensor)]
         steps = [*(f"search_{sensor}" for sensor in used), *slopes, "plots", "stands"]
         return [f"{self.resources}/said/{step}.json" for step in steps]

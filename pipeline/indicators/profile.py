@@ -123,22 +123,32 @@ def titles(found: Mapping[str, Entry]) -> dict[str, str]:
     return {name: entry.title for name, entry in found.items()}
 
 
-def rows(profile: Profile, sensors: Sensors) -> list[tuple[str, ...]]:
+def rows(
+    profile: Profile,
+    sensors: Sensors,
+    *,
+    metrics: Collection[str] | None = None,
+    resolution_m: float = 10.0,
+    of_study: bool = False,
+) -> list[tuple[str, ...]]:
     """The standard's table: code, name, ours, unit, and what ours is or why it is absent.
+
+    `ours` is what the profile names; `of_study`: the predictor that serves it with these sensors and metrics.
 
     Raises
     ------
     ValueError
         With one line per entry that names nothing we know.
     """
-    made = {entry.code: name for name, entry in predictors_of(profile, sensors, resolution_m=10.0).items()}
+    found = predictors_of(profile, sensors, metrics=metrics, resolution_m=resolution_m)
+    made = {entry.code: name for name, entry in found.items()}
     table = []
     for entry in profile.entries:
         if entry.indicator is None:
             table.append((entry.code, entry.name, "-", entry.unit or "", f"absent: {entry.absent}"))
             continue
         units, title = _about(made[entry.code], sensors)
-        table.append((entry.code, entry.name, entry.indicator, units, title))
+        table.append((entry.code, entry.name, made[entry.code] if of_study else entry.indicator, units, title))
     return table
 
 

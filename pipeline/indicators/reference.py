@@ -30,7 +30,7 @@ offered for every sensor that has its bands, unless the column *sensors* names t
 - The range holds for reflectance from 0 to 1. A range without bounds belongs to a ratio whose denominator can vanish.
 - *Reach* is how far around a pixel it looks; blocks are read that much wider, so cutting changes nothing.
 - On Sentinel-2 near infrared is `nir08` (B8A, narrow, 20 m) as on Landsat, so that formulas agree; texture and the tasselled
-  cap take `nir` (B08, 10 m).
+  cap (of reflectance that was not brought to OLI) take `nir` (B08, 10 m).
 
 Every formula is compared with [Awesome Spectral Indices](https://github.com/awesome-spectral-indices) (spyndex) in the
 tests. Differences on purpose: what is said above of missing, zero and of near infrared on Sentinel-2; `bsi` is their `BI`,

@@ -35,7 +35,8 @@ class Indicator:
 
     `halo_px` (or `halo_m`, where it is a distance on the ground) is how far around a pixel it looks: 0 for a formula of
     the pixel alone. `sensors` are the predictor prefixes it holds for, empty for every sensor that offers its bands.
-    `coefficients` are those of each sensor; `instead` names another role that serves an argument on a sensor.
+    `coefficients` are those of each sensor; `instead` names another role that serves an argument on a sensor. Keys of both are
+    predictor prefixes; `s2:oli` is for what was brought to an instrument, where that differs.
     """
 
     name: str
@@ -53,18 +54,18 @@ class Indicator:
     aliases: tuple[str, ...] = ()
     in_metres: bool = False
 
-    def roles(self, sensor: str | None = None) -> tuple[str, ...]:
-        """Band roles that serve its arguments on a sensor, in their order."""
-        other = self.instead.get(family(sensor), {})
+    def roles(self, sensor: str | None = None, seen_by: str | None = None) -> tuple[str, ...]:
+        """Band roles that serve its arguments on a sensor (brought to an instrument), in their order."""
+        other = self.instead.get(f"{family(sensor)}:{seen_by}", self.instead.get(family(sensor), {}))
         return tuple(other.get(band, band) for band in self.bands)
 
     def kinds(self) -> tuple[str, ...]:
         """Kinds of its bands, each once."""
         return tuple(dict.fromkeys(BAND_KINDS.get(band, "reflectance") for band in self.bands))
 
-    def possible(self, sensor: str, roles: Collection[str]) -> bool:
+    def possible(self, sensor: str, roles: Collection[str], seen_by: str | None = None) -> bool:
         """Whether a sensor that offers these roles can make it."""
-        return (not self.sensors or family(sensor) in self.sensors) and set(self.roles(sensor)) <= set(roles)
+        return (not self.sensors or family(sensor) in self.sensors) and set(self.roles(sensor, seen_by)) <= set(roles)
 
     def looks_around(self) -> bool:
         return bool(self.halo_px or self.halo_m)
@@ -223,7 +224,7 @@ def compute(
 
     declared = INDICATORS[name]
     options = _options(declared, sensor, seen_by, resolution_m)
-    roles = declared.roles(sensor)
+    roles = declared.roles(sensor, seen_by)
     arrays = [np.asarray(bands[role]) for role in roles]
     kinds = [BAND_KINDS.get(band, "reflectance") for band in declared.bands]
     if declared.looks_around() and any(array.ndim != 2 for array in arrays):

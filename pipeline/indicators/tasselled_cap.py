@@ -6,9 +6,10 @@ Which coefficients, and for what they were derived:
   is, without an atmosphere. A composite may mix TM, ETM+ and OLI, and all years of a study share one model, so one set must serve
   all of them: a set of each year's own instrument would turn the axes between years and show as change. Digital Earth
   Australia uses this set for TM, ETM+ and OLI alike (wetness percentiles).
-- `ls:oli`, Landsat that was brought to OLI (`harmonise`): Zhai et al. 2022, table 1, six bands, derived for Landsat 8 surface
-  reflectance. Of scenes of Landsat 8 and 9 alone `harmonise: oli` changes no pixel: it only says whose set is meant.
-- `s2`, Sentinel-2: Shi and Xu 2019, six bands (B02, B03, B04, B08, B11, B12), derived for reflectance at the top of the
+- `ls:oli` and `s2:oli`, Landsat and Sentinel-2 that were brought to OLI (`harmonise`): Zhai et al. 2022, table 1, six bands,
+  derived for Landsat 8 surface reflectance. Of scenes of Landsat 8 and 9 alone `harmonise: oli` changes no pixel: it only says
+  whose set is meant. Of Sentinel-2 the near infrared is then `nir08` (B8A), the band that has a line to OLI's.
+- `s2`, Sentinel-2 as it is: Shi and Xu 2019, six bands (B02, B03, B04, B08, B11, B12), derived for reflectance at the top of the
   atmosphere: for surface reflectance we found nothing that could be checked. A regression on plots takes up the
   difference, which is the same at all dates; do not compare its values with those of Landsat. Nedkov 2017 needs B01, B09 and B10,
   which composites do not hold.
@@ -44,14 +45,16 @@ ZHAI_2022 = {
     "wetness": (0.0382, 0.2137, 0.3536, 0.2270, -0.6108, -0.6351),
 }  # doi:10.1016/j.rse.2022.112992
 
-SETS: dict[str, Mapping[str, tuple[float, ...]]] = {"ls": CRIST_1985, "ls:oli": ZHAI_2022, "s2": SHI_XU_2019}
+SETS: dict[str, Mapping[str, tuple[float, ...]]] = {
+    "ls": CRIST_1985, "ls:oli": ZHAI_2022, "s2": SHI_XU_2019, "s2:oli": ZHAI_2022
+}  # fmt: skip
 """Coefficients by predictor prefix of the sensor, and of what its reflectance was brought to."""
 
 REFERENCE = (
-    "Landsat: Crist 1985, doi:10.1016/0034-4257(85)90102-6; Landsat with harmonise: Zhai et al. 2022, "
-    "doi:10.1016/j.rse.2022.112992; Sentinel-2: Shi and Xu 2019, doi:10.1109/JSTARS.2019.2938388"
+    "Landsat: Crist 1985, doi:10.1016/0034-4257(85)90102-6; Landsat and Sentinel-2 with harmonise: Zhai et al. "
+    "2022, doi:10.1016/j.rse.2022.112992; Sentinel-2: Shi and Xu 2019, doi:10.1109/JSTARS.2019.2938388"
 )
-BROAD_NIR = {"s2": {"nir08": "nir"}}  # Shi and Xu derived theirs for B08
+BROAD_NIR = {"s2": {"nir08": "nir"}, "s2:oli": {}}  # Shi and Xu derived theirs for B08; OLI sees what B8A does
 
 
 def _range(component: str) -> tuple[float, float]:

@@ -71,9 +71,9 @@ def series_bands(series: Series, *, years: int = 1) -> dict[str, tuple[str, str,
     }
 
 
-def series_roles(series: Series, sensor: str) -> list[str]:
-    """Bands of a sensor (its predictor prefix) that the indices of a series are made of."""
-    return sorted({role for index in series for role in INDICATORS[index].roles(sensor)})
+def series_roles(series: Series, sensor: str, seen_by: str | None = None) -> list[str]:
+    """Bands of a sensor (its predictor prefix; brought to an instrument) that the indices of a series are made of."""
+    return sorted({role for index in series for role in INDICATORS[index].roles(sensor, seen_by)})
 
 
 def units_and_scales(series: Series, *, years: int = 1) -> tuple[dict[str, str], dict[str, float]]:
@@ -170,7 +170,7 @@ def statistics(
     for row0 in range(0, seen.shape[0], SLAB_ROWS):
         rows = slice(row0, min(row0 + SLAB_ROWS, seen.shape[0]))
         for index, names in series.items():
-            bands = {role: seen.reflectance_of(role, rows) for role in INDICATORS[index].roles(sensor)}
+            bands = {role: seen.reflectance_of(role, rows) for role in INDICATORS[index].roles(sensor, seen_by)}
             values = compute(index, bands, sensor=sensor, seen_by=seen_by)
             for part, array in _parts(values, dates, names, target, years, min_clear_count).items():
                 if f"{index}_{part}" in out:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,9 +43,19 @@ KINDS = 10
 FIT_NDVI, FIT_SLOPE_DEG = 0.5, 5.0
 """c is fitted on vegetation, whose brightness differs less than that of all land, where the ground leans enough to tell."""
 
-MIN_PIXELS, MIN_CELLS, MIN_T = 500, 10, 2.0
+MIN_PIXELS, MIN_CELLS, MIN_T = 500, 10, 3.0
 """Fewest pixels, and cells that hold them, of a fit, and the least t of its slope. The error of the slope is taken between
-cells, because pixels beside each other say the same: pixels counted one by one would call any slope significant."""
+cells, because pixels beside each other say the same: pixels counted one by one would call any slope significant. With 2 of
+few cells, chance would correct some scene of most seasons."""
+
+DECIDES = "nir08"
+"""The band in which vegetation shows light best. It, or half of all bands, says whether a season's slopes are corrected."""
+
+WAVELENGTH_NM = {
+    "blue": 490, "green": 560, "red": 665, "rededge1": 705, "rededge2": 740, "rededge3": 783, "nir": 842, "nir08": 865,
+    "swir16": 1610, "swir22": 2200,
+}  # fmt: skip
+"""About where the bands lie (STAC EO common names): which of them is nearest to one that cannot tell its light."""
 
 SQUARE_PX, SQUARES, CELL_PX = 128, 4, 16
 """c is fitted on squares of the study's grid, at most `SQUARES` x `SQUARES` of them, each of cells of `CELL_PX`."""
@@ -94,7 +104,8 @@ class Fit(NamedTuple):
     """reflectance = intercept + slope x cos(i) on a scene's vegetation; `c` is None where it tells nothing, `why` then why.
 
     `r` is the correlation within kinds of vegetation, `t` the slope over its error between cells. `of` is `scene`, or `season`
-    for a c that is shared by the scenes of a year: reflectance is then a share of each scene's mean.
+    for a c that is shared by the scenes of a year: reflectance is then a share of each scene's mean; or another band's name,
+    whose c this one was lent.
     """
 
     c: float | None
@@ -148,10 +159,76 @@ def fit_c(reflectance: np.ndarray, cos_incidence: np.ndarray, cell: np.ndarray, 
     return found._replace(c=max(intercept / slope, 0.0))
 
 
-def tells_nothing(fit: Fit) -> bool:
-    """Whether a scene leaves c open: too little to look at, or a rise with the light that is lost in what differs between
-    places. One that falls as clearly as it should rise says that something else than light is at work."""
-    return fit.c is None and fit.t > -MIN_T
+def falls(fit: Fit) -> bool:
+    """Whether a band gets darker with the light as clearly as it should get brighter: something else is at work."""
+    return fit.c is None and fit.t <= -MIN_T
+
+
+def of_scene(own: Mapping[str, Fit], season: Mapping[str, Fit]) -> tuple[str, dict[str, Fit]]:
+    """What a scene is corrected with: all of its bands, or none.
+
+    An index of corrected and uncorrected bands would show the slopes that neither shows. So the season decides, by its scenes
+    together, whether there is light to take out, and a scene stays out only where it clearly falls with the light.
+
+    Parameters
+    ----------
+    own, season : mapping of band to Fit
+        Of the scene alone, and of the scenes of its season together; both of the same bands, `DECIDES` among them.
+
+    Returns
+    -------
+    why : str
+        Why none is corrected; empty where all are.
+    fits : mapping of band to Fit
+        Each with a c, or each without. A band's own c counts first, then the season's, then that of the band which is
+        nearest in wavelength and has one.
+    """
+    why = _too_little_light(season) or _against_the_light(own)
+    if why:
+        return why, {role: fit if fit.c is None else fit._replace(c=None, why=why) for role, fit in own.items()}
+    told = {role: fit if fit.c is not None else season[role] for role, fit in own.items()}
+    sure = {role: fit for role, fit in told.items() if fit.c is not None}
+    return "", {role: sure[role] if role in sure else _lent(role, own[role], sure) for role in own}
+
+
+def _too_little_light(season: Mapping[str, Fit]) -> str:
+    rising = sum(fit.c is not None for fit in season.values())
+    if season[DECIDES].c is not None or 2 * rising >= len(season):
+        return ""
+    return f"the season does not tell its light: {rising} of {len(season)} bands rise with it, {DECIDES} ({season[DECIDES].why})"
+
+
+def _against_the_light(own: Mapping[str, Fit]) -> str:
+    falling = sum(map(falls, own.values()))
+    if not falls(own[DECIDES]) and 2 * falling < len(own):
+        return ""
+    return f"the scene gets darker with the light in {falling} of {len(own)} bands: t {own[DECIDES].t:.2f} in {DECIDES}"
+
+
+def _lent(role: str, own: Fit, sure: Mapping[str, Fit]) -> Fit:
+    place = WAVELENGTH_NM.get(role, WAVELENGTH_NM[DECIDES])
+    nearest = min(sure, key=lambda other: (abs(WAVELENGTH_NM.get(other, WAVELENGTH_NM[DECIDES]) - place), other))
+    return own._replace(c=sure[nearest].c, why=f"{own.why}; c is that of {nearest}", of=nearest)
+
+
+def years_that_differ(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence per sensor some of whose years are corrected and others not, or not in all scenes: their change shows slopes.
+
+    Parameters
+    ----------
+    tables : what the step `topography` wrote, of any sensors and years
+    """
+    counts: dict[str, dict[int, tuple[int, int]]] = {}
+    for table in tables:
+        scenes = table["scenes"].values()
+        counts.setdefault(table["sensor"], {})[table["year"]] = (sum(one["corrected"] for one in scenes), len(scenes))
+    return [
+        f"{sensor}: slopes are corrected in "
+        + ", ".join(f"{done} of {of} scenes of {year}" for year, (done, of) in sorted(years.items()))
+        + ": what changes between these years is partly the light on slopes; topographic: none treats all years alike"
+        for sensor, years in sorted(counts.items())
+        if len({done / of if of else 0.0 for done, of in years.values()}) > 1
+    ]
 
 
 class Seen(NamedTuple):

@@ -24,7 +24,8 @@ class Material:
     models, left_out, training, validation (scores), validated (plots as predicted by each fold) : per target
     notes : what is not made, and why; said : what reading plots and stands warned of
     canopies : per campaign with canopy products, its numbers and its small canopy height model
-    scenes : per sensor; sources : rows of what, where from, licence, citation
+    standard : title, source, status and entries (code, name, ours, unit, about) of the list of indicators that is followed
+    scenes : per sensor that something was made of; sources : rows of what, where from, licence, citation
     """
 
     study: Mapping
@@ -45,6 +46,7 @@ class Material:
     sources: Sequence[Mapping]
     said: Sequence[str] = ()
     canopies: Mapping[str, tuple[Mapping, Layer]] = field(default_factory=dict)
+    standard: Mapping | None = None
 
     @cached_property
     def frame(self) -> Frame:

@@ -23,6 +23,7 @@ def build_page(material: Material) -> str:
         ("canopy", "Canopy and trees", canopy.section(material)),
         ("stands", "Stands", stands.section(material)),
         ("model", "Model and its errors", evidence.model_section(material)),
+        ("standard", "Indicators of the standard", _standard_section(material)),
         ("truth", "Planted truth beside estimates", evidence.truth_section(material)),
         ("comparisons", "Beside maps made by others", evidence.comparison_section(material)),
         ("left-out", "What was left out, and why", _left_out_section(material)),
@@ -239,6 +240,11 @@ def _checks_section(material: Material) -> str:
     return render(CHECKS, laws=material.checks["laws"])
 
 
+def _standard_section(material: Material) -> str:
+    """The list of indicators that the study follows, in its order, with what serves each or why none does."""
+    return render(STANDARD, standard=material.standard) if material.standard else ""
+
+
 def _method_section(material: Material) -> str:
     study = material.study
     return render(
@@ -257,6 +263,8 @@ def _method(material: Material) -> list[tuple[str, str]]:
     """What was done, one sentence per step, with this study's settings."""
     study, steps = material.study, []
     for name, sensor in study["sensors"].items():
+        if name not in material.scenes:
+            continue
         steps.append((f"Composite of {name}", _composite_sentence(name, sensor)))
     if study["lidar"]:
         steps.append(
@@ -433,6 +441,15 @@ ha).</p>{% endif %}
 <ul>{% for year, names, n in stands %}<li>{{ year }}: {% if n %}{{ n }} stands are covered to less than
 {{ "%g"|format(least) }} %
 ({{ names|join(", ") }}{% if n > names|length %}, ...{% endif %}){% else %}none{% endif %}</li>{% endfor %}</ul>
+"""
+
+STANDARD = """
+<p>{{ standard.title }}. Source: {{ standard.source }}; status: {{ standard.status }}.</p>
+<div class="scroll"><table><thead><tr><th>Code</th><th>Name</th><th>Ours</th><th>Unit</th><th>What it is</th></tr></thead><tbody>
+{% for one in standard.entries %}
+<tr><td>{{ one.code }}</td><td>{{ one.name }}</td><td>{{ one.ours }}</td><td>{{ one.unit }}</td><td>{{ one.about }}</td></tr>
+{% endfor %}
+</tbody></table></div>
 """
 
 CHECKS = """

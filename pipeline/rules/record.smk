@@ -42,12 +42,14 @@ rule report:
         project=f"{results}/project.csv",
         checks=f"{results}/checks.json",
         said=plan.said_files,
+        slopes=plan.slope_files,
     output:
         page=f"{results}/report.html",
     params:
         study=study.model_dump(mode="json"),
         products=plan.plain_products,
         notes=plan.notes,
+        standard=plan.standard,
         grid=plan.grid_settings,
         code=plan.code("report"),
     log:
@@ -74,6 +76,7 @@ rule record:
         study=study.model_dump(mode="json"),
         products=plan.plain_products,
         canopy_products=plan.canopies.products,
+        standard=plan.standard,
         grid=plan.grid_settings,
         code=plan.code("record"),
     log:

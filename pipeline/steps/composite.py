@@ -453,7 +453,7 @@ class _SeriesOf:
         self.scales: dict[str, float] = {}
         if self._asked:
             self._module = importlib.import_module("pipeline.optical.series")
-            self.roles = self._module.series_roles(self._asked, sensor)
+            self.roles = self._module.series_roles(self._asked, sensor, self._seen_by)
             self.bands = list(self._module.series_bands(self._asked, years=self.years))
             self.units, self.scales = self._module.units_and_scales(self._asked, years=self.years)
 

@@ -45,11 +45,13 @@ def record(
     trees: Mapping[str, Path] | None = None,
     canopy_products: Mapping[str, dict] | None = None,
     said: Path | None = None,
+    standard: dict | None = None,
     **inputs: object,
 ) -> None:
     """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy.
 
     `said` is what reading the plots warned of, whose caveats every item of a map carries.
+    `standard` is the list of indicators that the study follows (`bridge.Plan.standard`), where it follows one.
     """
     folder = store.clear_folder(collection.parent)
     shelf = next(iter(maps.values())).parent
@@ -81,6 +83,7 @@ def record(
     store.write_json(collection, collection_of(study, items))
     store.write_json(run, {
         "study": study,
+        **({"indicator_profile": standard} if standard else {}),
         "results_sha256": digests,
         "software": {name: metadata.version(name) for name in PACKAGES},
         "forestsink": _commit(),

@@ -12,6 +12,7 @@ from catalogs.sensors import is_sensor, sensor_named
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.lidar.canopy import canopy_grid
+from pipeline.optical.topography import years_that_differ
 from pipeline.products import CANOPY_BAND
 from pipeline.report.figures import Layer, shrunk
 from pipeline.report.maps import Group, Panel, groups_of
@@ -42,8 +43,10 @@ def report(
     checks: Path,
     scenes: Mapping[str, Path] | None = None,
     said: Sequence[Path] = (),
+    slopes: Sequence[Path] = (),
     dropped: Mapping[str, Sequence[Path]] | None = None,
     notes: Sequence[str] = (),
+    standard: Mapping | None = None,
     canopies: Mapping[str, Path] | None = None,
     canopy_numbers: Mapping[str, Path] | None = None,
     **_inputs: object,
@@ -58,9 +61,11 @@ def report(
     models, left_out, training, validation, validated : mappings of target to file
     scenes : mapping of sensor to its frozen scenes; none in a study without satellites
     said : what earlier steps warned of, a file each
+    slopes : what the step `topography` found, a file per sensor and year
     dropped : mapping of sensor to what its composites say about scenes that could not be read
     canopies, canopy_numbers : mappings of campaign to its published canopy height model, and to what it says in numbers
     notes : sentences on what this study does not make, and why
+    standard : the list of indicators that the study follows (`bridge.Plan.standard`), where it follows one
     """
     frozen = {name: store.read_json(path) for name, path in (scenes or {}).items()}
     for name, paths in (dropped or {}).items():
@@ -81,8 +86,12 @@ def report(
         checks=store.read_json(checks),
         scenes=frozen,
         notes=notes,
-        said=[sentence for path in said for sentence in store.read_json(path)["warnings"]],
-        sources=_sources(study),
+        standard=standard,
+        said=[
+            *(sentence for path in said for sentence in store.read_json(path)["warnings"]),
+            *years_that_differ([store.read_json(path) for path in slopes]),
+        ],
+        sources=_sources(study, frozen),
         canopies={
             name: (store.read_json((canopy_numbers or {})[name]), _canopy(path, _fine_grid(grid, study, name)))
             for name, path in (canopies or {}).items()
@@ -142,11 +151,13 @@ def _layer(panel: Panel, maps: Mapping[str, Path], grid: Grid, *, classes: bool)
     return shrunk(read, (grid.rows, grid.cols), classes=classes)
 
 
-def _sources(study: Mapping) -> list[dict]:
-    """Where scenes, points, plots and stands come from, under which licence, and how to cite them."""
+def _sources(study: Mapping, scenes: Mapping) -> list[dict]:
+    """Where the scenes that were used, points, plots and stands come from, under which licence, and how to cite them."""
     planted = bool(study.get("planted"))
     found = []
     for name, sensor in study["sensors"].items():
+        if name not in scenes:
+            continue
         row = {"sensor": name, "what": _called(name)}
         known = endpoints().get(sensor["catalog"])
         if known:

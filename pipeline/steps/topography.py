@@ -13,6 +13,7 @@ from catalogs.scenes import SceneError
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.optical.topography import (
+    DECIDES,
     VEGETATION,
     Fit,
     Seen,
@@ -21,9 +22,9 @@ from pipeline.optical.topography import (
     fit_c,
     fit_of_season,
     kinds_of,
+    of_scene,
     sample_windows,
     sloping_vegetation,
-    tells_nothing,
 )
 from pipeline.steps.composite import Item, Season, relief_of
 from pipeline.steps.notes import kept_warnings
@@ -46,14 +47,16 @@ def topography(
     """Write the sun and the c of every scene that a year's composites use, and how each was found.
 
     c is fitted on squares spread over the study area, never on a chunk or block, so that all blocks correct a scene alike.
-    A scene that cannot tell, because it shows too little or no clear rise, takes that of the season (`of: season`).
+    All bands of a scene are corrected or none (`of_scene`): a band that cannot tell its c takes that of the season
+    (`of: season`) or of the nearest band.
 
     Parameters
     ----------
     scenes : path
         Frozen scenes that `search` wrote.
     table : path
-        Written: `scenes` {id: {sun {elevation_deg, azimuth_deg from the grid's north}, bands {role: a `Fit`}}}.
+        Written: `scenes` {id: {sun {elevation_deg, azimuth_deg from the grid's north}, corrected, why (not), bands {role: a
+        `Fit`}}}.
     settings, roles
         As of `composite`.
     elevation : str
@@ -92,17 +95,22 @@ def _find(
     for item in items:
         if item["id"] in season.dropped:
             continue
-        fits = samples.fits(item)
-        found[item["id"]] = {"sun": suns[item["id"]]._asdict(), "bands": {role: fit._asdict() for role, fit in fits.items()}}
+        why, fits = samples.fits(item)
+        bands = {role: fit._asdict() for role, fit in fits.items()}
+        found[item["id"]] = {"sun": suns[item["id"]]._asdict(), "corrected": not why, "why": why, "bands": bands}
     store.write_json(table, {"sensor": sensor, "year": year, "scenes": found, "dropped": dict(season.dropped)})
-    bands = [fit for one in found.values() for fit in one["bands"].values()]
-    corrected = sum(fit["c"] is not None for fit in bands)
-    shared = sum(fit["of"] == "season" for fit in bands)
-    say = log.warning if corrected < len(bands) / 2 else log.info
-    say(
-        "%s %d: slopes are corrected in %d of %d bands of %d scenes, in %d of these by the c of the season",
-        sensor, year, corrected, len(bands), len(found), shared,
+    corrected = [one for one in found.values() if one["corrected"]]
+    lent = [fit["of"] for one in corrected for fit in one["bands"].values() if fit["of"] != "scene"]
+    log.info(
+        "%s %d: slopes are corrected in %d of %d scenes, %d bands of them by the c of the season and %d by that of another band",
+        sensor, year, len(corrected), len(found), lent.count("season"), len(lent) - lent.count("season"),
     )  # fmt: skip
+    if len(corrected) < len(found):
+        reasons = dict.fromkeys(one["why"] for one in found.values() if one["why"])
+        log.warning(
+            "%s %d: slopes are corrected in %d of %d scenes and left as they are in the others: %s",
+            sensor, year, len(corrected), len(found), "; ".join(reasons),
+        )  # fmt: skip
 
 
 class _Samples:
@@ -141,14 +149,13 @@ class _Samples:
             taken["cell"] = cells[there]
             self._taken.setdefault(item["id"], []).append(taken)
 
-    def fits(self, item: Item) -> dict[str, Fit]:
-        """The c of each band of a scene; of the season where the scene cannot tell."""
-        fits = {}
-        for role, seen in self._scene(item["id"], self._roles_of(item)).items():
-            fits[role] = fit_c(*seen)
-            if tells_nothing(fits[role]) and (shared := self._shared(role)).c is not None:
-                fits[role] = shared
-        return fits
+    def fits(self, item: Item) -> tuple[str, dict[str, Fit]]:
+        """Why a scene is not corrected, or nothing, and the fit of each of its bands: all with a c, or none."""
+        asked = self._roles_of(item)
+        roles = list(dict.fromkeys([*asked, DECIDES]))
+        own = {role: fit_c(*seen) for role, seen in self._scene(item["id"], roles).items()}
+        why, fits = of_scene(own, {role: self._shared(role) for role in roles})
+        return why, {role: fits[role] for role in asked}
 
     def _shared(self, role: str) -> Fit:
         if role not in self._of_season:

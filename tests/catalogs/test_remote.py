@@ -118,6 +118,32 @@ def test_a_storm_of_mixed_faults_changes_no_pixel(server, truth):
     assert len([request for request in server.requests() if request.fault]) > 5
 
 
+def test_patience_with_one_trouble_is_not_used_up_by_another(server, truth):
+    """Four web pages in a row are fatal, and six wrong ranges; one of them after as many failures of the server is not."""
+    server.faults = [
+        Fault("status", first=4), Fault("html", after=4, first=1), Fault("reset", after=5, first=2),
+        Fault("wrong_range", after=7, first=2), Fault("html", after=9, first=2),
+    ]  # fmt: skip
+    patience = remote.Patience(give_up_after_s=20, first_wait_s=0.005, longest_wait_s=0.02)
+    np.testing.assert_array_equal(read(server, "raw.tif", patience=patience), truth)
+    assert sum(request.fault is not None for request in server.requests()) == 11
+    server.forget()
+    server.faults = [Fault("status", first=4), Fault("html", after=4)]
+    with pytest.raises(remote.RemoteError, match=r"a web page.*\(after 8 tries"):
+        read(server, "raw.tif", patience=patience)
+
+
+@pytest.mark.parametrize("after", [0, 1], ids=["at_opening", "in_mid_read"])
+@pytest.mark.parametrize("name", ["band.tif", "raw.tif"])
+def test_one_answer_of_a_shorter_file_is_not_believed(server, truth, name, after):
+    server.faults = [Fault("truncated", after=after, first=1)]
+    np.testing.assert_array_equal(read(server, name), truth)
+    assert sum(request.fault is not None for request in server.requests()) == 1
+    server.forget()
+    server.faults = [Fault("truncated", after=after, first=1)]
+    np.testing.assert_array_equal(read(server, name, Window(700, 900, 100, 100)), truth[900:1000, 700:800])
+
+
 def test_a_server_that_dies_and_comes_back_changes_no_pixel(server, truth):
     patient = source_of(server, patience=remote.Patience(give_up_after_s=20, first_wait_s=0.05, longest_wait_s=0.3))
     with rasterio.Env(**remote.options()), remote.open_raster(f"{server.address}/band.tif", patient) as raster:

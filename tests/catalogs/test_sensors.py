@@ -224,11 +224,15 @@ def test_the_table_of_sensors_names_their_catalogues():
         (make_item("04.00"), -0.1),
         (make_item("05.10", offset=-0.1, flag=True), 0.0),
         (make_item("05.10", offset=-0.1, flag=False), -0.1),
+        (make_item("05.10", offset=-0.1, flag="false"), -0.1),
+        (make_item("05.10", offset=-0.1, flag="True"), 0.0),
+        (make_item("05.10", **{"processing:version": "05.09"}), -0.1),
         (make_item(None, offset=-0.1), -0.1),
         (make_item(None, **{"s2:product_uri": "S2B_MSIL2A_20190601T024549_N0500_R132_T50RKQ_2023.SAFE"}), -0.1),
     ],
-    ids=["before_04", "from_04", "shifted_already", "not_shifted", "declared_alone", "reprocessed_2019"],
-)
+    ids=["before_04", "from_04", "shifted_already", "not_shifted", "not_shifted_as_text", "shifted_as_text", "two_of_one_side",
+         "declared_alone", "reprocessed_2019"],
+)  # fmt: skip
 def test_the_offset_follows_the_baseline_and_never_the_date(item, offset):
     assert radiometry(item, SENTINEL2, "red").offset == offset
 
@@ -259,8 +263,13 @@ def test_silent_or_contradicting_evidence_refuses_the_scene(item, reason):
         make_item("02.12", offset=-0.1),
         make_item("02.12", flag=True),
         make_item("05.10", offset=-0.1, flag=False, href="https://sentinel-cogs.s3.example/B04.tif"),
+        make_item("05.10", flag="yes"),
+        make_item("05.10", flag=0),
+        make_item("02.12", **{"processing:version": "05.10"}),
+        make_item("05.10", **{"s2:product_uri": "S2B_MSIL2A_20190601T024549_N0212_R132_T50RKQ_2019.SAFE"}),
     ],
-    ids=["silent", "zero_after_04", "offset_before_04", "flag_before_04", "bad_flag"],
+    ids=["silent", "zero_after_04", "offset_before_04", "flag_before_04", "bad_flag", "flag_of_other_words", "flag_as_number",
+         "two_versions", "version_and_name"],
 )
 def test_where_two_offsets_are_possible_pixels_may_decide_between_them(item):
     with pytest.raises(Undecided) as raised:

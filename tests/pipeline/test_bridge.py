@@ -61,6 +61,55 @@ def test_only_what_predictors_need_is_read():
     assert canopy.metrics == ["cover_2m", "zmean", "zq95"]
 
 
+@pytest.mark.parametrize(("harmonise", "nir"), [("none", "nir"), ("oli", "nir08")])
+def test_the_tasselled_cap_of_harmonised_sentinel_2_reads_the_band_that_was_harmonised(harmonise, nir):
+    plan = make_plan({
+        "sensors": {"sentinel-2-l2a": S2 | {"harmonise": harmonise, "series": {"tc_wetness": ["p90"]}}},
+        "model.predictors": {"a": ["s2_tc_wetness", "s2_tc_wetness_p90"]},
+    })  # fmt: skip
+    six = sorted(["blue", "green", nir, "red", "swir16", "swir22"])
+    assert plan.roles("sentinel-2-l2a") == six
+    assert plan.sources["sensors"]["sentinel-2-l2a"].get("seen_by") == ("oli" if harmonise == "oli" else None)
+
+
+LANDSAT, DEM = "landsat-c2-l2", "copernicus-dem-glo30"
+
+
+def test_a_sensor_that_no_predictor_uses_is_noted_and_its_scenes_are_not_asked_for():
+    sensors = {"sentinel-2-l2a": S2, LANDSAT: S2, DEM: {"catalog": "catalog.json"}}
+    plan = make_plan({"sensors": sensors, "model.predictors": {"a": ["zmean"], "b": ["s2_ndvi"]}})
+    unused = [note for note in plan.notes if "no predictor uses it" in note]
+    assert unused == [f"Sensor {name} is configured, but no predictor uses it: nothing is made of it." for name in (LANDSAT, DEM)]
+    assert list(plan.scene_files.values()) == ["resources/hills/scenes/sentinel-2-l2a.json"]
+
+
+def test_the_elevation_by_which_slopes_are_lit_is_used():
+    sensors = {"sentinel-2-l2a": S2 | {"topographic": "scs_c"}, DEM: {"catalog": "catalog.json"}}
+    plan = make_plan({"sensors": sensors, "model.predictors": {"a": ["s2_ndvi"]}})
+    assert plan.used_sensors == ["sentinel-2-l2a", DEM] and len(plan.scene_files) == len(plan.dropped_files) == 2
+    assert not [note for note in plan.notes if "no predictor uses it" in note]
+
+
+@pytest.mark.parametrize(
+    ("sensor", "catalog", "sentence"),
+    [
+        ("sentinel-1-rtc", "earth-search", "earth-search offers no sentinel-1-rtc; .*has Sentinel-1 as GRD amplitudes"),
+        ("sentinel-2-l2a", "usgs", "usgs offers no sentinel-2-l2a; it offers landsat-c2-l2"),
+        ("sentinel-2-l2a", "ftp://data.example/stac", "ftp://data.example/stac is an address of kind ftp; http, https and s3"),
+    ],
+    ids=["not_corrected", "another_mission", "ftp"],
+)
+def test_a_catalogue_that_cannot_offer_a_sensor_is_said_before_any_search(sensor, catalog, sentence):
+    plan = make_plan({"sensors": {sensor: {"catalog": catalog}}})
+    with pytest.raises(ValueError, match=rf"sensors\.{sensor}\.catalog: {sentence}"):
+        plan.prepare()
+
+
+@pytest.mark.parametrize("catalog", ["earth-search", "https://data.example/stac", "s3://bucket/catalog.json"])
+def test_a_catalogue_that_may_offer_a_sensor_is_not_asked(catalog):
+    assert make_plan({"sensors": {"sentinel-2-l2a": {"catalog": catalog}}})._wrong_catalogue("sentinel-2-l2a") == []
+
+
 def test_predictor_files_are_those_of_the_study_s_years_and_campaigns():
     plan = make_plan({"sensors": {"sentinel-2-l2a": S2}})
     assert plan.predictor_files(["r000c000"]) == [

@@ -183,6 +183,31 @@ def test_a_study_takes_the_profile_as_its_predictors_in_its_order(study_with):
     assert plan.needs.roles == {"s2": ("nir08", "swir16", "swir22")}
 
 
+def test_reports_are_given_the_whole_list_with_what_serves_each_entry(study_with):
+    """Rules pass it on as plain values: absent entries stay in their place."""
+    study = study_with(TWO[0], entry("F03", "Wetness index", absent="needs the flow of a catchment"), TWO[1])
+    standard = Plan(load_study(study)).standard
+    shown = [(one["code"], one["name"], one["ours"], one["unit"]) for one in standard["entries"]]
+    assert shown == [("F02", "Burn", "s2_nbr", "1"), ("F03", "Wetness index", "-", ""), ("F01", "Moisture", "s2_ndmi", "1")]
+    assert standard["entries"][1]["about"] == "absent: needs the flow of a catchment"
+    assert (standard["title"], standard["source"], standard["status"]) == ("A list", "a test", "user, drawn up by the user")
+
+
+def test_a_profile_may_name_predictors_of_a_studys_own_composites(study_with, make_profile, capsys):
+    sensors = {"s2_leafoff": {"catalog": "earth-search", "series": {"ndvi": ["p90"]}}}
+    study = study_with(*TWO)
+    settings = yaml.safe_load(study.read_text()) | {"sensors": sensors}
+    study.write_text(yaml.safe_dump(settings))
+    file = make_profile(entry(indicator="s2_leafoff_ndmi"), entry("F02", "Summer", indicator="s2_leafoff_ndvi_p90"))
+    assert main(["list", "indicators", "--profile", str(file)]) == 1
+    capsys.readouterr()
+    assert main(["list", "indicators", "--profile", str(file), "--study", str(study)]) == 0
+    said = capsys.readouterr().out
+    assert " s2_leafoff_ndmi " in said and " s2_leafoff_ndvi_p90 " in said and "offered: 2 of 2" in said
+    assert main(["list", "sensors", "--study", str(study)]) == 1
+    assert "--study belongs to --profile" in capsys.readouterr().err
+
+
 def test_the_profile_can_stand_in_one_of_several_sets(study_with):
     study = study_with(*TWO, predictors={"lidar": ["zmean"], "satellite": ["s2_swir16", "profile"]})
     assert Plan(load_study(study)).predictor_sets == {"lidar": ["zmean"], "satellite": ["s2_swir16", "s2_nbr", "s2_ndmi"]}

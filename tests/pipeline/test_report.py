@@ -416,6 +416,29 @@ def test_scenes_left_out_are_counted_by_reason(usual):
     assert "1: no quality band" in usual.text
 
 
+def test_a_sensor_that_nothing_was_made_of_is_neither_method_nor_source(tmp_path):
+    inputs = make_inputs(tmp_path)
+    (sensor,) = inputs["scenes"]
+    for scenes, told in ((inputs["scenes"], True), ({}, False)):
+        report(page=tmp_path / "report.html", **inputs | {"scenes": scenes})
+        text = Reader((tmp_path / "report.html").read_text(encoding="utf-8")).text
+        assert (f"Composite of {sensor}" in text) == ("Sentinel-2 MSI" in text) == told
+
+
+def test_the_standard_that_is_followed_is_shown_in_its_order_with_its_codes(tmp_path):
+    entries = [
+        {"code": "F09", "name": "Burn", "ours": "s2_nbr", "unit": "1", "about": "Normalised burn ratio"},
+        {"code": "F01", "name": "Wetness <index>", "ours": "-", "unit": "", "about": "absent: needs a catchment"},
+    ]
+    standard = {"title": "A list", "source": "a test", "status": "user, drawn up by the user", "entries": entries}
+    page = Reader(page_of(tmp_path))
+    assert "standard" not in page.ids
+    report(page=tmp_path / "report.html", standard=standard, **make_inputs(tmp_path))
+    page = Reader((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "standard" in page.ids and "A list. Source: a test; status: user, drawn up by the user." in page.text
+    assert re.search(r"F09 Burn s2_nbr 1 Normalised burn ratio\s+F01 Wetness <index> -\s+absent: needs a catchment", page.text)
+
+
 def test_plots_left_out_are_counted_by_reason(usual):
     assert "2 of 24 measurements were left out:" in usual.text
     assert "2: disturbed between measurement and image or campaign" in usual.text

@@ -17,18 +17,21 @@ from pipeline.grid import Grid, Window
 from pipeline.optical.topography import (
     MIN_CELLS,
     MIN_PIXELS,
+    Fit,
     Relief,
     Seen,
     Sun,
     cells_of,
     corrected,
     factor,
+    falls,
     fit_c,
     fit_of_season,
     kinds_of,
+    of_scene,
     sample_windows,
     sloping_vegetation,
-    tells_nothing,
+    years_that_differ,
 )
 from pipeline.steps import planted
 from pipeline.steps.composite import Levelling, composite
@@ -176,18 +179,62 @@ def test_scenes_that_show_too_little_alone_share_the_c_of_their_season():
     rng = np.random.default_rng(1)
     dates = ((0.2, 0.5), (0.25, 0.7), (0.22, 0.9), (0.3, 0.8), (0.2, 0.6))
     scenes = [lit_scene(rng, 0.6, level, height) for level, height in dates]
-    assert all(fit_c(*seen).c is None and tells_nothing(fit_c(*seen)) for seen in scenes)
+    assert all(fit_c(*seen).c is None and not falls(fit_c(*seen)) for seen in scenes)
     shared = fit_of_season(scenes)
     assert shared.of == "season" and shared.pixels == 750 and shared.c == pytest.approx(0.6, rel=0.1)
     assert fit_of_season(scenes[:2]).c is None and fit_of_season([]).c is None
 
 
-@pytest.mark.parametrize(("slope", "open_"), [(0.3, False), (0.0, True), (-0.3, False)], ids=["rises", "level", "falls"])
-def test_a_scene_leaves_its_light_open_unless_it_clearly_rises_or_falls(slope, open_):
+@pytest.mark.parametrize("slope", [0.3, 0.0, -0.3], ids=["rises", "level", "falls"])
+def test_a_band_rises_with_the_light_or_falls_or_says_nothing(slope):
     rng = np.random.default_rng(3)
     light = rng.uniform(0.4, 1, 2000)
     fit = fit_c(0.3 + slope * light + rng.normal(0, 0.03, 2000), light, rng.integers(0, 40, 2000))
-    assert tells_nothing(fit) == open_ and (fit.c is not None) == (slope > 0)
+    assert falls(fit) == (slope < 0) and (fit.c is not None) == (slope > 0)
+
+
+def fits_of(**ts):
+    """Fits by band from their t: those of 3 and more have a c of a tenth of it."""
+    return {role: Fit(t / 10 if t >= 3 else None, "" if t >= 3 else "lost", t=t) for role, t in ts.items()}
+
+
+def test_bands_that_cannot_tell_take_the_seasons_c_or_that_of_the_band_nearest_in_wavelength():
+    own = fits_of(blue=1, red=1, rededge1=1, nir08=5, swir16=2, swir22=-4)
+    season = fits_of(blue=2, red=4, rededge1=2, nir08=6, swir16=2, swir22=-4)
+    why, fits = of_scene(own, season)
+    assert why == "" and {role: (fit.c, fit.of) for role, fit in fits.items()} == {
+        "blue": (0.4, "red"), "red": (0.4, "scene"), "rededge1": (0.4, "red"), "nir08": (0.5, "scene"),
+        "swir16": (0.5, "nir08"), "swir22": (0.5, "nir08"),
+    }  # fmt: skip
+    assert fits["blue"].t == 1 and "c is that of red" in fits["blue"].why  # the fit stays its own
+
+
+@pytest.mark.parametrize(
+    ("own", "season", "why"),
+    [
+        ({"nir08": 5, "red": 5, "blue": 5}, {"nir08": 2, "red": 4, "blue": 1}, "does not tell its light: 1 of 3 bands rise"),
+        ({"nir08": 5, "red": 5, "blue": 1}, {"nir08": 2, "red": 4, "blue": 4}, ""),
+        ({"nir08": 0, "red": 0, "blue": 0}, {"nir08": 3, "red": 0, "blue": 0}, ""),
+        ({"nir08": -4, "red": 4, "blue": 4}, {"nir08": 4, "red": 4, "blue": 4}, "darker with the light in 1 of 3 bands"),
+        ({"nir08": 1, "red": -4, "blue": -4}, {"nir08": 4, "red": 4, "blue": 4}, "darker with the light in 2 of 3 bands"),
+        ({"nir08": 4, "red": -4, "blue": 1}, {"nir08": 4, "red": 4, "blue": 4}, ""),
+    ],
+    ids=["few_rise", "half_rise", "nir_alone", "nir_falls", "half_fall", "one_falls"],
+)
+def test_all_bands_of_a_scene_are_corrected_or_none(own, season, why):
+    found, fits = of_scene(fits_of(**own), fits_of(**season))
+    assert why in found and bool(found) == bool(why)
+    assert [fit.c is None for fit in fits.values()] == [bool(why)] * 3
+
+
+def test_years_that_are_corrected_differently_are_told():
+    def table(sensor, year, *corrected):
+        return {"sensor": sensor, "year": year, "scenes": {str(n): {"corrected": one} for n, one in enumerate(corrected)}}
+
+    alike = [table("ls", 2019, True), table("ls", 2024, True, True)]
+    (said,) = years_that_differ([*alike, table("s2", 2024, False, False), table("s2", 2019, True, False)])
+    assert said.startswith("s2: slopes are corrected in 1 of 2 scenes of 2019, 0 of 2 scenes of 2024: what changes")
+    assert years_that_differ(alike) == years_that_differ([]) == []
 
 
 def test_a_place_that_several_scenes_show_is_one_place():
@@ -325,6 +372,31 @@ def test_within_one_forest_type_slopes_lose_most_of_their_light_and_shade(hills,
     for role in ("nir08", "swir16"):
         was, left = bent(grid, before, role), bent(grid, after, role)
         assert was > 0.5 and abs(left) < was / 5, (role, was, left)
+
+
+def test_a_scene_that_cannot_tell_one_band_is_corrected_in_all_and_the_season_says_if_it_is(hills, tmp_path, monkeypatch, caplog):
+    """Red is made to tell nothing, in scenes and season: it is lent a c. Then nothing tells: no band is touched, and said."""
+    import pipeline.steps.topography as step
+
+    deaf, whole = set(), step._Samples._scene
+
+    def scene(self, name, roles):
+        return {role: seen._replace(reflectance=np.full(len(seen.reflectance), 0.1)) if role in deaf else seen
+                for role, seen in whole(self, name, roles).items()}  # fmt: skip
+
+    monkeypatch.setattr(step._Samples, "_scene", scene)
+    deaf.add("red")
+    _, found = compose(hills, tmp_path / "lent", "c")
+    for one in found.values():
+        assert one["corrected"] and one["bands"]["red"]["of"] in ("nir08", "swir16")
+        assert one["bands"]["red"]["c"] == one["bands"][one["bands"]["red"]["of"]]["c"]
+    deaf.update(ROLES)
+    untouched, found = compose(hills, tmp_path / "deaf", "c")
+    none, _ = compose(hills, tmp_path / "none", "none")
+    assert not any(one["corrected"] for one in found.values())
+    assert f"{S2} 2019: slopes are corrected in 0 of 4 scenes and left as they are in the others" in caplog.text
+    for name, values in none.items():
+        np.testing.assert_array_equal(untouched[name], values)
 
 
 def test_a_scene_that_shows_too_little_takes_the_c_of_its_season(hills, tmp_path, monkeypatch):

@@ -1,0 +1,27 @@
+"""The record of a run: what run.json says of it."""
+
+import json
+from dataclasses import asdict
+
+from conftest import make_grid, make_study
+
+from pipeline.products import products_of
+from pipeline.steps.record import record
+
+
+def recorded(folder, **options):
+    study = make_study()
+    maps = {"agb_2019": folder / "maps" / "agb_2019.tif"}
+    maps["agb_2019"].parent.mkdir(exist_ok=True)
+    maps["agb_2019"].write_bytes(b"a map")
+    products = [asdict(product) for product in products_of(study).values()]
+    about = {"study": study.model_dump(mode="json"), "grid": make_grid().settings(), "products": products}
+    record(run=folder / "run.json", collection=folder / "stac" / "collection.json", maps=maps, **about, **options)
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_the_list_of_indicators_that_a_study_follows_is_part_of_its_record(tmp_path):
+    entries = [{"code": "F09", "name": "Burn", "ours": "s2_nbr", "unit": "1", "about": "Normalised burn ratio"}]
+    standard = {"title": "A list", "source": "a test", "status": "user", "entries": entries}
+    assert recorded(tmp_path, standard=standard)["indicator_profile"] == standard
+    assert "indicator_profile" not in recorded(tmp_path)
