@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from catalogs import tables
 from catalogs.plots import Findings, read_plots, read_trees
 from catalogs.plots.findings import KINDS, rules_from
 from pipeline.config import Plots
@@ -274,3 +275,42 @@ def test_a_hundred_thousand_trees_are_read_and_checked_in_seconds(look):
     assert len(found) == 100_000
     assert [one for one in findings.found if one.kind != "plot_moved"] == []
     assert time.process_time() - start < 20  # 4 s on an idle core
+
+
+# ---------------------------------------------------------------- text tables as others write them
+
+
+@pytest.fixture
+def table(tmp_path):
+    def table(content: str, name: str = "table.csv") -> pd.DataFrame:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        return tables.read_table(tmp_path / name)
+
+    return table
+
+
+def test_separators_at_the_end_of_rows_shift_no_column(table):
+    found = table("plot,tree,dbh_cm\nA,1,22.5,\nA,2,30.1,,\n")
+    assert found.to_dict("list") == {"plot": ["A", "A"], "tree": [1, 2], "dbh_cm": [22.5, 30.1]}
+    assert list(found.index) == [2, 3]
+
+
+def test_a_text_beyond_the_last_named_column_is_refused_with_its_row(table):
+    with pytest.raises(ValueError, match="the header names 3 columns, and there is more in row 4"):
+        table("plot,tree,dbh_cm\nA,1,22.5\n\nA,2,30,1\n")
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "table.csv"), ("\t", "table.txt")])
+def test_european_tables_are_known_by_their_header(table, mark, name):
+    found = table("plot,tree,dbh_cm\nA,1,22:5\nA,2,30\n".replace(",", mark).replace(":", ","), name)
+    assert found["dbh_cm"].tolist() == [22.5, 30.0]
+
+
+def test_true_and_infinity_are_no_numbers():
+    column = pd.Series([True, 12.5, float("inf"), None], index=[2, 3, 4, 5], name="dbh_cm", dtype=object)
+    with pytest.raises(ValueError, match="dbh_cm is not a number in rows 2 and 4, such as 'True'"):
+        tables.numbers(column, file="trees.xlsx")
+    told = []
+    values = tables.numbers(column, file="trees.xlsx", refuse=lambda kind, wrong, what: told.append((kind, list(wrong))))
+    assert told == [("number_unreadable", [True, False, True, False])]
+    assert values.isna().tolist() == [True, False, True, True]
