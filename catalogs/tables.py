@@ -342,16 +342,18 @@ def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None
     """
     import pandas as pd
 
-    truth = column.map(lambda value: isinstance(value, bool | np.bool_)).astype(bool)
+    truth = pd.Series(pd.api.types.is_bool_dtype(column), index=column.index)
+    if column.dtype == object:
+        truth = column.map(lambda value: isinstance(value, bool | np.bool_)).astype(bool)
     values = pd.to_numeric(column.where(~truth, np.nan), errors="coerce").astype("float64")
     infinite = np.isinf(values)
     wrong = truth | infinite
-    text = column.astype("string").str.strip().fillna("")
     if not pd.api.types.is_numeric_dtype(column):
+        text = column.astype("string").str.strip().fillna("")
         wrong |= values.isna() & ~text.str.lower().isin(["", "na", "nan", "null", "none", "-"])
     values = values.where(~infinite)
     if wrong.any():
-        example = text[wrong].iloc[0]
+        example = str(column[wrong].iloc[0]).strip()
         hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", example) else ""
         if refuse is not None:
             refuse("number_unreadable", wrong, f"{column.name} is not a number in <rows>, such as {example!r}{hint}")

@@ -92,6 +92,8 @@ KINDS: dict[str, Kind] = {
     "size_missing": Kind("a plot without radius, area or design", "fail", ("fail", "leave_out"), "the plot"),
     "plot_repeated": Kind("a plot listed twice for one date", "fail", ("fail", "leave_out"), "all but the first"),
     "value_negative": Kind("a size or total below zero", "fail", ("fail", "leave_out"), "the value"),
+    "size_impossible": Kind("a coordinate beyond the earth, or a plot larger than 1000 ha", "fail", ("fail", "leave_out"),
+                            "the value"),
     "total_impossible": Kind("biomass, volume, basal area or stems beyond any forest", "fail", ("fail", "keep", "leave_out"),
                              "the plot"),
     "slope_impossible": Kind("a slope not within 0 to 80 degrees", "fail", ("fail", "leave_out"), "the plot"),

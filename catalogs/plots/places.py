@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BEYOND = {"x": 1e8, "y": 1e8, "radius_m": 2000.0, "area_ha": 1000.0}
+"""Coordinates with a zone number in front reach 6e7 m."""
 FIX_COLUMNS = ("plot", "x", "y")
 CIRCLE_CORNERS = 64
 MAX_SLOPE_DEG = 80.0
@@ -40,6 +42,7 @@ def with_points(frame: pd.DataFrame, settings: dict[str, Any], crs: str, finding
             frame[column] = np.nan
         values = tables.numbers(frame[column].set_axis(frame["row"]), file=file, refuse=refuse)
         frame[column] = units.converted(values, settings["units"].get(column), setting="plots.units").to_numpy()
+        clear_beyond(frame, column, file, findings)
     missing = frame["x"].isna() | frame["y"].isna()
     _say_missing(frame, missing, file, findings)
     geometry = np.full(len(frame), None, dtype=object)
@@ -59,6 +62,15 @@ def with_points(frame: pd.DataFrame, settings: dict[str, Any], crs: str, finding
         x, y = map_coordinates(frame[there], settings, crs, file)
         geometry[there] = shapely.points(x, y)
     return gpd.GeoDataFrame(frame, geometry=geometry, crs=crs)
+
+
+def clear_beyond(frame: pd.DataFrame, column: str, file: str, findings: Findings) -> None:
+    """Coordinates and sizes that no plot can have are named and taken out of the frame."""
+    far = frame[column].abs() > BEYOND.get(column, np.inf)
+    if far.any():
+        what = f"{column} is above {BEYOND[column]:g} in <rows>, such as {frame.loc[far, column].iloc[0]:g}"
+        findings.add("size_impossible", file=file, what=what, rows=frame.loc[far, "row"])
+        frame.loc[far, column] = np.nan
 
 
 def _say_missing(frame: pd.DataFrame, missing: pd.Series, file: str, findings: Findings) -> None:

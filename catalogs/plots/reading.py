@@ -236,6 +236,7 @@ def _plots_of_table(
     for column in frame.columns.intersection(NUMBER_COLUMNS):
         values = tables.numbers(frame[column].set_axis(frame["row"]), file=file, refuse=refuse).rename(column)
         frame[column] = units.converted(values, settings["units"].get(column), setting="plots.units").to_numpy()
+        places.clear_beyond(frame, column, file, findings)
         negative = frame[column] < 0
         if column in POSITIVE_COLUMNS and negative.any():
             rule = findings.add(

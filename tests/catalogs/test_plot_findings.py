@@ -355,6 +355,14 @@ def test_an_infinite_place_or_radius_is_named_with_its_row(look, column):
         look(plots)
 
 
+@pytest.mark.parametrize("column", ["x", "radius_m"])
+def test_a_place_beyond_the_earth_and_an_endless_radius_are_named_with_their_row(look, column):
+    plots = forest()[0].drop(columns="area_ha").assign(radius_m=12.62)
+    plots.loc[2, column] = 1e308
+    with pytest.raises(ValueError, match=rf"{column} is above .* in row 4, such as 1e\+308"):
+        look(plots)
+
+
 # ---------------------------------------------------------------- plots that nobody measured
 
 
