@@ -59,30 +59,70 @@ def read_table(
 
 
 def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterable[str], header: int) -> pd.DataFrame:
+    import csv
+
     import pandas as pd
 
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    kinds = dict.fromkeys(text, "string")
     for tried in [encoding] if encoding else ["utf-8-sig", "gb18030"]:
         try:
+            separator, decimal, width = _layout(path, tried, header)
+            # pandas would take surplus fields for an index and shift every column, so the columns are counted beforehand
             frame = pd.read_csv(
-                path, sep=separator, encoding=tried, skipinitialspace=True, skip_blank_lines=False, dtype=kinds,
-                low_memory=False, skiprows=header,
+                path, sep=separator, decimal=decimal, encoding=tried, skipinitialspace=True, skip_blank_lines=False,
+                dtype=dict.fromkeys(text, "string"), low_memory=False, skiprows=header, index_col=False, usecols=range(width),
             )  # fmt: skip
         except UnicodeDecodeError:
             continue
         except pd.errors.EmptyDataError:
             raise ValueError(f"{path} is empty") from None
-        except pd.errors.ParserError as error:
+        except (pd.errors.ParserError, csv.Error) as error:
             reason = str(error).split("C error:")[-1].strip().lower()
             raise ValueError(f"{path} is not a table with the same number of columns in every row: {reason}") from None
-        if len(frame.columns) == 1 and ";" in str(frame.columns[0]):
-            frame = pd.read_csv(path, sep=";", decimal=",", encoding=tried, skip_blank_lines=False, dtype=kinds, skiprows=header)
-            log.info("%s: columns are separated by semicolons, decimals by commas", path.name)
+        if separator != "," or decimal != ".":
+            marks = {",": "commas", ";": "semicolons", "\t": "tabs"}
+            log.info("%s: columns are separated by %s, decimals by %s", path.name, marks[separator],
+                     "commas" if decimal == "," else "points")  # fmt: skip
         if tried == "gb18030":
             log.info("%s is not UTF-8; read as GB 18030", path.name)
         return frame.dropna(how="all")
     raise ValueError(f"{path} is not text in {encoding or 'UTF-8 or GB 18030'}; save it as UTF-8")
+
+
+def _layout(path: Path, encoding: str, header: int) -> tuple[str, str, int]:
+    """Separator (the commonest of comma, semicolon and tab in the header), decimal mark and number of columns of a text table.
+
+    Rows may end in separators that the header lacks, as spreadsheets write them; a row with a text or number beyond the
+    last named column is refused, for nobody knows which of its fields is too many.
+    """
+    import csv
+
+    import pandas as pd
+
+    with path.open(encoding=encoding, newline="") as lines:
+        plain = next((line for number, line in enumerate(lines) if number == header), "")
+        outside = re.sub(r'"[^"]*"', "", plain)
+        usual = "\t" if path.suffix.lower() == ".tsv" else ","
+        separator = max((usual, ",", ";", "\t"), key=outside.count)
+        lines.seek(0)
+        width, beyond, comma = 0, [], False
+        decimal_comma = re.compile(r"\s*[-+]?\d+,\d+\s*").fullmatch
+        for number, fields in enumerate(csv.reader(lines, delimiter=separator, skipinitialspace=True)):
+            if number < header:
+                continue
+            if number == header:
+                width = len(fields)
+                continue
+            if len(fields) > width and any(field.strip() for field in fields[width:]):
+                beyond.append(number + 1)
+            comma = comma or (separator != "," and any(map(decimal_comma, fields)))
+    if not width:
+        raise pd.errors.EmptyDataError
+    if beyond:
+        raise ValueError(
+            f"{path}: the header names {width} columns, and there is more in {rows(beyond)}; name every column, and put texts "
+            "with a separator between quotation marks"
+        )
+    return separator, "," if comma else ".", width
 
 
 def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None, text: Iterable[str], header: int) -> pd.DataFrame:
@@ -91,6 +131,8 @@ def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None, text:
     import pandas as pd
 
     try:
+        if layer is not None and layer not in (known := sheets(path)):
+            raise ValueError(f"there is no sheet {layer!r}{nearest(layer, known)}; it has {', '.join(known)}")
         sheet = layer if layer is not None else 0
         frame = pd.read_excel(path, sheet_name=sheet, engine="openpyxl", dtype=dict.fromkeys(text, "string"), header=header)
         return frame.dropna(how="all")
@@ -98,6 +140,21 @@ def _read_spreadsheet(path: Path, layer: str | None, encoding: str | None, text:
         raise ValueError(f"{path}: {str(error)[0].lower()}{str(error)[1:]}") from None
     except (zipfile.BadZipFile, KeyError, OSError):
         raise ValueError(f"{path} is not a readable Excel workbook (.xlsx)") from None
+
+
+def sheets(path: str | Path) -> list[str]:
+    """The names of a workbook's sheets, in their order."""
+    import zipfile
+
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(path, read_only=True)
+    except (zipfile.BadZipFile, KeyError, OSError):
+        raise ValueError(f"{path} is not a readable Excel workbook (.xlsx)") from None
+    names = list(book.sheetnames)
+    book.close()
+    return names
 
 
 def _read_parquet(path: Path, layer: str | None, encoding: str | None, text: Iterable[str]) -> pd.DataFrame:
@@ -279,16 +336,24 @@ Refuse = Callable[[str, "pd.Series", str], None]
 
 
 def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None) -> pd.Series:
-    """A column as float64, missing as NaN; text that is not a number is named with its rows, or told to `refuse`."""
+    """A column as float64, missing as NaN; what is not a finite number is named with its rows, or told to `refuse`.
+
+    Text that is no number, TRUE and FALSE, and infinities are none.
+    """
     import pandas as pd
 
-    values = pd.to_numeric(column, errors="coerce").astype("float64")
-    if pd.api.types.is_numeric_dtype(column):
-        return values
-    text = column.astype("string").str.strip().fillna("")
-    wrong = values.isna() & ~text.str.lower().isin(["", "na", "nan", "null", "none", "-"])
+    truth = pd.Series(pd.api.types.is_bool_dtype(column), index=column.index)
+    if column.dtype == object:
+        truth = column.map(lambda value: isinstance(value, bool | np.bool_)).astype(bool)
+    values = pd.to_numeric(column.where(~truth, np.nan), errors="coerce").astype("float64")
+    infinite = np.isinf(values)
+    wrong = truth | infinite
+    if not pd.api.types.is_numeric_dtype(column):
+        text = column.astype("string").str.strip().fillna("")
+        wrong |= values.isna() & ~text.str.lower().isin(["", "na", "nan", "null", "none", "-"])
+    values = values.where(~infinite)
     if wrong.any():
-        example = text[wrong].iloc[0]
+        example = str(column[wrong].iloc[0]).strip()
         hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", example) else ""
         if refuse is not None:
             refuse("number_unreadable", wrong, f"{column.name} is not a number in <rows>, such as {example!r}{hint}")

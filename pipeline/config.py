@@ -313,6 +313,9 @@ class Plots(Section):
     status_codes: Annotated[
         dict[str, Literal["live", "dead", "stump", "gone", "unseen"]], BeforeValidator(_text_keys)
     ] = {}
+    plot_status_codes: Annotated[
+        dict[str, Literal["measured", "no_forest", "not_measured"]], BeforeValidator(_text_keys)
+    ] = {}
     species_codes: FilePath | Codes | None = None
     fixes: FilePath | None = None
     fix_columns: dict[str, str] = {}

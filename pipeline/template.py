@@ -105,6 +105,7 @@ plots:                              # field plots
   # tree_visits: [{date: 2014, columns: {dbh_cm: D14}}, {date: 2019, columns: {dbh_cm: D19}}]
   tree_numbers: lasting             # or per_visit: a tree has another number at its next visit, and cannot be followed
   # encoding: cp949                 # of text that is neither UTF-8 nor GB 18030
+  plot_status_codes: {}             # of the column plot_status: measured, no_forest, not_measured, such as {"3": not_measured}
   status_codes: {}                  # your code: live, dead, stump, gone, unseen, such as {"1": live, "2": dead}
   # species_codes: data/codes.csv   # code, species (or a mapping), where the trees carry codes
   # fixes: data/gps.csv             # repeated GPS fixes: plot, x, y; their spread is the error of the position
@@ -136,7 +137,7 @@ plots:                              # field plots
   height_columns: {}                # our name: yours, of height_pairs
   height_units: {}                  # of height_pairs, such as {height_m: dm}
   height_model: michailoff          # or naslund, weibull, loglog1, loglog2, auto (lowest error at left-out heights)
-  min_dbh_cm: 0                     # thinner trees are an error, centimetres
+  min_dbh_cm: 0                     # thinner trees are not counted, centimetres
   max_dbh_cm: 400                   # thicker trees are an error, centimetres
   unknown_species: fail             # or default: the mean of the known trees around
   # max_extrapolated_percent: 10    # refuse more of the biomass outside the diameters of its equations; else it is warned of

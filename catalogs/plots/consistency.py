@@ -10,7 +10,7 @@ import numpy as np
 
 from catalogs.plots.findings import Findings
 from catalogs.plots.places import MAX_MOVE_M, SAME_PLACE_M
-from catalogs.plots.trees import UNIDENTIFIED
+from catalogs.plots.trees import TREE_COLUMNS, UNIDENTIFIED
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -31,9 +31,12 @@ AGB_PER_VOLUME = (0.2, 3.0)
 """Mg of biomass per m3 of stem where there are more than 20 m3/ha: light conifers without crowns to IPCC 2006, table 4.5."""
 FORM_HEIGHT_M = (1.0, 40.0)
 MEAN_DBH_CM = (1.0, 200.0)
+MOST_PER_HA = {"agb_mg_ha": 2000.0, "volume_m3_ha": 5000.0, "basal_area_m2_ha": 300.0, "stems_n_ha": 1e6}
+"""Beyond nearly any forest: closed Eucalyptus regnans holds 1 000 to 1 800 Mg/ha (Keith et al. 2009), some redwoods more."""
 NEAR = 0.9
 """Likeness (difflib) from which a rare name counts as a slip in a frequent one, and how many times more frequent that is."""
 RARE = 10
+LEVELS = ("species", "genus", "family", "group", "default")
 
 
 # ---------------------------------------------------------------- trees
@@ -60,7 +63,7 @@ def check_trees(trees: pd.DataFrame, file: str, findings: Findings) -> None:
 def _check_repeated(trees: pd.DataFrame, file: str, findings: Findings) -> None:
     used = trees["numbered"] & ~trees["status"].isin(["left_out", "none"])
     key = ["plot", "date", "tree"]
-    said = [name for name in ("species", "dbh_cm", "height_m", "status", "x_site_m", "y_site_m", "record") if name in trees]
+    said = [name for name in TREE_COLUMNS if name in trees and name not in key]
     same = used & trees[used].duplicated([*key, *said]).reindex(trees.index, fill_value=False)
     findings.trees("row_repeated", trees, same, file=file, what="a row repeats an earlier one")
     rest = used & ~same
@@ -81,8 +84,12 @@ def _check_spelling(live: pd.DataFrame, file: str, findings: Findings) -> None:
             findings.add("species_misspelt", file=file, what=what, rows=live.loc[live["species"] == name, "row"])
 
 
-def check_taxa(trees: pd.DataFrame, table: pd.DataFrame, file: str, findings: Findings, *, source: str) -> None:
+def check_taxa(
+    trees: pd.DataFrame, table: pd.DataFrame, file: str, findings: Findings, *, source: str, levels: np.ndarray | None = None
+) -> None:
     """Live trees that a table of parameters (level, taxon) does not serve by name, as a run looks them up.
+
+    `levels` (trees,) are those by which a run found them in the table, '' for none; without, by species, genus and family.
 
     A name near a known one (a slip) has a finding of its own, all that are served by genus or family share one, and so do
     all that are not served at all. Trees identified to the genus only are no slip.
@@ -91,11 +98,11 @@ def check_taxa(trees: pd.DataFrame, table: pd.DataFrame, file: str, findings: Fi
     by_letter: dict[str, list[str]] = {}
     for name in sorted(known["species"]):
         by_letter.setdefault(name[:1].lower(), []).append(name)
-    live = trees[trees["status"] == "live"]
-    if "wood_density_g_cm3" in live:
-        live = live[live["wood_density_g_cm3"].isna()]
-    live = live[~live["species"].isin(known["species"])]
-    served = live["genus"].isin(known["genus"] - {""}) | live["family"].isin(known["family"] - {""})
+    if levels is None:
+        by_name = [trees[level].isin(known[level] - {""}) for level in ("species", "genus", "family")]
+        levels = np.select(by_name, ["species", "genus", "family"], default="")
+    chosen = (trees["status"] == "live").to_numpy() & (levels != "species")
+    live, served = trees[chosen], levels[chosen] != ""
     slips = []
     for name, rows in live[live["genus"] != ""].groupby("species", sort=True)["row"]:
         epithet = str(name).split()[1:2]
@@ -109,7 +116,8 @@ def check_taxa(trees: pd.DataFrame, table: pd.DataFrame, file: str, findings: Fi
             findings.add("species_unmatched", file=file, what=what, rows=rows)
     rest = live[served & ~live["species"].isin(slips) & (live["species"] != live["genus"])]
     if len(rest):
-        what = f"{_named(rest)} are in {source} by genus or family only: <rows>"
+        by = sorted(set(levels[chosen]) - {""}, key=LEVELS.index)
+        what = f"{_named(rest)} are in {source} by {' or '.join(by)} only: <rows>"
         findings.add("species_unmatched", file=file, what=what, rows=rest["row"])
     if not served.all():
         what = f"{_named(live[~served])} are in {source} neither by species nor by genus or family: <rows>"
@@ -234,6 +242,20 @@ def check_places(plots: gpd.GeoDataFrame, file: str, findings: Findings) -> None
     if moved.any():
         what = f"the positions of a plot at its dates lie apart, up to {reach.max():.0f} m: <rows>"
         findings.plots("plot_moved", plots, moved, file=file, what=what)
+
+
+def check_limits(plots: pd.DataFrame, file: str, findings: Findings) -> None:
+    """Totals per hectare beyond any forest, of a table or computed from trees."""
+    for column, most in MOST_PER_HA.items():
+        if column not in plots:
+            continue
+        over = (plots[column] > most) & (plots["reason"] == "")
+        if over.any():
+            largest = plots.loc[over, column].max()
+            what = f"{column} of <plots> is above {most:g} (<rows>), up to {largest:.4g}: is a unit or a size wrong?"
+            by_row = "row" in plots
+            what = what if by_row else what.replace(" (<rows>)", "").replace("<plots>", "<rows>")
+            findings.plots("total_impossible", plots, over, file=file, what=what, noun="row" if by_row else "plot")
 
 
 def check_totals(plots: pd.DataFrame, file: str, findings: Findings) -> None:

@@ -54,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "height_outlier": Kind("a height far from that of trees of its diameter", "keep", ODD, "the height"),
     "volume_unit": Kind("stem volumes that do not go with dbh and height: another unit", "keep", WHOLE, "nothing"),
     "volume_contradiction": Kind("a volume below its commercial part, or far from dbh and height", "keep", ODD),
+    "wood_density_impossible": Kind("a tree's wood density not within 0.05 to 1.5 g/cm3", "fail", WRONG, "the wood density"),
     "species_missing": Kind("a live tree without species", "keep", ODD),
     "species_unmatched": Kind("a species that no equation or wood density is given for by name", "keep", TOLD, "nothing"),
     "species_unserved": Kind("a species none is given for by genus or family either (see plots.unknown_species)", "fail",
@@ -63,6 +64,10 @@ KINDS: dict[str, Kind] = {
     "tree_repeated": Kind("a tree number used twice in one plot at one date", "keep", ODD),
     "outside_plot": Kind("a tree farther from the centre than its dbh counts", "keep", ODD),
     "place_missing": Kind("a tree without the place that puts it in a sub-plot", "fail", WRONG),
+    "tree_small": Kind("live trees thinner than plots.min_dbh_cm or the thinnest circle: they do not count", "keep", TOLD,
+                       "nothing"),
+    "expansion_contradiction": Kind("expansion factors given that do not go with the size of the plots", "keep", WHOLE,
+                                    "nothing"),
     "expansion_missing": Kind("a live tree for which neither the table nor the plot's design says how many it stands for",
                               "fail", WRONG),
     # trees at two dates
@@ -81,9 +86,16 @@ KINDS: dict[str, Kind] = {
     "position_repeated": Kind("two plots at one place", "keep", ("keep", "fail", "leave_out"), "the plots"),
     "plot_moved": Kind("a plot whose positions at its dates lie apart", "keep", ("keep", "fail", "leave_out"), "the plot"),
     "fixes_apart": Kind("a GPS fix far from the others of its plot", "keep", ("keep", "fail", "leave_out"), "the fix"),
+    "plot_not_measured": Kind("a plot that nobody measured (plots.plot_status_codes)", "leave_out", ("leave_out",), "the plot"),
+    "plot_status_unknown": Kind("a plot status that is neither known nor in plots.plot_status_codes", "fail",
+                                ("fail", "leave_out"), "the plot"),
     "size_missing": Kind("a plot without radius, area or design", "fail", ("fail", "leave_out"), "the plot"),
     "plot_repeated": Kind("a plot listed twice for one date", "fail", ("fail", "leave_out"), "all but the first"),
     "value_negative": Kind("a size or total below zero", "fail", ("fail", "leave_out"), "the value"),
+    "size_impossible": Kind("a coordinate beyond the earth, or a plot larger than 1000 ha", "fail", ("fail", "leave_out"),
+                            "the value"),
+    "total_impossible": Kind("biomass, volume, basal area or stems beyond any forest", "fail", ("fail", "keep", "leave_out"),
+                             "the plot"),
     "slope_impossible": Kind("a slope not within 0 to 80 degrees", "fail", ("fail", "leave_out"), "the plot"),
     "area_contradiction": Kind("an area that is not that of the footprint", "keep", ("keep", "fail", "leave_out"), "the plot"),
     "totals_contradict": Kind("totals of a plot that cannot be true together", "keep", ("keep", "fail", "leave_out"), "the plot"),
@@ -187,11 +199,16 @@ class Findings:
                 self.visits.setdefault((visit.plot, visit.date), KINDS[kind].title)
 
     def plots(self, kind: str, frame: pd.DataFrame, wrong: Any, *, file: str, what: str, noun: str = "plot") -> None:
-        """Note a finding about plots; `leave_out` writes the reason into the column `reason`."""
-        wrong = np.asarray(wrong, bool)
+        """Note a finding about plots; `leave_out` writes the reason into the column `reason`, `<plots>` in `what` names them.
+
+        Plots that nobody measured lack what they lack: nothing more is said of them.
+        """
+        wrong = np.asarray(wrong, bool) & (frame["reason"] != KINDS["plot_not_measured"].title).to_numpy()
         if not wrong.any():
             return
-        labels = frame["row"].to_numpy()[wrong] if noun == "row" else list(dict.fromkeys(frame.loc[wrong, "plot"]))
+        names = list(dict.fromkeys(frame.loc[wrong, "plot"]))
+        what = what.replace("<plots>", tables.rows(names, noun="plot"))
+        labels = frame["row"].to_numpy()[wrong] if noun == "row" else names
         if self.add(kind, file=file, what=what, rows=labels, noun=noun) != "keep":
             frame.loc[wrong & (frame["reason"] == "").to_numpy(), "reason"] = KINDS[kind].title
 

@@ -46,6 +46,7 @@ PLOT_WORDS: dict[str, tuple[str, ...]] = {
     "stratum": ("stratum", "strata", "strate", "layer", "层"),
     "radius_m": ("radius", "radiusm", "rayon", "plotradius", "半径"),
     "area_ha": ("areaha", "plotarea", "area", "plotsize", "surface", "样地面积"),
+    "plot_status": ("plotstatuscd", "plotstatus"),
     "slope_deg": ("slope", "slopedeg", "slopegr", "slopepercent", "pente", "neigung", "坡度"),
     "weight": ("weight", "plotweight", "expns"),
     "phase": ("phase",),
@@ -55,6 +56,11 @@ PLOT_WORDS: dict[str, tuple[str, ...]] = {
     "stems_n_ha": ("stemsnha", "stems", "stemsha", "nha", "totaltd"),
     "dominant_height_m": ("dominantheight", "hdom", "topheight"),
 }  # fmt: skip
+HEADER_UNITS = {"tpa": "1/acre", "tpaunadj": "1/acre"}
+ACRE_COMPANIONS = {"dbh_cm": ("dia", "inch"), "height_m": ("ht", "ft")}
+"""Trees per acre stand beside diameters in inches and heights in feet: the tables of the US inventory (FIA database guide)."""
+FIA_PLOT_STATUS = {"1": "measured", "2": "no_forest", "3": "not_measured"}
+"""PLOT_STATUS_CD of the FIA database: forest sampled; sampled, no forest; not sampled."""
 UNIT_ENDINGS = {"mm": "mm", "inch": "inch", "in": "inch", "ft": "ft", "gr": "gon", "percent": "percent", "m2": "m2"}
 """What a header may end in, where that is the unit of the column."""
 
@@ -80,53 +86,90 @@ def guess(headers: Iterable[str], words: dict[str, tuple[str, ...]]) -> tuple[di
         ending = re.search(r"(?:[\W_]|dbh|ht|slope)(mm|inch|in|ft|gr|percent|m2)[\W_]*$", found.lower())
         if ending and ours.rsplit("_", 1)[-1] in ("cm", "m", "deg", "ha"):
             units[ours] = UNIT_ENDINGS[ending[1]]
+        units |= {ours: HEADER_UNITS[plain(found)]} if plain(found) in HEADER_UNITS else {}
+    if units.get("trees_per_ha") == "1/acre":
+        units |= {ours: unit for ours, (name, unit) in ACRE_COMPANIONS.items() if plain(columns.get(ours, "")) == name}
     return columns, units
 
 
-def headed(path: str) -> tuple[pd.DataFrame, int]:
+def headed(path: str, sheet: str | None = None) -> tuple[pd.DataFrame, int]:
     """A table and the row that names its columns: the first of ten of which more than half the cells hold a text."""
     for row in range(1, 11):
         try:
-            frame = tables.read_table(path, header_row=row)
+            frame = tables.read_table(path, layer=sheet, header_row=row)
         except ValueError:  # a title of one cell above a wider table; what is wrong with the file is said below
             continue
         named = [str(name) for name in frame.columns if not str(name).startswith("Unnamed: ")]
         if len(named) > len(frame.columns) / 2 and not all(re.fullmatch(r"[\d.]+", name) for name in named):
             return frame, row
-    return tables.read_table(path), 1
+    return tables.read_table(path, layer=sheet), 1
+
+
+def tables_in(path: str) -> list[tuple[str, str | None]]:
+    """The tables of a file with the sheet of each: `book.xlsx:sheet` is one, a workbook of several sheets those with plots."""
+    workbook, colon, sheet = path.rpartition(":")
+    if colon and workbook.lower().endswith(tables.SPREADSHEETS):
+        return [(workbook, sheet)]
+    if not path.lower().endswith(tables.SPREADSHEETS) or not Path(path).exists() or len(names := tables.sheets(path)) == 1:
+        return [(path, None)]
+    chosen = []
+    for name in names:
+        try:
+            frame, _ = headed(path, name)
+        except ValueError:  # a sheet without rows
+            continue
+        headers = [str(header) for header in frame.columns]
+        trees, plots = guess(headers, TREE_WORDS)[0], guess(headers, PLOT_WORDS)[0]
+        if "plot" in plots and ("dbh_cm" in trees or len(plots) > 1):
+            chosen.append((path, name))
+    if not chosen:
+        raise ValueError(
+            f"{path}: no sheet has a column of plots beside others that we know; it has {', '.join(names)}; name one as "
+            f"{path}:{names[0]}"
+        )
+    return chosen
 
 
 def _numeric(found: dict[str, Any]) -> bool:
     """Whether the columns taken for x and y hold numbers at all; coordinates may be masked."""
     import pandas as pd
 
-    frame = tables.read_table(found["file"], header_row=found.get("header_row", 1))
+    frame = tables.read_table(found["file"], layer=found.get("layer"), header_row=found.get("header_row", 1))
     return all(pd.to_numeric(frame[found["columns"][name]], errors="coerce").notna().any() for name in ("x", "y"))
 
 
 def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
     """What settings of `plots` some files suggest: which is the tree list, which the table of plots, and their columns."""
     found: dict[str, Any] = {}
-    for path in map(str, paths):
-        frame, row = headed(path)
+    sources = [one for path in paths for one in tables_in(str(path))]
+    # a workbook named once for its plots and once for its trees is the same sheets
+    sources = [one for number, one in enumerate(sources) if one[1] is None or one not in sources[:number]]
+    for path, sheet in sources:
+        frame, row = headed(path, sheet)
         headers = [str(name) for name in frame.columns]
         columns, units = guess(headers, TREE_WORDS)
         if "dbh_cm" in columns and "trees" not in found:
             found |= {"trees": path, "tree_columns": columns, "tree_units": units}
-            found |= {"tree_header_row": row} if row > 1 else {}
+            found |= ({"tree_header_row": row} if row > 1 else {}) | ({"tree_layer": sheet} if sheet else {})
             continue
         if "file" in found:
-            raise ValueError(f"{path} has no column of dbh, so it is no tree list, and {found['file']} is the table of plots")
+            named = f"{path}:{sheet}" if sheet else path
+            first = f"{found['file']}:{found['layer']}" if "layer" in found else found["file"]
+            raise ValueError(f"{named} has no column of dbh, so it is no tree list, and {first} is the table of plots")
         columns, units = guess(headers, PLOT_WORDS)
         found |= {"file": path, "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
+        found |= {"layer": sheet} if sheet else {}
+        if plain(columns.get("plot_status", "")) == "plotstatuscd":
+            found["plot_status_codes"] = dict(FIA_PLOT_STATUS)
         if hasattr(frame, "geom_type") and frame.crs is not None:
             found["crs"] = frame.crs.to_string()
     if "file" not in found:
         # the list of trees is the table of plots as well
-        row = found.get("tree_header_row", 1)
-        headers = [str(name) for name in tables.read_table(found["trees"], header_row=row).columns]
+        row, sheet = found.get("tree_header_row", 1), found.get("tree_layer")
+        headers = [str(name) for name in tables.read_table(found["trees"], layer=sheet, header_row=row).columns]
         columns, units = guess(headers, {ours: PLOT_WORDS[ours] for ours in ("plot", "date", "x", "y", "cluster", "stratum")})
         found |= {"file": found["trees"], "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
+        found |= {"layer": sheet} if sheet else {}
     if not {"x", "y"} <= set(found["columns"]) or not _numeric(found):
         found["rules"] = {"position_missing": "leave_out"}
         for name in ("x", "y"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Levels = Callable[["pd.DataFrame"], np.ndarray]
 PLANE = "+proj=aeqd +lat_0=0 +lon_0=0 +units=m +type=crs"
 """Stands in for a projected CRS that nobody named: places are compared with one another only."""
 INSIDE_SHARE = 0.99
@@ -32,7 +33,7 @@ def inspect_plots(
     crs: str | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     stands: gpd.GeoDataFrame | None = None,
-    taxa: bool = False,
+    taxa: Levels | None = None,
 ) -> dict[str, Any]:
     """Read plots and trees as a run would, go on where it would stop, and report.
 
@@ -46,8 +47,9 @@ def inspect_plots(
         The study's area in `crs`: plots beyond are named.
     stands : GeoDataFrame, optional
         In `crs`: plots across a border are named.
-    taxa : bool
-        Whether species are looked up in the equations and wood densities that the settings name.
+    taxa : function, optional
+        Looks species up in the wood densities and equations that the settings name: gives the level (species to default,
+        '' for none) by which a run finds an equation for each tree.
 
     Returns
     -------
@@ -65,8 +67,9 @@ def inspect_plots(
         _check_area(plots, bounds, stands, settings, findings)
         if settings["trees"]:
             trees = read_trees(settings, plots=plots, findings=findings)
-            if taxa:
-                _check_taxa(trees, settings, findings)
+            check_limits_of_trees(trees, settings, findings)
+            if taxa is not None:
+                _check_taxa(trees, settings, findings, taxa)
     except ValueError as error:
         problems.append(str(error))
     if plots is not None:
@@ -165,18 +168,28 @@ def _check_area(plots: Any, bounds: Any, stands: Any, settings: dict[str, Any], 
             findings.add("plot_on_edge", file=file, what=what, rows=shapes.loc[edge, "plot"], noun="plot")
 
 
-def _check_taxa(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
-    equations = parameters.allometry_table(settings["allometry"], region=settings["region"])
+def check_limits_of_trees(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    """What the trees of a plot add up to without any equation: basal area and stems beyond any forest."""
+    live = trees[trees["status"] == "live"]
+    per_ha = {
+        "basal_area_m2_ha": np.pi / 4 * (live["dbh_cm"] / 100) ** 2 * live["trees_per_ha"], "stems_n_ha": live["trees_per_ha"],
+    }  # fmt: skip
+    totals = live[["plot", "date"]].assign(**per_ha, reason="").groupby(["plot", "date", "reason"], as_index=False).sum()
+    consistency.check_limits(totals, settings["trees"], findings)
+
+
+def _check_taxa(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings, taxa: Levels) -> None:
+    file, name = settings["trees"], settings["allometry"]
+    equations = parameters.allometry_table(name, region=settings["region"])
+    if not (equations["level"] == "default").any():
+        source = f"allometry {name if isinstance(name, str) else ', '.join(name)}"
+        consistency.check_taxa(trees, equations, file, findings, source=source, levels=taxa(trees))
     if settings["wood_density"]:
         table = parameters.wood_density_table(settings["wood_density"])
-        source = f"wood densities {settings['wood_density']}"
-    elif not (equations["level"] == "default").any():
-        table, source = equations, f"allometry {settings['allometry']}"
-    else:
-        return
-    if settings["wood_density"] and settings["unknown_species"] == "default":
-        findings.rules = {**findings.rules, "species_unserved": "keep"}
-    consistency.check_taxa(trees, table, settings["trees"], findings, source=source)
+        if settings["unknown_species"] == "default":
+            findings.rules = {**findings.rules, "species_unserved": "keep"}
+        unsaid = trees[trees["wood_density_g_cm3"].isna()] if "wood_density_g_cm3" in trees else trees
+        consistency.check_taxa(unsaid, table, file, findings, source=f"wood densities {settings['wood_density']}")
 
 
 # ---------------------------------------------------------------- facts

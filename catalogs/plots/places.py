@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BEYOND = {"x": 1e8, "y": 1e8, "radius_m": 2000.0, "area_ha": 1000.0}
+"""Coordinates with a zone number in front reach 6e7 m."""
 FIX_COLUMNS = ("plot", "x", "y")
 CIRCLE_CORNERS = 64
 MAX_SLOPE_DEG = 80.0
@@ -40,6 +42,7 @@ def with_points(frame: pd.DataFrame, settings: dict[str, Any], crs: str, finding
             frame[column] = np.nan
         values = tables.numbers(frame[column].set_axis(frame["row"]), file=file, refuse=refuse)
         frame[column] = units.converted(values, settings["units"].get(column), setting="plots.units").to_numpy()
+        clear_beyond(frame, column, file, findings)
     missing = frame["x"].isna() | frame["y"].isna()
     _say_missing(frame, missing, file, findings)
     geometry = np.full(len(frame), None, dtype=object)
@@ -61,20 +64,24 @@ def with_points(frame: pd.DataFrame, settings: dict[str, Any], crs: str, finding
     return gpd.GeoDataFrame(frame, geometry=geometry, crs=crs)
 
 
+def clear_beyond(frame: pd.DataFrame, column: str, file: str, findings: Findings) -> None:
+    """Coordinates and sizes that no plot can have are named and taken out of the frame."""
+    far = frame[column].abs() > BEYOND.get(column, np.inf)
+    if far.any():
+        what = f"{column} is above {BEYOND[column]:g} in <rows>, such as {frame.loc[far, column].iloc[0]:g}"
+        findings.add("size_impossible", file=file, what=what, rows=frame.loc[far, "row"])
+        frame.loc[far, column] = np.nan
+
+
 def _say_missing(frame: pd.DataFrame, missing: pd.Series, file: str, findings: Findings) -> None:
-    if missing.any():
-        names = tables.rows(dict.fromkeys(frame.loc[missing, "plot"]), noun="plot")
-        findings.plots("position_missing", frame, missing, file=file, what=f"{names} without position (<rows>)", noun="row")
+    findings.plots("position_missing", frame, missing, file=file, what="<plots> without position (<rows>)", noun="row")
 
 
 def with_shapes(frame: gpd.GeoDataFrame, settings: dict[str, Any], crs: str, findings: Findings) -> gpd.GeoDataFrame:
     """The plots as the points or polygons of a vector file, in the study's CRS."""
     file = settings["file"]
     missing = frame.geometry.isna() | frame.geometry.is_empty
-    if missing.any():
-        names = tables.rows(frame.loc[missing, "plot"], noun="plot")
-        what = f"{names} {'has' if missing.sum() == 1 else 'have'} no position (<rows>)"
-        findings.plots("position_missing", frame, missing, file=file, what=what, noun="row")
+    _say_missing(frame, missing, file, findings)
     if frame.crs is None and not settings.get("crs"):
         raise ValueError(f"{file} does not say its coordinate reference system; name it in plots.crs")
     if frame.crs is None:
@@ -223,10 +230,8 @@ def with_footprints(
     # a polygon is drawn on the map, so it is horizontal already; a table's area is as it was laid out
     area = np.where(np.isnan(area), np.where(shapes > 0, drawn, np.pi * radius**2 / 1e4 * level), area * level)
     sizeless = ~(area > 0) & (level > 0)
-    if sizeless.any():
-        names = tables.rows(dict.fromkeys(frame.loc[sizeless, "plot"]), noun="plot")
-        what = f"no size for {names} (<rows>); give radius_m or area_ha, as a column or in the settings of plots"
-        findings.plots("size_missing", frame, sizeless, file=file, what=what, noun="row")
+    what = "no size for <plots> (<rows>); give radius_m or area_ha, as a column or in the settings of plots"
+    findings.plots("size_missing", frame, sizeless, file=file, what=what, noun="row")
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = (np.abs(area / drawn - 1) > 0.05) & (drawn > 0)
     findings.plots("area_contradiction", frame, apart, file=file, what="area_ha differs from the footprint by more than 5 %")
@@ -243,7 +248,7 @@ def with_footprints(
         drawable = centre & (radius > 0) & (level > 0)
         geometry = frame.geometry.to_numpy().copy()
         geometry[drawable] = circle(
-            frame.geometry.x[drawable], frame.geometry.y[drawable], radius[drawable],
+            frame.geometry[drawable].x, frame.geometry[drawable].y, radius[drawable],
             level=level[drawable], aspect_deg=aspect[drawable],
         )  # fmt: skip
         geometry[centre & ~drawable] = None

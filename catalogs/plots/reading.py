@@ -29,9 +29,10 @@ POSITIVE_COLUMNS = (
     *MEASURED_COLUMNS,
 )  # fmt: skip
 NUMBER_COLUMNS = (*POSITIVE_COLUMNS, "slope_deg", "aspect_deg")
-PLOT_COLUMNS = (*TEXT_COLUMNS, "date", "x", "y", "disturbance_date", *NUMBER_COLUMNS)
+PLOT_COLUMNS = (*TEXT_COLUMNS, "plot_status", "date", "x", "y", "disturbance_date", *NUMBER_COLUMNS)
 HEIGHT_COLUMNS = ("plot", "dbh_cm", "height_m", "species", "genus")
-INNER_COLUMNS = ("row", "visited", "visit", "level", "measured_share", "radius_m", "baf_m2_ha", "left_out")
+PLOT_STATUS = ("measured", "no_forest", "not_measured")
+INNER_COLUMNS = ("row", "visited", "visit", "no_forest", "level", "measured_share", "radius_m", "baf_m2_ha", "left_out")
 """Columns that `read_plots` gives for `read_trees` and the step, not for the plot table."""
 
 
@@ -72,19 +73,22 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
     if not settings["corners"]:
         consistency.check_places(frame, settings["file"], findings)
         consistency.check_totals(frame, settings["file"], findings)
+        consistency.check_limits(frame, settings["file"], findings)
     if "disturbance_date" not in frame:
         frame["disturbance_date"] = pd.NaT
     frame["disturbance_date"] = frame["disturbance_date"].astype("datetime64[us]")
     findings.settle()
     frame = frame.rename(columns={"reason": "left_out"})
     frame["sampling"] = settings["sampling"]
+    frame["no_forest"] = frame["plot_status"] == "no_forest" if "plot_status" in frame else False
     for column, missing in {"phase": None, "weight": np.nan, "position_error_m": np.nan, "visit": ""}.items():
         if column not in frame:
             frame[column] = missing
     targets = [column for column in MEASURED_COLUMNS if column in frame]
     kept = [
         "plot", "date", "visited", "cluster", "stratum", "phase", "weight", "sampling", "disturbance_date", "area_ha",
-        "position_error_m", *targets, "geometry", "left_out", "visit", "level", "measured_share", "radius_m", "baf_m2_ha",
+        "position_error_m", *targets, "geometry", "left_out", "visit", "no_forest", "level", "measured_share", "radius_m",
+        "baf_m2_ha",
     ]  # fmt: skip
     log.info("read %d plots, %d rows of plot and date", frame["plot"].nunique(), len(frame))
     return frame.sort_values(["plot", "date"], kind="stable", ignore_index=True)[kept]
@@ -126,7 +130,8 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
     check_names(trees, settings, findings)
     findings.settle()
     check_measurements(trees, settings, findings)
-    _mark_small(trees, settings)
+    _mark_small(trees, settings, findings)
+    tallies.check_given(trees, settings, findings)
     tallies.check_distances(trees, settings, findings, radius_m=trees["radius_m"].to_numpy())
     consistency.check_trees(trees, file, findings)
     findings.settle()
@@ -134,7 +139,7 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
         trees, settings, area_ha=trees["area_ha"].to_numpy(float), level=trees["level"].to_numpy(float),
         share=trees["measured_share"].to_numpy(float), baf=trees["baf_m2_ha"].to_numpy(float),
     )  # fmt: skip
-    _check_expansion(trees, file, findings)
+    _check_expansion(trees, settings, findings)
     trees = remeasured.linked(trees, settings, findings)
     # a dead tree that was not measured again is no longer standing to be counted
     trees.loc[(trees["status"] == "dead") & trees["dbh_cm"].isna(), "status"] = "gone"
@@ -208,8 +213,8 @@ def _plots_of_table(
 ) -> gpd.GeoDataFrame:
     file, columns = settings["file"], settings["columns"]
     raw = tables.read_table(
-        file, layer=settings["layer"], encoding=settings["encoding"], text=tables.named_in(columns, TEXT_COLUMNS),
-        header_row=settings["header_row"],
+        file, layer=settings["layer"], encoding=settings["encoding"],
+        text=tables.named_in(columns, (*TEXT_COLUMNS, "plot_status")), header_row=settings["header_row"],
     )  # fmt: skip
     shaped = hasattr(raw, "geom_type")
     if settings["visits"]:
@@ -227,9 +232,11 @@ def _plots_of_table(
     for column in frame.columns.intersection(["visit", "plot", "cluster", "stratum", "phase"]):
         frame[column] = tables.texts(frame[column])
     findings.plots("plot_missing", frame, frame["plot"] == "", file=file, what="the plot is missing", noun="row")
+    _name_plot_status(frame, settings, findings)
     for column in frame.columns.intersection(NUMBER_COLUMNS):
         values = tables.numbers(frame[column].set_axis(frame["row"]), file=file, refuse=refuse).rename(column)
         frame[column] = units.converted(values, settings["units"].get(column), setting="plots.units").to_numpy()
+        places.clear_beyond(frame, column, file, findings)
         negative = frame[column] < 0
         if column in POSITIVE_COLUMNS and negative.any():
             rule = findings.add(
@@ -258,6 +265,25 @@ def _plots_of_table(
     return places.with_footprints(points, settings, findings, design_radius_m=radius)
 
 
+def _name_plot_status(frame: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    """`plot_status` in our words, measured where nothing is said; what nobody measured is left out before all else."""
+    if "plot_status" not in frame:
+        return
+    file, given = settings["file"], tables.texts(frame["plot_status"])
+    codes = {str(code).strip().lower(): meaning for code, meaning in settings["plot_status_codes"].items()}
+    status = given.str.lower().map({"": "measured", **dict(zip(PLOT_STATUS, PLOT_STATUS, strict=True)), **codes})
+    unmeasured = status == "not_measured"
+    findings.plots("plot_not_measured", frame, unmeasured, file=file, what="nobody measured the plot", noun="row")
+    unknown = status.isna()
+    if unknown.any():
+        what = (
+            f"plot status {given[unknown].iloc[0]!r} in <rows> is not known; say what your codes mean in plots.plot_status_codes "
+            f"({', '.join(PLOT_STATUS)})"
+        )
+        findings.plots("plot_status_unknown", frame, unknown, file=file, what=what, noun="row")
+    frame["plot_status"] = status.fillna("not_measured")
+
+
 def _dated(
     frame: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings, glance: Glance
 ) -> gpd.GeoDataFrame:
@@ -279,10 +305,11 @@ def _dated(
         frame["date"] = default
     frame["date"] = frame["date"].fillna(default).astype("datetime64[us]")
     undated = frame["date"].isna()
-    if undated.any():
-        names = tables.rows(dict.fromkeys(frame.loc[undated, "plot"]), noun="plot")
-        what = f"no date of measurement for {names} (<rows>); add a column date or set plots.date"
-        findings.plots("date_missing", frame, undated, file=file, what=what, noun="row")
+    what = "no date of measurement for <plots> (<rows>); add a column date or set plots.date"
+    findings.plots("date_missing", frame, undated, file=file, what=what, noun="row")
+    if "plot_status" in frame:
+        # somebody looked and found no forest: biomass zero, which needs no trees to be said
+        frame["visited"] |= (frame["plot_status"] == "no_forest") & ~undated
     return frame
 
 
@@ -384,19 +411,21 @@ def _take_days_of_visits(trees: pd.DataFrame, visits: pd.DataFrame) -> None:
     trees["date"] = trees["date"].where(~trees["year_only"] | pd.isna(found), found)
 
 
-def _mark_small(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
+def _mark_small(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
     """Status `small` for live trees thinner than the threshold of the study or of the thinnest circle."""
-    least = settings["min_dbh_cm"]
+    least, file = settings["min_dbh_cm"], settings["trees"]
     if settings["nested"]:
         least = max(least, settings["nested"][0]["min_dbh_cm"])
     small = (trees["dbh_cm"] < least) & (trees["status"] == "live")
     if small.any():
         name = "min_dbh_cm" if least == settings["min_dbh_cm"] else "the thinnest circle's"
-        log.info("%d of %d trees are below %s %g and do not count", small.sum(), len(trees), name, least)
+        what = f"{small.sum()} of {len(trees)} trees are below {name} {least:g} cm and do not count: <rows>"
+        findings.add("tree_small", file=file, what=what, rows=trees.loc[small, "row"])
         trees.loc[small, "status"] = "small"
 
 
-def _check_expansion(trees: pd.DataFrame, file: str, findings: Findings) -> None:
+def _check_expansion(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    file = settings["trees"]
     sized = (trees["area_ha"] > 0).to_numpy()  # a plot without size has been named already
     live = (trees["status"] == "live").to_numpy()
     lacking = live & sized & ~(trees["trees_per_ha"].to_numpy(float) > 0)
@@ -411,20 +440,25 @@ def _with_empty_visits(
     import pandas as pd
 
     used = plots["visited"] & (plots["left_out"] == "")
-    visits = pd.DataFrame(plots.loc[used, ["plot", "date", "cluster", "area_ha"]])
+    visits = pd.DataFrame(plots.loc[used, ["plot", "date", "cluster", "area_ha", "no_forest"]])
     listed = pd.MultiIndex.from_frame(trees[["plot", "date"]])
     empty = visits[~pd.MultiIndex.from_frame(visits[["plot", "date"]]).isin(listed)]
     if empty.empty:
         return trees
-    names = list(dict.fromkeys(empty["plot"]))
-    file = settings["corners"] or settings["file"]
-    what = f"{len(empty)} dated rows of the plot table have no tree in the list and count as empty: <rows>"
-    if findings.add("visit_without_trees", file=file, what=what, rows=names, noun="plot") != "keep":
-        for visit in empty.itertuples():
-            findings.visits.setdefault((visit.plot, visit.date), KINDS["visit_without_trees"].title)
-        return trees
+    unsaid = empty[~empty["no_forest"]]
+    if len(unsaid):
+        names = list(dict.fromkeys(unsaid["plot"]))
+        file = settings["corners"] or settings["file"]
+        what = (
+            f"{len(unsaid)} dated rows of the plot table have no tree in the list and count as empty: <rows>; that is, somebody "
+            "looked and found none; where nobody did, say so in a column plot_status (plots.plot_status_codes)"
+        )
+        if findings.add("visit_without_trees", file=file, what=what, rows=names, noun="plot") != "keep":
+            for visit in unsaid.itertuples():
+                findings.visits.setdefault((visit.plot, visit.date), KINDS["visit_without_trees"].title)
+            empty = empty[empty["no_forest"]]
     blank = dict.fromkeys(["tree", "species", "genus", "family", "stem", "change"], "")
-    rows = empty.assign(
+    rows = empty.drop(columns="no_forest").assign(
         **blank, row=-1, status="none", dbh_cm=np.nan, height_m=np.nan, trees_per_ha=1 / empty["area_ha"]
     )
     return pd.concat([trees, rows], ignore_index=True)

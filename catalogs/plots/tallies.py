@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs.plots.findings import Findings
+from catalogs.units import UNITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MAX_FACTOR_APART = 0.1
+"""Expansion factors given and those of the design differ by less where both are right: plots at a border, rounded areas."""
 EDGE_TOLERANCE_M = 0.1
 """A tree this much beyond its radius is a matter of the tape."""
 
@@ -70,6 +73,33 @@ def trees_per_ha(
     if "count" in trees:
         designed = designed * trees["count"].fillna(1).to_numpy()
     return designed
+
+
+def check_given(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    """Expansion factors of the table against the design: another unit, or another size of plot.
+
+    Trees of circles that the settings do not name may stand for more than the plot's size says, so the factors agree where
+    either their median or their lowest tenth does.
+    """
+    if "trees_per_ha" not in trees:
+        return
+    designed = trees_per_ha(
+        trees.drop(columns=["trees_per_ha", "count"], errors="ignore"), settings, area_ha=trees["area_ha"].to_numpy(float),
+        level=trees["level"].to_numpy(float), share=trees["measured_share"].to_numpy(float),
+        baf=trees["baf_m2_ha"].to_numpy(float),
+    )  # fmt: skip
+    ratio = trees["trees_per_ha"].to_numpy(float) / designed
+    ratio = ratio[(trees["status"] == "live").to_numpy() & (ratio > 0) & np.isfinite(ratio)]
+    if not len(ratio):
+        return
+    found = np.quantile(ratio, [0.1, 0.5])
+    agrees = np.abs(found - 1) <= MAX_FACTOR_APART
+    if agrees.any():
+        return
+    fitting = [name for name, factor in UNITS["per_ha"].items() if (np.abs(found * factor - 1) <= MAX_FACTOR_APART).any()]
+    advice = f"; plots.tree_units of {{trees_per_ha: {fitting[0]}}} would do" if fitting else "; is the plots' size right?"
+    what = f"the trees_per_ha given are {found[1]:.3g} times what the plots' size says of the median tree{advice}"
+    findings.add("expansion_contradiction", file=settings["trees"], what=what)
 
 
 def _per_ha_angle(dbh_cm: np.ndarray, baf_m2_ha: np.ndarray | float) -> np.ndarray:

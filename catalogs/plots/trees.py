@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs import tables, units
+from catalogs.parameters import wood
 from catalogs.plots.findings import Findings
 
 if TYPE_CHECKING:
@@ -119,9 +120,16 @@ def bare_name(name: str) -> str:
     return " ".join(words[:2]) if authored else " ".join(words)
 
 
+def capitalised(name: str) -> str:
+    """A scientific name with its genus in a capital; names that do not end as Latin ones do stay as they are ('red oak')."""
+    latin = re.match(r"[a-z]+(us|a|is|um|ix|dron|ops|ys) [a-z-]+(a|us|um|is|i|or|ur|ens|ans|es|ense)( |$)", name)
+    return name[:1].upper() + name[1:] if latin else name
+
+
 def _name_species(trees: pd.DataFrame) -> None:
     """`species` as genus and epithet, `genus` as one word; what was not identified is '' at that level."""
-    trees["species"] = trees["species"].map({name: bare_name(name) for name in trees["species"].unique()})
+    trees["species"] = trees["species"].map({name: bare_name(capitalised(name)) for name in trees["species"].unique()})
+    trees["genus"] = trees["genus"].where(~trees["genus"].str.fullmatch("[a-z]+"), trees["genus"].str.capitalize())
     given = trees["species"] != ""
     joined = [
         species if not genus or " " in species or not species else f"{genus} {species}"
@@ -164,8 +172,10 @@ def check_names(trees: pd.DataFrame, settings: dict[str, Any], findings: Finding
 
 
 def check_measurements(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
-    """Diameters and heights that cannot be; their rules are carried out in place."""
+    """Diameters, heights and wood densities that cannot be; their rules are carried out in place."""
     file, limit, dbh = settings["trees"], settings["max_dbh_cm"], trees["dbh_cm"]
+    if "wood_density_g_cm3" in trees:
+        _check_wood_density(trees, file, findings)
     unread = {row for one in findings.found if one.kind == "number_unreadable" and "dbh_cm" in one.what for row in one.rows}
     live = trees["status"] == "live"
     missing = dbh.isna() & live
@@ -199,6 +209,17 @@ def check_measurements(trees: pd.DataFrame, settings: dict[str, Any], findings: 
             f"was not measured empty{hint}"
         )
         findings.trees("height_impossible", trees, wrong, file=file, what=what, value="height_m")
+
+
+def _check_wood_density(trees: pd.DataFrame, file: str, findings: Findings) -> None:
+    density = trees["wood_density_g_cm3"]
+    wrong = density.notna() & ~density.between(*wood.LIMITS_G_CM3)
+    if wrong.any():
+        low, high = wood.LIMITS_G_CM3
+        kilograms = "; the values look like kg/m3 (plots.tree_units.wood_density_g_cm3: kg/m3)"
+        hint = kilograms if wood.in_kilograms(density[wrong]) else ""
+        what = f"wood density is not within {low:g} to {high:g} g/cm3 in <rows>, such as {density[wrong].iloc[0]:g}{hint}"
+        findings.trees("wood_density_impossible", trees, wrong, file=file, what=what, value="wood_density_g_cm3")
 
 
 def looks_binomial(name: str) -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pipeline.config import Plots, Stands, Study, load_study
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 def inspect_field(
@@ -41,11 +46,35 @@ def _plots(paths: list[str], study: Study | None, crs: str | None) -> tuple[dict
     settings = study.plots.model_dump(mode="json")
     if paths:
         named = guess_settings(paths)
-        settings |= {key: named[key] for key in ("file", "trees") if key in named and (key != "file" or named["file"] in paths)}
+        plots, trees = (named["file"], named.get("layer")), (named.get("trees"), named.get("tree_layer"))
+        keys = ["trees", "tree_layer"] + (["file", "layer"] if plots != trees else [])
+        settings |= {key: named[key] for key in keys if key in named}
     grid, stands, missing = _surroundings(study)
-    report = inspect_plots(settings, crs=crs or study.area.crs, bounds=grid, stands=stands, taxa=True)
+    settings["wood_density"] = settings["wood_density"] if _asks_wood_density(settings) else None
+    report = inspect_plots(settings, crs=crs or study.area.crs, bounds=grid, stands=stands, taxa=partial(_levels, settings))
     report["notes"] += missing
     return report, sentences(report)
+
+
+def _asks_wood_density(settings: dict[str, Any]) -> bool:
+    from catalogs import parameters
+    from models import allometry
+
+    equations = parameters.allometry_table(settings["allometry"], region=settings["region"])
+    return allometry.needs(equations, "wood_density_g_cm3")
+
+
+def _levels(settings: dict[str, Any], trees: pd.DataFrame) -> np.ndarray:
+    """The level by which the step `plots` finds the equation of each tree, groups included; '' where none serves it."""
+    from catalogs import parameters
+    from models import allometry
+
+    equations = parameters.allometry_table(settings["allometry"], region=settings["region"])
+    groups = parameters.group_table(settings["groups"], equations=equations)
+    if groups is not None:
+        trees = allometry.with_groups(trees, groups)
+    whole = allometry.of_component(allometry.in_region(equations, settings["region"]), "agb")
+    return allometry.levels_served(whole, allometry.match_equations(trees, whole))
 
 
 def _surroundings(study: Study) -> tuple[tuple[float, float, float, float] | None, Any, list[str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs.plots import Findings, read_plots, read_trees
+from catalogs.plots.consistency import MOST_PER_HA, check_limits
 from catalogs.plots.reading import INNER_COLUMNS
 from catalogs.plots.remeasured import changes_of_plots
 from pipeline import store
@@ -57,6 +58,7 @@ def plots(
     with kept_warnings(said):
         findings = Findings(settings["rules"])
         frame = read_plots(settings, crs=study_grid.crs, findings=findings)
+        read = frame
         if settings.get("trees"):
             trees = read_trees(settings, plots=frame, findings=findings)
             frame, listed = with_trees(frame, trees, settings)
@@ -64,9 +66,21 @@ def plots(
                 store.write_table(tree_list, listed)
             frame = frame.merge(changes_of_plots(trees), on=["plot", "date"], how="left")
         frame = with_expanded_volume(frame, settings)
+        frame = _judged(frame, read, settings, findings)
         frame = _kept(_left_out(frame, findings), study_grid, targets, settings)
     store.write_table(table, frame)
     log.info("plots: kept %d of %d rows of plot and date for %s", frame["kept"].sum(), len(frame), ", ".join(targets))
+
+
+def _judged(
+    frame: gpd.GeoDataFrame, read: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings
+) -> gpd.GeoDataFrame:
+    """The plots, with the rule for impossible totals carried out on what was computed; the table's own were judged as read."""
+    same = [name for name in MOST_PER_HA if name in frame and name in read and frame[name].equals(read[name])]
+    judged = frame.drop(columns=same).rename(columns={"left_out": "reason"})
+    check_limits(judged, settings.get("trees") or settings["file"], findings)
+    findings.settle()
+    return frame.assign(left_out=judged["reason"])
 
 
 def _left_out(frame: gpd.GeoDataFrame, findings: Findings) -> gpd.GeoDataFrame:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 
+from catalogs import tables
 from catalogs.plots import Findings, read_plots, read_trees
 from catalogs.plots.findings import KINDS, rules_from
 from pipeline.config import Plots
@@ -274,3 +277,157 @@ def test_a_hundred_thousand_trees_are_read_and_checked_in_seconds(look):
     assert len(found) == 100_000
     assert [one for one in findings.found if one.kind != "plot_moved"] == []
     assert time.process_time() - start < 20  # 4 s on an idle core
+
+
+# ---------------------------------------------------------------- text tables as others write them
+
+
+@pytest.fixture
+def table(tmp_path):
+    def table(content: str, name: str = "table.csv") -> pd.DataFrame:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        return tables.read_table(tmp_path / name)
+
+    return table
+
+
+def test_separators_at_the_end_of_rows_shift_no_column(table):
+    found = table("plot,tree,dbh_cm\nA,1,22.5,\nA,2,30.1,,\n")
+    assert found.to_dict("list") == {"plot": ["A", "A"], "tree": [1, 2], "dbh_cm": [22.5, 30.1]}
+    assert list(found.index) == [2, 3]
+
+
+def test_a_text_beyond_the_last_named_column_is_refused_with_its_row(table):
+    with pytest.raises(ValueError, match="the header names 3 columns, and there is more in row 4"):
+        table("plot,tree,dbh_cm\nA,1,22.5\n\nA,2,30,1\n")
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "table.csv"), ("\t", "table.txt")])
+def test_european_tables_are_known_by_their_header(table, mark, name):
+    found = table("plot,tree,dbh_cm\nA,1,22:5\nA,2,30\n".replace(",", mark).replace(":", ","), name)
+    assert found["dbh_cm"].tolist() == [22.5, 30.0]
+
+
+def test_true_and_infinity_are_no_numbers():
+    column = pd.Series([True, 12.5, float("inf"), None], index=[2, 3, 4, 5], name="dbh_cm", dtype=object)
+    with pytest.raises(ValueError, match="dbh_cm is not a number in rows 2 and 4, such as 'True'"):
+        tables.numbers(column, file="trees.xlsx")
+    told = []
+    values = tables.numbers(column, file="trees.xlsx", refuse=lambda kind, wrong, what: told.append((kind, list(wrong))))
+    assert told == [("number_unreadable", [True, False, True, False])]
+    assert values.isna().tolist() == [True, False, True, True]
+
+
+# ---------------------------------------------------------------- what no forest holds
+
+
+def test_a_wood_density_in_kilograms_is_named_with_the_unit_that_would_do(look):
+    plots, trees = forest()
+    with pytest.raises(ValueError, match=r"not within 0.05 to 1.5 g/cm3 in row 6, such as 450.*kg/m3"):
+        look(plots, planted(trees.assign(wood_density_g_cm3=0.45), 4, wood_density_g_cm3=450.0))
+    _, read, _ = look(plots, trees.assign(wood_density_g_cm3=450.0), tree_units={"wood_density_g_cm3": "kg/m3"})
+    assert read["wood_density_g_cm3"].unique() == pytest.approx([0.45])
+    _, read, _ = look(
+        plots, planted(trees.assign(wood_density_g_cm3=0.45), 4, wood_density_g_cm3=0.0),
+        rules={"wood_density_impossible": "leave_out"},
+    )  # fmt: skip
+    assert read["wood_density_g_cm3"].isna().sum() == 1 and (read["status"] == "live").all()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("agb_mg_ha", 230_000), ("volume_m3_ha", 6000), ("basal_area_m2_ha", 400), ("stems_n_ha", 2e6)]
+)
+def test_a_total_beyond_any_forest_stops_the_run_unless_it_may_be_kept(look, column, value):
+    plots = forest()[0].iloc[:4].assign(**{column: [value, 20.0, 20.0, 20.0]})
+    with pytest.raises(ValueError, match=f"{column} of plot P1 is above .*row 2"):
+        look(plots)
+    kept, *_ = look(plots, rules={"total_impossible": "keep"})
+    assert (kept["left_out"] == "").all()
+    left, *_ = look(plots, rules={"total_impossible": "leave_out"})
+    assert left.loc[left["left_out"] != "", "plot"].tolist() == ["P1"]
+
+
+@pytest.mark.parametrize("column", ["x", "radius_m"])
+def test_an_infinite_place_or_radius_is_named_with_its_row(look, column):
+    plots = forest()[0].drop(columns="area_ha").assign(radius_m=12.62).astype({column: object})
+    plots.loc[2, column] = "inf"
+    with pytest.raises(ValueError, match=f"{column} is not a number in row 4, such as 'inf'"):
+        look(plots)
+
+
+@pytest.mark.parametrize("column", ["x", "radius_m"])
+def test_a_place_beyond_the_earth_and_an_endless_radius_are_named_with_their_row(look, column):
+    plots = forest()[0].drop(columns="area_ha").assign(radius_m=12.62)
+    plots.loc[2, column] = 1e308
+    with pytest.raises(ValueError, match=rf"{column} is above .* in row 4, such as 1e\+308"):
+        look(plots)
+
+
+# ---------------------------------------------------------------- plots that nobody measured
+
+
+def test_plots_that_nobody_measured_are_left_out_and_those_without_forest_are_empty(look, caplog):
+    plots, trees = forest(years=(2019,))
+    plots = plots.assign(PLOT_STATUS_CD=[1, 1, 2, 3])
+    plots.loc[3, ["x", "area_ha"]] = np.nan  # nobody was there: nothing else is asked of it
+    trees = trees[trees["plot"].isin(["P1", "P2"])]
+    status = {"1": "measured", "2": "no_forest", "3": "not_measured"}
+    with caplog.at_level(logging.WARNING):
+        read, listed, findings = look(plots, trees, columns={"plot_status": "PLOT_STATUS_CD"}, plot_status_codes=status)
+    assert read["left_out"].tolist() == ["", "", "", KINDS["plot_not_measured"].title]
+    assert listed.loc[listed["status"] == "none", "plot"].tolist() == ["P3"]
+    assert [one.kind for one in findings.found] == ["plot_not_measured"]
+    assert "nobody measured the plot in row 5: left out: the plot" in caplog.text
+    with pytest.raises(ValueError, match="plot status '3' in row 5 is not known"):
+        look(plots, trees, columns={"plot_status": "PLOT_STATUS_CD"}, plot_status_codes={1: "measured", 2: "no_forest"})
+
+
+# ---------------------------------------------------------------- trees
+
+
+def test_stems_of_one_stool_under_one_number_are_no_repeated_row(look):
+    plots, trees = forest()
+    trees = trees.assign(azimuth_deg=np.arange(len(trees)) % 360.0)
+    stems = pd.concat([trees, trees.iloc[[4]].assign(azimuth_deg=200.0), trees.iloc[[7]]], ignore_index=True)
+    _, _, findings = look(plots, stems)
+    assert rows_of(findings, "row_repeated") == [len(trees) + 3]
+    assert rows_of(findings, "tree_repeated") == [6, len(trees) + 2]
+
+
+def test_trees_below_the_least_dbh_are_counted_and_said(look, caplog):
+    plots, trees = forest()
+    with caplog.at_level(logging.WARNING):
+        *_, findings = look(plots, planted(trees, 3, dbh_cm=4.0, height_m=None), min_dbh_cm=5)
+    assert rows_of(findings, "tree_small") == [5]
+    assert f"1 of {len(trees)} trees are below min_dbh_cm 5 cm and do not count: row 5" in caplog.text
+
+
+def test_expansion_factors_per_acre_that_are_taken_per_hectare_are_suspected(look):
+    plots, trees = forest()
+    per_acre = trees.assign(trees_per_ha=20 * 0.40468564224)  # 0.05 ha: 20 trees per hectare
+    *_, findings = look(plots, per_acre)
+    assert [one.kind for one in findings.found] == ["expansion_contradiction"]
+    assert "{trees_per_ha: 1/acre} would do" in findings.found[0].what
+    *_, findings = look(plots, per_acre, tree_units={"trees_per_ha": "1/acre"})
+    assert findings.found == []
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("pinus massoniana", "Pinus massoniana"), ("acacia mangium Willd.", "Acacia mangium"), ("red oak", "red oak"),
+     ("sugar maple", "sugar maple"), ("quercus robur", "Quercus robur"), ("Pinus taeda", "Pinus taeda")],
+)  # fmt: skip
+def test_a_genus_in_small_letters_gets_its_capital_and_local_names_stay(look, written, read):
+    plots, trees = forest()
+    _, found, _ = look(plots, trees.assign(species=written))
+    assert found["species"].unique().tolist() == [read]
+
+
+def test_a_layer_of_points_and_polygons_is_read(tmp_path):
+    square = shapely.box(500_100, 2_999_000, 500_120, 2_999_020)
+    gpd.GeoDataFrame(
+        {"plot": ["A", "B"], "date": "2019-07-15", "area_ha": [0.05, 0.04]}, geometry=[shapely.Point(500_000, 2_999_000), square],
+        crs=UTM,
+    ).to_file(tmp_path / "plots.gpkg")  # fmt: skip
+    read = read_plots(Plots(file=str(tmp_path / "plots.gpkg")).model_dump(mode="json"), crs=UTM)
+    assert read.geometry.area.tolist() == pytest.approx([500.0, 400.0])

@@ -190,3 +190,51 @@ def test_a_title_above_the_header_is_seen_and_rows_keep_their_numbers(tmp_path, 
     assert "tree_header_row: 3" in said and "  header_row: 3" in said
     # row 3 is the header, so the fourth tree stands in row 7
     assert "dbh is zero or below in row 7" in said
+
+
+def test_headers_of_the_us_inventory_come_with_their_units_and_codes(tmp_path, capsys):
+    columns, units = guess(["SPCD", "DIA", "HT", "TPA_UNADJ"], TREE_WORDS)
+    assert columns == {"species": "SPCD", "dbh_cm": "DIA", "height_m": "HT", "trees_per_ha": "TPA_UNADJ"}
+    assert units == {"dbh_cm": "inch", "height_m": "ft", "trees_per_ha": "1/acre"}
+    assert guess(["DIA", "HT", "EXPF"], TREE_WORDS)[1] == {}
+    (tmp_path / "plots.csv").write_text("PLOT,LON,LAT,MEASYEAR,PLOT_STATUS_CD\n1,-71.5,41.6,2019,1\n2,-71.4,41.6,2019,3\n")
+    main(["inspect", "plots", "--json", str(tmp_path / "plots.csv")])
+    report = json.loads(capsys.readouterr().out)
+    assert report["settings"]["plots"]["plot_status_codes"] == {"1": "measured", "2": "no_forest", "3": "not_measured"}
+    assert [one["rows"] for one in report["findings"] if one["kind"] == "plot_not_measured"] == [[3]]
+
+
+def test_all_sheets_of_a_workbook_are_looked_through(tmp_path, capsys):
+    plots, trees = forest()
+    book = tmp_path / "survey.xlsx"
+    with pd.ExcelWriter(book) as writer:
+        pd.DataFrame({"notes": ["made in 2019"]}).to_excel(writer, sheet_name="read me", index=False)
+        plots.to_excel(writer, sheet_name="plots", index=False, startrow=2)
+        trees.to_excel(writer, sheet_name="trees", index=False)
+    assert main(["inspect", "plots", str(book)]) == 0
+    said = capsys.readouterr().out
+    assert "layer: plots" in said and "header_row: 3" in said and "tree_layer: trees" in said and "60: 60 live" in said
+    assert main(["inspect", "plots", f"{book}:plots", f"{book}:trees"]) == 0
+    assert capsys.readouterr().out == said
+    assert main(["inspect", "plots", f"{book}:tree"]) == 1
+    assert "no sheet 'tree' (did you mean 'trees'?); it has read me, plots, trees" in capsys.readouterr().err
+    assert main(["inspect", "plots", f"{book}:read me"]) == 1
+
+
+def test_species_served_by_a_group_stop_no_run_and_those_served_by_none_are_named(tables, tmp_path, capsys):
+    plots, trees = forest()
+    trees["Sp"] = "Acer rubrum"
+    trees.loc[4, "Sp"] = "Maackia amurensis"
+    file, list_ = tables(plots, trees.assign(density=0.5))
+    settings = make_settings({})
+    settings["plots"] = {
+        "file": file, "trees": list_, "crs": UTM, "allometry": "jenkins2003", "tree_units": {"dbh_cm": "mm"},
+        "columns": {"plot": "Plot_ID", "x": "Easting", "y": "Northing", "date": "Survey_date", "radius_m": "radius"},
+        "tree_columns": {"plot": "Plot_ID", "tree": "Tree_no", "species": "Sp", "dbh_cm": "DBH (mm)", "height_m": "H",
+                         "wood_density_g_cm3": "density"},
+    }  # fmt: skip
+    study = tmp_path / "study.yaml"
+    study.write_text(json.dumps(settings))
+    main(["inspect", "plots", "--json", str(study)])
+    found = {one["kind"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["species_unserved"]["rows"] == [6]

@@ -227,3 +227,14 @@ def test_the_plots_of_nouragues_against_the_reference(tmp_path, monkeypatch):
     assert frame["stems_n_ha"].mul(frame["area_ha"]).sum() == pytest.approx(2050)
     stands = read_stands(study.stands.model_dump(mode="json"), crs=grid.crs, bounds=grid.bounds, plots=frame)
     assert stands.loc[stands["layer"] == "plots", "area_ha"].to_numpy() == pytest.approx(1.0, rel=0.001)
+
+
+def test_computed_totals_beyond_any_forest_stop_the_run_unless_they_may_be_kept(run):
+    tiny = make_plots(area_ha=[0.04, 0.0001, 0.04])  # ten trees on a square metre
+    with pytest.raises(ValueError, match="agb_mg_ha of plot P2 is above 2000"):
+        run(tiny, make_trees())
+    kept = run(tiny, make_trees(), rules={"total_impossible": "keep"})
+    assert kept["kept"].all()
+    left = run(tiny, make_trees(), rules={"total_impossible": "leave_out"})
+    assert left.loc[~left["kept"], "plot"].tolist() == ["P2"]
+    assert left.loc[~left["kept"], "reason"].tolist() == ["biomass, volume, basal area or stems beyond any forest"]
