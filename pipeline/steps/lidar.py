@@ -42,6 +42,7 @@ HELD_POINTS = 3e6  # what is read at a time, some 100 MB of memory
 SQUARE_M = 50.0  # by which they are listed
 USED = ("x", "y", "z", "classification", "first_return")  # of what is read
 NEIGHBOURHOOD_M = 1000.0  # plots whose centres share a square of this side are read together
+MOST_ABOVE_CEILING = 0.001  # of heights
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
 
 
@@ -144,19 +145,39 @@ def _with_quality(metrics: Sequence[str] | None) -> list[str]:
 def _log_counts(what: str, counts: Counter, ending: str) -> None:
     share = 100.0 * counts["clipped"] / max(counts["heights"], 1)
     log.info(
-        "%s: read %d points with buffers, left out %d withheld, %d noise and %d above the ceiling; %.2f %% of %d "
-        "heights were below ground and set to 0; %s",
-        what, counts["read"], counts["withheld"], counts["noise"], counts["too_high"], share, counts["heights"], ending,
+        "%s: read %s; %.2f %% of %d heights were below ground and set to 0; %s",
+        what, read_and_left_out(counts), share, counts["heights"], ending,
     )  # fmt: skip
     log.info(
         "%s: %d points were in several tiles and counted once; %d windows were read beyond their buffer; %.2f %% of "
         "heights rest on ground more than %g m apart or lie beyond it",
         what, counts["doubles"], counts["grown"], 100.0 * counts["far"] / max(counts["heights"], 1), FAR_GROUND_M,
     )  # fmt: skip
+    warn_of_ceiling(what, counts)
     if counts["sparse"]:
         log.warning(
             "%s: %d windows hold fewer than %g points/m2 and no ground; they stay missing",
             what, counts["sparse"], SPARSE_PTS_M2,
+        )  # fmt: skip
+
+
+def read_and_left_out(counts: Mapping[str, int]) -> str:
+    """How many points were read, and how many left out for what reason."""
+    return (
+        f"{counts['read']} points with buffers, left out {counts['withheld']} withheld, {counts['noise']} noise, "
+        f"{counts['overlap']} of flight lines' overlap, {counts['thinned']} by thinning and {counts['too_high']} above the "
+        "ceiling"
+    )
+
+
+def warn_of_ceiling(what: str, counts: Mapping[str, int]) -> None:
+    """A few returns above the ceiling are birds and clouds, more are heights in another unit or a tall forest."""
+    kept = counts["read"] - sum(counts[name] for name in ("withheld", "noise", "overlap", "thinned"))
+    if counts["too_high"] > MOST_ABOVE_CEILING * kept:
+        log.warning(
+            "%s: %.1f %% of heights are above max_height_m and left out; if the files count heights in feet, set vertical_unit: "
+            "ft (or us-ft) of the campaign; if trees are that tall, raise max_height_m",
+            what, 100.0 * counts["too_high"] / kept,
         )  # fmt: skip
 
 
@@ -380,10 +401,8 @@ class Around:
         self.reader, self._campaign, self._counts = reader, campaign, counts
         self.box = _widened(_hull(boxes), margin_m)
         self.whole = reader.points(self.box)
-        left_out = self.whole.withheld + self.whole.noise
-        counts.update(
-            read=left_out, withheld=self.whole.withheld, noise=self.whole.noise, doubles=getattr(self.whole, "twins", 0)
-        )
+        left_out = {name: getattr(self.whole, name) for name in ("withheld", "noise", "overlap", "thinned")}
+        counts.update(read=sum(left_out.values()), doubles=self.whole.twins, **left_out)
 
     @cached_property
     def _squares(self) -> tuple[np.ndarray, np.ndarray, int, int]:
