@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 WINDOW_M = 250.0  # what is worked on at a time
 HELD_POINTS = 3e6  # what is read at a time, some 100 MB of memory
 SQUARE_M = 50.0  # by which they are listed
-USED = ("x", "y", "z", "classification", "first_return")  # of what is read
+USED = ("x", "y", "z", "classification", "first_return", "return_number")  # of what is read
 NEIGHBOURHOOD_M = 1000.0  # plots whose centres share a square of this side are read together
 MOST_ABOVE_CEILING = 0.001  # of heights
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
@@ -266,7 +266,8 @@ def _as_given(campaign: Mapping) -> bool:
 
 def _given(points: Points, campaign: Mapping) -> Heights:
     """Heights of points that carry them."""
-    heights = heights_as_given(points, max_height_m=campaign["max_height_m"])
+    classes = tuple(campaign["ground_classes"])
+    heights = heights_as_given(points, max_height_m=campaign["max_height_m"], ground_classes=classes)
     if heights.too_high > len(points) / 2:
         raise NotNormalisedError(
             f"{heights.too_high} of {len(points)} points are higher than max_height_m ({campaign['max_height_m']:g} m), but "
@@ -414,7 +415,7 @@ class Around:
         return *in_order(square, rows * cols), rows, cols
 
     def points(self, bounds: Bounds) -> Points:
-        """The points in `bounds`, which lie in the box that was read: x, y, z, class and whether first return."""
+        """The points in `bounds`, which lie in the box that was read: x, y, z, class and return."""
         from pipeline.lidar.kernels import found_in
 
         if bounds == self.box:
@@ -426,7 +427,7 @@ class Around:
             col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
             # In the order of the file inside each square: the walk from a point to the next is short.
             found = found_in(order, starts, cols, row0, row1, col0, col1, self.whole.x, self.whole.y, *bounds)
-            points = Points(*(getattr(self.whole, name)[found] for name in USED))
+            points = Points(**{name: values[found] for name, values in self.whole.columns.items() if name in USED})
         self._counts.update(read=len(points))
         return points
 
