@@ -56,7 +56,7 @@ def _check(chosen: argparse.Namespace) -> int:
         print(f"predictors, {name}: {', '.join(predictors)}")
     for name in plan.canopies.campaigns:
         print(f"canopy height model, tree tops and crowns of {name}: squares of {plan.canopies.grid_of(name).resolution_m:g} m")
-    for note in plan.notes:
+    for note in [*plan.notes, *plan.remarks()]:
         print(f"note: {note}")
     return 0
 

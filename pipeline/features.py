@@ -74,14 +74,14 @@ def predictors(
         instrument = (seen_by or {}).get(prefix) if prefix else None
         if prefix is None:
             if name not in lidar:
-                raise ValueError(_unknown(name, bands, lidar))
+                raise ValueError(_unknown(name, names, bands, lidar))
             values[name] = np.asarray(lidar[name], "float32")
         elif what in bands[prefix]:
             values[name] = np.asarray(bands[prefix][what], "float32")
         elif what in INDICATORS and INDICATORS[what].possible(prefix, bands[prefix], instrument):
             values[name] = compute(what, bands[prefix], sensor=prefix, seen_by=instrument, resolution_m=resolution_m)
         else:
-            raise ValueError(_unknown(name, bands, lidar))
+            raise ValueError(_unknown(name, names, bands, lidar))
     return values
 
 
@@ -116,7 +116,7 @@ def required(
         prefix, what = split_name(name, sensors)
         if prefix is None:
             if name not in metrics:
-                raise ValueError(_unknown(name, sensors, metrics))
+                raise ValueError(_unknown(name, names, sensors, metrics))
             wanted_metrics.append(name)
             continue
         if what in sensors[prefix]:
@@ -130,7 +130,7 @@ def required(
             needed = declared.roles(prefix, (seen_by or {}).get(prefix))
             halo_px = max(halo_px, declared.reach_px(resolution_m))
         else:
-            raise ValueError(_unknown(name, sensors, metrics))
+            raise ValueError(_unknown(name, names, sensors, metrics))
         for role in needed:
             if role not in sensors[prefix]:
                 raise ValueError(
@@ -181,11 +181,13 @@ def split_name(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
     return (None, name) if prefix is None else (prefix, name[len(prefix) + 1 :])
 
 
-def _unknown(name: str, sensors: Sensors, metrics: Collection[str]) -> str:
+def _unknown(name: str, names: Sequence[str], sensors: Sensors, metrics: Collection[str]) -> str:
+    """Why there is no such predictor; of metrics of intensity all that are among `names`."""
     from pipeline.lidar.metrics import NO_INTENSITY, is_intensity
 
     if is_intensity(name):
-        return f"{name!r} {NO_INTENSITY}"
+        refused = [other for other in names if is_intensity(other) and split_name(other, sensors)[0] is None]
+        return f"{', '.join(map(repr, refused))} {NO_INTENSITY}"
     known = offered(sensors, metrics)
     prefix, what = split_name(name, sensors)
     if answer := called_here(what):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from catalogs.lidar import references
+from catalogs.lidar.coverage import overlaps_and_gaps, within_hull
 from catalogs.lidar.headers import (
     Header,
     Pieces,
@@ -298,6 +299,7 @@ def _report(
     boxes = [header.bounds for header in headers]
     crs = tiles[0].crs if tiles else None
     overlap_m2, gap_m2, gap_at = overlaps_and_gaps(boxes, unit_m=unit_m) if boxes else (0.0, 0.0, None)
+    hull_m2, largest = within_hull(boxes, unit_m=unit_m) if boxes else (0.0, None)
     intensity = np.flatnonzero(tally.intensity)
     return {
         "files": [_file(header, unit_m) for header in headers],
@@ -329,6 +331,8 @@ def _report(
         "tile_overlap_ha": overlap_m2 / 1e4,
         "tile_gap_ha": gap_m2 / 1e4,
         "largest_gap_at": gap_at,
+        "hull_gap_ha": hull_m2 / 1e4,
+        "largest_hull_gap": largest,
     }  # fmt: skip
 
 
@@ -379,43 +383,6 @@ def _crs(crs: str) -> dict[str, Any]:
     }
 
 
-def overlaps_and_gaps(
-    boxes: Sequence[Bounds], *, unit_m: float = 1.0
-) -> tuple[float, float, tuple[float, float] | None]:
-    """Area covered more than once, area of holes and cracks between tiles (m2), and a place in the largest of these.
-
-    A crack is what closes when the tiles are grown by a twentieth of their side; a notch in the outline of a campaign is
-    no gap. Boxes are those of the headers: a strip of a few scale steps between neighbours is no gap either.
-    """
-    import shapely
-
-    tiles = shapely.box(*np.array(boxes, float).T)
-    reach = float(np.median(np.sqrt(shapely.area(tiles)))) / 20
-    union = shapely.union_all(tiles)
-    overlap = float(shapely.area(tiles).sum() - shapely.area(union))
-    # Neighbours leave a crack of one point spacing: 2 m are closed first.
-    touching = _closed(union, 1.0 / unit_m)
-    outline = shapely.union_all([shapely.Polygon(part.exterior) for part in _parts(_closed(union, reach))])
-    gaps = [part for part in _parts(shapely.difference(outline, touching)) if shapely.area(part) > (1.0 / unit_m) ** 2]
-    if not gaps:
-        return overlap * unit_m**2, 0.0, None
-    place = max(gaps, key=shapely.area).representative_point()
-    return overlap * unit_m**2, sum(map(shapely.area, gaps)) * unit_m**2, (place.x, place.y)
-
-
-def _closed(shape, reach: float):
-    import shapely
-
-    grown = shapely.buffer(shape, reach, cap_style="square", join_style="mitre")
-    return shapely.union(shapely.buffer(grown, -reach, cap_style="square", join_style="mitre"), shape)
-
-
-def _parts(shape) -> list:
-    import shapely
-
-    return [part for part in shapely.get_parts(shape).tolist() if part.geom_type == "Polygon"]
-
-
 # In words
 
 
@@ -458,7 +425,10 @@ def _place_lines(report: dict[str, Any]) -> list[str]:
             f"CRS: {crs['horizontal']}{code}, {crs['horizontal_unit']} across; heights: {crs['vertical'] or 'datum not said'}, "
             f"{crs['vertical_unit'] or 'unit not said'}"
         )
-    lines.append(f"tiles: overlap {report['tile_overlap_ha']:.2f} ha, gaps {report['tile_gap_ha']:.2f} ha")
+    lines.append(
+        f"tiles: overlap {report['tile_overlap_ha']:.2f} ha, gaps enclosed {report['tile_gap_ha']:.2f} ha; within their convex "
+        f"hull {report['hull_gap_ha']:.2f} ha in no tile"
+    )
     return lines
 
 

@@ -26,7 +26,7 @@ from catalogs.lidar.held import (
 )
 from catalogs.lidar.ranges import Ranges, is_remote, open_ranges
 from catalogs.lidar.references import METRES, Bounds
-from catalogs.lidar.thinning import hashed, thinned, thinning_cells
+from catalogs.lidar.thinning import CELL_M, Thinning, hashed, thinning_cells
 from catalogs.lidar.tiles import HEADER_TOLERANCE, Tile, refuse_lying_box
 
 if TYPE_CHECKING:
@@ -197,12 +197,14 @@ class PointReader:
     thin_seed: int = 0
     held_bytes: int = HELD_BYTES
     _decoded: Kept = field(init=False, repr=False)
+    _thinning: Thinning = field(init=False, repr=False)
     _layouts: dict[str, tuple[Header, Pieces]] = field(default_factory=dict, init=False, repr=False)
     _placed: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _boxes: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._decoded = Kept(self.held_bytes)
+        self._thinning = Thinning(self.thin_to_pts_m2 or np.inf, self.thin_seed)
         if self.vertical_unit not in METRES:
             raise ValueError(f"vertical unit {self.vertical_unit!r} is not one of {', '.join(METRES)}")
         stated = {tile.vertical_unit for tile in self.tiles} - {None}
@@ -257,11 +259,9 @@ class PointReader:
         """
         if self.thin_to_pts_m2 is None:
             return self._read(bounds, tuple(extra))
-        whole = self._read(thinning_cells(bounds), tuple(dict.fromkeys([*extra, "time"])))
-        keep = thinned(
-            whole.x, whole.y, whole.z, whole.time_s if len(whole) else whole.x,
-            whole.return_number if len(whole) else whole.x, target_pts_m2=self.thin_to_pts_m2, seed=self.thin_seed,
-        )  # fmt: skip
+        cells = self._cells(bounds)
+        whole = self._read(cells, tuple(dict.fromkeys([*extra, "time"])))
+        keep = self._thinning.drawn(cells, *_what_draws(whole))
         within = whole.inside(bounds)
         found = whole.select(keep & within)
         # What was left out for other reasons is counted over the whole cells, a little beyond the window.
@@ -273,10 +273,24 @@ class PointReader:
 
     def ground(self, bounds: Bounds, classes: Sequence[int]) -> Points:
         """The points of some classes in `bounds`; as `points`, of which no more is kept than they are."""
-        if self.thin_to_pts_m2 is not None:  # what is drawn depends on all points
+        if self.thin_to_pts_m2 is None:
+            return self._read(bounds, (), tuple(classes))
+        cells = self._cells(bounds)
+        unknown = self._thinning.unknown(cells)  # what is drawn depends on all points
+        if sum(map(_area, unknown)) > _area(cells) / 2:
             every = self.points(bounds)
             return every.select(of_classes(every.classification, classes))
-        return self._read(bounds, (), tuple(classes))
+        for box in unknown:
+            self._thinning.drawn(box, *_what_draws(self._read(box, ("time",))))
+        found = self._read(bounds, ("time",), tuple(classes))
+        return found.select(self._thinning.kept(cells, *_what_draws(found)))
+
+    def _cells(self, bounds: Bounds) -> Bounds:
+        """The whole cells of the thinning that touch `bounds`, no farther than there are tiles."""
+        west, south, east, north = self._tile_boxes
+        tiles = _widened((west.min(), south.min(), east.max(), north.max()), CELL_M)
+        west, south, east, north = (*map(max, bounds[:2], tiles[:2]), *map(min, bounds[2:], tiles[2:]))
+        return thinning_cells((west, south, max(west, east), max(south, north)))
 
     def hold(self, boxes: Sequence[Bounds], far: Sequence[Bounds], classes: Sequence[int]) -> None:
         """Tell what will be asked for, in order: all points of each of `boxes`, then those of some classes of `far`.
@@ -434,6 +448,17 @@ def _refuse_lying_pieces(header: Header, said: np.ndarray, found: np.ndarray) ->
         (found[:, :2] >= said[:, :2] - HEADER_TOLERANCE).all() and (found[:, 2:] <= said[:, 2:] + HEADER_TOLERANCE).all()
     ):
         raise ValueError(f"{header.path} is damaged: points lie outside the part of its octree that should hold them")
+
+
+def _what_draws(points: Points) -> tuple[np.ndarray, ...]:
+    """What the thinning looks at."""
+    if not len(points):
+        return (points.x,) * 5
+    return points.x, points.y, points.z, points.time_s, points.return_number
+
+
+def _area(bounds: Bounds) -> float:
+    return (bounds[2] - bounds[0]) * (bounds[3] - bounds[1])
 
 
 def _widened(bounds: Bounds, by: float) -> Bounds:

@@ -29,11 +29,11 @@ CLASS_NAMES = {
 class Declared:
     """What a campaign says of its points: how they are judged. By itself what a campaign is where it says nothing.
 
-    `heights` is None where the campaign leaves them at elevations without saying so.
+    `heights` and `vertical_unit` are None where the campaign leaves them at elevations and metres without saying so.
     """
 
     heights: str | None = None
-    vertical_unit: str = "m"
+    vertical_unit: str | None = None
     ground_classes: tuple[int, ...] = (GROUND,)
     classify_ground: bool = False
     max_days_apart: int = MAX_DAYS_APART
@@ -48,7 +48,7 @@ def judged(
         return [], []
     problems = [*_on_heights(report, declared or Declared()), *(_on_declared_unit(report, declared) if declared else ())]
     remarks = [
-        *(_on_units(report, tiles) if declared is None else ()), *_on_time(report, headers), *_on_returns(report),
+        *_on_units(report, tiles, declared), *_on_time(report, headers), *_on_returns(report),
         *_on_flags(report), *_on_coverage(report), *_on_files(headers),
     ]  # fmt: skip
     return problems, remarks
@@ -61,7 +61,7 @@ def _on_heights(report: dict[str, Any], declared: Declared) -> list[str]:
     low, high = report["z"]
     z = report["ground_z_median"]
     runs = f"z runs from {low:.1f} to {high:.1f}" + (f" with its ground at {z:.2f}" if z is not None else "")
-    unit_m = METRES[declared.vertical_unit]
+    unit_m = METRES[declared.vertical_unit or "m"]
     if declared.heights == "normalised":
         if (z is not None and abs(z) * unit_m > 2) or low * unit_m > declared.max_height_m:
             return [f"heights: normalised says that z is above ground, but {runs}; set heights: elevation"]
@@ -83,31 +83,40 @@ def _on_heights(report: dict[str, Any], declared: Declared) -> list[str]:
 
 
 def _on_declared_unit(report: dict[str, Any], declared: Declared) -> list[str]:
-    up = report["crs"]["vertical_unit"] if report["crs"] else None
-    if up in (None, declared.vertical_unit):
+    up, said = report["crs"]["vertical_unit"] if report["crs"] else None, declared.vertical_unit or "m"
+    if up in (None, said):
         return []
     return [
-        f"the files say that heights are in {up}, the campaign says {declared.vertical_unit}; set vertical_unit: {up}, or crs "
+        f"the files say that heights are in {up}, the campaign says {said}; set vertical_unit: {up}, or crs "
         "if the files are wrong"
     ]
 
 
-def _on_units(report: dict[str, Any], tiles: Sequence[Tile]) -> list[str]:
+def _on_units(report: dict[str, Any], tiles: Sequence[Tile], declared: Declared | None) -> list[str]:
+    """Units that want a setting; of a study only what nobody has said, for the rest it was asked or is refused."""
     if not tiles:
         return []
     across, up = report["crs"]["horizontal_unit"], report["crs"]["vertical_unit"]
     found = []
-    if across != "m":
+    if across != "m" and declared is None:
         found.append(f"coordinates count {across} across; they are brought to the study's CRS, in metres")
-    if up not in (None, "m"):
+    if up not in (None, "m") and declared is None:
         found.append(f"heights are in {up}: set vertical_unit: {up} of the campaign")
-    elif up is None:
-        found.append(
-            "the files do not say in which unit heights are"
-            + (f", and across they count {across}: set vertical_unit if heights are feet too" if across != "m" else
-               "; metres are taken unless vertical_unit says otherwise")
-        )  # fmt: skip
+    elif up is None and (declared is None or declared.vertical_unit is None):
+        found.append(unsaid_unit(across))
     return found
+
+
+def unsaid_unit(across: str) -> str:
+    """What is to be said where neither files nor campaign name the unit of heights; `across` is that of the coordinates."""
+    if across != "m":
+        return (
+            f"the files do not say in which unit heights are, and across they count {across}: set vertical_unit if heights are "
+            "feet too"
+        )
+    return (
+        "the files do not say in which unit heights are; metres are taken: look at them, and set vertical_unit (m, ft or us-ft)"
+    )
 
 
 def _on_time(report: dict[str, Any], headers: Sequence[Header]) -> list[str]:
@@ -168,6 +177,13 @@ def _on_coverage(report: dict[str, Any]) -> list[str]:
             f"there are gaps of {report['tile_gap_ha']:.2f} ha between tiles, the largest around {x:.0f}, {y:.0f}; cells there "
             "stay missing"
         )
+    boxes = [(east - west) * (north - south) for west, south, east, north in (file["bounds"] for file in report["files"])]
+    hull = report["largest_hull_gap"]
+    if hull and (hull[2] - hull[0]) * (hull[3] - hull[1]) > float(np.median(boxes)) / 2:
+        found.append(
+            f"{report['hull_gap_ha']:.2f} ha within the convex hull of the tiles are in no tile, the largest part from "
+            f"{span(hull)}: are all tiles there?"
+        )
     densities = [(file["points_per_box_m2"], file["path"]) for file in report["files"] if file["points_per_box_m2"]]
     middle = float(np.median([density for density, _ in densities])) if densities else 0.0
     thin = [name_of(path) for density, path in densities if density < middle / 4]
@@ -182,6 +198,12 @@ def _on_coverage(report: dict[str, Any]) -> list[str]:
     if density and report["ground_percent"] and density["ground_m2"] < 0.1:
         found.append(f"{density['ground_m2']:.3f} ground points per m2: the ground surface is weak under dense canopy")
     return found
+
+
+def span(box: Sequence[float]) -> str:
+    """A box in words."""
+    west, south, east, north = box
+    return f"x {west:.0f} to {east:.0f}, y {south:.0f} to {north:.0f}"
 
 
 def _on_files(headers: Sequence[Header]) -> list[str]:

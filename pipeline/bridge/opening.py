@@ -83,14 +83,38 @@ def problems_of_points(name: str, campaign: Campaign, paths: list[str]) -> list[
         return [f"{key}: {said}" for said in canopy.inspect_canopy(campaign.canopy_height, crs=campaign.crs)["problems"]]
     declared = Declared(
         heights=campaign.heights if "heights" in campaign.model_fields_set else None,
-        vertical_unit=campaign.vertical_unit, ground_classes=campaign.ground_classes,
-        classify_ground=bool(campaign.classify_ground), max_days_apart=campaign.max_days_apart,
-        max_height_m=campaign.max_height_m,
+        vertical_unit=campaign.vertical_unit if "vertical_unit" in campaign.model_fields_set else None,
+        ground_classes=campaign.ground_classes, classify_ground=bool(campaign.classify_ground),
+        max_days_apart=campaign.max_days_apart, max_height_m=campaign.max_height_m,
     )  # fmt: skip
     report = inspection.inspect_tiles(
         paths, crs=campaign.crs, declared=declared, sample_points=SAMPLE_POINTS, whole_points=0
     )
     return [f"{key}: {said}" for said in report["problems"]]
+
+
+def remarks_on_points(campaign: Campaign, entries: list[dict], area: tuple[float, float, float, float]) -> list[str]:
+    """What stops no run, by the headers of a campaign's tiles: units that nobody has said, and area without a tile.
+
+    `entries` are those of the plan's index, their bounds and the `area` in the study's CRS.
+    """
+    from catalogs.lidar import references
+    from catalogs.lidar.coverage import outside_tiles
+    from catalogs.lidar.verdicts import span, unsaid_unit
+
+    if not entries:
+        return []
+    found = []
+    unsaid = "vertical_unit" not in campaign.model_fields_set and not any(entry.get("vertical_unit") for entry in entries)
+    if unsaid and not campaign.canopy_height:
+        found.append(unsaid_unit(references.horizontal_unit(entries[0]["crs"]) or "m"))
+    percent, without = outside_tiles([entry["bounds"] for entry in entries], area)
+    if without and percent < 99.95:
+        found.append(
+            f"its tiles cover {percent:.1f} % of the area by their boxes; the largest part without reaches from {span(without)}; "
+            "there is no lidar there"
+        )
+    return found
 
 
 def _said(look: Callable[[], object]) -> list[str]:

@@ -16,7 +16,7 @@ from catalogs.lidar.tiles import is_listing
 from pipeline.bridge.canopies import LARGEST_PX, Canopies
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
 from pipeline.bridge.jobs import step_module
-from pipeline.bridge.opening import problems_of_plots, problems_of_points, shortened
+from pipeline.bridge.opening import problems_of_plots, problems_of_points, remarks_on_points, shortened
 from pipeline.bridge.touching import bounds_in, files_of, kept_if_right, kept_index, with_sidecars, within_reach
 from pipeline.config import TARGETS, Campaign, Study, nearest
 from pipeline.features import default_predictors, required, split_name
@@ -445,6 +445,15 @@ class Plan:
             problems += self._problems_of_files()
         if problems:
             raise ValueError("\n".join(dict.fromkeys(problems)))
+
+    def remarks(self) -> list[str]:
+        """Sentences on lidar tiles that stop no run but may surprise: call after `inspect`."""
+        return [
+            f"lidar.{name}: {said}"
+            for name, campaign in self.study.lidar.items()
+            if not self._is_planted(_local_files(self._source_of(name)))
+            for said in remarks_on_points(campaign, self._tile_entries(name) or [], self.grid.bounds)
+        ]
 
     def _problems_of_files(self) -> list[str]:
         """A sentence for everything that is wrong with the files of others that the study names."""
@@ -918,6 +927,7 @@ class Plan:
                     "id": tile.path,
                     "bounds": bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs),
                     "crs": tile.crs,
+                    "vertical_unit": tile.vertical_unit,
                     "digest": tile.fingerprint,
                 }
                 for tile in tiles

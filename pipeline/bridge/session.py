@@ -38,6 +38,8 @@ def begin(workflow: Any, config: Mapping[str, Any]) -> Plan:
                 plan.held = hold(plan.resources)
                 sweep([plan.resources, plan.results])
                 keep_short(mistake_file(os.environ["FORESTSINK_RUN"]))
+                for remark in plan.remarks():
+                    logging.getLogger("snakemake.logging").warning(remark)
     except (ValueError, OSError, RuntimeError) as error:
         _stop(error)
     return plan

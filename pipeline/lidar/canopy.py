@@ -12,8 +12,10 @@ from pipeline.lidar.fine import Squares, highest_in, steps_along
 from pipeline.lidar.heights import STEPS_PER_M, Heights
 
 PIT_FREE_LEVELS_M = (0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
-WIDEST_GAP_M = 5.0  # farther than this from any first return no surface is drawn: over a lake it would be the shores' trees
-SURROUNDINGS_M = 10.0  # what a pit-free surface must know around: triangles of close returns do not reach farther
+SURROUNDINGS_M = 10.0  # what a pit-free surface must know around
+WIDEST_CIRCLE_M = SURROUNDINGS_M
+"""Of a triangle of first returns, across. What lies in the surroundings alone decides it, and nothing is drawn farther than
+half of this from a return: over a lake the surface would be the shores' trees."""
 TIE_ROUNDS = 2
 LONGEST_EDGE_M = 1.0  # above the ground level only triangles of close returns are crowns; others bridge gaps
 
@@ -35,11 +37,8 @@ def canopy_surface(heights: Heights, grid: Grid, window: Window, *, surface: str
     heights : Heights
         Of the window and `SURROUNDINGS_M` around.
     surface : str
-        `highest`: the highest return of each square. `pit_free`: triangulated first returns, see `pit_free`, as far as
-        `WIDEST_GAP_M` from a first return.
+        `highest`: the highest return of each square. `pit_free`: triangulated first returns, see `pit_free`.
     """
-    from scipy.ndimage import distance_transform_edt
-
     size_m, margin = grid.resolution_m, 0
     if surface == "pit_free":
         margin = math.ceil(SURROUNDINGS_M / size_m)
@@ -47,11 +46,7 @@ def canopy_surface(heights: Heights, grid: Grid, window: Window, *, surface: str
     west, _, _, north = grid.bounds_of(wide)
     squares = Squares(west, north, size_m, np.zeros(wide.shape, np.int64))
     if surface == "pit_free":
-        seen = np.isfinite(highest_in(heights.select(heights.first_return), squares))
-        if not seen.any():
-            return np.full(window.shape, np.nan)
         top = pit_free(heights, squares, longest_edge_m=longest_edge_m)
-        top[distance_transform_edt(~seen) * size_m > WIDEST_GAP_M] = np.nan
     else:
         top = point_to_raster(heights, squares)
     return np.round(top[window.within(wide).slices], 2)
@@ -77,23 +72,24 @@ def pit_free(
     Parameters
     ----------
     heights : Heights
-        Of the squares and of some metres around, or triangles at the edge are missing. First returns are used.
+        Of the squares and of `SURROUNDINGS_M` around, or triangles at the edge are missing. First returns are used.
     squares : Squares
     levels_m : sequence of float
-        The first is 0: all first returns, with triangles of any size.
+        The first is 0: all first returns, with triangles of any edge.
     longest_edge_m : float
         Triangles with a longer edge are left out of the higher levels; about twice the spacing of pulses.
 
     Returns
     -------
     array (rows, cols)
-        m above ground at the squares' centres; missing outside the hull of the first returns.
+        m above ground at the squares' centres; missing outside the hull of the first returns, and in triangles whose
+        circumcircle is wider than `WIDEST_CIRCLE_M`: what was not read may lie in it, so they would change with the window.
 
     References
     ----------
     Khosravipour et al. 2014, doi:10.14358/PERS.80.9.863.
     """
-    from pipeline.lidar.triangulation import OnOneLineError, delaunay, interpolate
+    from pipeline.lidar.triangulation import OnOneLineError, delaunay, interpolate, wide_of
 
     x, y = squares.centres
     top = np.full(len(x), np.nan)
@@ -107,10 +103,11 @@ def pit_free(
             triangles, neighbours = delaunay(places)
         except OnOneLineError:
             continue
-        limit = np.inf if level_m == levels_m[0] else longest_edge_m * STEPS_PER_M
-        long = (_longest_edges(triangles, places) > limit).astype(np.uint8)
+        unfit = wide_of(triangles, places, WIDEST_CIRCLE_M * STEPS_PER_M)
+        if level_m != levels_m[0]:
+            unfit |= _longest_edges(triangles, places) > longest_edge_m * STEPS_PER_M
         surface, left_out = interpolate(
-            triangles, neighbours, places, z, long, x, y, origin[0], origin[1], float(STEPS_PER_M)
+            triangles, neighbours, places, z, unfit, x, y, origin[0], origin[1], float(STEPS_PER_M)
         )
         surface[left_out > 0] = np.nan
         top = np.fmax(top, surface)

@@ -44,7 +44,8 @@ class Heights:
     `x`, `y`, `z` float64, metres, `z` above ground and never below 0. Boolean per point: `first_return`; `ground`
     (of a ground class); `outside_hull` (beyond the ground surface, height from the nearest ground points); `clipped`
     (was below ground); `far_ground` (its ground triangle's circumcircle is wider than `FAR_GROUND_M`). `too_high` counts
-    points above the ceiling, which are left out. `surface` is the ground, None where heights were given.
+    points above the ceiling, which are left out. `surface` is the ground, None where heights were given. `return_number`
+    is None where there is none, as of a canopy height raster.
     """
 
     x: np.ndarray
@@ -57,6 +58,7 @@ class Heights:
     far_ground: np.ndarray
     too_high: int = 0
     surface: Ground | None = None
+    return_number: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -64,7 +66,8 @@ class Heights:
     def select(self, mask: np.ndarray) -> Heights:
         """The points where `mask` holds; counts stay with the whole."""
         columns = ("x", "y", "z", "first_return", "ground", "outside_hull", "clipped", "far_ground")
-        return Heights(*(getattr(self, column)[mask] for column in columns), surface=self.surface)
+        number = None if self.return_number is None else self.return_number[mask]
+        return Heights(*(getattr(self, column)[mask] for column in columns), surface=self.surface, return_number=number)
 
 
 def no_heights() -> Heights:
@@ -313,15 +316,18 @@ def heights_above_ground(points: Points, *, ground_classes: tuple[int, ...] = (2
     return heights_on(ground, points, ground_classes=ground_classes, max_height_m=max_height_m)
 
 
-def heights_as_given(points: Points, *, max_height_m: float) -> Heights:
+def heights_as_given(points: Points, *, max_height_m: float, ground_classes: tuple[int, ...] = (2,)) -> Heights:
     """Heights of points whose `z` is above ground already: a canopy height raster, a normalised cloud."""
     none = np.zeros(len(points.x), bool)
-    return _bounded(points, points.z, none, none, none, max_height_m)
+    return _bounded(points, points.z, of_classes(points.classification, ground_classes), none, none, max_height_m)
 
 
 def _bounded(points: Points, z, ground, outside, far, max_height_m: float) -> Heights:
     keep = z <= max_height_m
-    every = Heights(points.x, points.y, np.maximum(z, 0.0), points.first_return, ground, outside, z < 0, far)
+    every = Heights(
+        points.x, points.y, np.maximum(z, 0.0), points.first_return, ground, outside, z < 0, far,
+        return_number=getattr(points, "return_number", None),
+    )  # fmt: skip
     return every if keep.all() else replace(every.select(keep), too_high=int((~keep).sum()))
 
 

@@ -20,6 +20,8 @@ LAYER_M = 1.0  # layer of the height entropy: lidR's dz
 VCI_TOP_M = 40.0  # top of the vertical complexity index: returns above it are not counted, as in lidR's VCI(zmax)
 EXTINCTION = 0.5  # k of Beer and Lambert's law: lidR's default; leaf area scales with 1 / k
 STRATA_M = (0.5, 2, 5, 10, 15, 20, 30)  # limits of the strata that are listed; any others can be asked for by name
+RETURNS = 5  # that pulses are told apart by: lidR's p1th to p5th
+LIDR_RETURNS = "Roussel et al. 2020, doi:10.1016/j.rse.2020.112061 (lidR stdmetrics)"
 LIDR = "Roussel et al. 2020, doi:10.1016/j.rse.2020.112061 (lidR stdmetrics_z)"
 HOSKING = "Hosking 1990, doi:10.1111/j.2517-6161.1990.tb01775.x"
 BOUVIER = "Bouvier et al. 2015, doi:10.1016/j.rse.2014.10.004"
@@ -73,6 +75,24 @@ class Cells:
 
         flags = getattr(self._heights, flag)
         return counted(self._cell, flags, self._n_cells)[self.filled] if flags.any() else np.zeros(len(self.n), np.int64)
+
+    @property
+    def has_returns(self) -> bool:
+        """Whether points are returns of pulses, not cells of a raster."""
+        return self._heights.return_number is not None
+
+    def count_return(self, number: int) -> np.ndarray:
+        """How many points are their pulse's first, second, ... return; missing where points have no return number.
+
+        A number of 0 is that of files without return numbers, whose points are first returns.
+        """
+        from pipeline.lidar.kernels import counted
+
+        numbers = self._heights.return_number
+        if not self.has_returns:
+            return np.full(len(self.n), np.nan)
+        flags = numbers <= 1 if number == 1 else numbers == number
+        return counted(self._cell, flags, self._n_cells)[self.filled]
 
     def count_above(self, flag: str, height_m: float) -> np.ndarray:
         """How many points that carry a flag are strictly above a height."""
@@ -203,7 +223,7 @@ def _stratum(name: str) -> Metric | None:
 
     def density(cells: Cells) -> np.ndarray:
         passed, came = cells.count_up_to(low_m), cells.count_up_to(high_m)
-        return -np.log(passed / came) / (EXTINCTION * (high_m - low_m))
+        return np.log(came / passed) / (EXTINCTION * (high_m - low_m))
 
     title = f"Leaf area density from {low_m:g} m to {high_m:g} m by Beer and Lambert's law with k = {EXTINCTION}"
     return Metric(name, density, "m2/m3", title, f"{BOUVIER}; lidR LAD")
@@ -385,12 +405,30 @@ def gap_fraction(cells: Cells) -> np.ndarray:
 )
 def lai(cells: Cells) -> np.ndarray:
     """The sum of the leaf area density of all layers; missing where no return reaches 2 m."""
-    return -np.log(cells.count_up_to(COVER_HEIGHT_M) / cells.n) / EXTINCTION
+    return np.log(cells.n / cells.count_up_to(COVER_HEIGHT_M)) / EXTINCTION
 
 
 @metric(units="%", title="Share of first returns among all", reference="count / count")
 def first_percent(cells: Cells) -> np.ndarray:
     return 100.0 * cells.count("first_return") / cells.n
+
+
+def _declare_return(number: int) -> None:
+    word = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}[number]
+
+    @metric(units="%", title=f"Share of {word} returns among all", reference=LIDR_RETURNS, name=f"p{number}th")
+    def pth(cells: Cells) -> np.ndarray:
+        return 100.0 * cells.count_return(number) / cells.n
+
+
+for _number in range(1, RETURNS + 1):
+    _declare_return(_number)
+
+
+@metric(units="%", title="Share of returns of the ground classes among all", reference=LIDR_RETURNS)
+def pground(cells: Cells) -> np.ndarray:
+    """Missing on a canopy height raster, which has no returns."""
+    return 100.0 * np.where(cells.has_returns, cells.count("ground"), np.nan) / cells.n
 
 
 # Strata
@@ -503,10 +541,14 @@ def known_metrics(names: Iterable[str] | None = None) -> list[str]:
         return list(METRICS)
     names = list(names)
     unknown = [name for name in names if name not in METRICS]
-    if intensity := [name for name in unknown if is_intensity(name)]:
-        raise ValueError(f"{', '.join(intensity)} {NO_INTENSITY}")
-    if unknown:
-        raise ValueError(f"{', '.join(unknown)} is not a lidar metric; known: {', '.join(METRICS)}")
+    intensity = [name for name in unknown if is_intensity(name)]
+    others = [name for name in unknown if name not in intensity]
+    said = [f"{', '.join(intensity)} {NO_INTENSITY}"] if intensity else []
+    if others:
+        verb = "is not a lidar metric" if len(others) == 1 else "are not lidar metrics"
+        said.append(f"{', '.join(others)} {verb}; known: {', '.join(METRICS)}")
+    if said:
+        raise ValueError("; ".join(said))
     return names
 
 

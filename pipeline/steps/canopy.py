@@ -15,7 +15,7 @@ from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.lidar.canopy import SURROUNDINGS_M, canopy_grid, canopy_surface
 from pipeline.products import CANOPY_BAND
-from pipeline.steps.lidar import open_campaign, window_heights
+from pipeline.steps.lidar import open_campaign, read_and_left_out, warn_of_ceiling, window_heights
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,10 @@ def canopy(*, raster: Path, grid: dict, block: str, campaign: dict, settings: di
             writer.write(window.within(place), {CANOPY_BAND.name: top})
             filled += int(np.isfinite(top).sum())
     log.info(
-        "canopy of campaign %s, block %s: read %d points with surroundings, left out %d withheld, %d noise and %d above the "
-        "ceiling; %d of %d squares of %g m filled", raster.parent.name, block, counts["read"], counts["withheld"],
-        counts["noise"], counts["too_high"], filled, place.shape[0] * place.shape[1], fine.resolution_m,
+        "canopy of campaign %s, block %s: read %s; %d of %d squares of %g m filled", raster.parent.name, block,
+        read_and_left_out(counts), filled, place.shape[0] * place.shape[1], fine.resolution_m,
     )  # fmt: skip
+    warn_of_ceiling(f"canopy of campaign {raster.parent.name}, block {block}", counts)
 
 
 def _windows(fine: Grid, place: Window) -> Iterator[Window]:

@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 WINDOW_M = 250.0  # what is worked on at a time
 HELD_POINTS = 3e6  # what is read at a time, some 100 MB of memory
 SQUARE_M = 50.0  # by which they are listed
-USED = ("x", "y", "z", "classification", "first_return")  # of what is read
+USED = ("x", "y", "z", "classification", "first_return", "return_number")  # of what is read
 NEIGHBOURHOOD_M = 1000.0  # plots whose centres share a square of this side are read together
+MOST_ABOVE_CEILING = 0.001  # of heights
 SPARSE_PTS_M2 = 0.1  # a window with fewer points than this is a campaign's fringe or open water, not a survey of it
 
 
@@ -144,19 +145,39 @@ def _with_quality(metrics: Sequence[str] | None) -> list[str]:
 def _log_counts(what: str, counts: Counter, ending: str) -> None:
     share = 100.0 * counts["clipped"] / max(counts["heights"], 1)
     log.info(
-        "%s: read %d points with buffers, left out %d withheld, %d noise and %d above the ceiling; %.2f %% of %d "
-        "heights were below ground and set to 0; %s",
-        what, counts["read"], counts["withheld"], counts["noise"], counts["too_high"], share, counts["heights"], ending,
+        "%s: read %s; %.2f %% of %d heights were below ground and set to 0; %s",
+        what, read_and_left_out(counts), share, counts["heights"], ending,
     )  # fmt: skip
     log.info(
         "%s: %d points were in several tiles and counted once; %d windows were read beyond their buffer; %.2f %% of "
         "heights rest on ground more than %g m apart or lie beyond it",
         what, counts["doubles"], counts["grown"], 100.0 * counts["far"] / max(counts["heights"], 1), FAR_GROUND_M,
     )  # fmt: skip
+    warn_of_ceiling(what, counts)
     if counts["sparse"]:
         log.warning(
             "%s: %d windows hold fewer than %g points/m2 and no ground; they stay missing",
             what, counts["sparse"], SPARSE_PTS_M2,
+        )  # fmt: skip
+
+
+def read_and_left_out(counts: Mapping[str, int]) -> str:
+    """How many points were read, and how many left out for what reason."""
+    return (
+        f"{counts['read']} points with buffers, left out {counts['withheld']} withheld, {counts['noise']} noise, "
+        f"{counts['overlap']} of flight lines' overlap, {counts['thinned']} by thinning and {counts['too_high']} above the "
+        "ceiling"
+    )
+
+
+def warn_of_ceiling(what: str, counts: Mapping[str, int]) -> None:
+    """A few returns above the ceiling are birds and clouds, more are heights in another unit or a tall forest."""
+    kept = counts["read"] - sum(counts[name] for name in ("withheld", "noise", "overlap", "thinned"))
+    if counts["too_high"] > MOST_ABOVE_CEILING * kept:
+        log.warning(
+            "%s: %.1f %% of heights are above max_height_m and left out; if the files count heights in feet, set vertical_unit: "
+            "ft (or us-ft) of the campaign; if trees are that tall, raise max_height_m",
+            what, 100.0 * counts["too_high"] / kept,
         )  # fmt: skip
 
 
@@ -245,7 +266,8 @@ def _as_given(campaign: Mapping) -> bool:
 
 def _given(points: Points, campaign: Mapping) -> Heights:
     """Heights of points that carry them."""
-    heights = heights_as_given(points, max_height_m=campaign["max_height_m"])
+    classes = tuple(campaign["ground_classes"])
+    heights = heights_as_given(points, max_height_m=campaign["max_height_m"], ground_classes=classes)
     if heights.too_high > len(points) / 2:
         raise NotNormalisedError(
             f"{heights.too_high} of {len(points)} points are higher than max_height_m ({campaign['max_height_m']:g} m), but "
@@ -380,10 +402,8 @@ class Around:
         self.reader, self._campaign, self._counts = reader, campaign, counts
         self.box = _widened(_hull(boxes), margin_m)
         self.whole = reader.points(self.box)
-        left_out = self.whole.withheld + self.whole.noise
-        counts.update(
-            read=left_out, withheld=self.whole.withheld, noise=self.whole.noise, doubles=getattr(self.whole, "twins", 0)
-        )
+        left_out = {name: getattr(self.whole, name) for name in ("withheld", "noise", "overlap", "thinned")}
+        counts.update(read=sum(left_out.values()), doubles=self.whole.twins, **left_out)
 
     @cached_property
     def _squares(self) -> tuple[np.ndarray, np.ndarray, int, int]:
@@ -395,7 +415,7 @@ class Around:
         return *in_order(square, rows * cols), rows, cols
 
     def points(self, bounds: Bounds) -> Points:
-        """The points in `bounds`, which lie in the box that was read: x, y, z, class and whether first return."""
+        """The points in `bounds`, which lie in the box that was read: x, y, z, class and return."""
         from pipeline.lidar.kernels import found_in
 
         if bounds == self.box:
@@ -407,7 +427,7 @@ class Around:
             col0, col1 = int((bounds[0] - west) // SQUARE_M), min(int((bounds[2] - west) // SQUARE_M), cols - 1)
             # In the order of the file inside each square: the walk from a point to the next is short.
             found = found_in(order, starts, cols, row0, row1, col0, col1, self.whole.x, self.whole.y, *bounds)
-            points = Points(*(getattr(self.whole, name)[found] for name in USED))
+            points = Points(**{name: values[found] for name, values in self.whole.columns.items() if name in USED})
         self._counts.update(read=len(points))
         return points
 

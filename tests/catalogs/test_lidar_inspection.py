@@ -110,6 +110,25 @@ def test_tiles_are_held_against_what_a_campaign_says_of_them(tmp_path, declared,
     assert (found == []) if sentence is None else (len(found) == 1 and sentence in found[0]), found
 
 
+def test_a_study_that_says_no_unit_hears_that_the_files_say_none_either(tmp_path):
+    path = healthy(tmp_path / "a.laz", crs="EPSG:32633")
+    silent = inspect_tiles(path, declared=Declared())
+    assert silent["problems"] == [] and any("do not say in which unit heights are" in said for said in silent["remarks"])
+    told = inspect_tiles(path, declared=Declared(vertical_unit="m"))
+    assert not any("unit" in said for said in told["remarks"])
+
+
+def test_a_whole_tile_that_is_missing_is_told_by_the_hull(tmp_path):
+    """Four squares of 200 m with one left out: the hull cuts the notch in half, 2 ha."""
+    for name, west, south in (("a", 0, 0), ("b", 200, 0), ("c", 0, 200)):
+        x, y = np.array([0.0, 200, 0, 200]) + 500_000 + west, np.array([0.0, 0, 200, 200]) + 5_000_000 + south
+        write_tile(tmp_path / f"{name}.laz", x, y, 300.0, classification=2)
+    report = inspect_tiles(str(tmp_path))
+    assert report["tile_gap_ha"] == 0 and report["hull_gap_ha"] == pytest.approx(2.0, abs=0.01)
+    assert any("2.00 ha within the convex hull of the tiles are in no tile" in said for said in report["remarks"])
+    assert any("within their convex hull 2.00 ha in no tile" in line for line in sentences(report))
+
+
 def test_heights_that_look_normalised_want_a_word_of_the_campaign_either_way(tmp_path):
     """A mangrove stands at sea level: who says heights: elevation is believed."""
     x, y = scattered(3_000)

@@ -14,6 +14,7 @@ from lidar_files import EVERYWHERE, UTM, scattered, served, write_copc, write_ti
 from catalogs.lidar import PointReader, Points, index_tiles, read_points
 from catalogs.lidar import points as reading
 from catalogs.lidar.headers import Header
+from catalogs.lidar.thinning import Thinning
 from catalogs.remote import Patience, RemoteError, Source
 from pipeline.store import KeptArrays
 
@@ -298,6 +299,45 @@ def test_thinning_draws_the_same_points_whatever_the_tiles_their_order_and_the_w
     np.testing.assert_array_equal(sorted_rows(within.select(within.inside(window))), sorted_rows(one))
     other_seed = PointReader(whole, UTM, thin_to_pts_m2=0.4, thin_seed=1).points(window)
     assert not np.array_equal(sorted_rows(other_seed), sorted_rows(one))
+
+
+def test_a_cell_is_drawn_once_and_ground_is_the_same_whatever_was_asked_before(tmp_path, monkeypatch):
+    """A window, the ground far around it, the next window: as a campaign is read. 10,000 m2 are 100 cells."""
+    x, y, z, columns = pulses(tmp_path)
+    tiles = index_tiles(write_tile(tmp_path / "a.laz", x, y, z, **columns | {"classification": np.where(z == 0, 2, 5)}))
+    drawn = []
+    draw = Thinning._draw
+
+    def counted(self, column0, row0, table, cell, *about):
+        row, column = np.divmod(np.unique(cell), table.shape[1])
+        drawn.extend(zip((row0 + row).tolist(), (column0 + column).tolist(), strict=True))
+        return draw(self, column0, row0, table, cell, *about)
+
+    monkeypatch.setattr(Thinning, "_draw", counted)
+    reader = PointReader(tiles, UTM, thin_to_pts_m2=0.4, thin_seed=3)
+    west, far = (500_000.0, 5_000_000.0, 500_063.0, 5_000_072.0), (499_900.0, 4_999_900.0, 500_200.0, 5_000_200.0)
+    parts = [reader.points(west), reader.ground(far, (2,)), reader.points((500_063.0, 5_000_000.0, 500_110.0, 5_000_110.0))]
+    assert len(drawn) == len(set(drawn)) and len(set(drawn)) >= 100
+    alone = PointReader(tiles, UTM, thin_to_pts_m2=0.4, thin_seed=3).points(EVERYWHERE)
+    np.testing.assert_array_equal(sorted_rows(parts[1]), sorted_rows(alone.select(alone.classification == 2)))
+    np.testing.assert_array_equal(sorted_rows(parts[0]), sorted_rows(alone.select(alone.inside(west))))
+
+
+@pytest.mark.filterwarnings("error")
+def test_any_seed_draws_without_a_warning_of_overflow(tmp_path):
+    x, y, z, columns = pulses(tmp_path)
+    tiles = index_tiles(write_tile(tmp_path / "a.laz", x, y, z, **columns))
+    assert len(PointReader(tiles, UTM, thin_to_pts_m2=0.4, thin_seed=2**31).points(EVERYWHERE)) == pytest.approx(4_000, rel=0.01)
+
+
+def test_points_that_are_alike_stay_or_go_together(tmp_path):
+    """One point of each of 60 pulses and one thirty-fold: in a cell of 50, whichever order the draw has."""
+    x, y = 500_005.0 + np.append(np.arange(60) / 20, np.full(30, 4.0)), np.full(90, 5_000_005.0)
+    time = np.append(np.arange(60) + 1.0, np.full(30, 99.0))
+    tiles = index_tiles(write_tile(tmp_path / "a.laz", x, y, 1.0, gps_time=time))
+    for seed in range(8):
+        kept = PointReader(tiles, UTM, thin_to_pts_m2=0.5, thin_seed=seed).points(EVERYWHERE)
+        assert (kept.x == 500_009.0).sum() in (0, 30) and 20 < len(kept) <= 50
 
 
 def test_a_thinner_draw_is_part_of_a_denser_one(tmp_path):

@@ -6,12 +6,14 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from pipeline.features import required
 from pipeline.lidar.heights import Heights, heights_above_ground
 from pipeline.lidar.metrics import METRICS, metric, metrics_by_cell
 
@@ -222,6 +224,36 @@ def test_cells_that_are_covered_too_little_keep_their_quality_bands_alone():
     assert found["density_pts_m2"].tolist() == pytest.approx([2 / 400, 1 / 400])
 
 
+def test_shares_of_returns_by_their_number_and_of_ground_are_counted():
+    """Ten returns: five first (one without a number), three second, one third, one sixth; two are ground."""
+    n = np.zeros(10)
+    numbers = np.array([1, 1, 1, 1, 0, 2, 2, 2, 3, 6], np.uint8)
+    none = np.zeros(10, bool)
+    heights = Heights(n, n, n, numbers <= 1, np.arange(10) < 2, none, none, none, return_number=numbers)
+    names = ["p1th", "p2th", "p3th", "p4th", "p5th", "pground"]
+    found = metrics_by_cell(heights, np.zeros(10, int), 1, cell_area_m2=1.0, names=names)
+    assert [float(found[name][0]) for name in names] == [50, 30, 10, 0, 0, 20]
+    raster = Heights(n, n, n, numbers <= 1, none, none, none, none)
+    found = metrics_by_cell(raster, np.zeros(10, int), 1, cell_area_m2=1.0, names=names)
+    assert all(np.isnan(found[name][0]) for name in names)
+
+
+def test_no_leaves_are_a_density_of_plain_zero():
+    n, none = np.full(4, 1.0), np.zeros(4, bool)
+    found = metrics_by_cell(
+        Heights(n, n, n, ~none, none, none, none, none), np.zeros(4, int), 1, cell_area_m2=1.0, names=["lad_2_5", "lai"]
+    )
+    assert [str(found[name][0]) for name in ("lad_2_5", "lai")] == ["0.0", "0.0"]
+
+
+def test_all_metrics_that_are_refused_are_named():
+    with pytest.raises(ValueError, match=r"^imax, isd is not offered: .*; zq96, zz are not lidar metrics; known: zmax"):
+        metrics_by_cell(Heights(*[np.zeros(0)] * 3, *[np.zeros(0, bool)] * 5), np.zeros(0, int), 1, cell_area_m2=1.0,
+                        names=["imax", "zq96", "isd", "zz", "zmax"])  # fmt: skip
+    with pytest.raises(ValueError, match=r"'imax', 'isd' is not offered"):
+        required(["zmax", "imax", "isd"], {})
+
+
 def test_the_page_of_lidar_holds_all_metrics():
     from pipeline.lidar.reference import with_table
 
@@ -318,8 +350,9 @@ def read_tile(data_set: str, name: str):
 def test_metrics_of_normalised_clouds_are_lidrs(name, table):
     _, points = read_tile("lidr-extdata", name)
     expected, x, y = read_expected(DATA / "lidr-extdata" / "expected" / f"{table}_stdmetrics_20m.csv")
-    found = metrics_at(make_heights(points.z, x=points.x, y=points.y), x, y)
-    assert len(expected) == 36
+    heights = make_heights(points.z, x=points.x, y=points.y, ground=points.classification == 2)
+    found = metrics_at(replace(heights, return_number=points.return_number), x, y)
+    assert len(expected) == 42 and {"p1th", "p5th", "pground"} < set(expected)
     for metric_name, values in expected.items():
         np.testing.assert_allclose(found[metric_name], values, rtol=0, atol=1e-4, err_msg=metric_name)
 

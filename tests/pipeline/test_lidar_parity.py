@@ -46,8 +46,9 @@ def read_raster(data_set: str, name: str) -> tuple[np.ndarray, Squares]:
     return values, Squares(bounds.left, bounds.top, 1.0, np.zeros(values.shape, int))
 
 
-def make_heights(x, y, z) -> Heights:
-    return Heights(x, y, z, *[np.zeros(len(z), bool)] * 5)
+def make_heights(x, y, z, *, ground=None, return_number=None) -> Heights:
+    none = np.zeros(len(z), bool)
+    return Heights(x, y, z, none, none if ground is None else ground, none, none, none, return_number=return_number)
 
 
 def compared(heights: Heights, data_set: str, table: str, *, edge_m: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -98,9 +99,12 @@ def test_metrics_of_a_whole_cloud_are_lidrs():
 
     points = read_points("lidr-extdata", "Megaplot.laz")
     table = pd.read_csv(DATA / "lidr-extdata" / "expected" / "megaplot_cloud_stdmetrics.csv").set_index("metric")["value"]
-    found = metrics_by_cell(make_heights(points.x, points.y, points.z), np.zeros(len(points), int), 1, cell_area_m2=1.0)
+    heights = make_heights(
+        points.x, points.y, points.z, ground=points.classification == 2, return_number=points.return_number
+    )
+    found = metrics_by_cell(heights, np.zeros(len(points), int), 1, cell_area_m2=1.0)
     names = [name for name in METRICS if name in table]
-    assert len(names) == 36
+    assert len(names) == 42
     for name in names:
         np.testing.assert_allclose(found[name][0], table[name], rtol=0, atol=1e-4, err_msg=name)
 

@@ -52,6 +52,35 @@ def test_a_campaign_none_of_whose_tiles_touches_the_area_is_told_before_the_run(
         make_plan(tmp_path, str(tmp_path / "far")).inspect()
 
 
+def corners(folder, name: str, west: float, *, crs: str = "EPSG:32633") -> None:
+    """A tile of 250 m x 500 m by its corner points."""
+    write_tile(folder / name, [west, west + 250], [5_000_000.0, 5_000_500.0], [300.0, 310.0], crs=crs, classification=2)
+
+
+def test_units_that_nobody_said_and_area_without_tiles_are_remarks(tmp_path):
+    (tmp_path / "tiles").mkdir()
+    corners(tmp_path / "tiles", "a.laz", 500_250)
+    plan = make_plan(tmp_path, str(tmp_path / "tiles"))
+    plan.inspect()
+    unit, coverage = plan.remarks()
+    assert unit.startswith("lidar.als: the files do not say in which unit heights are; metres are taken")
+    assert coverage.startswith("lidar.als: its tiles cover 50.0 % of the area by their boxes; the largest part without reaches")
+    assert "from x 500000 to 500250, y 5000000 to 5000500" in coverage
+    corners(tmp_path / "tiles", "b.laz", 499_999.5)  # neighbours leave a crack of half a metre
+    plan = make_plan(tmp_path, str(tmp_path / "tiles"), vertical_unit="m")
+    plan.inspect()
+    assert plan.remarks() == []
+
+
+def test_files_that_say_their_unit_need_no_word_on_it(tmp_path):
+    (tmp_path / "tiles").mkdir()
+    for name, west in (("a.laz", 500_000), ("b.laz", 500_250)):
+        corners(tmp_path / "tiles", name, west, crs="EPSG:32633+5703")
+    plan = make_plan(tmp_path, str(tmp_path / "tiles"))
+    plan.inspect()
+    assert plan.remarks() == []
+
+
 def test_the_study_says_what_was_done_to_its_points(tmp_path):
     plan = make_plan(tmp_path, str(tmp_path), classify_ground="csf", thin_to_pts_m2=2)
     notes = " ".join(plan.notes)

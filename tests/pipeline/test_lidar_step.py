@@ -226,10 +226,33 @@ def test_what_was_read_and_left_out_is_logged(cloud, tmp_path, caplog):
     campaign = make_campaign(write_tiles(tmp_path / "tiles", noisy, 1))
     with caplog.at_level(logging.INFO):
         found = metrics_of(make_grid(chunk_px=12), campaign, tmp_path / "raster")
-    assert "read 60000 points with buffers, left out 0 withheld, 50 noise and 30 above the ceiling" in caplog.text
+    assert "read 60000 points with buffers, left out 0 withheld, 50 noise, 0 of flight lines' overlap" in caplog.text
+    assert "0 by thinning and 30 above the ceiling" in caplog.text
     assert "144 of 144 cells filled" in caplog.text
+    assert "set vertical_unit" not in caplog.text  # 0.05 % are birds
     on_grid = (noisy["x"] < WEST + SIZE_M) & (noisy["y"] > SOUTH)
     assert np.nansum(found["density_pts_m2"]) * 400 == pytest.approx(on_grid[80:].sum())
+
+
+def test_what_overlap_and_thinning_leave_out_is_logged(cloud, tmp_path, caplog):
+    """1,000 points of class 12; every square of 10 m holds some 104 points and keeps 50: 576 times 50 of 60,000 stay."""
+    marked = cloud | {"classification": np.where(np.arange(60_000) < 1_000, 12, cloud["classification"])}
+    folder = write_tiles(tmp_path / "t", marked, 1)
+    with caplog.at_level(logging.INFO):
+        metrics_of(make_grid(chunk_px=12), make_campaign(folder, drop_overlap=True, thin_to_pts_m2=0.5), tmp_path / "o")
+    beyond = ((cloud["x"] >= WEST + SIZE_M) | (cloud["y"] <= SOUTH))[1_000:].sum()  # a few on the border, in squares of their own
+    assert f"1000 of flight lines' overlap, {59_000 - beyond - 576 * 50} by thinning and 0 above the ceiling" in caplog.text
+
+
+def test_heights_in_feet_taken_for_metres_are_warned_of(cloud, tmp_path, caplog):
+    """Crowns of 20 m on ground at 300 m, in feet: none is above 80; those of 30 m are 98 ft high."""
+    tall = cloud | {"z": np.where(cloud["classification"] == 2, cloud["z"], cloud["z"] + 10) / 0.3048}
+    folder = write_tiles(tmp_path / "t", tall, 1)
+    metrics_of(make_grid(), make_campaign(folder), tmp_path / "o")
+    assert "% of heights are above max_height_m and left out; if the files count heights in feet" in caplog.text
+    caplog.clear()
+    metrics_of(make_grid(), make_campaign(folder, vertical_unit="ft"), tmp_path / "f")
+    assert "feet" not in caplog.text
 
 
 def test_a_window_without_ground_is_refused_unless_it_is_a_fringe(cloud, tmp_path, caplog):
