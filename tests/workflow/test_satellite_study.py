@@ -21,7 +21,8 @@ from workflow.runs import planned, small_content, write_study
 
 DEM = "copernicus-dem-glo30"
 SEASONS = {"s2_early": ["06-01", "07-25"], "s2_late": ["07-26", "09-30"]}
-SETTINGS = Planting.small(3, sensors=("sentinel-2-l2a", DEM), scenes_per_year=6)
+# hills whose slopes a small study can tell, in both seasons of both years (docs/decisions/0006)
+SETTINGS = Planting.small(7, sensors=("sentinel-2-l2a", DEM), scenes_per_year=6)
 ASKED = {
     "topographic": "scs_c",
     "series": {"ndvi": ["p90", "amplitude"]},
@@ -104,8 +105,8 @@ def test_block_size_changes_no_byte(study, tmp_path):
 
 def test_slopes_are_corrected_before_dates_are_reduced_and_statistics_taken(study, tmp_path):
     table = json.loads((study.resources / "topography/s2_late_2019.json").read_text())
-    bands = [band for scene in table["scenes"].values() for band in scene["bands"].values()]
-    assert sum(band["c"] is not None for band in bands) >= len(bands) / 2
+    assert table["scenes"] and all(scene["corrected"] for scene in table["scenes"].values())
+    assert all(band["c"] is not None for scene in table["scenes"].values() for band in scene["bands"].values())
     first, level = image_of(study, "s2_late"), remake(study, tmp_path, "s2_late", topographic="none")
     changed = {band: np.nanmean(np.abs(first[band] - level[band])) for band in ("swir16", "swir16_p10", "ndvi_p90")}
     assert changed["swir16"] > 5e-4 and changed["swir16_p10"] > 5e-4  # several steps of the file
