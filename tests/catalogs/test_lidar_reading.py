@@ -385,3 +385,15 @@ def test_real_tiles_have_the_points_that_laspy_reads(data):
         (points.time_s, peer.gps_time),
     ):  # fmt: skip
         np.testing.assert_array_equal(ours, np.asarray(theirs))
+
+
+def test_damage_inside_a_chunk_is_told_in_our_words(tmp_path):
+    x, y = scattered(20_000)
+    path = Path(write_tile(tmp_path / "a.laz", x, y))
+    whole = bytearray(path.read_bytes())
+    half = len(whole) // 2
+    whole[half : half + 20_000] = b"\xff" * 20_000
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"a\.laz is (cut off or )?damaged") as said:
+        read_points(index_tiles(str(path)), EVERYWHERE, crs=UTM)
+    assert "IoError" not in str(said.value)
