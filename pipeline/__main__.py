@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("path", nargs="+", help="tiles or a canopy height raster; tables of plots and trees, polygons, or a study")
     verb.add_argument("--study", type=Path, help="of plots and stands: the configuration that says what columns mean")
     verb.add_argument("--crs", help="what the coordinates are in, where the files do not say or say it wrong")
+    verb.add_argument("--vertical-unit", choices=["m", "ft", "us-ft"], help="of lidar: what heights are counted in")
+    verb.add_argument("--private-host", action="append", default=[], help="of lidar: a server in a private network to read from")
+    verb.add_argument("--data-folder", action="append", default=[], help="of lidar: a folder that a listing may point to")
     verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("design", help="how many plots a precision takes, and where; writes points for the field")
     _design_options(verb)
@@ -105,7 +108,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
         report, lines = inspect_field(chosen.what, chosen.path, study=chosen.study, crs=chosen.crs)
         print(json.dumps(report, indent=1, sort_keys=True) if chosen.json else "\n".join(lines))
         return 1 if report["problems"] else 0
-    from catalogs.lidar import canopy, inspection
+    from catalogs.lidar import access_of, canopy, inspection
 
     rasters = [path for path in chosen.path if path.lower().endswith((".tif", ".tiff", ".vrt"))]
     if rasters and len(chosen.path) > 1:
@@ -114,7 +117,10 @@ def _inspect(chosen: argparse.Namespace) -> int:
         report = canopy.inspect_canopy(rasters[0], crs=chosen.crs)
         lines = canopy.sentences(report)
     else:
-        report = inspection.inspect_tiles(chosen.path, crs=chosen.crs)
+        allowed = {"private_hosts": chosen.private_host, "data_folders": chosen.data_folder}
+        declared = inspection.Declared(vertical_unit=chosen.vertical_unit) if chosen.vertical_unit else None
+        access = access_of({"points": chosen.path, **allowed}) if any(allowed.values()) else None
+        report = inspection.inspect_tiles(chosen.path, crs=chosen.crs, access=access, declared=declared)
         lines = inspection.sentences(report)
     print(json.dumps(report, indent=1, sort_keys=True) if chosen.json else "\n".join(lines))
     return 1 if report["problems"] else 0

@@ -242,8 +242,10 @@ def _chunks(header: Header, ranges: Ranges) -> Pieces:
     try:
         settings = lazrs.LazVlr(header.laszip)
         listed = lazrs.read_chunk_table_only(io.BytesIO(raw), settings)
-    except Exception as error:
-        raise ValueError(f"{header.path} is damaged: its table of compressed chunks cannot be read ({error})") from None
+    except Exception:
+        raise ValueError(
+            f"{header.path} is damaged: its table of compressed chunks cannot be read; copy or fetch it again"
+        ) from None
     points, length = np.array(listed, np.int64).reshape(-1, 2).T
     if not settings.uses_variable_size_chunks():  # then the table lists bytes alone: all are full but the last
         full = settings.chunk_size()
@@ -442,8 +444,10 @@ def _decompressed(header: Header, raw: bytes, count: int, first: int, extra: tup
         lazrs.decompress_points_with_chunk_table(raw, header.laszip, out, [(count, len(raw))], needed.to_lazrs())
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # a damaged chunk may panic in the decoder, which is no Exception
-        raise ValueError(f"{header.path} is cut off or damaged: points from number {first} on ({error})") from None
+    except BaseException:  # a damaged chunk may panic in the decoder, which is no Exception; its words help no one
+        raise ValueError(
+            f"{header.path} is cut off or damaged: its points from number {first} on cannot be decoded; copy or fetch it again"
+        ) from None
     return out
 
 

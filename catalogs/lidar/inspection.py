@@ -109,6 +109,7 @@ def inspect_tiles(
     source: str | Sequence[str],
     *,
     crs: str | None = None,
+    access: Source | None = None,
     declared: Declared | None = None,
     sample_points: int = SAMPLE_POINTS,
     whole_points: int = WHOLE_POINTS,
@@ -117,7 +118,7 @@ def inspect_tiles(
 
     Parameters
     ----------
-    source, crs
+    source, crs, access
         As of `index_tiles`.
     declared : Declared, optional
         What a study says of them; without one, what wants a setting is told as such.
@@ -134,10 +135,10 @@ def inspect_tiles(
     """
     problems: list[str] = []
     tiles, headers = [], []
-    access: dict[str, Source | None] = {}
-    for path, item_crs, access[path] in tile_paths(source):
+    asked: dict[str, Source | None] = {}
+    for path, item_crs, asked[path] in tile_paths(source, access=access):
         try:
-            header, tile, sentences = _listed(path, crs, item_crs, access[path])
+            header, tile, sentences = _listed(path, crs, item_crs, asked[path])
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
@@ -149,7 +150,7 @@ def inspect_tiles(
         problems += disagreements(tiles, max_days_apart=(declared or Declared()).max_days_apart)
     groups = _by_crs(headers, tiles)
     share = max(len(groups), 1)
-    about = {"access": access, "declared": declared}
+    about = {"access": asked, "declared": declared}
     about |= {"sample_points": sample_points // share, "whole_points": whole_points // share}
     parts = [_of_one_crs(own, tiles_there, **about) for own, tiles_there in groups] or [_of_one_crs([], [], **about)]
     if len(parts) == 1:

@@ -38,6 +38,7 @@ NOISE_CLASSES = (7, 18)  # low and high noise: ASPRS LAS 1.4 R15, table 17
 RUN_BYTES = 4 << 20  # pieces that lie side by side are fetched at once, up to this much
 REMOTE_RUN_BYTES = 16 << 20  # a request over the network costs as much as a megabyte
 HELD_BYTES = 360 << 20  # of decoded points for windows to come, about 15 bytes each
+UNSORTED_PIECES = 8  # of fewer pieces each may well be as wide as the tile
 COLUMNS = ("x", "y", "z", "classification", "first_return", "return_number", "number_of_returns")
 
 
@@ -389,6 +390,12 @@ class PointReader:
 
     def _remember(self, tile: Tile, boxes: np.ndarray) -> None:
         self._boxes[tile.path] = boxes
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        if len(boxes) >= UNSORTED_PIECES and np.median(areas) > _area(tile.bounds) / 2:
+            log.warning(
+                "the points of %s are in no spatial order: every window has to decode the whole file; sort it, or make a COPC "
+                "of it (PDAL and untwine do), and the run takes a fraction of the time", tile.path,
+            )  # fmt: skip
         if self.kept is not None:
             self.kept[tile.fingerprint] = boxes
 

@@ -270,3 +270,17 @@ def test_a_report_without_any_readable_file_still_has_words(tmp_path):
     (tmp_path / "a.laz").write_bytes(b"no lidar")
     lines = sentences(inspect_tiles(str(tmp_path)))
     assert lines[0].startswith("files: 0") and lines[1].startswith("wrong: ")
+
+
+def test_inspect_takes_the_settings_that_tiles_of_a_listing_need(tmp_path, capsys):
+    """A listing that points outside its folder is refused until that folder is named; feet are told as such."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "tiles").mkdir()
+    path = healthy(tmp_path / "tiles" / "a.laz", crs="EPSG:32633")
+    item = {"type": "Feature", "id": "a", "properties": {}, "assets": {"data": {"href": path}}, "links": []}
+    (tmp_path / "lists" / "a.json").write_text(json.dumps(item))
+    asked = ["inspect", "lidar", str(tmp_path / "lists" / "a.json")]
+    assert main(asked) == 1 and "data_folders of the campaign" in capsys.readouterr().err
+    asked += ["--data-folder", str(tmp_path / "tiles")]
+    assert main(asked) == 0 and "do not say in which unit heights are" in capsys.readouterr().out
+    assert main([*asked, "--vertical-unit", "ft"]) == 0 and "do not say in which unit" not in capsys.readouterr().out

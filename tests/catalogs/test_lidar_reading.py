@@ -301,6 +301,16 @@ def test_thinning_draws_the_same_points_whatever_the_tiles_their_order_and_the_w
     assert not np.array_equal(sorted_rows(other_seed), sorted_rows(one))
 
 
+def test_a_tile_in_no_spatial_order_is_warned_of(tmp_path, caplog):
+    """Half a million points are ten pieces of 50,000; in flight order none is as wide as the tile."""
+    x, y = scattered(500_000)
+    mixed = np.random.default_rng(2).permutation(len(x))
+    for name, order, said in (("flown", slice(None), False), ("mixed", mixed, True)):
+        tiles = index_tiles(write_tile(tmp_path / f"{name}.laz", x[order], y[order]))
+        PointReader(tiles, UTM).points(WINDOW)
+        assert ("are in no spatial order" in caplog.text) == said
+
+
 def test_a_cell_is_drawn_once_and_ground_is_the_same_whatever_was_asked_before(tmp_path, monkeypatch):
     """A window, the ground far around it, the next window: as a campaign is read. 10,000 m2 are 100 cells."""
     x, y, z, columns = pulses(tmp_path)
@@ -375,3 +385,15 @@ def test_real_tiles_have_the_points_that_laspy_reads(data):
         (points.time_s, peer.gps_time),
     ):  # fmt: skip
         np.testing.assert_array_equal(ours, np.asarray(theirs))
+
+
+def test_damage_inside_a_chunk_is_told_in_our_words(tmp_path):
+    x, y = scattered(20_000)
+    path = Path(write_tile(tmp_path / "a.laz", x, y))
+    whole = bytearray(path.read_bytes())
+    half = len(whole) // 2
+    whole[half : half + 20_000] = b"\xff" * 20_000
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"a\.laz is (cut off or )?damaged") as said:
+        read_points(index_tiles(str(path)), EVERYWHERE, crs=UTM)
+    assert "IoError" not in str(said.value)
