@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ FOLDS = 10
 """Groups of clusters that a regressor which learns is refitted without, at most."""
 
 
-class Regressor:
+class Regressor(ABC):
     """Turns predictors into a target; a frozen dataclass of settings and of what it has learned.
 
     `learned` finds what is not a parameter (penalty, components, kernel, trees). `fit` then gives `params`, a plain vector
@@ -53,9 +54,9 @@ class Regressor:
         """The regressor itself, or the one that it has chosen."""
         return self
 
+    @abstractmethod
     def size(self, columns: int) -> int:
         """Number of parameters, once learned, for so many columns of predictors and dates."""
-        raise NotImplementedError
 
     def least_clusters(self, predictors: int) -> int:
         """Clusters of plots that are needed for so many predictors."""
@@ -66,17 +67,17 @@ class Regressor:
         del X, y, cluster, penalised
         return self
 
+    @abstractmethod
     def fit(self, X: np.ndarray, y: np.ndarray, penalised: np.ndarray) -> np.ndarray:
         """Parameters from predictors (n, p), target (n,) and a flag per column (p,) that may be shrunk."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
         """Expected target (n,), never negative."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
         """Derivative of `mean` with respect to each parameter (n, len(params))."""
-        raise NotImplementedError
 
     def both(
         self, params: np.ndarray, X: np.ndarray, out: np.ndarray | None = None

@@ -12,6 +12,7 @@ jackknife of smooth averages; the residuals here are those of plots left out, so
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -39,13 +40,13 @@ class Smoother(Regressor):
     def least_clusters(self, predictors: int) -> int:
         return 10
 
+    @abstractmethod
     def weights(self, X: np.ndarray) -> np.ndarray:
         """Weight of each plot at each place (places, plots); rows add up to one. For few places."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _told(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean of the targets (n,) and of the directions (n, r)."""
-        raise NotImplementedError
 
     @cached
     def basis(self) -> np.ndarray:
@@ -74,9 +75,9 @@ class Smoother(Regressor):
         return np.column_stack([first, axes]), float(np.sqrt(whole / reached))
 
     @property
+    @abstractmethod
     def own_weights(self) -> np.ndarray:
         """Weight of each plot (columns) at each plot (rows)."""
-        raise NotImplementedError
 
     @property
     def widened(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -32,9 +33,9 @@ class Forest(Smoother):
     leaf_of: np.ndarray | None = None
     times: np.ndarray | None = None
 
+    @abstractmethod
     def grown(self, X: np.ndarray, y: np.ndarray) -> Any:
         """The fitted scikit-learn ensemble."""
-        raise NotImplementedError
 
     def drawn(self, ensemble: Any, n: int) -> np.ndarray:
         """How often each tree has drawn each plot (trees, n)."""
