@@ -378,10 +378,10 @@ def test_pixels_of_the_grid_itself_go_through_as_whole_numbers(tmp_path):
 @pytest.mark.parametrize("kind", ["same", "double", "blocks"])
 def test_the_fast_ways_give_the_numbers_of_the_general_way(kind):
     from catalogs import resampling
-    from catalogs.scenes import LEAST, _Separable, _Taps
+    from catalogs.scenes.placing import LEAST, Separable, Taps
 
     start, step = {"same": (3.0, 1.0), "double": (1.5, 0.5), "blocks": (4.0, 2.0)}[kind]
-    samples = _Separable(_Taps.along(start, step, 20, "bilinear"), _Taps.along(start, step, 24, "bilinear"))
+    samples = Separable(Taps.along(start, step, 20, "bilinear"), Taps.along(start, step, 24, "bilinear"))
     numbers = noise((samples.window.row1 - samples.window.row0, samples.window.col1 - samples.window.col0))
     valid = noise(numbers.shape, seed=3) > 2000
     rows, cols = samples.rows, samples.cols
@@ -498,7 +498,7 @@ def test_bands_of_a_row_that_shows_nothing_clear_are_not_read(tmp_path, monkeypa
 
 
 def test_files_beyond_those_kept_open_are_closed_and_opened_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("catalogs.scenes.OPEN_FILES", 2)
+    monkeypatch.setattr("catalogs.scenes.reader.OPEN_FILES", 2)
     items = []
     for name in "abc":
         (tmp_path / name).mkdir()
@@ -514,14 +514,15 @@ def test_files_beyond_those_kept_open_are_closed_and_opened_again(tmp_path, monk
 
 
 def test_a_mask_in_degrees_grows_by_metres():
-    from catalogs.scenes import _offsets, _Raster
+    from catalogs.scenes.masking import offsets_within
+    from catalogs.scenes.profiles import Profile
 
     side = 20 / 111_320
-    layer = _Raster("scl", "here", Affine(side, 0, 10.0, 0, -side, 60.0), "", "", False, "uint8", 0, 100, 100, 100)
+    layer = Profile("scl", "here", Affine(side, 0, 10.0, 0, -side, 60.0), "", "", False, "uint8", 0, 100, 100, 100)
     down, right = layer.pixel_m
     assert down == pytest.approx(20) and right == pytest.approx(10, rel=0.01)  # cos 60 degrees is a half
-    assert set(map(tuple, _offsets(21.0, down, right).tolist())) >= {(1, 0), (0, 2), (0, -2)}
-    assert len(_offsets(21.0, down, right)) < 12
+    assert set(map(tuple, offsets_within(21.0, down, right).tolist())) >= {(1, 0), (0, 2), (0, -2)}
+    assert len(offsets_within(21.0, down, right)) < 12
 
 
 def test_a_pass_is_not_cut_by_where_the_study_begins():
@@ -536,10 +537,10 @@ def test_a_pass_is_not_cut_by_where_the_study_begins():
 def test_oblong_pixels_are_brought_by_their_own_weights():
     """20 x 10 m pixels on a 10 m grid: rows are the file's own, columns are halved."""
     from catalogs.resampling import weighted
-    from catalogs.scenes import LEAST, _Separable, _Taps
+    from catalogs.scenes.placing import LEAST, Separable, Taps
 
-    rows, cols = _Taps.along(0.0, 1.0, 8, "bilinear"), _Taps.along(1.0, 0.5, 8, "bilinear")
-    samples = _Separable(rows, cols)
+    rows, cols = Taps.along(0.0, 1.0, 8, "bilinear"), Taps.along(1.0, 0.5, 8, "bilinear")
+    samples = Separable(rows, cols)
     window = samples.window
     numbers = np.arange(window.size, dtype="float32").reshape(window.shape)
     valid = np.ones(window.shape, bool)
