@@ -170,7 +170,7 @@ def test_many_plots_in_compact_groups_say_of_range_and_nugget_what_all_pairs_say
     weight, whole_weight = (np.exp(part - part.max()) for part in (grouped, whole))
     weight, whole_weight = weight / weight.sum(), whole_weight / whole_weight.sum()
     assert np.abs(weight - whole_weight).sum() < 0.2
-    assert (size[whole_weight > 0.05] == pytest.approx(whole_size[whole_weight > 0.05], rel=0.03))
+    assert size[whole_weight > 0.05] == pytest.approx(whole_size[whole_weight > 0.05], rel=0.03)
 
 
 def test_compact_groups_hold_every_plot_once_and_plots_of_one_place_together():
