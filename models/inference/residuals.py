@@ -118,16 +118,7 @@ def spatial_structure(
     ranges = np.geomspace(shortest, max(float(apart.max()), 2 * shortest), 10)
     nuggets = np.linspace(0.0, 1.0, 11)
     columns = columns[:, np.abs(columns).max(axis=0) > 1e-12]
-    same_place = (distance <= 1.0).astype(float)
-    likelihood = np.full((len(ranges), len(nuggets)), -np.inf)
-    for row, range_m in enumerate(ranges):
-        smooth = correlation(distance, range_m)
-        for col, nugget in enumerate(nuggets):
-            if nugget == 1.0 and row:
-                likelihood[row, col] = likelihood[0, col]
-                continue
-            matrix = together * ((1 - nugget) * smooth + nugget * same_place)
-            likelihood[row, col] = _restricted(standardised, columns, matrix)
+    likelihood = restricted_likelihood(standardised, xy, columns, together, ranges, nuggets)[0]
     best = likelihood.max()
     reach = correlation(np.array(200.0), ranges)[:, None] * (1 - nuggets)[None, :]
     candidates = np.where(likelihood >= best - allowance, reach, -1.0)
@@ -145,19 +136,70 @@ def _shared_in(near: np.ndarray, z: np.ndarray, field: tuple[float, float]) -> f
     return float(np.clip(2 * (z[first] * z[second]).sum() / (z[first] ** 2 + z[second] ** 2).sum(), 0.0, 1.0))
 
 
-def _restricted(z: np.ndarray, columns: np.ndarray, matrix: np.ndarray) -> float:
-    """Restricted log-likelihood with the variance profiled out; -inf where the correlations cannot be."""
-    n, p = len(z), columns.shape[1]
-    try:
-        lower = np.linalg.cholesky(matrix + 1e-6 * np.eye(n))
-        white = solve_triangular(lower, np.column_stack([columns, z]), lower=True)
-        inner = np.linalg.cholesky(white[:, :p].T @ white[:, :p] + 1e-9 * np.eye(p))
-    except np.linalg.LinAlgError:
-        return -np.inf
-    half = solve_triangular(inner, white[:, :p].T @ white[:, p], lower=True)
-    squares = float(white[:, p] @ white[:, p] - half @ half)
-    logs = 2 * np.log(np.diag(lower)).sum() + 2 * np.log(np.diag(inner)).sum()
-    return -0.5 * ((n - p) * np.log(max(squares, 1e-12) / (n - p)) + logs)
+MOST_TOGETHER = 400
+"""Plot measurements whose correlations are told from one matrix; more are split into compact groups of at most so many,
+because the work grows with the cube. Correlations across the borders of such groups are left out."""
+
+
+def restricted_likelihood(
+    z: np.ndarray, xy: np.ndarray, columns: np.ndarray, together: np.ndarray, ranges: np.ndarray, nuggets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Restricted log-likelihood with the variance profiled out, and that variance, for every range and nugget.
+
+    The correlation matrix is (1 - nugget) A + nugget B, with A that of the range and B that of measurements at one place.
+    One generalised eigen-decomposition of A by B serves all nuggets: A U = B U L, U' B U = 1.
+
+    Parameters
+    ----------
+    z : (n,) standardised residuals; xy : (n, 2); columns : (n, p); together : (n, n) correlation of dates
+    ranges : (r,) metres; nuggets : (k,)
+
+    Returns
+    -------
+    log-likelihood (r, k), -inf where the correlations cannot be; variance (r, k).
+
+    References
+    ----------
+    Patterson & Thompson 1971, Biometrika 58:545-554, doi:10.1093/biomet/58.3.545.
+    """
+    n, p = columns.shape
+    both = np.column_stack([columns, z])
+    inner = np.zeros((len(ranges), len(nuggets), p + 1, p + 1))
+    logs = np.zeros((len(ranges), len(nuggets)))
+    for rows in compact_groups(xy, MOST_TOGETHER):
+        distance, dates = cdist(xy[rows], xy[rows]), together[np.ix_(rows, rows)]
+        lower = np.linalg.cholesky(dates * (distance <= 1.0) + 1e-6 * np.eye(len(rows)))
+        white = solve_triangular(lower, both[rows], lower=True)
+        for number, range_m in enumerate(ranges):
+            smooth = solve_triangular(lower, dates * correlation(distance, range_m), lower=True)
+            sizes, vectors = np.linalg.eigh(solve_triangular(lower, smooth.T, lower=True))
+            spectrum = np.outer(1 - nuggets, np.maximum(sizes, 0.0) + 1e-6) + nuggets[:, None]
+            turned = vectors.T @ white
+            inner[number] += np.einsum("na,kn,nb->kab", turned, 1 / spectrum, turned, optimize=True)
+            logs[number] += np.log(spectrum).sum(axis=1) + 2 * np.log(np.diag(lower)).sum()
+    trend = inner[..., :p, :p] + 1e-9 * np.eye(p)
+    cross = inner[..., :p, p]
+    squares = inner[..., p, p] - np.einsum("rka,rka->rk", cross, np.linalg.solve(trend, cross[..., None])[..., 0])
+    variance = np.maximum(squares, 1e-12) / (n - p)
+    return -0.5 * ((n - p) * np.log(variance) + logs + np.linalg.slogdet(trend)[1]), variance
+
+
+def compact_groups(xy: np.ndarray, most: int) -> list[np.ndarray]:
+    """Rows in groups of at most `most`, halved along the longer side of their box; rows of one place stay together."""
+
+    def split(rows: np.ndarray) -> list[np.ndarray]:
+        if len(rows) <= most:
+            return [rows]
+        box = np.ptp(xy[rows], axis=0)
+        along = xy[rows, int(box.argmax())]
+        low = along <= np.median(along)
+        if low.all():
+            low = along < along.max()
+        if not low.any():  # all at one place
+            return [rows]
+        return split(rows[low]) + split(rows[~low])
+
+    return split(np.arange(len(xy)))
 
 
 def between_dates(standardised: np.ndarray, plot: np.ndarray, date: np.ndarray) -> float:

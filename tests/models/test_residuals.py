@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.inference import residuals
 from models.inference.residuals import (
     Residuals,
     Structure,
     between_dates,
+    compact_groups,
     correlation,
     difference_sd,
+    restricted_likelihood,
     spatial_structure,
     spread_of,
 )
@@ -120,3 +123,59 @@ def test_plots_visited_once_persist_nowhere_and_opposite_residuals_never_shrink_
         np.array([1.0, 2.0, 3.0, -1.0, -2.0, -3.0]), np.array(["a", "b", "c"] * 2), np.repeat([2019, 2024], 3)
     )
     assert opposite == 0.0
+
+
+# ---------------------------------------------------------------- restricted likelihood
+
+
+def dense_restricted(z, columns, matrix):
+    """Restricted log-likelihood of one correlation matrix by the book: error contrasts, variance profiled out."""
+    n, p = columns.shape
+    inverse = np.linalg.inv(matrix)
+    inner = columns.T @ inverse @ columns
+    rest = inverse - inverse @ columns @ np.linalg.solve(inner, columns.T @ inverse)
+    variance = float(z @ rest @ z) / (n - p)
+    logs = np.linalg.slogdet(matrix)[1] + np.linalg.slogdet(inner)[1]
+    return -0.5 * ((n - p) * np.log(variance) + logs), variance
+
+
+def test_one_decomposition_per_range_gives_the_likelihood_of_every_nugget():
+    """Plots measured at two dates, some once: against the textbook's dense matrices."""
+    rng = np.random.default_rng(4)
+    xy, _, first = make_field(rng, clusters=9)
+    again = np.arange(0, len(xy), 2)
+    places = np.vstack([xy, xy[again]])
+    z = np.concatenate([first, 0.7 * first[again] + 0.5 * rng.normal(size=len(again))])
+    date = np.repeat([0, 1], [len(xy), len(again)])
+    columns = np.column_stack([np.ones(len(z)), rng.normal(size=len(z)), date])
+    together = np.where(date[:, None] == date, 1.0, 0.6)
+    ranges, nuggets = np.array([80.0, 400.0, 3000.0]), np.array([0.1, 0.5, 1.0])
+    found, variance = restricted_likelihood(z, places, columns, together, ranges, nuggets)
+    distance = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
+    for row, range_m in enumerate(ranges):
+        for col, nugget in enumerate(nuggets):
+            matrix = together * ((1 - nugget) * np.exp(-3 * distance / range_m) + nugget * (distance <= 1.0))
+            expected = dense_restricted(z, columns, matrix)
+            assert (found[row, col], variance[row, col]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_many_plots_in_compact_groups_say_of_range_and_nugget_what_all_pairs_say(monkeypatch):
+    rng = np.random.default_rng(5)
+    xy, _, z = make_field(rng, clusters=150, side_m=15_000)
+    columns = np.column_stack([np.ones(len(z)), rng.normal(size=(len(z), 2))])
+    ranges, nuggets = np.geomspace(60, 6000, 8), np.linspace(0, 1, 6)
+    grouped, size = restricted_likelihood(z, xy, columns, np.ones((600, 600)), ranges, nuggets)
+    monkeypatch.setattr(residuals, "MOST_TOGETHER", 10**6)
+    whole, whole_size = restricted_likelihood(z, xy, columns, np.ones((600, 600)), ranges, nuggets)
+    weight, whole_weight = (np.exp(part - part.max()) for part in (grouped, whole))
+    weight, whole_weight = weight / weight.sum(), whole_weight / whole_weight.sum()
+    assert np.abs(weight - whole_weight).sum() < 0.2
+    assert size[whole_weight > 0.05] == pytest.approx(whole_size[whole_weight > 0.05], rel=0.03)
+
+
+def test_compact_groups_hold_every_plot_once_and_plots_of_one_place_together():
+    xy = np.repeat(np.random.default_rng(0).uniform(0, 1e4, (300, 2)), 3, axis=0)
+    groups = compact_groups(xy, 100)
+    assert sorted(np.concatenate(groups)) == list(range(900)) and max(map(len, groups)) <= 100
+    assert all(len(set(rows // 3)) * 3 == len(rows) for rows in groups)
+    assert [len(rows) for rows in compact_groups(np.zeros((500, 2)), 100)] == [500]
