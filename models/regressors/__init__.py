@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 
 from models.regressors.base import Regressor, alive, plain_of
+from models.regressors.boosting import HistogramBoosting
 from models.regressors.gaussian import GaussianProcess
 from models.regressors.linear import Baskerville, Forward, Linear, PartialLeastSquares, Ridge
 from models.regressors.mix import Auto, Default, Mix
@@ -17,8 +18,8 @@ __all__ = ["REGRESSORS", "Linear", "Regressor", "alive", "plain_of", "regressor_
 REGRESSORS: dict[str, Callable[..., Regressor]] = {
     one.name: one
     for one in (
-        Default, Linear, Ridge, PartialLeastSquares, Forward, Mix, GaussianProcess, ExtraTrees, RandomForest, Neighbours,
-        GradientNeighbours, Baskerville, Auto,
+        Default, Linear, Ridge, PartialLeastSquares, Forward, Mix, GaussianProcess, ExtraTrees, RandomForest,
+        HistogramBoosting, Neighbours, GradientNeighbours, Baskerville, Auto,
     )
 }  # fmt: skip
 """Name in the configuration -> factory that takes the model settings it knows (`transform`). Plainer ones come first."""

@@ -13,7 +13,7 @@ import pytest
 from conftest import make_plots
 from scipy.spatial.distance import cdist
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import Ridge as TheirRidge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
@@ -23,6 +23,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from models.inference.fitted import TargetModel, fit_target, predict_left_out, rows_of
 from models.regressors import REGRESSORS, Regressor, regressor_named
 from models.regressors.base import Scale, groups
+from models.regressors.boosting import HistogramBoosting
 from models.regressors.estimator import ForestRegressor
 from models.regressors.gaussian import GaussianProcess
 from models.regressors.linear import Forward, Linear, PartialLeastSquares, Ridge, _press, inflation
@@ -179,6 +180,53 @@ def test_a_random_forest_predicts_what_scikit_learn_s_does():
     theirs = RandomForestRegressor(200, min_samples_leaf=3, max_leaf_nodes=32, max_features=1 / 3, random_state=0)
     places = make_rows(n=300, seed=7)[0]
     assert machine.mean(None, places) == pytest.approx(theirs.fit(X[order], y[order]).predict(places), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_boosting_predicts_what_scikit_learn_s_does(n):
+    """Leaf values come from the structure of the trees alone; scikit-learn keeps residuals in single precision."""
+    X, y, cluster = make_rows(n=n)
+    machine = HistogramBoosting().learned(X, y, cluster, ALL)
+    seen, order = X.astype("float32").astype(float), np.lexsort((*X.T, y))
+    theirs = HistGradientBoostingRegressor(
+        learning_rate=0.1, max_iter=machine.trees, max_leaf_nodes=8, min_samples_leaf=10, early_stopping=False
+    ).fit(seen[order], y[order])
+    places = np.vstack([make_rows(n=300, seed=7)[0].astype("float32").astype(float), seen])
+    assert machine.mean(None, places) == pytest.approx(theirs.predict(places), rel=1e-6)
+    assert machine.trees > 5 and machine.leaf_of.max() == min(8, n // 10) - 1
+
+
+def test_boosting_with_its_trees_kept_is_linear_in_the_plots():
+    """Each tree moves every plot a tenth of the way to what its leaf has left: pushed through by hand, plot by plot."""
+    X, y, cluster = make_rows(n=120)
+    machine = HistogramBoosting().learned(X, y, cluster, ALL)
+    other = make_rows(n=120, seed=9)[1]
+    fitted = np.full(120, other.mean())
+    for leaf in machine.leaf_of:
+        left = other - fitted
+        fitted = fitted + 0.1 * np.array([left[leaf == one].mean() for one in leaf])
+    assert machine.weights(X) @ other == pytest.approx(fitted)
+    assert machine.own_weights == pytest.approx(machine.weights(X), abs=1e-12)
+    assert machine.weights(X).sum(axis=1) == pytest.approx(1.0)
+    assert machine.weights(X) @ machine.basis == pytest.approx(machine.gradient(None, X), abs=1e-6)
+
+
+def test_boosting_stops_early_where_there_is_nothing_to_learn():
+    X, y, cluster = make_rows(n=120, noise=0.3)
+    nothing = np.random.default_rng(2).uniform(50, 90, 120)
+    few, many = (HistogramBoosting().learned(X, target, cluster, ALL).trees for target in (nothing, y))
+    assert few <= 10 and many >= 40
+
+
+def test_boosting_that_would_fall_below_zero_says_zero_and_does_not_move():
+    X = np.repeat(np.arange(6.0), 20)[:, None]
+    y = np.where(X[:, 0] == 2, 0.0, 5.0)
+    machine = HistogramBoosting().learned(X, y, np.arange(120).astype(str), ALL[:1])
+    params = machine.fit(X, y, ALL[:1])
+    down = params + machine.basis.T @ np.where(X[:, 0] == 2, -1.0, 0.0)
+    mean, gradient = machine.both(down, np.array([[2.0], [4.0]]))
+    assert mean[0] == 0 and not gradient[0].any()
+    assert mean[1] == pytest.approx(5.0, abs=0.1) and gradient[1].any()
 
 
 def test_a_place_on_a_threshold_goes_where_scikit_learn_sends_it():
