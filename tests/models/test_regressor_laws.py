@@ -13,7 +13,7 @@ from models.regressors import REGRESSORS, alive, plain_of, regressor_named
 from models.regressors.smoothers import Smoother
 
 NAMES = [name for name in REGRESSORS if name not in ("gnn", "auto")]
-MEANS = ["extra_trees", "random_forest", "neighbours"]
+MEANS = ["extra_trees", "random_forest", "quantile_forest", "neighbours"]
 SMOOTHERS = [*MEANS, "boosting"]
 SCALE = {"baskerville": "log"}
 PENALISED = np.array([True, True, True, True, False])
@@ -91,7 +91,7 @@ def test_predictions_are_never_negative_however_far_a_place_is_from_the_plots(fi
     assert (machine.mean(params, far) >= 0).all() and np.isfinite(machine.mean(params, far)).all()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("baskerville", "neighbours", "random_forest")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("baskerville", *MEANS[1:])])
 def test_the_plots_keep_their_total(fits, name):
     X, y, _ = make_rows()
     machine, params = fits[name]
