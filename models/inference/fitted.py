@@ -401,9 +401,9 @@ def _fit_set(
         notes.append(f"predictor set {name}: {machine.stands_for.caution}")
     if len(np.unique(cluster)) < CLUSTERS_EACH * len(predictors) and not machine.stands_for.learns:
         notes.append(
-            f"predictor set {name}: {len(predictors)} predictors for {len(np.unique(cluster))} clusters of plots: with fewer than "
-            f"{CLUSTERS_EACH} for each, a regression that neither shrinks nor selects follows its plots; name fewer predictors, or "
-            "take regressor ridge or mix"
+            f"predictor set {name}: {len(predictors)} predictors for {len(np.unique(cluster))} clusters of plots: with fewer "
+            f"than {CLUSTERS_EACH} for each, a regression that neither shrinks nor selects follows its plots; name fewer "
+            "predictors, or take regressor ridge or mix"
         )
     if scores(y, left_out)["r2"] <= 0:
         notes.append(

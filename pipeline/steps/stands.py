@@ -125,7 +125,9 @@ def check_extrapolation(totals: pd.DataFrame, most_percent: float) -> None:
                 "plots there, use fewer predictors, or leave that part out of the stands"
             )
         if percent > WARN_OUTSIDE_PERCENT:
-            log.warning("%.0f %% of the forest of %s lies outside the area of applicability: mostly extrapolated", percent, estimand)
+            log.warning(
+                "%.0f %% of the forest of %s lies outside the area of applicability: mostly extrapolated", percent, estimand
+            )
 
 
 def _in_project(polygons) -> set[str]:

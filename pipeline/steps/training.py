@@ -136,7 +136,8 @@ def _coverage(footprint, grid: Grid, window) -> np.ndarray:
 
 def _report(frame: pd.DataFrame, grid: Grid) -> None:
     for reason, gone in frame[~frame["kept"]].groupby("reason", sort=False):
-        names = ", ".join(gone["plot"].astype(str)[:MOST_NAMED]) + (f" and {more} more" if (more := len(gone) - MOST_NAMED) > 0 else "")
+        more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
+        names = ", ".join(gone["plot"].astype(str)[:MOST_NAMED]) + more
         log.info("left out %d plot measurements: %s (%s)", len(gone), reason, names)
     ratio = grid.pixel_ha / frame["area_ha"]
     frame["support_ratio"] = ratio

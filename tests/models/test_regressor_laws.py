@@ -12,7 +12,7 @@ from models.inference.fitted import TargetModel, _short, fit_target
 from models.regressors import REGRESSORS, alive, plain_of, regressor_named
 from models.regressors.smoothers import Smoother
 
-NAMES = [name for name in REGRESSORS if name not in ("gnn", "auto")]
+NAMES = [name for name in REGRESSORS if name not in ("gnn", "msn", "auto")]
 MEANS = ["extra_trees", "random_forest", "quantile_forest", "neighbours"]
 SMOOTHERS = [*MEANS, "boosting"]
 SCALE = {"baskerville": "log"}

@@ -32,7 +32,7 @@ def make_totals(*, outside_ha, estimand="agb_2019"):
 
 def test_a_stock_that_is_mostly_extrapolated_is_refused_with_its_share_and_what_to_change():
     # 54 of 60 ha of forest
-    with pytest.raises(ValueError, match=r"90 % of the forest of agb_2019 lies outside .*at most 80 % may .*use fewer predictors"):
+    with pytest.raises(ValueError, match=r"90 % of the forest of agb_2019 lies outside .*at most 80 % may .*fewer predictors"):
         check_extrapolation(make_totals(outside_ha=54.0), 80.0)
     check_extrapolation(make_totals(outside_ha=54.0), 100.0)
 

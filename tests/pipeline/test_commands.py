@@ -103,8 +103,8 @@ def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
         ({"area.resolutoin_m": 5}, r"area.resolutoin_m is not a setting; did you mean area.resolution_m\?"),
     ],
     ids=[
-        "predictor", "regressor", "quantiles", "falling_quantiles", "sensor", "speckle", "sensor_absent", "season_of_elevation", "orbit_of_optics",
-        "clouds_of_radar", "key",
+        "predictor", "regressor", "quantiles", "falling_quantiles", "sensor", "speckle", "sensor_absent",
+        "season_of_elevation", "orbit_of_optics", "clouds_of_radar", "key",
     ],
 )
 def test_check_answers_a_wrong_name_with_the_nearest_right_one(tmp_path, capsys, changes, sentence):
