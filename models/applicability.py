@@ -19,6 +19,9 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.distance import cdist
 
+SQUARES = 128
+"""Squares a side into which the two predictors that set plots apart most are cut, each with the plot that is asked first."""
+
 
 @dataclass(frozen=True)
 class Applicability:
@@ -46,17 +49,28 @@ class Applicability:
         """Whether the model applies (n,); not where a predictor is missing."""
         from models.kernels import within_reach
 
-        order, rising = self._sorted
         return within_reach(
-            np.asarray(X, float), self.centre[order], self.scale[order], order, rising, self._reach_squared
+            np.ascontiguousarray(X, float), self.centre * self.scale, self.scale, *self._sorted, self._reach_squared
         )
 
     @cached_property
-    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """Predictors by how far they set plots apart, and the plots in that order of predictors, rising in the first."""
+    def _sorted(self) -> tuple[np.ndarray, ...]:
+        """What `within_reach` looks in: predictors by how far they set plots apart, the plots rising in the first of them,
+        those in its order; and for squares of the first two the plot nearest to their centre, their corner and sides."""
+        from scipy.spatial import cKDTree
+
         order = np.argsort(-self.plots.std(axis=0), kind="stable")
-        plots = self.plots[:, order]
-        return order, np.ascontiguousarray(plots[np.argsort(plots[:, 0], kind="stable")])
+        plots = np.ascontiguousarray(self.plots[np.argsort(self.plots[:, order[0]], kind="stable")])
+        ordered = np.ascontiguousarray(plots[:, order])
+        leading = ordered[:, [0, min(1, len(order) - 1)]]
+        reach = np.sqrt(self._reach_squared) * (1 + 1e-9) + 1e-12
+        corner = leading.min(axis=0) - reach
+        side = (leading.max(axis=0) + reach - corner) / SQUARES
+        centres = (corner[d] + side[d] * (np.arange(SQUARES) + 0.5) for d in range(2))
+        away, guess = cKDTree(leading).query(np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1))
+        apart = reach * np.sqrt(2) if len(order) == 1 else reach  # one predictor stands for both
+        guess[away > apart + np.hypot(*side) / 2] = -1
+        return order, plots, ordered, guess.astype(np.int32), corner, side
 
     def density(self, X: np.ndarray) -> np.ndarray:
         """Local point density (n,): how many plots are as like a place as the threshold asks of one."""

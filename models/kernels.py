@@ -1,7 +1,4 @@
-"""Compiled loops over places and plots. Importing this module loads numba, so it is imported where the work is.
-
-Neighbouring pixels are alike: each search begins with the plot that served the pixel before, so most end at once.
-"""
+"""Compiled loops over places and plots. Importing this module loads numba, so it is imported where the work is."""
 
 from __future__ import annotations
 
@@ -47,47 +44,59 @@ def nearest_squared(places, plots):
     return found
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _whole_squared(x, shift, scale, plot):
+    """Squared distance of a place, as measured, to a plot: no question on the way, so that several terms go together."""
+    total = 0.0
+    for k in range(len(x)):
+        apart = x[k] * scale[k] - shift[k] - plot[k]
+        total += apart * apart
+    return total
+
+
 @njit(cache=True, nogil=True)
-def within_reach(X, centre, scale, order, plots, reach_squared):
+def within_reach(X, shift, scale, order, plots, ordered, guess, corner, side, reach_squared):
     """Whether any of plots (m, p) lies within reach of each place.
 
-    X : (n, p) as measured; a place lies at (X - centre) x scale. Coordinates are compared in the `order` (p,) given, and
-    plots come in that order of coordinates, rising in the first: those too far in it alone are not looked at.
+    X : (n, p) as measured; a place lies at X x scale - shift
+    order : (p,) coordinates by how far they set plots apart; `plots` rise in the first of them, and `ordered` are the same
+        plots with their coordinates in that order: those too far in the first alone are not looked at.
+    guess : (cells, cells) by the first two coordinates, in squares from `corner` (2,) on of sides `side` (2,): the plot that
+        is asked first, or -1 where none is within reach of the square; nor is any beyond the squares.
     """
     n, p, m = len(X), len(order), len(plots)
     found = np.zeros(n, np.bool_)
     place = np.empty(p)
     reach = np.sqrt(reach_squared)
-    last = 0
+    first, second = order[0], order[min(1, p - 1)]
     for i in range(n):
-        for k in range(p):
-            place[k] = (X[i, order[k]] - centre[k]) * scale[k]
-        # the plot that served the place before mostly serves this one too: two short chains of sums, no question between
-        even, odd = 0.0, 0.0
-        for k in range(0, p - 1, 2):
-            one, two = place[k] - plots[last, k], place[k + 1] - plots[last, k + 1]
-            even += one * one
-            odd += two * two
-        if p % 2:
-            even += (place[p - 1] - plots[last, p - 1]) ** 2
-        if even + odd <= reach_squared:
+        row = (X[i, first] * scale[first] - shift[first] - corner[0]) / side[0]
+        col = (X[i, second] * scale[second] - shift[second] - corner[1]) / side[1]
+        if not (row >= 0 and col >= 0 and row < len(guess) and col < len(guess)):  # missing ones among them
+            continue
+        asked = guess[int(row), int(col)]
+        if asked < 0:
+            continue
+        away = _whole_squared(X[i], shift, scale, plots[asked])
+        if away <= reach_squared:
             found[i] = True
             continue
-        if np.isnan(even + odd):
+        if np.isnan(away):
             continue
+        for k in range(p):
+            place[k] = X[i, order[k]] * scale[order[k]] - shift[order[k]]
         low, high = 0, m
         while low < high:  # first plot that is not too far below
             middle = (low + high) // 2
-            if plots[middle, 0] < place[0] - reach:
+            if ordered[middle, 0] < place[0] - reach:
                 low = middle + 1
             else:
                 high = middle
         for j in range(low, m):
-            if plots[j, 0] > place[0] + reach:
+            if ordered[j, 0] > place[0] + reach:
                 break
-            if _squared(place, plots[j], reach_squared) <= reach_squared:
+            if _squared(place, ordered[j], reach_squared) <= reach_squared:
                 found[i] = True
-                last = j
                 break
     return found
 

@@ -413,6 +413,15 @@ class Model(Section):
     date_effect: Literal["auto", "always", "never"] = "always"
     confidence_percent: float = Field(90.0, gt=50, lt=100)
     min_clusters: int = Field(4, ge=3)
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    max_outside_domain_percent: float = Field(80.0, gt=0, le=100)
+
+    @field_validator("quantiles")
+    @classmethod
+    def _rising_quantiles(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"quantiles must rise and not repeat, such as [0.05, 0.5, 0.95], got {list(value)}")
+        return value
 
     @model_validator(mode="after")
     def _profile_named(self) -> Model:

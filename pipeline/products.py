@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Band:
-    """One band of a product: its name, unit and the sentence a GIS user reads."""
+    """One band of a product: its name, unit and the sentence a GIS user reads; `quantile` is the probability it is one of."""
 
     name: str
     units: str
     title: str
+    quantile: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def products_of(study: Study) -> dict[str, Product]:
     """Name -> product of everything the configuration allows, in the order a reader wants them."""
     found: list[Product] = []
     for target in study.targets:
-        found += [_stock(target, year) for year in study.years]
+        found += [_stock(target, year, study.model.quantiles) for year in study.years]
     if study.stock_target:
         found += [_tree_carbon(study.stock_target, year) for year in study.years]
         found += [_sink(study.stock_target, years) for years in pairwise(study.years)]
@@ -53,7 +54,7 @@ def products_of(study: Study) -> dict[str, Product]:
     return {product.name: product for product in found}
 
 
-def _stock(target: str, year: int) -> Product:
+def _stock(target: str, year: int, quantiles: tuple[float, ...]) -> Product:
     about = TARGETS[target]
     column, units, title = about["column"], about["units"], about["title"]
     bands = (
@@ -61,8 +62,16 @@ def _stock(target: str, year: int) -> Product:
         Band(f"{column}_se", units, f"Standard error of a pixel's {title.lower()}, {year}"),
         Band("in_domain", "1", "1 in the area of applicability: where the plots show places like it"),
         Band("predictor_set", "1", "Which predictor set served the pixel, counted from 1; 0 outside forest"),
+        *(_quantile(column, units, f"{title.lower()}, {year}", probability) for probability in quantiles),
     )
     return Product(f"{target}_{year}", "stock", target, (year,), f"{title} {year}", bands)
+
+
+def _quantile(column: str, units: str, what: str, probability: float) -> Band:
+    """`agb_mg_ha_q05`: what a plot there stays below with this probability, by plots like it."""
+    percent = f"{100 * probability:g}"
+    name = f"{column}_q{percent.zfill(2).replace('.', '_')}"
+    return Band(name, units, f"{percent} % quantile of a plot's {what}, as plots in places like it have it", probability)
 
 
 def _tree_carbon(target: str, year: int) -> Product:

@@ -179,6 +179,8 @@ model:                              # from plots to the map
   date_effect: always               # or auto, never: whether dates may differ beyond their predictors
   confidence_percent: 90            # of all intervals, percent
   min_clusters: 4                   # fewer plots (or clusters of plots) than this cannot be fitted
+  # quantiles: [0.05, 0.5, 0.95]    # bands of the stock maps, of regressors quantile_forest, random_forest, extra_trees
+  max_outside_domain_percent: 80    # more of the forest unlike every plot: no stand table is made, percent
 
 pools:                              # from biomass to tree carbon
   root_shoot: 0.26                  # belowground per aboveground biomass

@@ -116,26 +116,31 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
     }
 
 
+NUMBERS = ("n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value")
+VECTORS = ("set_ha", "sum_s", "sum_s2", "sum_gradient")
+
+
 def combine(partials: pd.DataFrame) -> pd.DataFrame:
     """Partial rows of all blocks added up per stand, estimand and part, in chunk order whatever the blocks were."""
-    ordered = partials.sort_values(["estimand", "stand", "part", "chunk"], kind="stable")
-    totals = []
-    numbers = ["n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value"]
-    for (estimand, stand, part), rows in ordered.groupby(["estimand", "stand", "part"], sort=True):
-        total: dict = {"estimand": estimand, "stand": stand, "part": part}
-        for name in numbers:
-            total[name] = _in_order(rows[name].to_numpy())
-        for name in ("set_ha", "sum_s", "sum_s2", "sum_gradient"):
-            total[name] = _in_order(np.array(rows[name].tolist(), dtype=float))
-        totals.append(total)
     import pandas as pd
 
-    return pd.DataFrame(totals)
+    keys = ["estimand", "stand", "part"]
+    totals = []
+    for _, rows in partials.groupby("estimand", sort=True):  # of one target: vectors of one length
+        ordered = rows.sort_values([*keys, "chunk"], kind="stable")
+        first = ~ordered.duplicated(keys).to_numpy()
+        number = np.cumsum(first) - 1
+        total = ordered.loc[first, keys].reset_index(drop=True)
+        for name in NUMBERS:
+            total[name] = _in_order(ordered[name].to_numpy(), number)
+        for name in VECTORS:
+            total[name] = list(_in_order(np.array(ordered[name].tolist(), dtype=float), number))
+        totals.append(total)
+    return pd.concat(totals, ignore_index=True)
 
 
-def _in_order(values: np.ndarray):
-    """Sum along the first axis one after the other: the same bytes whatever numpy's blocking."""
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
+def _in_order(values: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Sums of the values (n, ...) of each number, added one after the other: the same bytes whatever numpy's blocking."""
+    found = np.zeros((number[-1] + 1, *values.shape[1:]), values.dtype)
+    np.add.at(found, number, values)
+    return found

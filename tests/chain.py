@@ -147,7 +147,8 @@ def report_numbers(plan: Plan) -> None:
            estimates=res / "estimates.parquet", partials=[res / f"partials/{block}.parquet" for block in plan.blocks],
            models=models, settings=plan.settings("stands"), grid=grid, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
-           confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed)  # fmt: skip
+           confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed,
+           max_outside_domain_percent=study.model.max_outside_domain_percent)  # fmt: skip
     maps = {}
     for name in plan.products:
         maps[name] = out / f"maps/{name}{plan.map_suffix}"

@@ -399,6 +399,12 @@ def _fit_set(
     refits, left_out = machine.without_each(design, y, cluster, penalised, params)
     if machine.stands_for.caution:
         notes.append(f"predictor set {name}: {machine.stands_for.caution}")
+    if len(np.unique(cluster)) < CLUSTERS_EACH * len(predictors) and not machine.stands_for.learns:
+        notes.append(
+            f"predictor set {name}: {len(predictors)} predictors for {len(np.unique(cluster))} clusters of plots: with fewer "
+            f"than {CLUSTERS_EACH} for each, a regression that neither shrinks nor selects follows its plots; name fewer "
+            "predictors, or take regressor ridge or mix"
+        )
     if scores(y, left_out)["r2"] <= 0:
         notes.append(
             f"predictor set {name}: at plots left out it predicts no better than the plots' mean (R2 "
@@ -434,6 +440,10 @@ def _fit_set(
         "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
     }
 
+
+CLUSTERS_EACH = 5
+"""Clusters of plots for each predictor below which a plain regression is warned of: on quatre-montagnes-plots 68 predictors
+instead of 3 for 24 clusters made its RMSE 35 % instead of 26 % (docs/methods/regressors.md)."""
 
 INNER_FOLDS = 5
 """Groups of clusters that a regressor which learns is refitted without inside a fold, for the spread of its residuals."""

@@ -6,19 +6,20 @@ import inspect
 from collections.abc import Callable
 
 from models.regressors.base import Regressor, alive, plain_of
+from models.regressors.boosting import HistogramBoosting
 from models.regressors.gaussian import GaussianProcess
 from models.regressors.linear import Baskerville, Forward, Linear, PartialLeastSquares, Ridge
 from models.regressors.mix import Auto, Default, Mix
-from models.regressors.smoothers import GradientNeighbours, Neighbours
-from models.regressors.trees import ExtraTrees, RandomForest
+from models.regressors.smoothers import GradientNeighbours, MostSimilarNeighbours, Neighbours
+from models.regressors.trees import ExtraTrees, QuantileForest, RandomForest
 
 __all__ = ["REGRESSORS", "Linear", "Regressor", "alive", "plain_of", "regressor_named"]
 
 REGRESSORS: dict[str, Callable[..., Regressor]] = {
     one.name: one
     for one in (
-        Default, Linear, Ridge, PartialLeastSquares, Forward, Mix, GaussianProcess, ExtraTrees, RandomForest, Neighbours,
-        GradientNeighbours, Baskerville, Auto,
+        Default, Linear, Ridge, PartialLeastSquares, Forward, Mix, GaussianProcess, ExtraTrees, RandomForest,
+        QuantileForest, HistogramBoosting, Neighbours, GradientNeighbours, MostSimilarNeighbours, Baskerville, Auto,
     )
 }  # fmt: skip
 """Name in the configuration -> factory that takes the model settings it knows (`transform`). Plainer ones come first."""

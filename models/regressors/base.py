@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -38,6 +38,8 @@ class Regressor(ABC):
     """A sentence that every model made with it carries as a warning."""
     candidate: ClassVar[bool] = True
     """`auto` may choose it."""
+    tells_quantiles: ClassVar[bool] = False
+    """Has `quantiles`."""
 
     @property
     def scale(self) -> Scale:
@@ -88,6 +90,11 @@ class Regressor(ABC):
             return self.mean(params, X), gradient
         out[:] = gradient
         return self.mean(params, X), out
+
+    def quantiles(self, X: np.ndarray, probabilities: Sequence[float]) -> np.ndarray:
+        """Quantiles (n, q) of the target of a plot at each place (n, p), all in one pass, for the plots it has learned."""
+        del X, probabilities
+        raise ValueError(f"regressor {self.name} tells no quantiles")
 
     def pulled(
         self, X: np.ndarray, y: np.ndarray, penalised: np.ndarray, params: np.ndarray, mean: np.ndarray, sd: np.ndarray,

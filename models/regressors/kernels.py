@@ -98,30 +98,32 @@ def forest_leaves(columns, starts, feature, threshold, keeps, lowest):
 
 
 @njit(cache=True, nogil=True)
-def weighted_quantiles(leaves, leaf_of, shares, order, sorted_targets, probabilities):
+def weighted_quantiles(leaves, starts, members, shares, sorted_targets, probabilities):
     """Quantiles (n, q) of the targets under each place's weights.
 
-    leaves : (n, trees); leaf_of : (trees, plots); shares : (trees, plots) weight of a plot in its leaf
-    order : (plots,) plots by rising target; sorted_targets : (plots,); probabilities : (q,) rising
+    leaves : (n, trees); starts : (trees, 33) where the plots of each leaf of a tree begin among its `members`
+    members : (trees, plots) rank of the target of each plot that a tree has drawn, leaf by leaf; shares : (trees, plots)
+        its weight there
+    sorted_targets : (plots,) rising; probabilities : (q,) rising
     """
     n, trees = leaves.shape
-    plots = len(order)
+    plots = len(sorted_targets)
     found = np.empty((n, len(probabilities)))
     weight = np.empty(plots)
     for i in range(n):
-        for p in range(plots):
-            weight[p] = 0.0
+        weight[:] = 0.0
         for tree in range(trees):
             leaf = leaves[i, tree]
-            for p in range(plots):
-                if leaf_of[tree, p] == leaf:
-                    weight[p] += shares[tree, p]
+            for at in range(starts[tree, leaf], starts[tree, leaf + 1]):
+                weight[members[tree, at]] += shares[tree, at]
         total, q = 0.0, 0
         for rank in range(plots):
-            total += weight[order[rank]] / trees
+            total += weight[rank] / trees
             while q < len(probabilities) and total >= probabilities[q] - 1e-12:
                 found[i, q] = sorted_targets[rank]
                 q += 1
+            if q == len(probabilities):
+                break
         while q < len(probabilities):
             found[i, q] = sorted_targets[plots - 1]
             q += 1

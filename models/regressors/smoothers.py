@@ -210,6 +210,9 @@ class Neighbours(Smoother):
 class GradientNeighbours(Neighbours):
     """The mean of the k plots nearest along gradients of canonical correspondence (GNN), through the package sknnr.
 
+    Correspondence analysis needs a table of several responses, of which one target has no gradient: the target comes as
+    how much it is like each of its five quartiles (0 to 1, adding up to one), which leaves up to four axes.
+
     References
     ----------
     Ohmann & Gregory 2002, Canadian Journal of Forest Research 32:725-741, doi:10.1139/x02-011.
@@ -220,13 +223,45 @@ class GradientNeighbours(Neighbours):
     when: ClassVar[str] = "as neighbours, where the package sknnr is installed; to compare with GNN maps"
     source: ClassVar[str] = "Ohmann & Gregory 2002, doi:10.1139/x02-011"
 
+    peer: ClassVar[str] = "GNNRegressor"
+
+    def _responses(self, y: np.ndarray) -> np.ndarray:
+        """What the axes are to tell (n, responses), none below zero and no row all zero."""
+        knots = np.unique(np.quantile(y, [0.0, 0.25, 0.5, 0.75, 1.0]))
+        return np.column_stack([np.interp(y, knots, one) for one in np.eye(len(knots))])
+
     def _turning(self, X, y):
         try:
-            from sknnr import GNNRegressor
+            import sknnr
         except ImportError:
             raise ValueError(
-                "regressor gnn needs the package sknnr, which is not installed here: install it, or use regressor neighbours"
+                f"regressor {self.name} needs the package sknnr, which is not installed here: pip install sknnr, or forestsink "
+                "with its extra gnn; or use regressor neighbours"
             ) from None
-        turn = GNNRegressor(n_neighbors=1).fit(X, y[:, None]).transformer_.transform
+        try:
+            turn = getattr(sknnr, self.peer)(n_neighbors=1).fit(X, self._responses(y)).transformer_.transform
+        except IndexError:
+            raise ValueError(
+                f"regressor {self.name}: the package sknnr finds no axes among {X.shape[1]} predictors, which it cannot where "
+                "some say nearly the same: name fewer of them"
+            ) from None
         # the transformation is linear: what it does to the unit vectors is all of it
         return turn(np.eye(X.shape[1])) - turn(np.zeros((1, X.shape[1])))
+
+
+@dataclass(frozen=True)
+class MostSimilarNeighbours(GradientNeighbours):
+    """The mean of the k plots nearest along canonical correlations with the target (MSN), through the package sknnr.
+
+    References
+    ----------
+    Moeur & Stage 1995, Forest Science 41:337-359.
+    """
+
+    name: ClassVar[str] = "msn"
+    when: ClassVar[str] = "as neighbours, where the package sknnr is installed; to compare with MSN maps"
+    source: ClassVar[str] = "Moeur & Stage 1995, doi:10.1093/forestscience/41.2.337"
+    peer: ClassVar[str] = "MSNRegressor"
+
+    def _responses(self, y):
+        return y[:, None]

@@ -204,7 +204,7 @@ class Plan:
     @cached_property
     def model_settings(self) -> dict:
         """What makes a model; how wide its intervals are drawn does not, and its predictors are a param of their own."""
-        elsewhere = {"predictors", "profile", "confidence_percent"}
+        elsewhere = {"predictors", "profile", "confidence_percent", "quantiles", "max_outside_domain_percent"}
         kept = {name: value for name, value in self.settings("model").items() if name not in elsewhere}
         return kept | {"date_effect": self.date_effect}
 
@@ -567,6 +567,7 @@ class Plan:
             for key, name, known in asked
             if name not in known
         ]
+        problems += self._quantiles_not_told()
         problems += self._settings_of_other_kinds()
         problems += [
             f"sensors.{name}.reducer: {reducer} scores the distance to clouds, and {sensor_named(name).title} has no clouds"
@@ -596,6 +597,16 @@ class Plan:
                     f"the study makes {', '.join(stocks)}"
                 )
         return problems
+
+    def _quantiles_not_told(self) -> list[str]:
+        """A sentence where quantiles are asked of a regressor that has none."""
+        from models.regressors import REGRESSORS
+
+        model = self.study.model
+        if not model.quantiles or getattr(REGRESSORS.get(model.regressor), "tells_quantiles", True):
+            return []
+        telling = ", ".join(name for name, one in REGRESSORS.items() if getattr(one, "tells_quantiles", False))
+        return [f"model.quantiles: regressor {model.regressor} tells no quantiles; {telling} do"]
 
     def _wrong_catalogue(self, sensor: str) -> list[str]:
         """A sentence where a sensor's catalogue is known not to offer it, or is at an address that nothing here asks."""

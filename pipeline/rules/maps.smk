@@ -49,6 +49,7 @@ rule stands:
         years=list(study.years),
         min_cover_percent=study.min_cover_percent,
         confidence_percent=study.model.confidence_percent,
+        max_outside_domain_percent=study.model.max_outside_domain_percent,
         grid=plan.grid_settings,
         code=plan.code("stands"),
     log:

@@ -14,6 +14,7 @@ from catalogs.stands import read_stands
 from models import pools
 from models.applicability import other_unit
 from models.inference.fitted import TargetModel
+from models.inference.quantiles import conditional_quantiles
 from pipeline import mapping, store
 from pipeline.grid import Grid
 from pipeline.products import Product
@@ -58,9 +59,10 @@ def estimate(
         for target, model in fitted.items():
             own = [product for product in wanted if product.kind != "forest" and product.target == target]
             for strip in mapping.strips(model, window.shape[0] * window.shape[1]):
-                parts = _layers(model, _part(seen, strip), _part(wood, strip), years)
+                shown = _part(seen, strip)
+                parts = _layers(model, shown, _part(wood, strip), years)
                 for product in own:
-                    for name, values in _bands(product, model, parts, carbon):
+                    for name, values in _bands(product, model, parts, carbon, shown):
                         tiles[product.name][name][strip] = values
                 there = within(covered, strip)
                 for estimand, found in parts.items():
@@ -128,7 +130,7 @@ def _part(layers: Mapping[int, object], strip: slice) -> dict:
 
 
 def _bands(
-    product: Product, model: TargetModel, layers: Mapping, carbon: Mapping
+    product: Product, model: TargetModel, layers: Mapping, carbon: Mapping, seen: Mapping
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and values of each band of a product on a strip."""
     names = [band["name"] for band in product.bands]
@@ -139,6 +141,7 @@ def _bands(
         yield names[1], se
         yield names[2], np.where(np.isfinite(value), found["in_domain"].astype(float), np.nan)
         yield names[3], np.where(np.isfinite(value), found["set_number"] + 1.0, np.nan)
+        yield from zip(names[4:], _quantiles(product, model, found, seen).T, strict=True)
         return
     factor = carbon["biomass_per_target"]
     if product.kind == "tree_carbon":
@@ -150,3 +153,12 @@ def _bands(
         )
     yield names[0], value * per_unit
     yield names[1], se * per_unit
+
+
+def _quantiles(product: Product, model: TargetModel, found: Mapping, seen: Mapping) -> np.ndarray:
+    """Quantile bands (n, q) of a stock on a strip: 0 where there is no forest, missing where the stock is."""
+    (year,) = product.years
+    probabilities = [band["quantile"] for band in product.bands[4:]]
+    told = conditional_quantiles(model, seen[year], year, found["set_number"], probabilities)
+    told[(found["set_number"] < 0) & (found["value"] == 0)] = 0.0
+    return told

@@ -50,6 +50,7 @@ def stands(
     plots: Path | None = None,
     said: Path | None = None,
     warned: Path | None = None,
+    max_outside_domain_percent: float = 80.0,
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate."""
@@ -62,7 +63,9 @@ def stands(
     parts = [part for path in partials if len(part := store.read_table(path))]
     if not parts:
         raise ValueError(f"none of {len(polygons)} stands covers a cell of the study's grid")
-    totals = _estimated_from(combine(pd.concat(parts, ignore_index=True)))
+    combined = combine(pd.concat(parts, ignore_index=True))
+    check_extrapolation(combined, max_outside_domain_percent)
+    totals = _estimated_from(combined)
     regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
     areas = dict(zip(polygons["stand"], polygons["area_ha"], strict=True))
     in_project = _in_project(polygons)
@@ -98,6 +101,33 @@ def stands(
     store.write_layers(layers, {"stands": wide}, styles={"stands": stand_style(wide, years, stock_target)})
     short = estimated.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
     log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
+
+
+WARN_OUTSIDE_PERCENT = 50.0
+"""Share of the forest outside the area of applicability from which on a stock is said to be mostly extrapolated."""
+
+
+def check_extrapolation(totals: pd.DataFrame, most_percent: float) -> None:
+    """Warn of a stock most of whose forest is unlike every plot; refuse one of which more than `most_percent` is.
+
+    Parameters
+    ----------
+    totals : DataFrame
+        Sums per estimand, stand and part, as `combine` makes them; pixels without forest count as in the domain.
+    """
+    whole = totals[totals["part"] == "all"].groupby("estimand")[["covered_ha", "in_domain_ha", "forest_ha"]].sum()
+    for estimand, row in whole[whole["forest_ha"] > 0].iterrows():
+        percent = 100 * (row["covered_ha"] - row["in_domain_ha"]) / row["forest_ha"]
+        if percent > most_percent:
+            raise ValueError(
+                f"{percent:.0f} % of the forest of {estimand} lies outside the area of applicability, at most {most_percent:g} % "
+                "may (model.max_outside_domain_percent): the plots show no forest like it, so its numbers would be guesses; add "
+                "plots there, use fewer predictors, or leave that part out of the stands"
+            )
+        if percent > WARN_OUTSIDE_PERCENT:
+            log.warning(
+                "%.0f %% of the forest of %s lies outside the area of applicability: mostly extrapolated", percent, estimand
+            )
 
 
 def _in_project(polygons) -> set[str]:

@@ -17,6 +17,9 @@ from pipeline.steps.windows import predictors_at
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED = 10
+"""Plots that a line of the log names; the table has all of them, with the reason."""
+
 
 def training(
     *,
@@ -132,8 +135,10 @@ def _coverage(footprint, grid: Grid, window) -> np.ndarray:
 
 
 def _report(frame: pd.DataFrame, grid: Grid) -> None:
-    for reason, count in Counter(frame.loc[~frame["kept"], "reason"]).items():
-        log.info("left out %d plot measurements: %s", count, reason)
+    for reason, gone in frame[~frame["kept"]].groupby("reason", sort=False):
+        more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
+        names = ", ".join(gone["plot"].astype(str)[:MOST_NAMED]) + more
+        log.info("left out %d plot measurements: %s (%s)", len(gone), reason, names)
     ratio = grid.pixel_ha / frame["area_ha"]
     frame["support_ratio"] = ratio
     wide = (ratio > 2) | (ratio < 0.5)

@@ -80,3 +80,20 @@ def test_one_cluster_alone_and_constant_predictors_are_refused():
         line([0, 1, 2], ["a", "a", "a"])
     with pytest.raises(ValueError, match="constant"):
         line([1, 1, 1])
+
+
+@pytest.mark.parametrize("predictors", [1, 2, 6])
+def test_inside_is_an_index_up_to_the_threshold_wherever_a_place_lies(predictors):
+    """By distances to all plots: places among them, at the edge, far off, and plots themselves; weights far apart."""
+    rng = np.random.default_rng(predictors)
+    X = rng.normal(size=(150, predictors)) * 10.0 ** np.arange(predictors)
+    known = applicability(X, np.arange(150).astype(str), 3.0 ** -np.arange(predictors))
+    places = np.vstack([X, rng.normal(size=(4000, predictors)) * 2 * 10.0 ** np.arange(predictors), 1e6 + X[:20]])
+    edge = X.copy()
+    edge[:, 0] += known.threshold * known.mean_distance / known.scale[0] * rng.choice([-1, 1], 150)
+    places = np.vstack([places, edge * (1 + 1e-7), edge * (1 - 1e-7)])
+    away = cdist((places - known.centre) * known.scale, known.plots).min(axis=1) / known.mean_distance
+    sure = np.abs(away - known.threshold) > 1e-9
+    np.testing.assert_array_equal(known.inside(places)[sure], (away <= known.threshold)[sure])
+    assert 0.05 < known.inside(places).mean() < 0.95 and known.inside(X).mean() > 0.9
+    assert not known.inside(np.full((1, predictors), np.nan)).any()

@@ -74,6 +74,11 @@ def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
     [
         ({"model.predictors": {"lidar": ["zmaen"]}}, r"'zmaen' is not a predictor of this study; did you mean zmean\?"),
         ({"model.regressor": "lineal"}, r"model.regressor: 'lineal' is not .*linear"),
+        (
+            {"model.regressor": "ridge", "model.quantiles": [0.05, 0.95]},
+            "model.quantiles: regressor ridge tells no quantiles; extra_trees, random_forest, quantile_forest do",
+        ),
+        ({"model.quantiles": [0.95, 0.05]}, r"model.quantiles: quantiles must rise and not repeat"),
         ({"sensors": {"sentinel-2": {"catalog": "plots.csv"}}}, r"'sentinel-2'.*sentinel-2-l2a"),
         (
             {"sensors": {"sentinel-1-rtc": {"catalog": "plots.csv", "speckle": "lea"}}},
@@ -98,8 +103,8 @@ def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
         ({"area.resolutoin_m": 5}, r"area.resolutoin_m is not a setting; did you mean area.resolution_m\?"),
     ],
     ids=[
-        "predictor", "regressor", "sensor", "speckle", "sensor_absent", "season_of_elevation", "orbit_of_optics",
-        "clouds_of_radar", "key",
+        "predictor", "regressor", "quantiles", "falling_quantiles", "sensor", "speckle", "sensor_absent",
+        "season_of_elevation", "orbit_of_optics", "clouds_of_radar", "key",
     ],
 )
 def test_check_answers_a_wrong_name_with_the_nearest_right_one(tmp_path, capsys, changes, sentence):

@@ -57,3 +57,13 @@ def test_estimands_are_each_year_and_each_step_between():
         "agb_2019_2024": (2019, 2024),
     }  # fmt: skip
     assert estimands_of("stems", (2019,)) == {"stems_2019": (2019,)}
+
+
+def test_quantiles_that_a_study_asks_for_are_bands_of_its_stocks():
+    asked = {"model.regressor": "quantile_forest", "model.quantiles": [0.025, 0.5, 0.95]}
+    found = products_of(make_study(asked))
+    told = [(band.name, band.units, band.quantile) for band in found["agb_2019"].bands[4:]]
+    assert told == [
+        ("agb_mg_ha_q2_5", "Mg/ha", 0.025), ("agb_mg_ha_q50", "Mg/ha", 0.5), ("agb_mg_ha_q95", "Mg/ha", 0.95),
+    ]  # fmt: skip
+    assert len(found["tree_carbon_2019"].bands) == 2

@@ -110,6 +110,26 @@ def test_another_unit_is_told_from_another_forest(values, differs):
     assert (other_unit(14.0, 6.0, values) is not None) == differs
 
 
+def test_quantile_bands_are_of_the_plots_like_each_pixel_and_zero_outside_forest():
+    plots = make_plots(n=60, noise=15)
+    model, _ = fit_target(
+        plots, {"lidar": ("zmean", "cover_2m")}, target="agb", column="agb_mg_ha", regressor="quantile_forest"
+    )
+    seen = {2019: {"zmean": np.array([6.0, 20.0, 20.0, np.nan]), "cover_2m": np.full(4, 50.0)}}
+    found = mapping.stock_layers(model, seen[2019], np.array([1.0, 1.0, 0.0, 1.0]), 2019)
+    names = ["agb", "agb_se", "in_domain", "predictor_set", "q05", "q95"]
+    bands = [{"name": name, "quantile": q} for name, q in zip(names, [None] * 4 + [0.05, 0.95], strict=True)]
+    stock = step.Product("agb_2019", "stock", "agb", (2019,), "", tuple(bands))
+    told = dict(step._bands(stock, model, {"agb_2019": found}, {}, seen))
+    assert list(told) == names
+    (one,) = model.sets
+    own = np.sqrt(np.array([3.0 + 0.5 * 6, 3.0 + 0.5 * 20]) ** 4)  # planted: 36 and 169, noise of 15
+    assert (told["q05"][:2] < own).all() and (told["q95"][:2] > own).all() and told["q95"][0] < told["q95"][1]
+    expected = one.machine.quantiles(one.design(np.array([[20.0, 50.0]]), 2019), [0.05, 0.95])[0]
+    assert [told["q05"][1], told["q95"][1]] == pytest.approx(expected)
+    assert told["q05"][2] == told["q95"][2] == 0 and np.isnan([told["q05"][3], told["q95"][3]]).all()
+
+
 def test_what_a_stand_covers_of_a_strip_is_counted_from_the_strip_s_first_pixel():
     covered = [("a", np.array([3, 9, 10, 19]), np.array([1.0, 0.5, 0.25, 1.0])), ("b", np.array([1]), np.array([1.0]))]
     (found,) = within(covered, slice(9, 19))

@@ -101,7 +101,7 @@ def test_plots_disturbed_between_measurement_and_image_drop_out_counted(tmp_path
         table = run(tmp_path, plots, make_sources(tmp_path, grid, {2019: make_image()}), grid)
     # measured 10 July, seen until 30 September
     assert table["kept"].tolist() == [True, False, True, True, False]
-    assert "left out 2 plot measurements: disturbed between measurement and image or campaign" in caplog.text
+    assert "left out 2 plot measurements: disturbed between measurement and image or campaign (p1, p4)" in caplog.text
     assert "3 of 5 plot measurements meet predictors" in caplog.text
 
 
