@@ -413,6 +413,7 @@ class Model(Section):
     date_effect: Literal["auto", "always", "never"] = "always"
     confidence_percent: float = Field(90.0, gt=50, lt=100)
     min_clusters: int = Field(4, ge=3)
+    applicability_maps: bool = True
 
     @model_validator(mode="after")
     def _profile_named(self) -> Model:

@@ -50,6 +50,8 @@ def products_of(study: Study) -> dict[str, Product]:
         found += [_tree_carbon(study.stock_target, year) for year in study.years]
         found += [_sink(study.stock_target, years) for years in pairwise(study.years)]
     found += [_forest_change(study.targets[0], years) for years in pairwise(study.years)]
+    if study.model.applicability_maps:
+        found += [_applicability(target, year) for target in study.targets for year in study.years]
     return {product.name: product for product in found}
 
 
@@ -63,6 +65,16 @@ def _stock(target: str, year: int) -> Product:
         Band("predictor_set", "1", "Which predictor set served the pixel, counted from 1; 0 outside forest"),
     )
     return Product(f"{target}_{year}", "stock", target, (year,), f"{title} {year}", bands)
+
+
+def _applicability(target: str, year: int) -> Product:
+    title = f"{TARGETS[target]['title']}: area of applicability {year}"
+    bands = (
+        Band("dissimilarity_index", "1", "Dissimilarity index: distance to the nearest plot among the predictors, relative"),
+        Band("local_point_density", "1", "Number of plots that are as like the place as the threshold asks; 0 is outside"),
+        Band("in_domain", "1", "1 where the dissimilarity index is within the threshold of the predictor set that serves"),
+    )
+    return Product(f"applicability_{target}_{year}", "applicability", target, (year,), title, bands)
 
 
 def _tree_carbon(target: str, year: int) -> Product:

@@ -179,6 +179,7 @@ model:                              # from plots to the map
   date_effect: always               # or auto, never: whether dates may differ beyond their predictors
   confidence_percent: 90            # of all intervals, percent
   min_clusters: 4                   # fewer plots (or clusters of plots) than this cannot be fitted
+  applicability_maps: true          # dissimilarity index and local point density per pixel and stand; false saves CPU
 
 pools:                              # from biomass to tree carbon
   root_shoot: 0.26                  # belowground per aboveground biomass

@@ -204,7 +204,7 @@ class Plan:
     @cached_property
     def model_settings(self) -> dict:
         """What makes a model; how wide its intervals are drawn does not, and its predictors are a param of their own."""
-        elsewhere = {"predictors", "profile", "confidence_percent"}
+        elsewhere = {"predictors", "profile", "confidence_percent", "applicability_maps"}
         kept = {name: value for name, value in self.settings("model").items() if name not in elsewhere}
         return kept | {"date_effect": self.date_effect}
 

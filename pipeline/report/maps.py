@@ -56,7 +56,7 @@ def groups_of(products: Sequence[Mapping], years: Sequence[int]) -> list[Group]:
             maps.setdefault((kind, product["target"]), []).append(product)
     maps = {key: found if len(found) <= MOST_YEARS else found[-1:] for key, found in maps.items()}
     order = ("tree_carbon", "sink", "stock")
-    kinds = sorted((key for key in maps if key[0] != "forest"), key=lambda key: order.index(key[0]))
+    kinds = sorted((key for key in maps if key[0] in order), key=lambda key: order.index(key[0]))
     values = [(key[0], maps[key]) for key in kinds]
     groups = [_group_of("sink" if kind == "sink" else "stock", found, 0) for kind, found in values]
     groups += [_group_of("error", found, 1) for _, found in values]

@@ -4,6 +4,7 @@
 rule check:
     input:
         **plan.published_maps,
+        **plan.model_files,
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",

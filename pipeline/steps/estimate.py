@@ -15,6 +15,7 @@ from models import pools
 from models.applicability import other_unit
 from models.inference.fitted import TargetModel
 from pipeline import mapping, store
+from pipeline.applicability import applicability_layers
 from pipeline.grid import Grid
 from pipeline.products import Product
 from pipeline.steps.windows import read_forest, read_predictors
@@ -60,6 +61,10 @@ def estimate(
             for strip in mapping.strips(model, window.shape[0] * window.shape[1]):
                 parts = _layers(model, _part(seen, strip), _part(wood, strip), years)
                 for product in own:
+                    if product.kind == "applicability":
+                        stock, (year,) = parts[f"{target}_{product.years[0]}"], product.years
+                        stock |= applicability_layers(model, _part(seen, strip)[year], stock["set_number"])
+                for product in own:
                     for name, values in _bands(product, model, parts, carbon):
                         tiles[product.name][name][strip] = values
                 there = within(covered, strip)
@@ -81,7 +86,7 @@ def estimate(
 
 PARTIAL_COLUMNS = [
     "chunk", "stand", "estimand", "part", "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha",
-    "in_domain_ha", "sum_value", "set_ha", "sum_s", "sum_s2", "sum_gradient",
+    "in_domain_ha", "sum_value", "sum_dissimilarity", "sum_density", "set_ha", "sum_s", "sum_s2", "sum_gradient",
 ]  # fmt: skip
 
 
@@ -133,6 +138,11 @@ def _bands(
     """Name and values of each band of a product on a strip."""
     names = [band["name"] for band in product.bands]
     found = layers["_".join(map(str, [product.target, *product.years]))]
+    if product.kind == "applicability":
+        served = np.isfinite(found["dissimilarity_index"])
+        yield from zip(names, (found["dissimilarity_index"], found["local_point_density"]), strict=False)
+        yield names[2], np.where(served, found["in_domain"].astype(float), np.nan)
+        return
     value, se = found["value"], mapping.pixel_se(model, found)
     if product.kind == "stock":
         yield names[0], value
