@@ -755,6 +755,10 @@ class Plan:
         }
 
     @property
+    def card_files(self) -> dict[str, str]:
+        return {f"cards__{target}": f"{self.results}/model_cards/{target}.json" for target in self.study.targets}
+
+    @property
     def training_files(self) -> dict[str, str]:
         return self._per_target("training", "training/{target}.parquet")
 
