@@ -130,7 +130,7 @@ def _data(training: pd.DataFrame, column: str, study: Mapping) -> dict:
     used = training[training["kept"].astype(bool)]
     reasons = training.loc[~training["kept"].astype(bool), "reason"].fillna("no reason given").astype(str).value_counts()
     strata = used["stratum"].fillna("none given").value_counts() if "stratum" in used else {}
-    plots, dates = study["plots"], used["date"] if "date" in used else None
+    plots, dates = study["plots"], used.get("date")
     return {
         "measurements": len(training), "measurements_used": len(used), "plots": int(used["plot"].nunique()),
         "clusters": int(used["cluster"].nunique()) if "cluster" in used else int(used["plot"].nunique()),
@@ -142,9 +142,15 @@ def _data(training: pd.DataFrame, column: str, study: Mapping) -> dict:
         "values": _quantiles(used[column]) | {"mean": float(used[column].mean()), "units": _units(column)},
         "left_out": {reason: int(n) for reason, n in reasons.head(MOST_REASONS).items()},
         "made_from": "trees" if plots["trees"] else "values of the plot table",
-        "allometry": plots["allometry"] if plots["trees"] else None,
+        "allometry": _names(plots["allometry"]) if plots["trees"] else [],
         "shared_errors": sorted(name for name in training.columns if name.startswith("f_")),
     }  # fmt: skip
+
+
+def _names(tables: str | Sequence[str]) -> list[str]:
+    """Allometries by name, or by the names of their files: a card that moves should not name folders."""
+    listed = [tables] if isinstance(tables, str) else list(tables)
+    return [one.replace("\\", "/").rsplit("/", 1)[-1] for one in listed]
 
 
 def _units(column: str) -> str:
@@ -282,8 +288,8 @@ def warnings_of(model: Mapping, validation: Mapping) -> list[str]:
     said = list(model["warnings"])
     if model["clusters"] < FEW_CLUSTERS:
         said.append(
-            f"the smallest predictor set has {model['clusters']} clusters of plots: intervals are wide, and how wide they must be "
-            "is itself poorly known; more clusters help more than more plots in them"
+            f"the smallest predictor set has {model['clusters']} clusters of plots: intervals are wide, and how wide they must "
+            "be is itself poorly known; more clusters help more than more plots in them"
         )
     for one in model["sets"]:
         told = any(one["name"] in sentence and "range" in sentence for sentence in said)
@@ -338,7 +344,7 @@ def not_for(
     for one in model["sets"]:
         score = honest_score(validation, one["name"])
         if score is None:
-            said.append(f"anything where predictor set {one['name']} alone serves without looking further: it could not be checked")
+            said.append(f"anything where predictor set {one['name']} alone serves: it could not be checked on plots left out")
             continue
         if score["r2"] is not None and score["r2"] < WEAK_R2:
             said.append(
@@ -348,7 +354,7 @@ def not_for(
         if highest := saturation(score):
             said.append(
                 f"ranking or change of dense stands where predictor set {one['name']} serves: plots predicted above about "
-                f"{highest['predicted']:.3g} {units} on average hold {-highest['bias']:.3g} {units} more than predicted (saturation)"
+                f"{highest['predicted']:.3g} {units} hold {-highest['bias']:.3g} {units} more than predicted (saturation)"
             )
     changes = estimates[(estimates["first_year"] != estimates["last_year"]) & (estimates["level"] == "stand")]
     if len(changes) and "low" in changes:
@@ -356,7 +362,7 @@ def not_for(
         unsure = int(((known["low"] <= 0) & (known["high"] >= 0)).sum())
         if len(known) and unsure:
             said.append(
-                f"the change of single stands whose interval holds zero: {unsure} of {len(known)} changes cannot be told from none"
+                f"the change of single stands whose interval holds zero: {unsure} of {len(known)} cannot be told from none"
             )
     if target in ("agb", "volume"):
         said.append("dead wood, litter, soil and wood products: they are not in it")

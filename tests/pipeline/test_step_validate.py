@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch, fitted):
     store.write_json(tmp_path / "model.json", model.to_plain())
     shape = gpd.GeoDataFrame({"stand": ["a"]}, geometry=[shapely.box(*places.total_bounds).buffer(200)], crs=UTM)
     monkeypatch.setattr(step, "read_stands", lambda *_, **__: shape)
-    west, south, east, north = shape.total_bounds
+    west, _, _, north = shape.total_bounds
 
     def go():
         step.validate(
