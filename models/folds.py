@@ -21,9 +21,12 @@ def by_cluster(cluster: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(cluster == name) for name in np.unique(cluster)]
 
 
-def one_by_one(n: int) -> list[np.ndarray]:
-    """Test rows of each fold: one row at a time. For comparison only: it flatters where plots lie close together."""
-    return [np.array([row]) for row in range(n)]
+def by_place(xy: np.ndarray) -> list[np.ndarray]:
+    """Test rows of each fold: one place at a time, with all dates at which it was measured.
+
+    For comparison only: it flatters where plots lie close together.
+    """
+    return by_cluster(np.unique(xy, axis=0, return_inverse=True)[1].ravel())
 
 
 def spatial_blocks(xy: np.ndarray, cluster: np.ndarray, block_m: float) -> list[np.ndarray]:
@@ -155,9 +158,13 @@ def rest_of(n: int, test: np.ndarray) -> np.ndarray:
     return np.flatnonzero(stays)
 
 
-def distances_to_training(xy: np.ndarray, folds: Sequence[np.ndarray]) -> np.ndarray:
-    """Distance (n,) of each row to the nearest that stays when it is left out."""
-    fold = np.empty(len(xy), int)
-    for one, rows in enumerate(folds):
-        fold[rows] = one
-    return _nearest_elsewhere(xy, fold)
+def distances_to_training(xy: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Distance (n,) of each row to the nearest that stays when it is left out; NaN of a row that is never left out.
+
+    `folds` holds the rows left out and the rows that stay of each.
+    """
+    found = np.full(len(xy), np.nan)
+    for test, rest in folds:
+        if len(rest):
+            found[test] = cdist(xy[test], xy[rest]).min(axis=1)
+    return found

@@ -19,29 +19,42 @@ def _squared(place, plot, most):
 
 
 @njit(cache=True, nogil=True)
-def _missing(place):
-    for value in place:  # noqa: SIM110 (numba compiles no generators)
-        if np.isnan(value):
-            return True
-    return False
+def nearest_and_count(places, plots, reach_squared):
+    """Squared distance (n,) of places (n, p) to the nearest of plots (m, p), and how many plots lie within reach (n,).
 
-
-@njit(cache=True, nogil=True)
-def nearest_squared(places, plots):
-    """Squared distance (n,) of places (n, p) to the nearest of plots (m, p); NaN where a coordinate is missing."""
-    found = np.empty(len(places))
+    Plots come rising in the first coordinate: those too far in it alone, up or down, are not looked at. The distance is NaN
+    and the count 0 where a coordinate is missing.
+    """
+    n, m = len(places), len(plots)
+    nearest, count = np.empty(n), np.zeros(n, np.int32)
+    reach = np.sqrt(reach_squared)
     last = 0
-    for i in range(len(places)):
-        if _missing(places[i]):
-            found[i] = np.nan
+    for i in range(n):
+        place = places[i]
+        best = _squared(place, plots[last], np.inf)
+        nearest[i] = best
+        if np.isnan(best):
             continue
-        best = _squared(places[i], plots[last], np.inf)
-        for j in range(len(plots)):
-            distance = _squared(places[i], plots[j], best)
-            if distance < best:
-                best, last = distance, j
-        found[i] = best
-    return found
+        low, high = 0, m
+        while low < high:
+            middle = (low + high) // 2
+            if plots[middle, 0] < place[0]:
+                low = middle + 1
+            else:
+                high = middle
+        far = max(np.sqrt(best), reach)
+        for step in (1, -1):
+            j = low if step == 1 else low - 1
+            while 0 <= j < m and abs(plots[j, 0] - place[0]) <= far:
+                distance = _squared(place, plots[j], max(best, reach_squared))
+                if distance <= reach_squared:
+                    count[i] += 1
+                if distance < best:
+                    best, last = distance, j
+                    far = max(np.sqrt(best), reach)
+                j += step
+        nearest[i] = best
+    return nearest, count
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -98,17 +111,4 @@ def within_reach(X, shift, scale, order, plots, ordered, guess, corner, side, re
             if _squared(place, ordered[j], reach_squared) <= reach_squared:
                 found[i] = True
                 break
-    return found
-
-
-@njit(cache=True, nogil=True)
-def count_in_reach(places, plots, reach_squared):
-    """How many of plots (m, p) lie within reach of each place (n, p)."""
-    found = np.zeros(len(places), np.int32)
-    for i in range(len(places)):
-        if _missing(places[i]):
-            continue
-        for j in range(len(plots)):
-            if _squared(places[i], plots[j], reach_squared) <= reach_squared:
-                found[i] += 1
     return found

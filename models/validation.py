@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.special import beta
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from models.folds import by_cluster, knndm, nndm, one_by_one, rest_of, spatial_blocks
+from models.folds import by_cluster, by_place, knndm, nndm, rest_of, spatial_blocks
 
 SCHEMES = {
     "plots": "one plot at a time (flatters where plots lie close together)",
@@ -19,7 +20,11 @@ SCHEMES = {
 }
 """Ways to leave plots out, from the most flattering: one place to add one is `splits`."""
 
-TENTHS_FROM = 100  # fewer plots are cut into thirds
+LEVELS = (50, 60, 70, 80, 90, 95, 99)
+"""Nominal levels (percent) at which intervals are asked whether they hold what they promise."""
+
+FEW_PLOTS, FEW_CLUSTERS = 10, 5
+"""Below either, scores of a part of the plots say little, and are said to."""
 
 
 def splits(
@@ -37,7 +42,7 @@ def splits(
     if scheme == "map_each":
         return nndm(xy, cluster, places)
     tests: Sequence[np.ndarray] = {
-        "plots": lambda: one_by_one(len(xy)),
+        "plots": lambda: by_place(xy),
         "clusters": lambda: by_cluster(cluster),
         "blocks": lambda: spatial_blocks(xy, cluster, block_m),
         "map": lambda: knndm(xy, cluster, places, folds=folds),
@@ -87,52 +92,149 @@ def calibration_slope(observed: np.ndarray, predicted: np.ndarray) -> float:
     return float(away @ observed / (away @ away)) if away @ away > 0 else float("nan")
 
 
-def crps(observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Continuous ranked probability score (n,) of normal predictions, in the target's unit: smaller is better.
+def crps(
+    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, degrees_of_freedom: float = np.inf
+) -> np.ndarray:
+    """Continuous ranked probability score (n,) of Student's t about the prediction, in the target's unit: smaller is better.
+
+    The mean distance of the prediction from what is there, were the prediction a single number. NaN with one degree of
+    freedom, whose distribution has no mean.
 
     References
     ----------
-    Gneiting & Raftery 2007, Journal of the American Statistical Association 102:359-378, doi:10.1198/016214506000001437.
+    Gneiting & Raftery 2007, Journal of the American Statistical Association 102:359-378, doi:10.1198/016214506000001437
+    (normal); Jordan, Krueger & Lerch 2019, Journal of Statistical Software 90(12), doi:10.18637/jss.v090.i12 (Student's t).
     """
     z = (observed - predicted) / sd
-    return sd * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    if not np.isfinite(degrees_of_freedom) or degrees_of_freedom > 1e6:
+        return sd * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    if degrees_of_freedom <= 1:
+        return np.full(len(z), np.nan)
+    df = degrees_of_freedom
+    own = 2 * np.sqrt(df) / (df - 1) * beta(0.5, df - 0.5) / beta(0.5, df / 2) ** 2
+    return sd * (z * (2 * student.cdf(z, df) - 1) + 2 * student.pdf(z, df) * (df + z**2) / (df - 1) - own)
+
+
+def reach_of(sd: np.ndarray, degrees_of_freedom: float, level_percent: float) -> np.ndarray:
+    """Half width of a two-sided interval (same shape as `sd`, same unit)."""
+    return student.ppf(0.5 + level_percent / 200, degrees_of_freedom) * sd
 
 
 def interval_scores(
     observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, *, degrees_of_freedom: float, confidence_percent: float
 ) -> dict[str, float]:
     """Whether intervals hold what they promise: coverage_percent, mean width, CRPS."""
-    reach = student.ppf(0.5 + confidence_percent / 200, degrees_of_freedom) * sd
+    reach = reach_of(sd, degrees_of_freedom, confidence_percent)
     inside = np.abs(observed - predicted) <= reach
     return {
         "coverage_percent": 100 * float(inside.mean()),
         "width": float(2 * reach.mean()),
-        "crps": float(crps(observed, predicted, sd).mean()),
+        "crps": float(crps(observed, predicted, sd, degrees_of_freedom).mean()),
     }
 
 
-def bias_by_prediction(observed: np.ndarray, predicted: np.ndarray) -> list[dict[str, float]]:
-    """Bias (predicted minus observed) in tenths of the plots by prediction, thirds of fewer than 100: saturation shows
-    as a bias that falls towards the last."""
-    parts = np.array_split(np.argsort(predicted, kind="stable"), 10 if len(predicted) >= TENTHS_FROM else 3)
+def se_of_mean(values: np.ndarray, cluster: np.ndarray) -> float:
+    """Standard error of a mean of plots (n,) that are alike within their cluster; NaN of one cluster.
+
+    sqrt(G / (G - 1) sum_c (sum_{i in c} (v_i - mean))^2) / n with G clusters.
+    """
+    number = np.unique(cluster, return_inverse=True)[1]
+    count = int(number.max()) + 1
+    if count < 2:
+        return float("nan")
+    sums = np.bincount(number, weights=values - values.mean())
+    return float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))
+
+
+def coverage_by_level(
+    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, cluster: np.ndarray, *, degrees_of_freedom: float
+) -> list[dict[str, float]]:
+    """Share of plots inside their interval at each of `LEVELS`, with its standard error over clusters, in percent.
+
+    The error is at least that of so many independent plots with the nominal share inside, so that no plot missed among a
+    few does not pass for certainty.
+    """
+    found = []
+    for level in LEVELS:
+        inside = (np.abs(observed - predicted) <= reach_of(sd, degrees_of_freedom, level)).astype(float)
+        binomial = np.sqrt(level * (100 - level) / len(observed))
+        clustered = 100 * se_of_mean(inside, cluster)
+        found.append(
+            {"level_percent": level, "coverage_percent": 100 * float(inside.mean()),
+             "se_percent": float(np.nanmax([binomial, clustered]))}
+        )  # fmt: skip
+    return found
+
+
+def parts_by_prediction(n: int) -> int:
+    """Into how many parts plots are cut by their prediction: tenths of 100 or more, fifths of 50, thirds of fewer."""
+    return 10 if n >= 100 else 5 if n >= 50 else 3
+
+
+def by_prediction(
+    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, cluster: np.ndarray, *, degrees_of_freedom: float,
+    confidence_percent: float,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Bias (predicted minus observed) and coverage in equal parts of the plots by prediction, the lowest first.
+
+    Saturation shows as a bias that falls towards the last part.
+    """
+    order = np.argsort(predicted, kind="stable")
+    inside = np.abs(observed - predicted) <= reach_of(sd, degrees_of_freedom, confidence_percent)
     return [
         {
             "n": len(rows), "predicted": float(predicted[rows].mean()), "observed": float(observed[rows].mean()),
             "bias": float((predicted[rows] - observed[rows]).mean()),
+            "bias_se": se_of_mean((predicted - observed)[rows], cluster[rows]),
+            "coverage_percent": 100 * float(inside[rows].mean()),
         }
-        for rows in parts if len(rows)
+        for rows in np.array_split(order, parts_by_prediction(len(predicted))) if len(rows)
     ]  # fmt: skip
 
 
+def by_group(
+    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, cluster: np.ndarray, group: np.ndarray, *,
+    degrees_of_freedom: float, confidence_percent: float,
+) -> list[dict[str, object]]:  # fmt: skip
+    """Scores of each group of plots (a stratum, a year), by name; `few` where there are too few plots or clusters to say.
+
+    RMSE and bias are in percent of the group's own observed mean.
+    """
+    found = []
+    for name in np.unique(group):
+        rows = group == name
+        own = scores(observed[rows], predicted[rows])
+        inside = np.abs(observed - predicted)[rows] <= reach_of(sd[rows], degrees_of_freedom, confidence_percent)
+        clusters = len(np.unique(cluster[rows]))
+        found.append(
+            {"name": str(name), "clusters": clusters, **own,
+             "bias_se": se_of_mean((predicted - observed)[rows], cluster[rows]),
+             "coverage_percent": 100 * float(inside.mean()), "few": int(rows.sum()) < FEW_PLOTS or clusters < FEW_CLUSTERS}
+        )  # fmt: skip
+    return found
+
+
 def all_scores(
-    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, *, degrees_of_freedom: float, confidence_percent: float
-) -> Mapping[str, object]:
-    """Every score of one way to leave plots out."""
+    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, *, degrees_of_freedom: float, confidence_percent: float,
+    cluster: np.ndarray | None = None, groups: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, object]:  # fmt: skip
+    """Every score of one way to leave plots out.
+
+    Parameters
+    ----------
+    cluster : (n,) plots that are alike; each by itself where it is not given
+    groups : of each way to part the plots (`stratum`, `year`), the part (n,) that each is in
+    """
+    cluster = np.arange(len(observed)) if cluster is None else cluster
+    told = observed, predicted, sd
+    ask = {"degrees_of_freedom": degrees_of_freedom, "confidence_percent": confidence_percent}
     return {
         **scores(observed, predicted),
+        "bias_se": se_of_mean(predicted - observed, cluster),
         "calibration_slope": calibration_slope(observed, predicted),
-        **interval_scores(
-            observed, predicted, sd, degrees_of_freedom=degrees_of_freedom, confidence_percent=confidence_percent
-        ),
-        "by_prediction": bias_by_prediction(observed, predicted),
+        **interval_scores(*told, **ask),
+        "degrees_of_freedom": degrees_of_freedom,
+        "by_level": coverage_by_level(*told, cluster, degrees_of_freedom=degrees_of_freedom),
+        "by_prediction": by_prediction(*told, cluster, **ask),
+        "by_group": {name: by_group(*told, cluster, group, **ask) for name, group in (groups or {}).items()},
     }

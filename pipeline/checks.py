@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -74,6 +74,57 @@ def map_laws(maps: Mapping[str, dict[str, np.ndarray]], products: list[dict], si
         name = f"{product['name']} is the difference of its stocks where one predictor set served both"
         verdicts.append(law(name, int(apart.sum()), int(comparable.sum()), "pixels"))
     return verdicts
+
+
+def applicability_laws(
+    maps: Mapping[str, dict[str, np.ndarray]], products: list[dict], thresholds: Mapping[str, Sequence[float]]
+) -> list[dict]:
+    """The area of applicability says the same in every band: of its own maps and of the stock's.
+
+    Parameters
+    ----------
+    thresholds : of each target, per predictor set, the dissimilarity index up to which it applies
+    """
+    found = [product for product in products if product["kind"] == "applicability"]
+    negative = unserved = apart = none_like = looked = 0
+    for product in found:
+        index, density, inside = maps[product["name"]].values()
+        stock = list(maps[f"{product['target']}_{product['years'][0]}"].values())
+        served = np.isfinite(index)
+        number = np.where(np.isfinite(stock[3]), stock[3], 0).astype(int)
+        negative += int((index[served] < 0).sum() + (density[served] < 0).sum())
+        unserved += int((served != (number > 0)).sum())
+        limit = np.array([np.nan, *thresholds[product["target"]]])[number]
+        near = np.isclose(index, limit, rtol=1e-5)  # maps are float32
+        told = (inside == (index <= limit)) | near
+        apart += int((served & ~(told & (inside == stock[2]))).sum())
+        none_like += int((served & (inside != (density >= 1)) & ~near).sum())
+        looked += int(served.sum())
+    if not found:
+        return []
+    return [
+        law("a dissimilarity index and a number of plots are never negative", negative, looked, "pixels"),
+        law("a pixel has a dissimilarity index just where a predictor set serves it", unserved, looked, "pixels"),
+        law("in_domain says that the dissimilarity index is within the threshold", apart, looked, "pixels"),
+        law("in_domain says that at least one plot is like the pixel", none_like, looked, "pixels"),
+    ]
+
+
+def applicability_of_stands_laws(estimates: pd.DataFrame) -> list[dict]:
+    """A stand that lies wholly in the area of applicability has at least one plot like each of its pixels; one wholly
+    outside has none."""
+    if "local_point_density" not in estimates or estimates["local_point_density"].isna().all():
+        return []
+    known = estimates[estimates["local_point_density"].notna() & (estimates["level"] == "stand")]
+    index, density, share = (known[name] for name in ("dissimilarity_index", "local_point_density", "in_domain_percent"))
+    negative = (index < 0) | (density < 0)
+    few = (share >= 100 - 1e-9) & (density < 1 - 1e-9)
+    many = (share <= 1e-9) & (density > 1e-9)
+    return [
+        law("a stand's mean dissimilarity index and density are not negative", int(negative.sum()), len(known), "stands"),
+        law("a stand wholly in the area of applicability has plots like it, one outside none", int((few | many).sum()),
+            len(known), "stands"),
+    ]  # fmt: skip
 
 
 def against_truth(estimates: pd.DataFrame, truth: pd.DataFrame, *, target: str) -> dict:

@@ -415,6 +415,7 @@ class Model(Section):
     min_clusters: int = Field(4, ge=3)
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     max_outside_domain_percent: float = Field(80.0, gt=0, le=100)
+    applicability_maps: bool = True
 
     @field_validator("quantiles")
     @classmethod

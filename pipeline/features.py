@@ -13,6 +13,8 @@ from pipeline.indicators.registry import family
 if TYPE_CHECKING:
     import numpy as np
 
+    from pipeline.lidar.metrics import Metric
+
 Sensors = Mapping[str, Collection[str]]
 """Band roles that each sensor of the study offers, by its predictor prefix: {"s2": ("red", "nir08", ...)}."""
 
@@ -171,6 +173,17 @@ def _possible(name: str, prefix: str, roles: Collection[str]) -> bool:
     return name in INDICATORS and INDICATORS[name].possible(prefix, roles)
 
 
+def described(name: str, prefixes: Collection[str]) -> dict[str, str]:
+    """Unit and title of a predictor; of a band of a composite its name and no unit but that of its composite."""
+    prefix, what = split_name(name, prefixes)
+    if prefix is None:
+        metrics = _all_metrics()
+        return {"units": metrics[name].units, "title": metrics[name].title} if name in metrics else {"units": "", "title": name}
+    if what in INDICATORS:
+        return {"units": INDICATORS[what].units, "title": INDICATORS[what].title}
+    return {"units": "", "title": f"band {what} of the composite"}
+
+
 def split_name(name: str, prefixes: Collection[str]) -> tuple[str | None, str]:
     """Sensor prefix and the rest of a predictor's name; None for what no sensor of the study makes.
 
@@ -200,7 +213,7 @@ def _unknown(name: str, names: Sequence[str], sensors: Sensors, metrics: Collect
     return f"{name!r} is not a predictor of this study{hint}; on offer: {shown or 'nothing'}"
 
 
-def _all_metrics() -> Collection[str]:
+def _all_metrics() -> Mapping[str, Metric]:
     from pipeline.lidar.metrics import METRICS
 
     return METRICS

@@ -51,6 +51,8 @@ def products_of(study: Study) -> dict[str, Product]:
         found += [_tree_carbon(study.stock_target, year) for year in study.years]
         found += [_sink(study.stock_target, years) for years in pairwise(study.years)]
     found += [_forest_change(study.targets[0], years) for years in pairwise(study.years)]
+    if study.model.applicability_maps:
+        found += [_applicability(target, year) for target in study.targets for year in study.years]
     return {product.name: product for product in found}
 
 
@@ -72,6 +74,16 @@ def _quantile(column: str, units: str, what: str, probability: float) -> Band:
     percent = f"{100 * probability:g}"
     name = f"{column}_q{percent.zfill(2).replace('.', '_')}"
     return Band(name, units, f"{percent} % quantile of a plot's {what}, as plots in places like it have it", probability)
+
+
+def _applicability(target: str, year: int) -> Product:
+    title = f"{TARGETS[target]['title']}: area of applicability {year}"
+    bands = (
+        Band("dissimilarity_index", "1", "Dissimilarity index: distance to the nearest plot among the predictors, relative"),
+        Band("local_point_density", "1", "Number of plots that are as like the place as the threshold asks; 0 is outside"),
+        Band("in_domain", "1", "1 where the dissimilarity index is within the threshold of the predictor set that serves"),
+    )
+    return Product(f"applicability_{target}_{year}", "applicability", target, (year,), title, bands)
 
 
 def _tree_carbon(target: str, year: int) -> Product:

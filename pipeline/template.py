@@ -181,6 +181,7 @@ model:                              # from plots to the map
   min_clusters: 4                   # fewer plots (or clusters of plots) than this cannot be fitted
   # quantiles: [0.05, 0.5, 0.95]    # bands of the stock maps, of regressors quantile_forest, random_forest, extra_trees
   max_outside_domain_percent: 80    # more of the forest unlike every plot: no stand table is made, percent
+  applicability_maps: true          # dissimilarity index and local point density per pixel and stand; false saves CPU
 
 pools:                              # from biomass to tree carbon
   root_shoot: 0.26                  # belowground per aboveground biomass

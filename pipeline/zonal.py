@@ -80,7 +80,8 @@ def partial_rows(
     ----------
     layers : mapping of name to flat array over the chunk's pixels
         value (n,), NaN where there is no estimate; residual_sd (n,); set_number (n,), -1 where none (non-forest counts
-        as covered with value, residual and gradient zero); gradient (n, p); in_domain, forest, gained, lost (n,) bool.
+        as covered with value, residual and gradient zero); gradient (n, p); in_domain, forest, gained, lost (n,) bool;
+        where they are known dissimilarity_index and local_point_density (n,), NaN where no set serves.
     pixel_ha : float
         Area of a whole pixel.
     """
@@ -109,6 +110,8 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
         "lost_ha": float(weight[layers["lost"][used]].sum()),
         "in_domain_ha": float(weight[layers["in_domain"][used]].sum()),
         "sum_value": float((weight * value[there]).sum()),
+        "sum_dissimilarity": _sum_where_known(layers.get("dissimilarity_index"), used, weight),
+        "sum_density": _sum_where_known(layers.get("local_point_density"), used, weight),
         "set_ha": [float(weight[number == k].sum()) for k in range(n_sets)],
         "sum_s": [float((weight * s)[number == k].sum()) for k in range(n_sets)],
         "sum_s2": [float((weight * s**2)[number == k].sum()) for k in range(n_sets)],
@@ -116,8 +119,20 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
     }
 
 
-NUMBERS = ("n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value")
+NUMBERS = (
+    "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value", "sum_dissimilarity",
+    "sum_density",
+)  # fmt: skip
 VECTORS = ("set_ha", "sum_s", "sum_s2", "sum_gradient")
+
+
+def _sum_where_known(layer: np.ndarray | None, used: np.ndarray, weight: np.ndarray) -> float:
+    """Sum over the pixels that a predictor set serves; missing where the layer was not asked for."""
+    if layer is None:
+        return float("nan")
+    values = layer[used]
+    served = np.isfinite(values)
+    return float((weight[served] * values[served]).sum())
 
 
 def combine(partials: pd.DataFrame) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def report_numbers(plan: Plan) -> None:
         publish(raster=maps[name], style=out / f"maps/{name}.qml", grid=grid, product=plan.plain_product(name),
                 blocks=[res / f"maps/{name}/{block}.tif" for block in plan.blocks])  # fmt: skip
     truth = res / "planted/truth"
-    check(checks=out / "checks.json", maps=maps, table=out / "stands.parquet", estimates=res / "estimates.parquet",
+    check(checks=out / "checks.json", maps=maps, models=models, table=out / "stands.parquet", estimates=res / "estimates.parquet",
           truth=truth if truth.exists() else None, products=plan.plain_products,
           comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
           targets=plan.targets, grid=grid)  # fmt: skip

@@ -450,8 +450,9 @@ INNER_FOLDS = 5
 
 
 def predict_left_out(
-    plots: pd.DataFrame, model: TargetModel, one: SetModel, column: str, folds: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> pd.DataFrame:
+    plots: pd.DataFrame, model: TargetModel, one: SetModel, column: str, folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    machine: Regressor | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Plots as predicted by models that have not seen them, with the SD of the error that those models expect.
 
     Standardisation, fit, back-transformation and the spread of residuals are made anew from what stays of each fold;
@@ -462,13 +463,14 @@ def predict_left_out(
     plots : DataFrame
         The rows that the set was fitted to, see `rows_of`.
     folds : rows left out and rows that stay
+    machine : the regressor that is learned in every fold; by default the set's, or the one that it has chosen
 
     Returns
     -------
     DataFrame
         plot, cluster, year, x, y, fold, observed, predicted, sd; rows of a fold whose rest cannot be fitted are missing.
     """
-    machine = one.machine.stands_for
+    machine = machine or one.machine.stands_for
     place = model.slices()[[other.name for other in model.sets].index(one.name)]
     X, y = plots[list(one.predictors)].to_numpy(float), plots[column].to_numpy(float)
     cluster, year = plots["cluster"].astype(str).to_numpy(), plots["year"].to_numpy(int)
@@ -486,7 +488,7 @@ def predict_left_out(
         params = fold_machine.fit(design[rest], y[rest], penalised)
         mean = fold_machine.mean(params, design[test])
         if machine.learns:  # what the parameters add is small beside the residual, and learning without each cluster is dear
-            inner = machine.predicted_apart(design[rest], y[rest], cluster[rest], penalised, INNER_FOLDS)
+            inner = fold_machine.stands_for.predicted_apart(design[rest], y[rest], cluster[rest], penalised, INNER_FOLDS)
             gradient = one.machine.gradient(one.params, one.design(X[test], year[test]))
             moved = ((gradient @ model.influence[:, place].T) ** 2).sum(axis=1)
         else:

@@ -204,7 +204,9 @@ class Plan:
     @cached_property
     def model_settings(self) -> dict:
         """What makes a model; how wide its intervals are drawn does not, and its predictors are a param of their own."""
-        elsewhere = {"predictors", "profile", "confidence_percent", "quantiles", "max_outside_domain_percent"}
+        elsewhere = {
+            "predictors", "profile", "confidence_percent", "quantiles", "max_outside_domain_percent", "applicability_maps",
+        }  # fmt: skip
         kept = {name: value for name, value in self.settings("model").items() if name not in elsewhere}
         return kept | {"date_effect": self.date_effect}
 
@@ -764,6 +766,10 @@ class Plan:
             **self._per_target("validation", "model/{target}/validation.json"),
             **self._per_target("validated", "model/{target}/validation.parquet"),
         }
+
+    @property
+    def card_files(self) -> dict[str, str]:
+        return {f"cards__{target}": f"{self.results}/model_cards/{target}.json" for target in self.study.targets}
 
     @property
     def training_files(self) -> dict[str, str]:

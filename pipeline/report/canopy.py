@@ -26,7 +26,7 @@ def section(material: Material) -> str:
         missing=any(layer.missing_percent > 0 for layer in layers),
     )  # fmt: skip
     panels = [
-        (name, inline(ramp_image(layer, ramp, breaks[0], breaks[-1], zero_apart=False)))
+        (name, inline(ramp_image(layer, ramp, breaks[0], breaks[-1], zero_colour=None)))
         for name, (_, layer) in material.canopies.items()
     ]
     return render(

@@ -137,18 +137,20 @@ def _coarse(array: np.ndarray, factor: int, classes: bool) -> np.ndarray:
     return np.where(found > 0, total / np.maximum(found, 1), np.nan).astype("float32")
 
 
-def ramp_image(layer: Layer, ramp: Sequence[str], low: float, high: float, *, zero_apart: bool = True) -> bytes:
+def ramp_image(
+    layer: Layer, ramp: Sequence[str], low: float, high: float, *, zero_colour: str | None = NO_FOREST_COLOUR
+) -> bytes:
     """A continuous layer as PNG: missing transparent, beyond the limits the end colours.
 
-    zero_apart : paint exact zeros (no forest) in a neutral colour of their own.
+    zero_colour : of exact zeros, by themselves the neutral colour of no forest; None where they are like other numbers.
     """
     steps = 254
     share = (np.nan_to_num(layer.values, nan=low) - low) / (high - low)
     index = 2 + np.clip(np.rint(share * (steps - 1)), 0, steps - 1)
-    if zero_apart:
+    if zero_colour:
         index = np.where(layer.values == 0, 1, index)
     index = np.where(np.isfinite(layer.values), index, 0).astype("uint8")
-    return png(index, ["#000000", NO_FOREST_COLOUR, *(ramp_colour(ramp, n / (steps - 1)) for n in range(steps))])
+    return png(index, ["#000000", zero_colour or "#000000", *(ramp_colour(ramp, n / (steps - 1)) for n in range(steps))])
 
 
 def class_image(layer: Layer, colours: Mapping[int, str]) -> bytes:
@@ -216,7 +218,7 @@ class Chart:
     left: float = 58.0
     bottom: float = 46.0
     top: float = 12.0
-    right: float = 14.0
+    right: float = 20.0
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
@@ -229,30 +231,84 @@ class Chart:
 
 def observed_against_predicted(series: Sequence[Series], *, x_title: str, y_title: str) -> str:
     """Points beside the line where both are equal, on equal axes."""
-    return _pointwise(series, x_title, y_title, equal=True)
-
-
-def residuals(series: Sequence[Series], *, x_title: str, y_title: str) -> str:
-    """Points about zero."""
-    return _pointwise(series, x_title, y_title, equal=False)
-
-
-def _pointwise(series: Sequence[Series], x_title: str, y_title: str, *, equal: bool) -> str:
     x = np.concatenate([one.x for one in series])
     y = np.concatenate([part for one in series for part in (one.y, one.low, one.high) if part is not None])
-    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
-    if equal:
-        x = y = np.concatenate([x, y])
-    else:
-        reach = float(np.abs(y).max()) if y.size else 1.0
-        y = np.array([-reach, reach])
-    chart, parts = _plane(x, y, x_title, y_title)
-    parts.append(_reference_line(chart, equal=equal))
+    both = np.concatenate([x[np.isfinite(x)], y[np.isfinite(y)]])
+    chart, parts = _plane(both, both, x_title, y_title)
+    parts.append(_reference_line(chart, equal=True))
     for one in series:
         parts += _bars(chart, one)
     for one in series:
         parts += _points(chart, one)
     return _svg(chart, parts, f"{y_title} against {x_title}")
+
+
+def curves(
+    series: Sequence[Series], *, x_title: str, y_title: str, x_limits: tuple[float, float] | None = None,
+    y_limits: tuple[float, float] | None = None, reference: float | str = "equal", points: bool = True,
+) -> str:  # fmt: skip
+    """Lines through points, with a bar per point where its series has an interval.
+
+    Parameters
+    ----------
+    x_limits, y_limits : of the axes; by default those of the data
+    reference : a level of y that is marked by a dashed line, `equal` for the line where both are equal, or `none`
+    points : whether points are drawn on the lines
+    """
+    x = np.concatenate([one.x for one in series])
+    y = np.concatenate([part for one in series for part in (one.y, one.low, one.high) if part is not None])
+    x = np.array(x_limits) if x_limits else x[np.isfinite(x)]
+    y = np.array(y_limits) if y_limits else y[np.isfinite(y)]
+    chart, parts = _plane(x, y, x_title, y_title)
+    if reference != "none":
+        equal = reference == "equal"
+        parts.append(_reference_line(chart, equal=equal, level=0.0 if equal else float(reference)))
+    for one in series:
+        parts += _bars(chart, one)
+    for one in series:
+        places = [chart.at(a, b) for a, b in zip(one.x, one.y, strict=True) if np.isfinite([a, b]).all()]
+        line = "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
+        parts.append(f'<path fill="none" stroke="{one.colour}" stroke-width="1.8" d="M{line}"/>' if places else "")
+        parts += _points(chart, one) if points else []
+    return _svg(chart, parts, f"{y_title} against {x_title}")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of parts: shares of its height in percent with their colours, from the bottom up; and what a pointer brings up."""
+
+    height: float
+    shares: Sequence[tuple[float, str]]
+    label: str
+
+
+def stacked(bars: Sequence[Bar], ticks: Sequence[tuple[int, str]], *, x_title: str, y_title: str) -> str:
+    """Bars side by side, each parted by its shares.
+
+    ticks : number of a bar and the text below it
+    """
+    top = max((bar.height for bar in bars if math.isfinite(bar.height)), default=1.0)
+    breaks = nice_breaks(0.0, top, classes=5)
+    chart = Chart((0.0, float(max(len(bars), 1))), (0.0, breaks[-1]), width=860.0, height=320.0)
+    parts = _horizontal_ticks(chart, breaks, y_title)
+    for number, text in ticks:
+        x, y = chart.at(number + 0.5, 0.0)
+        parts.append(f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{escape(text)}</text>')
+    parts.append(_title_below(chart, x_title))
+    for number, bar in enumerate(bars):
+        if not math.isfinite(bar.height):
+            continue
+        left, right = chart.at(number + 0.08, 0.0)[0], chart.at(number + 0.92, 0.0)[0]
+        drawn, below = [], 0.0
+        for share, colour in bar.shares:
+            above = below + bar.height * share / 100
+            high, low = chart.at(0.0, above)[1], chart.at(0.0, below)[1]
+            drawn.append(
+                f'<rect x="{left:.1f}" y="{high:.1f}" width="{right - left:.1f}" height="{low - high:.1f}" fill="{colour}"/>'
+            )
+            below = above
+        parts.append(f"<g>{''.join(drawn)}<title>{escape(bar.label)}</title></g>")
+    return _svg(chart, parts, f"{y_title}, by {x_title}")
 
 
 def ranked(values: Series, colours: Sequence[str], *, x_title: str, limits: tuple[float, float]) -> str:
@@ -312,16 +368,19 @@ def _plane(x: np.ndarray, y: np.ndarray, x_title: str, y_title: str) -> tuple[Ch
         nice_breaks(float(part.min()), float(part.max()), classes=5) if part.size else [0.0, 1.0] for part in (x, y)
     )
     chart = Chart((ticks_x[0], ticks_x[-1]), (ticks_y[0], ticks_y[-1]))
-    parts = _vertical_ticks(chart, ticks_x, x_title)
-    for tick in ticks_y:
+    return chart, _vertical_ticks(chart, ticks_x, x_title) + _horizontal_ticks(chart, ticks_y, y_title)
+
+
+def _horizontal_ticks(chart: Chart, ticks: Sequence[float], title: str) -> list[str]:
+    """Grid lines, numbers and title of the axis on the left."""
+    parts = []
+    for tick in ticks:
         (a, b), (c, _) = chart.at(chart.x[0], tick), chart.at(chart.x[1], tick)
         parts.append(f'<path class="grid" d="M{a:.1f} {b:.1f}H{c:.1f}"/>')
         parts.append(f'<text x="{a - 6:.1f}" y="{b + 4:.1f}" text-anchor="end">{_tick(tick)}</text>')
-    middle_y = (chart.top + chart.height - chart.bottom) / 2
-    parts.append(
-        f'<text transform="translate(13 {middle_y:.1f}) rotate(-90)" text-anchor="middle">{escape(y_title)}</text>'
-    )
-    return chart, parts
+    middle = (chart.top + chart.height - chart.bottom) / 2
+    turned = f'<text transform="translate(13 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(title)}</text>'
+    return [*parts, turned]
 
 
 def _vertical_ticks(chart: Chart, ticks: Sequence[float], title: str) -> list[str]:
@@ -331,20 +390,24 @@ def _vertical_ticks(chart: Chart, ticks: Sequence[float], title: str) -> list[st
         (a, b), (_, d) = chart.at(tick, chart.y[0]), chart.at(tick, chart.y[1])
         parts.append(f'<path class="grid" d="M{a:.1f} {b:.1f}V{d:.1f}"/>')
         parts.append(f'<text x="{a:.1f}" y="{b + 16:.1f}" text-anchor="middle">{_tick(tick)}</text>')
+    return [*parts, _title_below(chart, title)]
+
+
+def _title_below(chart: Chart, title: str) -> str:
     middle = (chart.left + chart.width - chart.right) / 2
-    return [*parts, f'<text x="{middle:.1f}" y="{chart.height - 8:.1f}" text-anchor="middle">{escape(title)}</text>']
+    return f'<text x="{middle:.1f}" y="{chart.height - 8:.1f}" text-anchor="middle">{escape(title)}</text>'
 
 
 def _tick(value: float) -> str:
     return f"{value:g}".replace("-", "\u2212")
 
 
-def _reference_line(chart: Chart, *, equal: bool) -> str:
+def _reference_line(chart: Chart, *, equal: bool, level: float = 0.0) -> str:
     if equal:
         low, high = max(chart.x[0], chart.y[0]), min(chart.x[1], chart.y[1])
         (a, b), (c, d) = chart.at(low, low), chart.at(high, high)
     else:
-        (a, b), (c, d) = chart.at(chart.x[0], 0.0), chart.at(chart.x[1], 0.0)
+        (a, b), (c, d) = chart.at(chart.x[0], level), chart.at(chart.x[1], level)
     return f'<path class="line" d="M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}"/>'
 
 

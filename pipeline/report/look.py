@@ -45,6 +45,8 @@ h1, h2, h3 { line-height: 1.2; font-weight: 650; }
 h1 { font-size: 30px; margin: 32px 0 6px; }
 h2 { font-size: 22px; margin: 0 0 10px; }
 h3 { font-size: 17px; margin: 24px 0 6px; }
+h4 { font-size: 16px; line-height: 1.2; font-weight: 650; margin: 26px 0 6px; }
+h3.target { font-size: 20px; margin: 30px 0 6px; }
 p { margin: 6px 0 10px; max-width: 78ch; }
 section { border-top: 2px solid var(--ink); padding-top: 18px; margin-top: 40px; }
 nav { margin: 14px 0 0; display: flex; flex-wrap: wrap; gap: 2px 18px; }
@@ -99,6 +101,9 @@ figcaption { font-size: 14px; font-weight: 600; margin-bottom: 4px; }
 .hatched { background: repeating-linear-gradient(45deg, #b3b3b3 0 3px, #d9d9d9 3px 7px); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 18px; }
 .charts > figure { max-width: 480px; break-inside: avoid; }
+.charts > figure > .unit, figure.wide > .unit { display: inline-block; line-height: 1.4; }
+figure.wide { max-width: 900px; overflow-x: auto; }
+figure.wide svg.chart { min-width: 560px; }
 svg.chart { display: block; width: 100%; height: auto; font: 12.5px system-ui, "Noto Sans", "DejaVu Sans", sans-serif;
   fill: var(--ink); }
 .chart .grid { stroke: #e4e8e5; fill: none; }

@@ -18,7 +18,8 @@ MOST_YEARS = 4
 """Above this many years the first and the last are shown; every year is in the folder of maps."""
 
 MOST_OUTLINES = 2000
-DOMAIN_CLASSES = {1: ("within what the plots covered", "#c5d6de"), 0: ("outside: extrapolated", "#b5545c")}
+OUTSIDE = "#b5545c"
+DOMAIN_CLASSES = {1: ("within what the plots covered", "#c5d6de"), 0: ("outside: extrapolated", OUTSIDE)}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Group:
-    """Panels on one colour scale with one legend. kind: stock, error, sink, forest, set, domain."""
+    """Panels on one colour scale with one legend. kind: stock, error, sink, forest, set, domain, index, density."""
 
     kind: str
     target: str
@@ -56,7 +57,7 @@ def groups_of(products: Sequence[Mapping], years: Sequence[int]) -> list[Group]:
             maps.setdefault((kind, product["target"]), []).append(product)
     maps = {key: found if len(found) <= MOST_YEARS else found[-1:] for key, found in maps.items()}
     order = ("tree_carbon", "sink", "stock")
-    kinds = sorted((key for key in maps if key[0] != "forest"), key=lambda key: order.index(key[0]))
+    kinds = sorted((key for key in maps if key[0] in order), key=lambda key: order.index(key[0]))
     values = [(key[0], maps[key]) for key in kinds]
     groups = [_group_of("sink" if kind == "sink" else "stock", found, 0) for kind, found in values]
     groups += [_group_of("error", found, 1) for _, found in values]
@@ -66,7 +67,17 @@ def groups_of(products: Sequence[Mapping], years: Sequence[int]) -> list[Group]:
     return [*groups, _group_of("domain", served, 2), _group_of("set", served, 3)]
 
 
+def reach_of(target: str, products: Sequence[Mapping]) -> list[Group]:
+    """Maps of a target's area of applicability in the last year: in or out, how unlike the plots, how many plots alike."""
+    stock = [product for product in products if product["kind"] == "stock" and product["target"] == target][-1:]
+    own = [product for product in products if product["kind"] == "applicability" and product["target"] == target][-1:]
+    kinds = [(stock, "domain", 2), (own, "index", 0), (own, "density", 1)]
+    return [_group_of(kind, found, number) for found, kind, number in kinds if found]
+
+
 NOTES = {
+    "index": "0: a plot has the same predictors; beyond the threshold of the set that serves (table), no plot is like it.",
+    "density": "How many plots are like the place. Few: the estimate there hangs on few plots; more plots of that kind help.",
     "sink": "Positive (green-blue): the forest took up more than it lost. "
     "Negative (brown): harvest, fire, death or clearing.",
     "error": "Of a single pixel. Errors of neighbouring pixels are alike: the error of a stand cannot be computed from "
@@ -75,37 +86,43 @@ NOTES = {
     "set": "Each pixel is served by the first predictor set that is complete there.",
 }
 TITLES = {"forest": "Forest", "set": "What the estimate is made from", "domain": "Reach of the plots"}
+MEASURES = {"index": "Dissimilarity index", "density": "Local point density"}
+ZEROS = {"density": ("no plot is like it: outside", OUTSIDE), "index": None}
+"""What exact zeros of a kind of map are, and their colour, where they are not land without forest."""
 
 
 def _group_of(kind: str, products: Sequence[Mapping], number: int) -> Group:
     """One band (by its place) of each product as a group of panels."""
     band = products[0]["bands"][number]
     value = words.quantity(products[0]["bands"][0]["name"])[0]
-    title = TITLES.get(kind, f"{value}: standard error" if kind == "error" else value)
+    title = TITLES.get(kind) or MEASURES.get(kind) or (f"{value}: standard error" if kind == "error" else value)
     panels = tuple(
         Panel(p["name"], p["bands"][number]["name"], words.span(p["years"][0], p["years"][-1])) for p in products
     )
-    return Group(kind, products[0]["target"], title, "" if kind in TITLES else band["units"], panels)
+    units = "plots" if kind == "density" else "" if kind in TITLES or kind in MEASURES else band["units"]
+    return Group(kind, products[0]["target"], title, units, panels)
 
 
 def section(material: Material) -> str:
     """All groups of maps as HTML, with the stands' outlines defined once."""
-    groups = [_group(group, material) for group in groups_of(material.products, material.years)]
     drawn = material.by_area.geometry.iloc[:MOST_OUTLINES]
-    text, percent = material.frame.scale_bar()
     return render(
         TEMPLATE,
-        groups=groups,
-        view=material.frame.view,
-        limit=material.frame.limit,
-        height=material.frame.height,
+        groups=drawn_groups(groups_of(material.products, material.years), material),
         outlines="".join(material.frame.path(geometry) for geometry in drawn),
         undrawn=max(len(material.stands) - MOST_OUTLINES, 0),
-        scale_text=text,
-        scale_percent=percent,
         carbon=_carbon_sentence(material),
         left_out_years=material.years[1:-1] if len(material.years) > MOST_YEARS else [],
     )
+
+
+def drawn_groups(groups: Sequence[Group], material: Material) -> str:
+    """Groups of maps with their legends, for any section of the page."""
+    text, percent = material.frame.scale_bar()
+    return render(
+        GROUPS, groups=[_group(group, material) for group in groups], view=material.frame.view, limit=material.frame.limit,
+        height=material.frame.height, scale_text=text, scale_percent=percent,
+    )  # fmt: skip
 
 
 def _carbon_sentence(material: Material) -> str:
@@ -128,16 +145,20 @@ def _group(group: Group, material: Material) -> dict:
     else:
         values = np.concatenate([layer.valid for layer in layers])
         ramp, breaks = scale_of(values, group.kind)
-        pictures = [ramp_image(layer, ramp, breaks[0], breaks[-1]) for layer in layers]
+        zero = ZEROS.get(group.kind, ("not forest: 0", NO_FOREST_COLOUR))
+        colour = zero[1] if zero else None
+        pictures = [ramp_image(layer, ramp, breaks[0], breaks[-1], zero_colour=colour) for layer in layers]
         legend = {"ramp": ramp, "ticks": ticks_of(values, breaks, group.kind), "swatches": []}
-        if any((layer.values == 0).any() for layer in layers):
-            legend["swatches"].append(("not forest: 0", NO_FOREST_COLOUR))
+        if zero and any((layer.values == 0).any() for layer in layers):
+            legend["swatches"].append(zero)
     missing = any(layer.missing_percent > 0 for layer in layers)
+    measured = group.kind in MEASURES
     panels = [
-        {"title": panel.title, "picture": inline(picture), "missing": layer.missing_percent}
+        {"title": panel.title, "picture": inline(picture), "missing": 0.0 if measured else layer.missing_percent}
         for panel, picture, layer in zip(group.panels, pictures, layers, strict=True)
     ]
-    drawn = render(LEGEND, view="", units=group.units, missing=missing, **legend)
+    hatched = "not forest, or no estimate" if measured else "no estimate"
+    drawn = render(LEGEND, view="", units=group.units, missing=missing, hatched=hatched, **legend)
     note = NOTES.get(group.kind, "")
     return {"title": group.title, "panels": panels, "legend": drawn, "note": note}
 
@@ -167,7 +188,7 @@ def scale_of(values: np.ndarray, kind: str) -> tuple[Sequence[str], list[float]]
     if kind == "sink":
         half = nice_half(reach)
         return SINK_RAMP, [-half, 0.0, half]
-    if kind == "error":
+    if kind in ("error", "index"):
         return ERROR_RAMP, nice_breaks(0.0, reach, classes=5)
     least = float(np.percentile(sizes, 2)) if sizes.size else 0.0
     return STOCK_RAMP, nice_breaks(least if least > 0.5 * reach else 0.0, reach, classes=5)
@@ -207,20 +228,11 @@ style="background:linear-gradient(90deg, {{ ramp|join(", ") }})"></div>
 {% for name, colour in swatches %}
 <span class="swatch"><i style="background:{{ colour }}"></i>{{ name }}</span>
 {% endfor %}
-{% if missing %}<span class="swatch"><i class="hatched"></i>no estimate</span>{% endif %}
+{% if missing %}<span class="swatch"><i class="hatched"></i>{{ hatched|default("no estimate") }}</span>{% endif %}
 </div>
 """
 
-TEMPLATE = """
-<svg width="0" height="0" class="defs" aria-hidden="true"><defs>
-<pattern id="missing" width="14" height="14" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
-<rect width="14" height="14" fill="#d9d9d9"/><rect width="5" height="14" fill="#b3b3b3"/></pattern>
-<path id="outlines" d="{{ outlines }}"/>
-</defs></svg>
-{% if carbon %}<p>{{ carbon }}</p>{% endif %}
-{% if left_out_years %}<p>Shown are the first and the last year; maps of {{ left_out_years|join(", ") }} are in the
-folder of maps.</p>{% endif %}
-{% if undrawn %}<p>Outlines of the {{ undrawn }} smallest stands are not drawn.</p>{% endif %}
+GROUPS = """
 <div class="groups">
 {% for group in groups %}
 <div class="mapgroup span{{ [group.panels|length, 3]|min }}">
@@ -242,4 +254,17 @@ folder of maps.</p>{% endif %}
 </div>
 {% endfor %}
 </div>
+"""
+
+TEMPLATE = """
+<svg width="0" height="0" class="defs" aria-hidden="true"><defs>
+<pattern id="missing" width="14" height="14" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+<rect width="14" height="14" fill="#d9d9d9"/><rect width="5" height="14" fill="#b3b3b3"/></pattern>
+<path id="outlines" d="{{ outlines }}"/>
+</defs></svg>
+{% if carbon %}<p>{{ carbon }}</p>{% endif %}
+{% if left_out_years %}<p>Shown are the first and the last year; maps of {{ left_out_years|join(", ") }} are in the
+folder of maps.</p>{% endif %}
+{% if undrawn %}<p>Outlines of the {{ undrawn }} smallest stands are not drawn.</p>{% endif %}
+{{ groups }}
 """

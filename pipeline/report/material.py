@@ -21,7 +21,7 @@ class Material:
     layers : (product name, band name) -> small map
     stands : one row per stand, with geometry; estimates : one row per stand or project and estimand
     project : one row per quantity of the project, in the units people quote
-    models, left_out, training, validation (scores), validated (plots as predicted by each fold) : per target
+    models, left_out, training, validation (scores), validated (plots as predicted by each fold), cards : per target
     notes : what is not made, and why; said : what reading plots and stands warned of
     canopies : per campaign with canopy products, its numbers and its small canopy height model
     standard : title, source, status and entries (code, name, ours, unit, about) of the list of indicators that is followed
@@ -40,6 +40,7 @@ class Material:
     training: Mapping[str, pd.DataFrame]
     validation: Mapping[str, Mapping]
     validated: Mapping[str, pd.DataFrame]
+    cards: Mapping[str, Mapping]
     checks: Mapping
     scenes: Mapping[str, Mapping]
     notes: Sequence[str]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.config import TARGETS
 from pipeline.provenance import TREE_COLUMNS
-from pipeline.report import canopy, evidence, maps, stands, words
+from pipeline.report import canopy, evidence, maps, model, stands, words
 from pipeline.report.look import SCRIPT, STYLE, render, trusted
 from pipeline.report.material import Material
 
@@ -22,7 +22,7 @@ def build_page(material: Material) -> str:
         ("maps", "Maps", maps.section(material)),
         ("canopy", "Canopy and trees", canopy.section(material)),
         ("stands", "Stands", stands.section(material)),
-        ("model", "Model and its errors", evidence.model_section(material)),
+        ("model", "Model and its errors", model.model_section(material)),
         ("standard", "Indicators of the standard", _standard_section(material)),
         ("truth", "Planted truth beside estimates", evidence.truth_section(material)),
         ("comparisons", "Beside maps made by others", evidence.comparison_section(material)),
@@ -479,6 +479,8 @@ Python and R.</li>
 <li><b>maps/</b>: one GeoTIFF per map, for QGIS or any GIS; each band says its name and unit.</li>
 {% if canopies %}<li><b>canopy/</b>: per campaign the canopy height model (*_chm, m above ground) and its trees (*_trees.gpkg:
 layers tree_tops and crowns).</li>{% endif %}
+<li><b>model_cards/</b>: per target a JSON file on the models behind the map: plots, predictors, scores, folds, domain, warnings,
+and what the map is not for.</li>
 <li><b>project.csv</b>: the numbers of the project. <b>checks.json</b>: checks and comparisons. <b>run.json</b>: what
 the run was made
 from. <b>stac/collection.json</b>: the maps as a STAC collection.</li>
@@ -497,7 +499,8 @@ the last year of a change.</li>
 <li><b>cover_percent</b>: share of the stand with an estimate; <b>extrapolated_percent</b>: the rest, which the total
 takes to be like
 the covered part; <b>in_domain_percent</b>: share of the covered part in the model's area of applicability:
-where the plots show places like it.</li>
+where the plots show places like it; <b>dissimilarity_index</b>, <b>local_point_density</b>: means over its forest of how unlike
+the plots it is and of the number of plots like it.</li>
 {% if canopies %}{% for name, (units, meaning) in tree_columns.items() %}
 <li><b>{{ name }}</b> of trees: {{ meaning }}{% if units != "1" %}, {{ units }}{% endif %}.</li>{% endfor %}{% endif %}
 </ul></details>

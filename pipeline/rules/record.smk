@@ -4,6 +4,7 @@
 rule check:
     input:
         **plan.published_maps,
+        **plan.model_files,
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",
@@ -26,8 +27,29 @@ rule check:
         "run_step.py"
 
 
+rule model_card:
+    input:
+        model=f"{resources}/model/{{target}}/model.json",
+        training=f"{resources}/training/{{target}}.parquet",
+        validation=f"{resources}/model/{{target}}/validation.json",
+        validated=f"{resources}/model/{{target}}/validation.parquet",
+        estimates=f"{resources}/estimates.parquet",
+        warned=f"{resources}/said/plots.json",
+    output:
+        card=f"{results}/model_cards/{{target}}.json",
+    params:
+        study=study.model_dump(mode="json"),
+        grid=plan.area_settings,
+        code=plan.code("model_card"),
+    log:
+        f"{logs}/model_card/{{target}}.log",
+    script:
+        "run_step.py"
+
+
 rule report:
     input:
+        **plan.card_files,
         **plan.published_maps,
         **plan.model_files,
         **plan.left_out_files,
@@ -63,6 +85,7 @@ rule record:
         **plan.published_maps,
         **plan.scene_files,
         **plan.canopies.files,
+        **plan.card_files,
         table=f"{results}/stands.parquet",
         layers=f"{results}/stands.gpkg",
         project=f"{results}/project.csv",

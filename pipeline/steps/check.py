@@ -26,6 +26,7 @@ def check(
     *,
     checks: Path,
     maps: Mapping[str, Path],
+    models: Mapping[str, Path],
     table: Path,
     estimates: Path,
     truth: Path | None = None,
@@ -46,6 +47,9 @@ def check(
     verdicts = laws.interval_laws(estimated)
     sink_factor = pools.net_removal_co2(carbon["biomass_per_target"], **factors)
     verdicts += laws.map_laws(arrays, list(products), sink_factor)
+    fitted = {target: store.read_json(path) for target, path in models.items()}
+    thresholds = {target: [one["domain"]["threshold"] for one in model["sets"]] for target, model in fitted.items()}
+    verdicts += laws.applicability_laws(arrays, list(products), thresholds) + laws.applicability_of_stands_laws(estimated)
     verdicts += laws.totals_laws(estimated, _zonal(stands, arrays, products, grid_, sink_factor))
     content = {
         "laws": verdicts,

@@ -16,6 +16,7 @@ from models.applicability import other_unit
 from models.inference.fitted import TargetModel
 from models.inference.quantiles import conditional_quantiles
 from pipeline import mapping, store
+from pipeline.applicability import applicability_layers
 from pipeline.grid import Grid
 from pipeline.products import Product
 from pipeline.steps.windows import read_forest, read_predictors
@@ -62,6 +63,10 @@ def estimate(
                 shown = _part(seen, strip)
                 parts = _layers(model, shown, _part(wood, strip), years)
                 for product in own:
+                    if product.kind == "applicability":
+                        stock, (year,) = parts[f"{target}_{product.years[0]}"], product.years
+                        stock |= applicability_layers(model, shown[year], stock["set_number"])
+                for product in own:
                     for name, values in _bands(product, model, parts, carbon, shown):
                         tiles[product.name][name][strip] = values
                 there = within(covered, strip)
@@ -83,7 +88,7 @@ def estimate(
 
 PARTIAL_COLUMNS = [
     "chunk", "stand", "estimand", "part", "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha",
-    "in_domain_ha", "sum_value", "set_ha", "sum_s", "sum_s2", "sum_gradient",
+    "in_domain_ha", "sum_value", "sum_dissimilarity", "sum_density", "set_ha", "sum_s", "sum_s2", "sum_gradient",
 ]  # fmt: skip
 
 
@@ -135,6 +140,11 @@ def _bands(
     """Name and values of each band of a product on a strip."""
     names = [band["name"] for band in product.bands]
     found = layers["_".join(map(str, [product.target, *product.years]))]
+    if product.kind == "applicability":
+        served = np.isfinite(found["dissimilarity_index"])
+        yield from zip(names, (found["dissimilarity_index"], found["local_point_density"]), strict=False)
+        yield names[2], np.where(served, found["in_domain"].astype(float), np.nan)
+        return
     value, se = found["value"], mapping.pixel_se(model, found)
     if product.kind == "stock":
         yield names[0], value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,12 +46,14 @@ def record(
     trees: Mapping[str, Path] | None = None,
     canopy_products: Mapping[str, dict] | None = None,
     said: Path | None = None,
+    cards: Mapping[str, Path] | None = None,
     standard: dict | None = None,
     **inputs: object,
 ) -> None:
     """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy.
 
     `said` is what reading the plots warned of, whose caveats every item of a map carries.
+    `cards` are the model cards, a file per target.
     `standard` is the list of indicators that the study follows (`bridge.Plan.standard`), where it follows one.
     """
     folder = store.clear_folder(collection.parent)
@@ -60,7 +63,7 @@ def record(
     grid_ = Grid(**grid)
     canopies, trees = canopies or {}, trees or {}
     published = [*maps.values(), *canopies.values(), *trees.values()]
-    digests = {path.as_posix(): _sha256(path) for path in [*published, *_paths(inputs)]}
+    digests = {path.as_posix(): _sha256(path) for path in [*published, *_paths({"cards": cards or {}, **inputs})]}
     described = {product["name"]: product for product in products}
     items = [
         item_of(
@@ -85,6 +88,7 @@ def record(
         "study": study,
         **({"indicator_profile": standard} if standard else {}),
         "results_sha256": digests,
+        "model_cards": {name: Path(os.path.relpath(path, run.parent)).as_posix() for name, path in (cards or {}).items()},
         "software": {name: metadata.version(name) for name in PACKAGES},
         "forestsink": _commit(),
         "python": platform.python_version(),

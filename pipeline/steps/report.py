@@ -15,7 +15,7 @@ from pipeline.lidar.canopy import canopy_grid
 from pipeline.optical.topography import years_that_differ
 from pipeline.products import CANOPY_BAND
 from pipeline.report.figures import Layer, shrunk
-from pipeline.report.maps import Group, Panel, groups_of
+from pipeline.report.maps import Group, Panel, groups_of, reach_of
 from pipeline.report.material import Material
 from pipeline.report.page import build_page
 
@@ -40,6 +40,7 @@ def report(
     training: Mapping[str, Path],
     validation: Mapping[str, Path],
     validated: Mapping[str, Path],
+    cards: Mapping[str, Path],
     checks: Path,
     scenes: Mapping[str, Path] | None = None,
     said: Sequence[Path] = (),
@@ -58,7 +59,7 @@ def report(
     study : dict
         The whole configuration as plain values.
     maps : mapping of product name to published raster
-    models, left_out, training, validation, validated : mappings of target to file
+    models, left_out, training, validation, validated, cards : mappings of target to file
     scenes : mapping of sensor to its frozen scenes; none in a study without satellites
     said : what earlier steps warned of, a file each
     slopes : what the step `topography` found, a file per sensor and year
@@ -74,7 +75,7 @@ def report(
         study=study,
         grid=grid,
         products=products,
-        layers=_layers(groups_of(products, study["years"]), maps, Grid(**grid)),
+        layers=_layers(_shown(products, study), maps, Grid(**grid)),
         stands=store.read_table(table),
         estimates=store.read_table(estimates),
         project=_project(project),
@@ -83,6 +84,7 @@ def report(
         training={target: store.read_table(path) for target, path in training.items()},
         validation={target: store.read_json(path) for target, path in validation.items()},
         validated={target: store.read_table(path) for target, path in validated.items()},
+        cards={target: store.read_json(path) for target, path in cards.items()},
         checks=store.read_json(checks),
         scenes=frozen,
         notes=notes,
@@ -130,6 +132,11 @@ def _project(path: Path) -> pd.DataFrame:
         return store.read_table(path)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
+
+
+def _shown(products: Sequence[dict], study: dict) -> list[Group]:
+    """Groups of maps on any section of the page."""
+    return [*groups_of(products, study["years"]), *(group for name in study["targets"] for group in reach_of(name, products))]
 
 
 def _layers(groups: Sequence[Group], maps: Mapping[str, Path], grid: Grid) -> dict[tuple[str, str], Layer]:

@@ -173,6 +173,7 @@ def _stand_rows(rows, estimator, target, span, regions, areas, min_cover_percent
                 "gained_ha": row.gained_ha,
                 "lost_ha": row.lost_ha,
                 "in_domain_percent": 100 * row.in_domain_ha / row.covered_ha,
+                **_applicability(row),
                 "map_mean": row.map_mean,
                 "interior_percent": row.interior_percent,
                 "estimated_from": "pixels inside the stand" if row.from_interior else "all pixels",
@@ -215,6 +216,15 @@ def _set_shares(row, model: TargetModel) -> dict:
     }
 
 
+def _applicability(*rows) -> dict:
+    """Means over what a predictor set serves: missing of a change, where nothing is forest, or where it is not asked for."""
+    served = sum(float(np.sum(row.set_ha)) for row in rows)
+    index, density = (sum(getattr(row, name) for row in rows) for name in ("sum_dissimilarity", "sum_density"))
+    if served <= 0:
+        index = density = served = np.nan
+    return {"dissimilarity_index": index / served, "local_point_density": density / served}
+
+
 def _project_row(rows, found, estimator, target, span, regions, areas) -> dict:
     """All stands that have a total, as one region whose total is the sum of theirs; the others are counted."""
     counted = {entry["stand"] for entry in found if entry["has_total"]}
@@ -239,6 +249,7 @@ def _project_row(rows, found, estimator, target, span, regions, areas) -> dict:
             "gained_ha": sum(row.gained_ha for row in used),
             "lost_ha": sum(row.lost_ha for row in used),
             "in_domain_percent": 100 * sum(row.in_domain_ha for row in used) / covered,
+            **_applicability(*used),
         }  # fmt: skip
     return entry
 
@@ -275,6 +286,9 @@ def _stock_columns(wide, rows, column: str, suffix: str) -> None:
     _spread(wide, f"reported_{column}", rows, 1.0, suffix)
     for name in ("forest_percent", "in_domain_percent"):
         wide[f"{name}_{suffix}"] = rows[name].to_numpy()
+    for name in ("dissimilarity_index", "local_point_density"):
+        if rows[name].notna().any():
+            wide[f"{name}_{suffix}"] = rows[name].to_numpy()
 
 
 def _carbon_columns(wide, rows, carbon, suffix: str) -> None:

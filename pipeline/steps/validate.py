@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 
 from catalogs.stands import read_stands
-from models.inference.fitted import TargetModel, predict_left_out, rows_of
+from models.folds import distances_to_training
+from models.inference.fitted import SetModel, TargetModel, predict_left_out, rows_of
 from models.inference.stands import lattice
 from models.validation import SCHEMES, all_scores, fewer, splits
 from pipeline import store
@@ -19,7 +22,12 @@ log = logging.getLogger(__name__)
 
 PLACES = 2000  # of the map, whose distances to plots the folds are matched to
 MOST_FOLDS = 10  # of a model that learns more than its parameters: a fold costs it a second or more
+CHOICE_FOLDS = 5  # of one that chooses its regressor, which costs minutes
+CHOSEN_ANEW = "map"  # the scheme in whose folds the choice is made anew; in the others the one that was chosen is scored
 BLOCKS_ALONG = 5  # squares along the longer side of what the plots span
+STEPS_PERCENT = np.arange(0, 101, 5)  # quantiles of distances that are kept
+
+NO_FIT = "too few plots stay for a fit"
 
 
 def validate(
@@ -40,9 +48,11 @@ def validate(
     Parameters
     ----------
     scores : Path
-        JSON: per set and scheme (`models.validation.SCHEMES`) the scores, or why there are none.
+        JSON: per set and scheme (`models.validation.SCHEMES`) the scores, or why there are none; folds that could not be
+        fitted with the reason; how far from its training plots each scheme predicts, beside how far the map does.
     left_out : Path
-        Table: set_name, scheme, fold, plot, cluster, year, x, y, observed, predicted, sd.
+        Table: set_name, scheme, fold, plot, cluster, stratum, year, x, y, observed, predicted, sd; rows of a fold that could
+        not be fitted are missing.
     """
     fitted = TargetModel.from_plain(store.read_json(model))
     frame = store.read_table(table)
@@ -51,37 +61,100 @@ def validate(
     places = _places(
         read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
     )
-    found, tables = [], []
+    found, tables, distances = [], [], []
     for one in fitted.sets:
         rows = rows_of(frame, one, column)
-        xy, cluster = rows[["x", "y"]].to_numpy(float), rows["cluster"].astype(str).to_numpy()
-        block_m = float(max(np.ptp(xy, axis=0).max() / BLOCKS_ALONG, 1.0))
+        xy = rows[["x", "y"]].to_numpy(float)
+        distances.append({"set_name": one.name, "scheme": None, **_quantiles(cdist(places, xy).min(axis=1))})
         for scheme in SCHEMES:
-            folds = splits(scheme, xy, cluster, places, block_m=block_m)
-            if one.machine.stands_for.learns:
-                folds = fewer(scheme, folds, len(xy), MOST_FOLDS)
-            predicted = predict_left_out(rows, fitted, one, column, folds)
-            seen = predicted.dropna(subset=["predicted"])
-            about = {"set_name": one.name, "scheme": scheme, "folds": len(folds), "missing": len(predicted) - len(seen)}
-            if len(seen) < 3:
-                found.append({**about, "why": "too few plots stay for a fit"})
-                continue
-            stays = min(len(np.unique(cluster[rest])) for _, rest in folds)
-            found.append(
-                about
-                | all_scores(
-                    *(seen[name].to_numpy(float) for name in ("observed", "predicted", "sd")),
-                    degrees_of_freedom=max(stays - 1, 1), confidence_percent=confidence_percent,
-                )
-            )  # fmt: skip
+            folds, anew = _folds(one, scheme, rows, places)
+            predicted, failed = _predicted(rows, fitted, one, column, folds, anew)
+            distances.append({"set_name": one.name, "scheme": scheme, **_quantiles(distances_to_training(xy, folds))})
+            found.append(_scored(predicted, one, scheme, folds, failed, confidence_percent))
             tables.append(predicted.assign(set_name=one.name, scheme=scheme))
-            log.info(
-                "%s from %s, left out by %s: RMSE %.1f %%, bias %+.1f %%, %.0f %% of the %g %% intervals hold",
-                fitted.target, one.name, scheme, found[-1]["rmse_percent"], found[-1]["bias_percent"],
-                found[-1]["coverage_percent"], confidence_percent,
-            )  # fmt: skip
-    store.write_json(scores, {"schemes": SCHEMES, "confidence_percent": confidence_percent, "scores": found})
-    store.write_table(left_out, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"scheme": []}))
+            _tell(fitted.target, found[-1])
+    about = {"schemes": SCHEMES, "confidence_percent": confidence_percent, "quantiles_percent": STEPS_PERCENT.tolist()}
+    store.write_json(scores, about | {"scores": found, "distances": distances})
+    store.write_table(left_out, pd.concat(tables, ignore_index=True))
+
+
+def _folds(
+    one: SetModel, scheme: str, rows: pd.DataFrame, places: np.ndarray
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], bool]:
+    """Rows left out and rows that stay, fold by fold; and whether the choice of a regressor is made anew in each."""
+    xy, cluster = rows[["x", "y"]].to_numpy(float), rows["cluster"].astype(str).to_numpy()
+    block_m = float(max(np.ptp(xy, axis=0).max() / BLOCKS_ALONG, 1.0))
+    anew = scheme == CHOSEN_ANEW and bool(getattr(one.machine, "table", ()))  # it has compared others, as `auto` does
+    folds = splits(scheme, xy, cluster, places, block_m=block_m, folds=CHOICE_FOLDS if anew else MOST_FOLDS)
+    if one.machine.stands_for.learns:
+        folds = fewer(scheme, folds, len(xy), MOST_FOLDS)
+    return folds, anew
+
+
+def _predicted(
+    rows: pd.DataFrame, fitted: TargetModel, one: SetModel, column: str,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]], anew: bool,
+) -> tuple[pd.DataFrame, list[dict]]:  # fmt: skip
+    """Plots as predicted by models that have not seen them, and the folds whose rest cannot be fitted, with the reason."""
+    table, failed = None, []
+    for number, fold in enumerate(folds):
+        test = fold[0]
+        try:
+            part = predict_left_out(rows, fitted, one, column, [fold], machine=one.machine if anew else None)
+            why = NO_FIT if part["predicted"].iloc[test].isna().all() else None
+        except (ValueError, np.linalg.LinAlgError) as error:
+            part, why = None, str(error)
+        if table is None:
+            columns = ["plot", "cluster", "year", "x", "y", *(["stratum"] if "stratum" in rows else [])]
+            table = rows[columns].assign(fold=-1, observed=rows[column].to_numpy(float), predicted=np.nan, sd=np.nan)
+        table.loc[test, "fold"] = number
+        if why is None:
+            table.loc[test, ["predicted", "sd"]] = part.loc[test, ["predicted", "sd"]].to_numpy(float)
+        else:
+            failed.append({"fold": number, "rows": len(test), "why": why})
+    return table, failed
+
+
+def _scored(
+    predicted: pd.DataFrame, one: SetModel, scheme: str, folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    failed: list[dict], confidence_percent: float,
+) -> dict:  # fmt: skip
+    seen = predicted.dropna(subset=["predicted"])
+    cluster = predicted["cluster"].astype(str).to_numpy()
+    about = {
+        "set_name": one.name, "scheme": scheme, "folds": len(folds), "missing": len(predicted) - len(seen), "failed": failed,
+    }  # fmt: skip
+    if len(seen) < 3:
+        return {**about, "why": failed[0]["why"] if failed else NO_FIT}
+    stays = min(len(np.unique(cluster[rest])) for _, rest in folds if len(rest))
+    groups = {}
+    if "stratum" in seen and seen["stratum"].notna().any():
+        groups["stratum"] = seen["stratum"].fillna("none given").astype(str).to_numpy()
+    if seen["year"].nunique() > 1:
+        groups["year"] = seen["year"].astype(str).to_numpy()
+    return about | all_scores(
+        *(seen[name].to_numpy(float) for name in ("observed", "predicted", "sd")),
+        degrees_of_freedom=max(stays - 1, 1), confidence_percent=confidence_percent,
+        cluster=seen["cluster"].astype(str).to_numpy(), groups=groups,
+    )  # fmt: skip
+
+
+def _tell(target: str, one: dict) -> None:
+    for fold in one["failed"]:
+        log.warning(
+            "%s from %s, left out by %s: fold %d (%d plot measurements) has no prediction: %s",
+            target, one["set_name"], one["scheme"], fold["fold"] + 1, fold["rows"], fold["why"],
+        )  # fmt: skip
+    if "rmse_percent" in one:
+        log.info(
+            "%s from %s, left out by %s: RMSE %.1f %%, bias %+.1f %%, %.0f %% of the intervals hold",
+            target, one["set_name"], one["scheme"], one["rmse_percent"], one["bias_percent"], one["coverage_percent"],
+        )  # fmt: skip
+
+
+def _quantiles(distance_m: np.ndarray) -> dict:
+    known = distance_m[np.isfinite(distance_m)]
+    return {"distance_m": np.percentile(known, STEPS_PERCENT).tolist() if len(known) else None}
 
 
 def _places(stands) -> np.ndarray:

@@ -14,7 +14,7 @@ def line(values, clusters=None, **changes):
 
 def test_the_index_is_the_distance_to_the_nearest_plot_over_the_mean_distance_of_plots():
     # Plots at 0, 2 and 10: distances 2, 8, 10, mean 20/3; units cancel.
-    found = line([0, 2, 10]).dissimilarity(np.array([[0.0], [1.0], [6.0], [30.0], [np.nan]]))
+    found, _ = line([0, 2, 10]).told(np.array([[0.0], [1.0], [6.0], [30.0], [np.nan]]))
     assert found[:4] == pytest.approx([0, 1 / (20 / 3), 4 / (20 / 3), 20 / (20 / 3)])
     assert np.isnan(found[4])
 
@@ -61,9 +61,11 @@ def test_searches_that_begin_where_the_last_ended_find_what_brute_force_finds():
     apart = cdist(places * scale, X * scale)
     reach = model.threshold * model.mean_distance
     whole = np.isfinite(places).all(axis=1)
-    assert model.dissimilarity(places)[whole] == pytest.approx(apart.min(axis=1)[whole] / model.mean_distance)
+    index, density = model.told(places)
+    assert index[whole] == pytest.approx(apart.min(axis=1)[whole] / model.mean_distance) and np.isnan(index[~whole]).all()
     assert model.inside(places).tolist() == (whole & (apart.min(axis=1) <= reach)).tolist()
-    assert model.density(places).tolist() == np.where(whole, (apart <= reach).sum(axis=1), 0).tolist()
+    assert density.tolist() == np.where(whole, (apart <= reach).sum(axis=1), 0).tolist()
+    assert (density > 0).tolist() == model.inside(places).tolist()
     assert 0.1 < model.inside(places).mean() < 0.9
 
 
@@ -72,7 +74,26 @@ def test_a_model_from_plain_numbers_is_the_same_model():
     again = Applicability.from_plain(
         {name: np.asarray(getattr(model, name)).tolist() for name in model.__dataclass_fields__}
     )
-    assert again.dissimilarity(np.array([[6.0]])) == model.dissimilarity(np.array([[6.0]]))
+    assert again.told(np.array([[6.0]])) == model.told(np.array([[6.0]]))
+
+
+def test_density_counts_the_plots_within_the_threshold_of_a_place():
+    # Plots at 0, 1, 2, 3, 4 and 20 reach 1 far (test above): 1.5 has two within reach, 2 three, 12 none.
+    _, density = line([0, 1, 2, 3, 4, 20]).told(np.array([[1.5], [2.0], [12.0], [np.nan]]))
+    assert density.tolist() == [2, 3, 0, 0]
+
+
+def test_duplicate_plots_and_fewer_plots_than_predictors_are_found_too():
+    """Turned onto main axes of which some are empty, distances stay what they are."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(6, 9))
+    X[3] = X[0]
+    model = applicability(X, np.arange(6))
+    places = rng.normal(size=(200, 9))
+    apart = cdist(places * model.scale, X * model.scale)
+    index, density = model.told(places)
+    assert index == pytest.approx(apart.min(axis=1) / model.mean_distance)
+    assert density.tolist() == (apart <= model.threshold * model.mean_distance).sum(axis=1).tolist()
 
 
 def test_one_cluster_alone_and_constant_predictors_are_refused():

@@ -5,9 +5,13 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
-from models.folds import by_cluster, distances_to_training, knndm, nndm, one_by_one, rest_of, spatial_blocks
+from models.folds import by_cluster, by_place, distances_to_training, knndm, nndm, rest_of, spatial_blocks
 
 SQUARE = np.stack(np.meshgrid(np.arange(50, 10_000, 400.0), np.arange(50, 10_000, 400.0)), axis=-1).reshape(-1, 2)
+
+
+def with_rest(xy, tests):
+    return [(test, rest_of(len(xy), test)) for test in tests]
 
 
 def patches(seed: int, n: int = 60, spread_m: float = 150.0) -> tuple[np.ndarray, np.ndarray]:
@@ -38,8 +42,8 @@ def test_folds_for_a_map_far_from_its_plots_leave_whole_places_out(seed):
     """Dense places in a large square: the map is kilometres from plots, the next cluster a hundred metres away."""
     xy, cluster = patches(seed)
     wanted = away_from(SQUARE, xy)
-    matched = distances_to_training(xy, knndm(xy, cluster, SQUARE, folds=5))
-    alone = distances_to_training(xy, by_cluster(cluster))
+    matched = distances_to_training(xy, with_rest(xy, knndm(xy, cluster, SQUARE, folds=5)))
+    alone = distances_to_training(xy, with_rest(xy, by_cluster(cluster)))
     assert wasserstein_distance(matched, wanted) < 0.5 * wasserstein_distance(alone, wanted)
 
 
@@ -48,7 +52,7 @@ def test_folds_for_plots_spread_over_the_map_are_no_farther_than_the_map_asks():
     xy = rng.uniform(0, 10_000, (80, 2))
     folds = knndm(xy, np.arange(80), SQUARE, folds=10)
     assert len(folds) == 10 and max(map(len, folds)) <= 40
-    wanted, matched = away_from(SQUARE, xy), distances_to_training(xy, folds)
+    wanted, matched = away_from(SQUARE, xy), distances_to_training(xy, with_rest(xy, folds))
     assert wasserstein_distance(matched, wanted) < 0.25 * wanted.mean()
 
 
@@ -71,8 +75,15 @@ def test_plots_where_the_map_is_need_nobody_taken_out():
         assert len(test) + len(training) >= len(xy) - 1
 
 
-def test_leave_one_out_is_by_rows():
-    assert [rows.tolist() for rows in one_by_one(3)] == [[0], [1], [2]]
+def test_a_plot_is_left_out_with_all_its_dates():
+    xy = np.array([[10.0, 5.0], [30.0, 5.0], [10.0, 5.0], [10.0, 7.0]])
+    assert sorted(rows.tolist() for rows in by_place(xy)) == [[0, 2], [1], [3]]
+
+
+def test_a_row_that_is_never_left_out_has_no_distance_to_its_training():
+    xy = np.array([[0.0, 0.0], [3.0, 4.0], [9.0, 4.0]])
+    found = distances_to_training(xy, [(np.array([0]), np.array([1, 2])), (np.array([1]), np.array([2]))])
+    assert found[:2].tolist() == [5.0, 6.0] and np.isnan(found[2])
 
 
 def test_one_cluster_cannot_be_left_out():

@@ -5,9 +5,22 @@ import pandas as pd
 import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from models.inference.fitted import fit_target, predict_left_out, rows_of
-from models.validation import SCHEMES, bias_by_prediction, calibration_slope, crps, interval_scores, splits
+from models.validation import (
+    LEVELS,
+    SCHEMES,
+    all_scores,
+    by_group,
+    by_prediction,
+    calibration_slope,
+    coverage_by_level,
+    crps,
+    interval_scores,
+    se_of_mean,
+    splits,
+)
 from tests.conftest import make_plots
 
 
@@ -17,6 +30,17 @@ def test_crps_is_the_integral_of_the_squared_distance_of_distributions():
             lambda x, o=observed, m=mean, s=sd: (norm.cdf(x, m, s) - (x >= o)) ** 2, -40, 60, points=[observed], limit=200
         )[0]
         assert crps(np.array([observed]), np.array([mean]), np.array([sd]))[0] == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize("df", [2.5, 7, 40])
+def test_crps_of_few_clusters_is_that_of_student_s_t(df):
+    for observed, mean, sd in ((10.0, 10.0, 2.0), (14.0, 10.0, 2.0)):
+        by_hand = sum(
+            quad(lambda x, o=observed: (student.cdf((x - 10) / 2, df) - (x >= o)) ** 2, *ends, limit=500)[0]
+            for ends in ((-np.inf, observed), (observed, np.inf))
+        )
+        assert crps(np.array([observed]), np.array([mean]), np.array([sd]), df)[0] == pytest.approx(by_hand, rel=1e-5)
+    assert np.isnan(crps(np.array([1.0]), np.array([0.0]), np.array([1.0]), 1)).all(), "no mean, no score"
 
 
 def test_the_slope_is_below_one_where_predictions_exaggerate():
@@ -35,10 +59,58 @@ def test_coverage_counts_plots_inside_their_own_interval():
 
 def test_saturation_shows_as_bias_of_the_highest():
     observed = np.linspace(0, 300, 200)
-    tenths = bias_by_prediction(observed, np.minimum(observed, 200) + 1e-6 * observed)
+    own, ask = np.arange(200), {"degrees_of_freedom": 1e9, "confidence_percent": 90}
+    tenths = by_prediction(observed, np.minimum(observed, 200) + 1e-6 * observed, np.full(200, 30.0), own, **ask)
     assert len(tenths) == 10 and sum(one["n"] for one in tenths) == 200
     assert tenths[0]["bias"] == pytest.approx(0, abs=0.1) and tenths[-1]["bias"] < -60
-    assert len(bias_by_prediction(observed[:50], observed[:50])) == 3
+    # an SD of 30 reaches 49 either way: all of the lowest are inside, of the highest (71 to 100 above) none
+    assert (tenths[0]["coverage_percent"], tenths[-1]["coverage_percent"]) == (100, 0)
+    for n, parts in ((49, 3), (50, 5), (99, 5), (100, 10)):
+        assert len(by_prediction(observed[:n], observed[:n], np.ones(n), own[:n], **ask)) == parts
+
+
+def test_a_mean_of_plots_in_clusters_is_as_sure_as_its_clusters():
+    values, cluster = np.array([1.0, 3.0, 5.0, 7.0]), np.array(["a", "a", "b", "b"])
+    # mean 4; sums of departures -4 and 4: sqrt(2/1 * 32) / 4 = 2; each by itself: sqrt(4/3 * 20) / 4
+    assert se_of_mean(values, cluster) == pytest.approx(2.0)
+    assert se_of_mean(values, np.arange(4)) == pytest.approx(values.std(ddof=1) / 2)
+    assert np.isnan(se_of_mean(values, np.array(["a"] * 4)))
+
+
+def test_coverage_is_told_at_every_level_and_never_as_certain():
+    quantiles = norm.ppf((np.arange(1000) + 0.5) / 1000)
+    found = coverage_by_level(quantiles, np.zeros(1000), np.ones(1000), np.arange(1000), degrees_of_freedom=1e9)
+    assert [row["level_percent"] for row in found] == list(LEVELS)
+    assert [row["coverage_percent"] for row in found] == pytest.approx(LEVELS, abs=0.2)
+    assert found[0]["se_percent"] == pytest.approx(100 * np.sqrt(0.25 / 1000), rel=1e-2)
+    (*_, last) = coverage_by_level(np.zeros(4), np.zeros(4), np.ones(4), np.arange(4), degrees_of_freedom=3)
+    assert last["coverage_percent"] == 100 and last["se_percent"] == pytest.approx(100 * np.sqrt(0.99 * 0.01 / 4))
+
+
+def test_scores_by_stratum_are_those_of_its_own_plots_and_few_are_said_to_be_few():
+    observed = np.concatenate([np.full(12, 100.0), [50.0, 70.0]])
+    predicted = np.concatenate([np.full(12, 90.0), [60.0, 80.0]])
+    group = np.array(["pine"] * 12 + ["oak"] * 2)
+    oak, pine = by_group(
+        observed, predicted, np.full(14, 5.0), np.arange(14), group, degrees_of_freedom=1e9, confidence_percent=90
+    )
+    assert (pine["name"], pine["n"], pine["bias"], pine["few"]) == ("pine", 12, -10, False)
+    assert (oak["name"], oak["n"], oak["clusters"], oak["few"]) == ("oak", 2, 2, True)
+    assert oak["bias_percent"] == pytest.approx(100 * 10 / 60) and oak["rmse_percent"] == pytest.approx(100 * 10 / 60)
+    assert oak["coverage_percent"] == 0  # 8.2 either way
+
+
+def test_all_scores_hold_every_part_of_the_plots():
+    rng = np.random.default_rng(1)
+    predicted = rng.uniform(50, 200, 60)
+    observed = predicted + rng.normal(0, 10, 60)
+    found = all_scores(
+        observed, predicted, np.full(60, 10.0), degrees_of_freedom=19, confidence_percent=90,
+        cluster=np.arange(60) // 3, groups={"year": np.repeat(["2019", "2024"], 30)},
+    )  # fmt: skip
+    assert found["bias"] == pytest.approx(np.mean([part["bias"] for part in found["by_group"]["year"]]))
+    assert sum(part["n"] for part in found["by_prediction"]) == 60
+    assert found["coverage_percent"] == next(row for row in found["by_level"] if row["level_percent"] == 90)["coverage_percent"]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 from conftest import make_study
 
-from pipeline.checks import against_map, against_truth, interval_laws, law, map_laws, totals_laws
+from pipeline.checks import (
+    against_map,
+    against_truth,
+    applicability_laws,
+    applicability_of_stands_laws,
+    interval_laws,
+    law,
+    map_laws,
+    totals_laws,
+)
 from pipeline.products import products_of
 
 FACTOR = 1.26 * 0.47 * 44 / 12
@@ -93,7 +102,8 @@ def test_stand_means_must_be_those_of_the_map(estimated_from, columns, expected)
 
 def make_maps(change=None):
     """Maps of a study of two dates that keep all laws, and their products."""
-    products = [asdict(product) for product in products_of(make_study()).values()]
+    study = make_study({"model.applicability_maps": False})
+    products = [asdict(product) for product in products_of(study).values()]
     first, second = np.array([[100.0, 0.0, np.nan]]), np.array([[130.0, 80.0, np.nan]])
     values = {
         "agb_2019": first, "agb_2024": second, "tree_carbon_2019": first / 2, "tree_carbon_2024": second / 2,
@@ -124,6 +134,68 @@ def make_maps(change=None):
 )
 def test_laws_of_maps_notice_a_value_without_error_and_a_sink_that_is_no_difference(change, expected):
     assert holds(map_laws(*make_maps(change), FACTOR)) == expected
+
+
+def make_applicability(change=None):
+    """Two pixels of set 1 (threshold 0.5), one of set 2 (threshold 0.2), one without forest, one without estimate."""
+    products = [asdict(p) for p in products_of(make_study({"years": [2019]})).values() if p.kind in ("stock", "applicability")]
+    nan = np.nan
+    bands = {
+        "agb_2019": [[90, 80, 70, 0, nan], [5, 5, 5, 0, nan], [1, 0, 1, 1, nan], [1, 1, 2, 0, nan]],
+        "applicability_agb_2019": [[0.3, 0.9, 0.1, nan, nan], [4, 0, 1, nan, nan], [1, 0, 1, nan, nan]],
+    }
+    maps = {
+        product["name"]: {
+            band["name"]: np.array([values], "float32")
+            for band, values in zip(product["bands"], bands[product["name"]], strict=True)
+        }
+        for product in products
+    }
+    if change:
+        product, band, place, value = change
+        list(maps[product].values())[band][0, place] = value
+    return maps, products, {"agb": [0.5, 0.2]}
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (None, []),
+        (("applicability_agb_2019", 0, 0, -0.1), [0]),
+        (("applicability_agb_2019", 0, 3, 0.4), [1, 2, 3]),
+        (("applicability_agb_2019", 0, 1, np.nan), [1]),
+        (("applicability_agb_2019", 0, 2, 0.3), [2]),
+        (("agb_2019", 2, 0, 0), [2]),
+        (("applicability_agb_2019", 1, 1, 1), [3]),
+        (("applicability_agb_2019", 0, 2, 0.2), []),
+    ],
+    ids=["kept", "negative", "unserved", "missing", "threshold_of_another_set", "other_stock", "density", "at_the_threshold"],
+)
+def test_laws_of_applicability_notice_what_breaks_them(change, broken):
+    verdicts = applicability_laws(*make_applicability(change))
+    assert [number for number, held in enumerate(holds(verdicts)) if not held] == broken
+
+
+def test_laws_of_applicability_are_silent_where_it_was_not_asked_for():
+    maps, products, thresholds = make_applicability()
+    assert applicability_laws(maps, [one for one in products if one["kind"] == "stock"], thresholds) == []
+    assert applicability_of_stands_laws(make_estimates()) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "density", "share", "expected"),
+    [
+        ([0.2, 0.9], [3.5, 0.0], [100, 0], [True, True]),
+        ([0.2, 0.9], [0.5, 0.0], [100, 0], [True, False]),
+        ([0.2, 0.9], [3.5, 1.0], [100, 0], [True, False]),
+        ([-0.2, 0.9], [3.5, 0.4], [100, 40], [False, True]),
+        ([np.nan, 0.9], [np.nan, 0.4], [100, 40], [True, True]),
+    ],
+    ids=["kept", "inside_without_plots", "outside_with_plots", "negative", "no_forest"],
+)
+def test_laws_of_stands_notice_an_index_and_a_share_that_disagree(index, density, share, expected):
+    rows = make_estimates().iloc[:2].assign(dissimilarity_index=index, local_point_density=density, in_domain_percent=share)
+    assert holds(applicability_of_stands_laws(rows)) == expected
 
 
 def test_truth_beside_estimates_counts_the_stands_that_intervals_hold():

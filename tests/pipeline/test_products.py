@@ -11,11 +11,17 @@ from pipeline.products import estimands_of, products_of
 def test_a_study_of_two_dates_makes_stocks_carbon_sink_and_forest_change():
     assert list(products_of(make_study())) == [
         "agb_2019", "agb_2024", "tree_carbon_2019", "tree_carbon_2024", "sink_2019_2024", "forest_2019_2024",
+        "applicability_agb_2019", "applicability_agb_2024",
     ]  # fmt: skip
 
 
 def test_a_study_of_one_date_makes_no_change():
-    assert list(products_of(make_study({"years": [2019]}))) == ["agb_2019", "tree_carbon_2019"]
+    assert list(products_of(make_study({"years": [2019]}))) == ["agb_2019", "tree_carbon_2019", "applicability_agb_2019"]
+
+
+def test_maps_of_the_area_of_applicability_can_be_left_out():
+    found = products_of(make_study({"years": [2019], "model.applicability_maps": False}))
+    assert list(found) == ["agb_2019", "tree_carbon_2019"]
 
 
 def test_changes_are_between_successive_dates():
@@ -25,7 +31,7 @@ def test_changes_are_between_successive_dates():
 
 
 def test_a_target_without_carbon_has_stocks_only():
-    found = products_of(make_study({"targets": ["basal_area"]}))
+    found = products_of(make_study({"targets": ["basal_area"], "model.applicability_maps": False}))
     assert list(found) == ["basal_area_2019", "basal_area_2024", "forest_2019_2024"]
     assert found["basal_area_2019"].units["basal_area_m2_ha"] == "m2/ha"
 

@@ -51,6 +51,8 @@ def make_maps(folder, study, grid, *, hole=True):
         for band in product.bands:
             array = {
                 "in_domain": np.ones_like(slope),
+                "dissimilarity_index": slope / 1000,
+                "local_point_density": np.round(slope / 50),
                 "predictor_set": np.where(slope > 150, 2, 1).astype("float32"),
                 "forest_class": np.tile(np.arange(COLS) % 4, (ROWS, 1)).astype("float32"),
             }.get(
@@ -123,6 +125,7 @@ def make_estimates(study, stands):
                         "area_ha": 4.0,
                         "mean": 100.0, "se": 10.0, "low": 80.0, "high": 120.0, "sampling_variance": 40.0,
                         "shared_variance": 10.0, "residual_variance": 50.0, "degrees_of_freedom": 11, "has_total": True,
+                        "in_domain_percent": 91.0, "dissimilarity_index": 0.21, "local_point_density": 4.4,
                     }
                     for name in names
                 ]  # fmt: skip
@@ -172,6 +175,7 @@ def make_model(study, target, *, warnings=()):
                 "level": {"range_m": 640.0, "nugget": 0.3, "identified": name == "lidar"},
                 "change": {"range_m": 150.0, "nugget": 0.8, "identified": True},
             },
+            "domain": {"scale": [2.0], "centre": [0.0], "plots": [[0.0]], "mean_distance": 1.0, "threshold": 0.37},
             "scores": {"n": 24, "mean": 100.0, "rmse": 21.3, "rmse_percent": 21.3, "bias": -1.2, "bias_percent": -1.2,
                        "r2": 0.82},
         }  # fmt: skip
@@ -192,6 +196,9 @@ def make_training(study, target):
             "x": 500050.0 + 60 * number,
             "y": 2999700.0,
             "kept": number != 3,
+            "cluster": [f"P{k:02d}" for k in number],
+            "zq95": 10.0 + number,
+            "s2_ndmi": 0.02 * number,
             "reason": np.where(number == 3, "disturbed between measurement and image or campaign", ""),
             "area_ha": 0.04,
             "support_ratio": np.where(number == 5, 4.0, 1.0),
@@ -215,20 +222,44 @@ def make_validation():
     from models.validation import SCHEMES, all_scores
 
     observed = np.array([80.0, 100, 120, 140, 160, 180])
-    known = all_scores(observed, observed - 10, np.full(6, 8.0), degrees_of_freedom=1e9, confidence_percent=90)
+    known = all_scores(
+        observed, observed - 10, np.full(6, 8.0), degrees_of_freedom=1e9, confidence_percent=90,
+        groups={"stratum": np.array(["fir"] * 4 + ["oak"] * 2)},
+    )  # fmt: skip
     rows = [
-        {"set_name": name, "scheme": scheme, "folds": 6, "missing": 0, **known}
+        {"set_name": name, "scheme": scheme, "folds": 6, "missing": 0, "failed": [], **known}
         for name in ("lidar", "satellite") for scheme in ("clusters", "map")
     ]  # fmt: skip
-    rows.append({"set_name": "satellite", "scheme": "blocks", "folds": 2, "missing": 6, "why": "too few plots stay for a fit"})
-    return {"schemes": SCHEMES, "confidence_percent": 90.0, "scores": rows}
+    few = "too few plots stay for a fit"
+    failed = [{"fold": 0, "rows": 6, "why": few}]
+    rows.append({"set_name": "satellite", "scheme": "blocks", "folds": 2, "missing": 6, "failed": failed, "why": few})
+    distances = [
+        {"set_name": name, "scheme": scheme, "distance_m": [0.0, 100.0 * (2 + (scheme is None)), 400.0, 500.0]}
+        for name in ("lidar", "satellite") for scheme in (None, "clusters", "map")
+    ]  # fmt: skip
+    about = {"schemes": SCHEMES, "confidence_percent": 90.0, "quantiles_percent": [0, 50, 95, 100]}
+    return about | {"scores": rows, "distances": distances}
 
 
 def make_validated():
     number = np.arange(12)
-    return pd.DataFrame(
-        {"set_name": "lidar", "scheme": "map", "fold": number % 4, "plot": [f"P{k:02d}" for k in number],
-         "x": 500050.0 + 60 * number, "y": 2999700.0, "predicted": np.where(number == 3, np.nan, 100.0)}
+    lidar = pd.DataFrame(
+        {"set_name": "lidar", "scheme": "map", "fold": number % 4, "plot": [f"P{k:02d}" for k in number], "year": 2019,
+         "x": 500050.0 + 60 * number, "y": 2999700.0, "observed": 120.0, "sd": 8.0,
+         "predicted": np.where(number == 3, np.nan, 100.0)}
+    )  # fmt: skip
+    return pd.concat([lidar, lidar.assign(set_name="satellite", fold=0)], ignore_index=True)
+
+
+def make_card(study, grid, stands, target, warnings=()):
+    from pipeline.model_card import card_of
+
+    return card_of(
+        study=study.model_dump(mode="json"), grid=grid.settings(), target=target,
+        model=make_model(study, target, warnings=warnings), training=make_training(study, target),
+        validation=make_validation(), validated=make_validated(), estimates=make_estimates(study, stands),
+        predictors={"zq95": {"units": "m", "title": "95 % quantile of heights"}}, caveats=[], software={"numpy": "2"},
+        files={"run": "../run.json"},
     )  # fmt: skip
 
 
@@ -260,7 +291,7 @@ def make_inputs(folder, *, checks=CHECKS, stands=None, project=None, warnings=()
     store.write_table(files["estimates"], make_estimates(study, stands))
     store.write_table(files["project"], make_project(study) if project is None else project)
     store.write_json(files["checks"], checks)
-    groups = {"models": {}, "left_out": {}, "training": {}, "validation": {}, "validated": {}, "scenes": {}}
+    groups = {"cards": {}, "models": {}, "left_out": {}, "training": {}, "validation": {}, "validated": {}, "scenes": {}}
     for target in study.targets:
         groups["models"][target] = folder / f"model_{target}.json"
         groups["left_out"][target] = folder / f"left_out_{target}.parquet"
@@ -272,6 +303,8 @@ def make_inputs(folder, *, checks=CHECKS, stands=None, project=None, warnings=()
         store.write_json(groups["models"][target], make_model(study, target, warnings=warnings))
         store.write_table(groups["left_out"][target], make_left_out(study))
         store.write_table(groups["training"][target], make_training(study, target))
+        groups["cards"][target] = folder / f"card_{target}.json"
+        store.write_json(groups["cards"][target], make_card(study, grid, stands, target, warnings))
     for sensor in study.sensors:
         groups["scenes"][sensor] = folder / f"{sensor}.json"
         store.write_json(groups["scenes"][sensor], SCENES)
@@ -406,8 +439,10 @@ def test_scores_stand_by_what_is_left_out_with_a_plot(tmp_path):
     row = re.search(r'<tr style="font-weight:600"><td>lidar</td>(.*?)</tr>', text)[1]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
     assert cells[0].startswith("folds as far from their training plots")
-    assert cells[1:7] == ["6", "7.7 %", "−7.7 %", "0.91", "1.00", "100 %"] and cells[8] == "−10"
-    assert "too few plots stay for a fit" in text and text.count("fold 4</title>") == 3
+    assert cells[1:7] == ["6", "7.7 %", "−7.7 %", "0.91", "1.00", "100 %"]
+    assert cells[7] == "26" and cells[9] == "−10"  # 2 x 13.2 wide
+    assert "too few plots stay for a fit" in text
+    assert text.count("fold 4</title>") == 2 and "plot P03: fold 4, not predicted" in text
 
 
 def test_scenes_left_out_are_counted_by_reason(usual):
@@ -471,7 +506,90 @@ def test_each_set_names_its_regressor_and_what_it_was_compared_with(usual):
 
 
 def test_variance_parts_are_shares_of_the_whole(usual):
-    assert re.search(r"40 % 10 % 50 %", usual.text)
+    assert re.search(r"10 % 40 % 50 %", usual.text), "shared, plots, unexplained"
+    assert "2024, project: 50 % of the variance is what the predictors leave unexplained of the place itself;" in usual.text
+
+
+def test_every_stand_has_a_bar_as_high_as_its_standard_error_parted_as_its_variance(usual, tmp_path):
+    from pipeline.report.figures import Bar, stacked
+
+    svg = stacked([Bar(80.0, [(25, "#111111"), (75, "#222222")], "a"), Bar(40.0, [(100, "#222222")], "b <c>")], [(1, "2 ha")],
+                  x_title="area", y_title="error")  # fmt: skip
+    bars = [(float(h), c) for h, c in re.findall(r'height="([\d.]+)" fill="(#\w+)"', svg)]
+    assert [colour for _, colour in bars] == ["#111111", "#222222", "#222222"]
+    (low, _), (high, _), (other, _) = bars
+    assert high == pytest.approx(3 * low, rel=0.02) and low + high == pytest.approx(2 * other, rel=0.02)
+    assert "b &lt;c&gt;" in svg and "2 ha" in svg
+    page = page_of(tmp_path)
+    assert page.count("standard error 10 (shared 10 %, plots 40 %, unexplained 50 % of the variance)") == 4
+
+
+def test_scores_by_stratum_say_how_many_plots_they_rest_on(usual):
+    """Ten below everywhere: of four plots of 80 to 140, mean 110, and of two of 160 and 180."""
+    assert "lidar stratum fir 4 4 110 9.1 %" in usual.text and "lidar stratum oak 2 2 170 5.9 %" in usual.text
+    assert usual.text.count("few plots: says little") == 4
+
+
+def test_plots_without_a_stratum_are_said_to_have_none(tmp_path):
+    inputs = make_inputs(tmp_path)
+    plain = make_validation()
+    for row in plain["scores"]:
+        row["by_group"] = {}
+    store.write_json(inputs["validation"]["agb"], plain)
+    report(page=tmp_path / "report.html", **inputs)
+    page = Reader((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "The plots carry no stratum" in page.text and "By stratum and year" not in page.text
+
+
+def test_each_set_has_its_calibration_coverage_folds_and_distances(usual):
+    for said in (
+        "Measured against predicted, from lidar", "Measured against predicted, from satellite", "Calibration: is the prediction",
+        "Do intervals hold what they promise?", "Folds like the map, lidar", "Folds like the map, satellite",
+        "How far predictions reach, lidar", "4 folds: plots of one colour",
+    ):  # fmt: skip
+        assert said in usual.text, said
+
+
+def test_the_area_of_applicability_is_mapped_and_its_thresholds_told(usual, tmp_path):
+    assert "Dissimilarity index 0" in usual.text and "Local point density plots" in usual.text
+    assert "no plot is like it: outside" in usual.text, "the first row has none"
+    assert "lidar 0.37, satellite 0.37." in usual.text
+    assert "2024 91.0 % 0.21 4.4 0 of 4" in usual.text
+    settings = {"model": {"applicability_maps": False}}
+    without = Reader(page_of(tmp_path, **settings))
+    assert "Local point density plots" not in without.text and "Reach of the plots" in without.text
+
+
+def test_the_page_says_what_the_map_is_not_for_and_where_its_card_lies(usual):
+    assert "single trees" in usual.text and "model_cards/agb.json" in usual.text
+    assert "predictor set satellite: plots do not tell how far residuals are alike" in usual.text
+
+
+def test_saturation_is_said_above_the_charts(tmp_path):
+    """The highest predictions are 10 too low with no error to speak of."""
+    from models.validation import all_scores
+
+    inputs = make_inputs(tmp_path)
+    observed = np.array([80.0, 100, 120, 140, 160, 180])
+    predicted = np.array([80.0, 100, 120, 140, 150, 170.5])
+    low = all_scores(observed, predicted, np.full(6, 8.0), degrees_of_freedom=9, confidence_percent=90)
+    scores = make_validation()
+    scores["scores"] = [{"set_name": "lidar", "scheme": "map", "folds": 6, "missing": 0, "failed": [], **low}]
+    store.write_json(inputs["validation"]["agb"], scores)
+    report(page=tmp_path / "report.html", **inputs)
+    text = Reader((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert "lidar: the highest predictions level off. The 2 plots predicted highest, 160 Mg/ha on average, hold 9.8" in text
+
+
+def test_lines_are_drawn_through_their_points_in_order_and_a_level_is_marked():
+    from pipeline.report.figures import curves
+
+    one = Series("a", "#123456", np.array([50.0, np.nan, 90.0]), np.array([40.0, 1.0, 100.0]))
+    svg = curves([one], x_title="promised", y_title="inside", x_limits=(50, 100), y_limits=(0, 100), reference=90.0)
+    line = re.search(r'stroke="#123456" stroke-width="1.8" d="M([\d. L]+)"', svg)[1]
+    (x0, y0), (x1, y1) = [tuple(map(float, point.split())) for point in line.split("L")]
+    assert x0 < x1 and y0 > y1 and svg.count("<circle") == 2
+    assert 'class="line"' in svg and 'class="line"' not in curves([one], x_title="", y_title="", reference="none")
 
 
 def test_laws_are_listed_and_a_broken_one_is_named(tmp_path):

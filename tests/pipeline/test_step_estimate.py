@@ -44,6 +44,8 @@ def run(tmp_path, monkeypatch, model):
     wanted = [
         {"name": "agb_2024", "kind": "stock", "title": "", "target": "agb", "years": [2024], "bands": stock},
         {"name": "sink", "kind": "sink", "title": "", "target": "agb", "years": [2019, 2024], "bands": stock[:2]},
+        {"name": "reach", "kind": "applicability", "title": "", "target": "agb", "years": [2024],
+         "bands": [{"name": name, "units": "1"} for name in ("index", "density", "inside")]},
         {"name": "forest", "kind": "forest", "title": "", "target": None, "years": [2019, 2024], "bands": stock[:1]},
     ]
 
@@ -74,8 +76,8 @@ def test_maps_and_sums_are_the_same_in_one_strip_and_in_many(run, monkeypatch, m
     for name, bands in maps.items():
         for band, array in bands.items():
             np.testing.assert_allclose(parts[name][band], array, rtol=1e-5, equal_nan=True)
-    for column in ("n_px", "covered_ha", "sum_value"):
-        assert others[column].to_numpy() == pytest.approx(sums[column].to_numpy(), rel=1e-5)
+    for column in ("n_px", "covered_ha", "sum_value", "sum_dissimilarity", "sum_density"):
+        assert others[column].to_numpy() == pytest.approx(sums[column].to_numpy(), rel=1e-5, nan_ok=True)
     first, second = (np.array(table["sum_gradient"].tolist()) for table in (sums, others))
     assert second == pytest.approx(first, rel=1e-4, abs=1e-4)
 
@@ -86,6 +88,25 @@ def test_the_sums_of_a_stand_are_those_of_its_pixels(run):
     pixels = maps["agb_2024"]["value"][2:39, 2:19]  # wholly inside: x 20-190 m, y 20-390 m
     assert row["sum_value"] == pytest.approx(0.01 * np.nansum(pixels), rel=1e-5)
     assert row["covered_ha"] == pytest.approx(0.01 * np.isfinite(pixels).sum())
+
+
+def test_the_area_of_applicability_is_told_per_pixel_and_summed_per_stand(run, model):
+    """Index and density as brute force over the model's own plots finds them; the year that was not asked for has none."""
+    seen = {2019: make_predictors(), 2024: make_predictors(2)}
+    maps, sums = run(seen)
+    domain, bands = model.sets[0].domain, maps["reach"]
+    X = np.column_stack([seen[2024][name].ravel() for name in ("zmean", "cover_2m")])
+    apart = np.linalg.norm(((X - domain.centre) * domain.scale)[:, None] - domain.plots[None], axis=2)
+    index = (apart.min(axis=1) / domain.mean_distance).reshape(SIDE, SIDE)
+    density = (apart <= domain.threshold * domain.mean_distance).sum(axis=1).reshape(SIDE, SIDE)
+    np.testing.assert_allclose(bands["index"], index, rtol=1e-5)
+    there = np.isfinite(index)
+    assert (bands["density"][there] == density[there]).all() and np.isnan(bands["density"][~there]).all()
+    assert (bands["inside"][there] == maps["agb_2024"]["in_domain"][there]).all() and 0 < np.nanmean(bands["inside"]) < 1
+    row = sums.query("estimand == 'agb_2024' and stand == 'a' and part == 'interior'").iloc[0]
+    assert row["sum_dissimilarity"] == pytest.approx(0.01 * np.nansum(index[2:39, 2:19]), rel=1e-5)
+    assert row["sum_density"] == pytest.approx(0.01 * density[2:39, 2:19][there[2:39, 2:19]].sum(), rel=1e-5)
+    assert np.isnan(sums.query("estimand == 'agb_2019'")["sum_density"]).all()
 
 
 def test_a_predictor_in_another_unit_is_no_map_but_a_sentence(run):

@@ -98,14 +98,18 @@ def test_sums_of_one_stand_are_those_of_hand_arithmetic():
         "gained": np.array([False, True, False, False]),
         "lost": np.array([False, False, True, True]),
     }
+    index = {"dissimilarity_index": np.array([0.5, 1.0, 0.1, np.nan]), "local_point_density": np.array([3.0, 0.0, 9.0, np.nan])}
     covered = [("a", np.array([0, 1, 2, 3]), np.array([1.0, 0.5, 1.0, 0.25]))]
-    row, inside = partial_rows("k0", "agb_2019", covered, layers, pixel_ha=0.04, n_sets=2)
+    (without, _) = partial_rows("k0", "agb_2019", covered, layers, pixel_ha=0.04, n_sets=2)
+    assert np.isnan(without["sum_dissimilarity"]) and np.isnan(without["sum_density"])
+    row, inside = partial_rows("k0", "agb_2019", covered, layers | index, pixel_ha=0.04, n_sets=2)
     # hectares 0.04, 0.02, 0.04 (missing), 0.01
     assert row["n_px"] == 4 and row["area_ha"] == pytest.approx(0.11) and row["covered_ha"] == pytest.approx(0.07)
     assert row["forest_ha"] == pytest.approx(0.06) and row["in_domain_ha"] == pytest.approx(0.05)
     assert row["gained_ha"] == pytest.approx(0.02) and row["lost_ha"] == pytest.approx(0.01)
     assert row["sum_value"] == pytest.approx(4.0 + 4.0)
     assert row["set_ha"] == pytest.approx([0.04, 0.02])
+    assert row["sum_dissimilarity"] == pytest.approx(0.02 + 0.02) and row["sum_density"] == pytest.approx(0.12)
     assert row["sum_s"] == pytest.approx([0.4, 0.4]) and row["sum_s2"] == pytest.approx([4.0, 8.0])
     assert row["sum_gradient"] == pytest.approx([0.04 + 0.06, 0.08 + 0.08])
     # wholly inside: the first pixel, and the third, which is missing

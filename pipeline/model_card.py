@@ -1,0 +1,370 @@
+"""What a user of a model must know of it, in plain values: the model card. Tables and mappings in, a mapping out.
+
+References
+----------
+Mitchell et al. 2019, Model Cards for Model Reporting, FAT* '19:220-229, doi:10.1145/3287560.3287596.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.validation import SCHEMES
+from pipeline.config import TARGETS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = "1.0"
+
+HONEST = "map"
+"""The scheme whose scores speak of the map."""
+
+VARIANCE_PARTS = {
+    "shared_variance": ("errors that all plots share: allometry, tree heights, wood density", "#e3a53a"),
+    "sampling_variance": ("model parameters: which plots happened to be sampled", "#33658a"),
+    "residual_variance": ("what the predictors leave unexplained of the place itself", "#9aa5a0"),
+    "area_effect_variance": ("what an area without plots has of its own", "#7d5ba6"),
+}
+"""Parts of the variance of an estimate that a table of estimates may hold: meaning, and colour in the report."""
+
+ADVICE = {
+    "shared_variance": "a better allometry, measured heights and local wood density help; more plots do not",
+    "sampling_variance": "more plots, in more clusters and of the kinds of forest that are rare among them, help",
+    "residual_variance": "better predictors (lidar where there is none) or plots in the stand itself help; it shrinks with the "
+    "area of what is estimated",
+    "area_effect_variance": "plots inside the area help",
+}
+"""What makes a part of the variance smaller."""
+
+FEW_CLUSTERS = 10
+"""Below, a variance that is told from what clusters say of one another is itself poorly known."""
+
+WEAK_R2 = 0.3
+"""Below, a predictor set tells little more of a single stand than the mean of all."""
+
+MOST_REASONS = 20
+MOST_SETTING = 12  # entries of a learned setting that are shown; longer ones are weights, trees and centres
+QUANTILES = {"least": 0, "p05": 5, "median": 50, "p95": 95, "most": 100}
+
+KEYS: dict[str, str] = {
+    "card_version": "version of this list",
+    "study": "name, title, years, crs, bounds (m: west, south, east, north) and resolution_m of the study",
+    "target": "name, title, column and units of what is mapped",
+    "data": "plots: measurements found and used, plots, clusters, first and last date, area_ha, sampling (probability or "
+    "purposive), strata with their measurements, values of the target, reasons why measurements were left out, how the target "
+    "was made from trees, and the errors that all plots share",
+    "sets": "per predictor set: predictors (name, units, title, least, p05, median, p95 and most at the plots, weight in the "
+    "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
+    "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; range_m and nugget of one "
+    "date and of change; identified), threshold of the area of applicability",
+    "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",
+    "folds": "plots with coordinates and their fold in that scheme, of the first set: the fold map",
+    "domain": "per year: share of the project's covered area in the area of applicability, mean dissimilarity index and local "
+    "point density, and stands less than half inside",
+    "uncertainty": "confidence_percent, degrees_of_freedom, few_clusters, and per estimand the parts of the variance of the "
+    "project and of the stand with the median standard error, in percent",
+    "warnings": "sentences: all that fitting and validating warned of, few clusters, ranges that plots do not tell",
+    "caveats": "sentences on the numbers that plots rest on, such as equations nobody has checked",
+    "not_for": "sentences: what the map should not be used for",
+    "software": "versions of the packages that the numbers come from",
+    "files": "where the model, its plots and the run's record lie, relative to the card",
+}
+"""Every key of a card and what it holds."""
+
+
+def card_of(
+    *, study: Mapping, grid: Mapping, target: str, model: Mapping, training: pd.DataFrame, validation: Mapping,
+    validated: pd.DataFrame, estimates: pd.DataFrame, predictors: Mapping[str, Mapping], caveats: Sequence[str],
+    software: Mapping[str, str], files: Mapping[str, str],
+) -> dict:  # fmt: skip
+    """The card of one target's models; its keys are those of `KEYS`.
+
+    Parameters
+    ----------
+    study, grid : the configuration and `Grid.settings()` as plain values
+    model, validation : as the steps `fit` and `validate` write them
+    training, validated : plots with predictors; plots as predicted by each fold
+    estimates : long table of stands and project
+    predictors : units and title of each
+    """
+    about = TARGETS[target]
+    side = grid["resolution_m"]
+    west, north = grid["west_m"], grid["north_m"]
+    ours = estimates[estimates["target"] == target]
+    return {
+        "card_version": VERSION,
+        "study": {
+            "name": study["name"], "title": study["title"] or study["name"], "years": list(study["years"]),
+            "crs": grid["crs"], "resolution_m": side,
+            "bounds": [west, north - grid["rows"] * side, west + grid["cols"] * side, north],
+        },
+        "target": {"name": target, "title": about["title"], "column": about["column"], "units": about["units"]},
+        "data": _data(training, about["column"], study),
+        "sets": [_set(one, model, training, about["column"], predictors) for one in model["sets"]],
+        "validation": {"speaks_of_the_map": HONEST, **{name: validation[name] for name in VALIDATION}},
+        "folds": _folds(validated),
+        "domain": _domain(ours),
+        "uncertainty": {
+            "confidence_percent": study["model"]["confidence_percent"],
+            "degrees_of_freedom": max(model["clusters"] - 1, 1),
+            "few_clusters": model["clusters"] < FEW_CLUSTERS,
+            "parts": variance_rows(ours),
+        },
+        "warnings": warnings_of(model, validation),
+        "caveats": list(caveats),
+        "not_for": not_for(study, target, model, validation, training, ours),
+        "software": dict(software),
+        "files": dict(files),
+    }  # fmt: skip
+
+
+VALIDATION = ("schemes", "confidence_percent", "quantiles_percent", "scores", "distances")
+
+
+def _data(training: pd.DataFrame, column: str, study: Mapping) -> dict:
+    used = training[training["kept"].astype(bool)]
+    reasons = training.loc[~training["kept"].astype(bool), "reason"].fillna("no reason given").astype(str).value_counts()
+    strata = used["stratum"].fillna("none given").value_counts() if "stratum" in used else {}
+    plots, dates = study["plots"], used.get("date")
+    return {
+        "measurements": len(training), "measurements_used": len(used), "plots": int(used["plot"].nunique()),
+        "clusters": int(used["cluster"].nunique()) if "cluster" in used else int(used["plot"].nunique()),
+        "first_date": _day(dates, min), "last_date": _day(dates, max),
+        "years": {str(year): int(n) for year, n in used["year"].value_counts().sort_index().items()},
+        "area_ha": _quantiles(used["area_ha"]),
+        "sampling": plots["sampling"],
+        "strata": {str(name): int(n) for name, n in sorted(strata.items())},
+        "values": _quantiles(used[column]) | {"mean": float(used[column].mean()), "units": _units(column)},
+        "left_out": {reason: int(n) for reason, n in reasons.head(MOST_REASONS).items()},
+        "made_from": "trees" if plots["trees"] else "values of the plot table",
+        "allometry": _names(plots["allometry"]) if plots["trees"] else [],
+        "shared_errors": sorted(name for name in training.columns if name.startswith("f_")),
+    }  # fmt: skip
+
+
+def _names(tables: str | Sequence[str]) -> list[str]:
+    """Allometries by name, or by the names of their files: a card that moves should not name folders."""
+    listed = [tables] if isinstance(tables, str) else list(tables)
+    return [one.replace("\\", "/").rsplit("/", 1)[-1] for one in listed]
+
+
+def _units(column: str) -> str:
+    return next(about["units"] for about in TARGETS.values() if about["column"] == column)
+
+
+def _day(dates: pd.Series | None, which) -> str | None:
+    return None if dates is None or dates.empty else str(which(dates))[:10]
+
+
+def _quantiles(values: pd.Series) -> dict[str, float | None]:
+    known = values.to_numpy(float)
+    known = known[np.isfinite(known)]
+    return {name: float(np.percentile(known, percent)) if len(known) else None for name, percent in QUANTILES.items()}
+
+
+def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titles: Mapping[str, Mapping]) -> dict:
+    used = training[training["kept"].astype(bool)]
+    used = used[np.isfinite(used[[*one["predictors"], column]].to_numpy(float)).all(axis=1)]
+    domain, residuals = one["domain"], one["residuals"]
+    spread = np.array([used[name].std(ddof=1) for name in one["predictors"]])
+    weight = np.array(domain["scale"], float) * spread  # what the index makes of a standard deviation of each
+    return {
+        "name": one["name"],
+        "predictors": [
+            {"name": name, **titles.get(name, {"units": "", "title": ""}), **_quantiles(used[name]), "weight": float(one_weight)}
+            for name, one_weight in zip(one["predictors"], weight, strict=True)
+        ],
+        "regressor": _regressor(one["machine"]),
+        "transform": model["transform"],
+        "dates": list(one["dates"]),
+        "measurements": len(used),
+        "clusters": int(used["cluster"].nunique()) if "cluster" in used else int(used["plot"].nunique()),
+        "plot_ha": one["plot_ha"],
+        "scores_left_out_by_cluster": one["scores"],
+        "residuals": residuals,
+        "threshold": domain["threshold"],
+    }  # fmt: skip
+
+
+def _regressor(machine: Mapping) -> dict:
+    """Name and settings of a regressor, with those of the one that it stands for and what it has compared."""
+    found = {key: value for key, value in machine.items() if not _is_learned(value) and key not in ("inner", "table", "parts")}
+    if "inner" in machine:
+        found["stands_for"] = _regressor(machine["inner"])
+        found["compared"] = list(machine.get("table", ()))
+    if "parts" in machine:
+        found["parts"] = [_regressor(part) for part in machine["parts"]]
+    return found
+
+
+def _is_learned(value: object) -> bool:
+    """Whether a setting is a table of numbers rather than something to read."""
+    return isinstance(value, list | dict) and (len(value) > MOST_SETTING or any(isinstance(part, list) for part in value))
+
+
+def _folds(validated: pd.DataFrame) -> list[dict]:
+    table = validated[validated["scheme"] == HONEST]
+    if table.empty:
+        return []
+    places = table[table["set_name"] == table["set_name"].iloc[0]].drop_duplicates("plot").sort_values("plot")
+    return [
+        {"plot": str(row.plot), "x": round(float(row.x), 1), "y": round(float(row.y), 1), "fold": int(row.fold) + 1}
+        for row in places.itertuples()
+    ]
+
+
+def _domain(estimates: pd.DataFrame) -> list[dict]:
+    found = []
+    stocks = estimates[estimates["first_year"] == estimates["last_year"]]
+    for year, rows in stocks.groupby("first_year", sort=True):
+        stands = rows[rows["level"] == "stand"]
+        if "in_domain_percent" not in rows:
+            continue
+        project = rows[rows["level"] == "project"]
+        known = stands[stands["in_domain_percent"].notna()]
+        found.append(
+            {
+                "year": int(year),
+                **{
+                    name: _first(project, name) for name in ("in_domain_percent", "dissimilarity_index", "local_point_density")
+                },
+                "stands": len(known),
+                "stands_less_than_half_inside": int((known["in_domain_percent"] < 50).sum()),
+            }
+        )
+    return found
+
+
+def _first(rows: pd.DataFrame, name: str) -> float | None:
+    return float(rows[name].iloc[0]) if name in rows and len(rows) else None
+
+
+# ---------------------------------------------------------------- where the uncertainty comes from
+
+
+def parts_in(estimates: pd.DataFrame) -> list[str]:
+    """Columns of the parts of the variance that a table of estimates holds."""
+    return [name for name in VARIANCE_PARTS if name in estimates and (estimates[name].fillna(0) != 0).any()]
+
+
+def variance_rows(estimates: pd.DataFrame) -> list[dict]:
+    """Per estimand: the project, and the stand with the median standard error, with the share of each part in percent."""
+    if "se" not in estimates:
+        return []
+    estimates, names = estimates[estimates["se"] > 0], parts_in(estimates)
+    found = []
+    for (first, last), rows in estimates.groupby(["first_year", "last_year"], sort=True):
+        stands = rows[rows["level"] == "stand"].sort_values(["se", "stand"])
+        chosen = rows[rows["level"] == "project"]
+        chosen = [row for _, row in chosen.iterrows()] + ([stands.iloc[len(stands) // 2]] if len(stands) else [])
+        found += [
+            {
+                "first_year": int(first), "last_year": int(last), "level": row["level"], "name": str(row["stand"]),
+                "area_ha": float(row["area_ha"]), "mean": float(row["mean"]), "se": float(row["se"]),
+                "shares_percent": shares_of(row, names),
+            }
+            for row in chosen
+        ]  # fmt: skip
+    return found
+
+
+def shares_of(row: Mapping, names: Sequence[str]) -> dict[str, float]:
+    """Share of each part in the variance of an estimate, percent."""
+    parts = {name: max(float(row[name]), 0.0) if math.isfinite(row[name]) else 0.0 for name in names}
+    whole = sum(parts.values()) or 1.0
+    return {name: 100 * part / whole for name, part in parts.items()}
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def warnings_of(model: Mapping, validation: Mapping) -> list[str]:
+    """All that a reader must be warned of: what fitting said, few clusters, ranges that plots do not tell, failed folds."""
+    said = list(model["warnings"])
+    if model["clusters"] < FEW_CLUSTERS:
+        said.append(
+            f"the smallest predictor set has {model['clusters']} clusters of plots: intervals are wide, and how wide they must "
+            "be is itself poorly known; more clusters help more than more plots in them"
+        )
+    for one in model["sets"]:
+        told = any(one["name"] in sentence and "range" in sentence for sentence in said)
+        if not one["residuals"]["level"].get("identified", True) and not told:
+            said.append(
+                f"predictor set {one['name']}: plots do not tell how far residuals are alike, so a cautious range of "
+                f"{one['residuals']['level']['range_m']:.0f} m is taken; pairs of plots 50 to 500 m apart would tell"
+            )
+    for row in validation["scores"]:
+        if failed := row.get("failed"):
+            said.append(
+                f"predictor set {row['set_name']}: {len(failed)} of {row['folds']} folds could not be fitted when plots were "
+                f"left out as {SCHEMES.get(row['scheme'], row['scheme'])}: {failed[0]['why']}"
+            )
+    return list(dict.fromkeys(said))
+
+
+def honest_score(validation: Mapping, set_name: str) -> Mapping | None:
+    """Scores of a set in the scheme that speaks of the map; of clusters left out where that one has none."""
+    rows = [row for row in validation["scores"] if row["set_name"] == set_name and "rmse" in row]
+    return next((row for scheme in (HONEST, "clusters") for row in rows if row["scheme"] == scheme), None)
+
+
+def saturation(score: Mapping) -> Mapping | None:
+    """The part of the plots with the highest predictions, where these are too low by more than chance; else None."""
+    highest = score["by_prediction"][-1]
+    error = highest.get("bias_se")
+    return highest if error and math.isfinite(error) and highest["bias"] < -2 * error else None
+
+
+def not_for(
+    study: Mapping, target: str, model: Mapping, validation: Mapping, training: pd.DataFrame, estimates: pd.DataFrame
+) -> list[str]:
+    """What the map should not be used for: a sentence each."""
+    units, years = TARGETS[target]["units"], ", ".join(map(str, study["years"]))
+    plot_ha = min(one["plot_ha"] for one in model["sets"])
+    said = [
+        f"places smaller than a plot ({plot_ha:.3g} ha) or single trees: residuals were seen at that size only",
+        "adding up errors of pixels as if they were independent: the error of an area stands in the tables of stands and project",
+        "forests unlike those of the plots: look at in_domain, the dissimilarity index and the local point density first",
+        f"other years than {years}, or changes between maps of other models",
+    ]
+    if study["plots"]["sampling"] != "probability":
+        said.append(
+            "claims that rest on a random sample: plots were not drawn at random (or the study does not say so), so intervals "
+            "rest on the model being right"
+        )
+    for year in study["years"]:
+        used = training[training["kept"].astype(bool) & (training["year"] == year)]
+        if used.empty:
+            said.append(f"{year} on its own: no plot shows that year, its level is that of the other years")
+    for one in model["sets"]:
+        score = honest_score(validation, one["name"])
+        if score is None:
+            said.append(f"anything where predictor set {one['name']} alone serves: it could not be checked on plots left out")
+            continue
+        if score["r2"] is not None and score["r2"] < WEAK_R2:
+            said.append(
+                f"telling stands apart where predictor set {one['name']} serves: at plots left out it explains "
+                f"{100 * max(score['r2'], 0):.0f} % of the variation"
+            )
+        if highest := saturation(score):
+            said.append(
+                f"ranking or change of dense stands where predictor set {one['name']} serves: plots predicted above about "
+                f"{highest['predicted']:.3g} {units} hold {-highest['bias']:.3g} {units} more than predicted (saturation)"
+            )
+    changes = estimates[(estimates["first_year"] != estimates["last_year"]) & (estimates["level"] == "stand")]
+    if len(changes) and "low" in changes:
+        known = changes[changes["mean"].notna()]
+        unsure = int(((known["low"] <= 0) & (known["high"] >= 0)).sum())
+        if len(known) and unsure:
+            said.append(
+                f"the change of single stands whose interval holds zero: {unsure} of {len(known)} cannot be told from none"
+            )
+    if target in ("agb", "volume"):
+        said.append("dead wood, litter, soil and wood products: they are not in it")
+    return said
+

@@ -1,0 +1,170 @@
+"""The section of the model: what it is, what it is not for, how well it predicts, where it applies, and its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.report import words
+from pipeline.report.look import render
+from pipeline.report.material import Material
+from pipeline.report.uncertainty import reach_block, uncertainty_block
+from pipeline.report.validation import validation_block
+
+
+def model_section(material: Material) -> str:
+    """One part per target; whatever a number says of plots, its model had not seen their cluster."""
+    return render(MODEL, targets=[_target(name, material) for name in material.models])
+
+
+def _target(name: str, material: Material) -> dict:
+    model, card = material.models[name], material.cards[name]
+    return {
+        "name": name,
+        "title": card["target"]["title"],
+        "intro": _fitted_sentence(model, card),
+        "warnings": card["warnings"],
+        "caveats": card["caveats"],
+        "not_for": card["not_for"],
+        "sets": [_set_row(one, card["target"]["units"]) for one in model["sets"]],
+        "predictors": [row for one in card["sets"] for row in _predictor_rows(one)],
+        "choices": [(one["name"], rows) for one in model["sets"] if (rows := _choice_rows(one["machine"]))],
+        "validation": validation_block(name, material),
+        "reach": reach_block(name, material),
+        "uncertainty": uncertainty_block(name, material),
+        "data": _data_rows(card),
+    }
+
+
+TRANSFORMS = {"none": "", "sqrt": " on the square-root scale", "log": " on the logarithmic scale"}
+
+
+def _fitted_sentence(model: Mapping, card: Mapping) -> str:
+    counts, scale = model["counts"], TRANSFORMS.get(model["transform"], f" (transform {model['transform']})")
+    return (
+        f"{counts['rows']} measurements of {counts['plots']} plots in {counts['clusters']} clusters; "
+        f"regressor {model['regressor']}{scale}. Intervals use Student's t with {card['uncertainty']['degrees_of_freedom']} "
+        "degrees of freedom, one less than the clusters of the smallest predictor set."
+    )
+
+
+def _set_row(one: Mapping, units: str) -> dict:
+    scores = one["scores"]
+    return {
+        "name": one["name"],
+        "regressor": chosen(one["machine"]),
+        "predictors": ", ".join(one["predictors"]),
+        "dates": "one level per year" if len(one["dates"]) > 1 else "one level for all years",
+        "n": scores["n"],
+        "rmse": f"{words.number(scores['rmse'])} {units} ({words.number(scores['rmse_percent'], digits=2)} %)",
+        "bias": f"{words.number(scores['bias'], digits=2, signed=True)} {units} "
+        f"({words.number(scores['bias_percent'], digits=2, signed=True)} %)",
+        "r2": words.MISSING if scores["r2"] is None else f"{scores['r2']:.2f}".replace("-", words.MINUS),
+    }
+
+
+def chosen(machine: Mapping) -> str:
+    """Name of a set's regressor; of `default` and `auto` the one that they stand for."""
+    return chosen(machine["inner"]) if "inner" in machine else machine["name"]
+
+
+def _choice_rows(machine: Mapping) -> list[dict]:
+    """What `auto` has compared, the best first."""
+    table = sorted(machine.get("table", ()), key=lambda row: row.get("rmse_percent", np.inf))
+    return [
+        {"name": row["regressor"], "why": row["why"], "bold": False} if "why" in row
+        else {
+            "name": row["regressor"], "why": "", "bold": row["regressor"] == chosen(machine),
+            "rmse": f"{words.number(row['rmse_percent'], digits=3)} %",
+            "bias": f"{row['bias_percent']:+.1f} %".replace("-", words.MINUS),
+            "r2": f"{row['r2']:.2f}".replace("-", words.MINUS),
+        }
+        for row in table
+    ]  # fmt: skip
+
+
+def _predictor_rows(one: Mapping) -> list[dict]:
+    """Each predictor with its range at the plots and what the model makes of it."""
+    heaviest = max((part["weight"] for part in one["predictors"]), default=0.0) or 1.0
+    return [
+        {
+            "set": one["name"], "name": part["name"], "title": part["title"], "units": part["units"],
+            "range": f"{words.number(part['least'])} to {words.number(part['most'])}",
+            "median": words.number(part["median"]), "weight": f"{100 * part['weight'] / heaviest:.0f} %",
+        }
+        for part in one["predictors"]
+    ]  # fmt: skip
+
+
+def _data_rows(card: Mapping) -> list[tuple[str, str]]:
+    """What the plots are, in a sentence each."""
+    data, units = card["data"], card["target"]["units"]
+    area, values = data["area_ha"], data["values"]
+    strata = ", ".join(f"{name} {n}" for name, n in data["strata"].items())
+    years = ", ".join(f"{year}: {n}" for year, n in data["years"].items())
+    how = f"trees, by the allometry {', '.join(data['allometry'])}" if data["allometry"] else "values of the plot table"
+    shared = len(data["shared_errors"])
+    rows = [
+        ("Measurements", f"{data['measurements_used']} of {data['measurements']} used ({years}), "
+         f"{data['first_date'] or words.MISSING} to {data['last_date'] or words.MISSING}"),
+        ("Sampling", "a probability sample" if data["sampling"] == "probability" else "not said to be a random sample"),
+        ("Plot area", f"{words.size(area['median'])} ha (from {words.size(area['least'])} to {words.size(area['most'])})"),
+        ("Values", f"{words.number(values['least'])} to {words.number(values['most'])} {units}, mean "
+         f"{words.number(values['mean'])}"),
+        ("Made from", f"{how}; {shared or 'no'} errors that all plots share"),
+        ("Strata (measurements)", strata or "the plots carry none"),
+        ("Software", ", ".join(f"{name} {version}" for name, version in card["software"].items())),
+    ]  # fmt: skip
+    return rows
+
+
+MODEL = """
+<p>Every plot is predicted by a model that has not seen its cluster; no score below is of the data a model was fitted
+to.</p>
+{% for target in targets %}
+<h3 class="target">{{ target.title }}</h3>
+<p>{{ target.intro }}</p>
+{% if target.warnings or target.caveats %}<div class="warning">
+{% for one in target.caveats %}<div>{{ one }}</div>{% endfor %}
+{% for one in target.warnings %}<div>{{ one }}</div>{% endfor %}</div>{% endif %}
+<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th>Years</th><th
+class="n">Measurements</th>
+<th class="n">RMSE</th><th class="n">Bias (predicted less measured)</th><th class="n">R²</th></tr></thead><tbody>
+{% for one in target.sets %}
+<tr><td>{{ one.name }}</td><td>{{ one.regressor }}</td>
+<td>{{ one.predictors }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
+<td class="n">{{ one.rmse }}</td><td class="n">{{ one.bias }}</td><td class="n">{{ one.r2 }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+<h4>What this map is not for</h4>
+<ul>{% for one in target.not_for %}<li>{{ one }}</li>{% endfor %}</ul>
+<p class="note">All of this, with every number, is in the model card <b>model_cards/{{ target.name }}.json</b> beside this
+page.</p>
+{% for name, rows in target.choices %}
+<h4>Regressors compared for {{ name }}</h4>
+<div class="scroll"><table><thead><tr><th>Regressor</th><th class="n">RMSE</th><th class="n">Bias</th><th
+class="n">R²</th></tr></thead><tbody>
+{% for row in rows %}<tr{% if row.bold %} style="font-weight:600"{% endif %}><td>{{ row.name }}</td>
+{% if row.why %}<td colspan="3">{{ row.why }}</td>{% else %}<td class="n">{{ row.rmse }}</td><td class="n">{{ row.bias }}</td>
+<td class="n">{{ row.r2 }}</td>{% endif %}</tr>{% endfor %}
+</tbody></table></div>
+<p class="note">Groups of clusters left out, tuning and all made anew in each; the row in bold was taken: the first of the
+registry within a hundredth of the least error. The scores of the set itself are nested, and so is the row below that speaks
+of the map: the choice is repeated without the plots that are left out.</p>{% endfor %}
+{{ target.validation }}
+{{ target.reach }}
+{{ target.uncertainty }}
+<details><summary>Plots and predictors of {{ target.title|lower }}</summary>
+<ul>{% for name, text in target.data %}<li><b>{{ name }}</b>: {{ text }}</li>{% endfor %}</ul>
+<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Predictor</th><th>What it is</th><th>Unit</th>
+<th class="n">At the plots</th><th class="n">Median</th><th class="n">Weight</th></tr></thead><tbody>
+{% for row in target.predictors %}<tr><td>{{ row.set }}</td><td>{{ row.name }}</td><td>{{ row.title }}</td>
+<td>{{ row.units }}</td><td class="n">{{ row.range }}</td><td class="n">{{ row.median }}</td>
+<td class="n">{{ row.weight }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+<p class="note">Weight: how much the prediction moves with a standard deviation of the predictor, in percent of the strongest;
+the dissimilarity index weighs predictors so.</p></details>
+{% endfor %}
+"""

@@ -1,0 +1,49 @@
+"""Rule `model_card`: what a user of a target's map must know of the models that made it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib import metadata
+from pathlib import Path
+
+from catalogs.sensors import is_sensor, sensor_named
+from pipeline import store
+from pipeline.features import described
+from pipeline.model_card import card_of
+from pipeline.steps.notes import caveats_in
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "pandas", "numba")
+"""What a model's numbers come from; run.json has the rest."""
+
+
+def model_card(
+    *,
+    card: Path,
+    target: str,
+    model: Path,
+    training: Path,
+    validation: Path,
+    validated: Path,
+    estimates: Path,
+    study: dict,
+    grid: dict,
+    warned: Path | None = None,
+    **_inputs: object,
+) -> None:
+    """Write the card of one target: the keys of `pipeline.model_card.KEYS`."""
+    fitted = store.read_json(model)
+    prefixes = [sensor_named(name).prefix for name in study["sensors"] if is_sensor(name) or "_" in name]
+    names = dict.fromkeys(name for one in fitted["sets"] for name in one["predictors"])
+    files = {"model": model, "plots": training, "validation": validation, "run": card.parent.parent / "run.json"}
+    content = card_of(
+        study=study, grid=grid, target=target, model=fitted, training=store.read_table(training),
+        validation=store.read_json(validation), validated=store.read_table(validated), estimates=store.read_table(estimates),
+        predictors={name: described(name, prefixes) for name in names}, caveats=caveats_in(warned),
+        software={name: metadata.version(name) for name in PACKAGES},
+        files={name: Path(os.path.relpath(path, card.parent)).as_posix() for name, path in files.items()},
+    )  # fmt: skip
+    store.write_json(card, content)
+    log.info("card of %s: %d warnings, %d things it is not for", target, len(content["warnings"]), len(content["not_for"]))

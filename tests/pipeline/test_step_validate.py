@@ -1,0 +1,84 @@
+"""The step that holds models against plots they have not seen: parts of the plots, failed folds, distances."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from conftest import UTM, make_plots
+
+from models.inference.fitted import fit_target
+from models.validation import SCHEMES
+from pipeline import store
+from pipeline.steps import validate as step
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    plots = make_plots(n=40, years=(2019, 2024)).assign(kept=True)
+    plots["stratum"] = np.where(np.arange(len(plots)) % 8 == 0, None, "pine")
+    return plots, fit_target(plots, {"lidar": ["zmean"]}, target="agb", column="agb_mg_ha")[0]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, fitted):
+    """Run the step on a square of forest around the plots: the scores and the table."""
+    plots, model = fitted
+    places = gpd.GeoDataFrame(geometry=gpd.points_from_xy(plots["x"], plots["y"]), crs=UTM)
+    store.write_table(tmp_path / "training.parquet", places.assign(**plots))
+    store.write_json(tmp_path / "model.json", model.to_plain())
+    shape = gpd.GeoDataFrame({"stand": ["a"]}, geometry=[shapely.box(*places.total_bounds).buffer(200)], crs=UTM)
+    monkeypatch.setattr(step, "read_stands", lambda *_, **__: shape)
+    west, _, _, north = shape.total_bounds
+
+    def go():
+        step.validate(
+            scores=tmp_path / "scores.json", left_out=tmp_path / "left_out.parquet", table=tmp_path / "training.parquet",
+            model=tmp_path / "model.json", column="agb_mg_ha", settings={}, confidence_percent=90.0,
+            grid={"crs": UTM, "west_m": west, "north_m": north, "resolution_m": 20.0, "rows": 10, "cols": 10},
+        )  # fmt: skip
+        return store.read_json(tmp_path / "scores.json"), store.read_table(tmp_path / "left_out.parquet")
+
+    return go
+
+
+def test_every_scheme_scores_every_part_of_the_plots(run, fitted):
+    plots, _ = fitted
+    found, table = run()
+    assert [row["scheme"] for row in found["scores"]] == list(SCHEMES)
+    for row in found["scores"]:
+        strata, years = ({part["name"]: part["n"] for part in row["by_group"][name]} for name in ("stratum", "year"))
+        assert strata == {"pine": 70, "none given": 10} and years == {"2019": 40, "2024": 40}
+        assert row["failed"] == [] and row["missing"] == 0
+        assert sum(part["n"] for part in row["by_prediction"]) == len(plots) == (table["scheme"] == row["scheme"]).sum()
+
+
+def test_plots_are_left_out_whole_and_distances_are_those_of_the_map(run, fitted):
+    """Leaving a plot out with both its dates, its nearest neighbour is another plot; the map's places are near the plots."""
+    found, table = run()
+    quantiles = {row["scheme"]: row["distance_m"] for row in found["distances"]}
+    assert quantiles["plots"][0] > 0, "a plot's other date is not its training"
+    assert quantiles["clusters"][10] >= quantiles["plots"][10]
+    assert all(later >= earlier for earlier, later in zip(quantiles[None], quantiles[None][1:], strict=False))
+    one_plot = table[table["scheme"] == "plots"].groupby("plot")["fold"].nunique()
+    assert (one_plot == 1).all() and len(one_plot) == 40
+
+
+def test_a_fold_that_cannot_be_fitted_is_kept_with_its_reason(run, monkeypatch, caplog):
+    known = step.predict_left_out
+
+    def stubborn(rows, fitted, one, column, folds, machine=None):
+        if 5 in folds[0][0]:
+            raise np.linalg.LinAlgError("singular matrix")
+        return known(rows, fitted, one, column, folds, machine)
+
+    monkeypatch.setattr(step, "predict_left_out", stubborn)
+    found, table = run()
+    row = next(one for one in found["scores"] if one["scheme"] == "clusters")
+    (failed,) = row["failed"]
+    assert failed["why"] == "singular matrix" and failed["rows"] == row["missing"] > 0
+    assert row["n"] == 80 - row["missing"]
+    missing = table[(table["scheme"] == "clusters") & table["predicted"].isna()]
+    assert len(missing) == row["missing"] and (missing["fold"] == failed["fold"]).all()
+    assert "has no prediction: singular matrix" in caplog.text
