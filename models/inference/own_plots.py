@@ -5,7 +5,8 @@ stand is moved to where the models would have it without the clusters of plots t
 their departures from predictions that have not seen their cluster. What is left in common is what all plots share (allometry).
 
 With the influence rows of a `Sample` the move is exact for least squares: b - b_-c = sum over the rows of cluster c of
-influence x left-out residual / sd, because a left-out residual is the fitted one with the pull of its own cluster undone.
+influence x left-out residual / sd, because a left-out residual is the fitted one with the pull of its own cluster undone; for
+other regressors it is of first order.
 The error of the mean departure is that of the plots' mean residual about the stand's: told by the field of residuals, and by
 the spread between plots of one stand, the larger of the two.
 """
