@@ -51,7 +51,8 @@ def read_stands(
     GeoDataFrame
         stand (text, unique), stratum (missing where unknown), layer (stands, grid or plots; stands of one layer do not
         overlap, plots lie on top of the others), area_ha (of the geometry), declared_area_ha (NaN where not declared),
-        geometry (valid polygons).
+        geometry (valid polygons). Per record of `settings["records"]` (name: target, column, se_column or error_percent)
+        `record_<name>` and `record_<name>_se`, NaN where the file says nothing.
 
     Raises
     ------
@@ -77,7 +78,13 @@ def read_stands(
         raise ValueError(f"the stand {stands.loc[twice, 'stand'].iloc[0]!r} has the name of a plot's stand; rename one")
     if bounds is not None:
         _report_outside(stands, bounds, settings)
-    return stands[list(COLUMNS)]
+    records = [column for name in settings.get("records") or {} for column in record_columns(name)]
+    return stands[[*COLUMNS[:-1], *records, COLUMNS[-1]]]
+
+
+def record_columns(name: str) -> tuple[str, str]:
+    """Columns of a stand inventory's value and of its standard error."""
+    return f"record_{name}", f"record_{name}_se"
 
 
 def index_stands(
@@ -117,6 +124,8 @@ def _stands_of_file(settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
         "stands.stratum_classes": list(settings.get("stratum_classes", {})),
         "stands.stratum_codes": list(settings.get("stratum_codes", {})),
     }  # fmt: skip
+    for name, record in (settings.get("records") or {}).items():
+        named |= {f"stands.records.{name}.{key}": record[key] for key in ("column", "se_column")}
     for key, columns in named.items():
         for column in _several(columns):
             if column not in raw.columns:
@@ -137,8 +146,30 @@ def _stands_of_file(settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
     if settings.get("area_column"):
         declared = tables.numbers(raw[settings["area_column"]], file=file).loc[stands.index]
         stands["declared_area_ha"] = declared_area(declared, stands["area_ha"], settings)
+    for name, record in (settings.get("records") or {}).items():
+        value, error = _recorded(raw.loc[stands.index], name, record, file)
+        stands[record_columns(name)[0]], stands[record_columns(name)[1]] = value, error
     log.info("read %d stands, %.1f ha", len(stands), stands["area_ha"].sum())
     return stands
+
+
+def _recorded(raw: gpd.GeoDataFrame, name: str, record: dict[str, Any], file: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a stand inventory says per hectare, and its standard error; NaN where either is missing."""
+    value = tables.numbers(raw[record["column"]], file=file).to_numpy(float)
+    if record["se_column"] is not None:
+        error = tables.numbers(raw[record["se_column"]], file=file).to_numpy(float)
+    else:
+        error = np.abs(value) * record["error_percent"] / 100
+    if (value < 0).any():
+        raise ValueError(f"{file}: {record['column']} (stands.records.{name}) is negative in {int((value < 0).sum())} stands")
+    without = np.isfinite(value) & ~(error > 0)
+    if without.any():
+        log.warning(
+            "%s: %d of %d values of %s (stands.records.%s) have no standard error above 0 and do not count",
+            file, without.sum(), int(np.isfinite(value).sum()), record["column"], name,
+        )  # fmt: skip
+    told = np.isfinite(value) & (error > 0)
+    return np.where(told, value, np.nan), np.where(told, error, np.nan)
 
 
 def _ids(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray:

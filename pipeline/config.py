@@ -362,6 +362,29 @@ class Plots(Section):
         return self
 
 
+class StandRecord(Section):
+    """A stand inventory: a column of the stand layer that says a target per hectare, with its error."""
+
+    target: Name = "agb"
+    column: str
+    year: int
+    se_column: str | None = None
+    error_percent: float | None = Field(None, gt=0)
+    unbiased: bool = False
+    bias_percent: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _stated_error(self) -> StandRecord:
+        if (self.se_column is None) == (self.error_percent is None):
+            raise ValueError(
+                "give either se_column (standard error per hectare) or error_percent (standard error in percent of the value): "
+                "a number without an error cannot be weighed"
+            )
+        if self.unbiased and self.bias_percent is not None:
+            raise ValueError("unbiased: true and bias_percent contradict each other; leave one out")
+        return self
+
+
 class Stands(Section):
     """Management polygons: a vector file, or a square grid that the study lays out itself."""
 
@@ -378,9 +401,12 @@ class Stands(Section):
     grid_m: float | None = Field(None, gt=0)
     include_plots: bool = False
     overlaps: Literal["fail", "first"] = "fail"
+    records: dict[Name, StandRecord] = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> Stands:
+        if self.grid_m is not None and self.records:
+            raise ValueError("records are columns of a file of stands; stands that the study lays out itself have none")
         if (self.file is None) == (self.grid_m is None):
             raise ValueError("give either file (polygons) or grid_m (the side of square stands), not both or none")
         return self
@@ -516,6 +542,13 @@ class Study(Section):
             problems.append(
                 "a study of volume needs pools.expansion_factor_mg_m3 to reach biomass and carbon, or agb among its targets"
             )
+        for name, record in self.stands.records.items():
+            place = f"stands.records.{name}"
+            if record.target not in self.targets:
+                problems.append(f"{place}.target: {record.target} is not mapped; targets has {', '.join(self.targets)}")
+            if record.year not in self.years:
+                years = ", ".join(map(str, self.years))
+                problems.append(f"{place}.year: {record.year} is no study year ({years}); a record is not grown to another date")
         for name, sensor in self.sensors.items():
             if sensor.years and (missing := [year for year in self.years if year not in sensor.years]):
                 years = ", ".join(map(str, missing))

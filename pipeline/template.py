@@ -157,6 +157,15 @@ stands:                             # management polygons
   # grid_m: 100                     # instead of file: squares of this side, metres
   include_plots: false              # true: plots become stands as well
   overlaps: fail                    # or first: the common part goes to the stand listed first
+  records: {}                       # stand inventories, weighed with the map and the stand's plots; for example
+  # plan_2019:
+  #   target: agb                   # the column is in the target's unit per hectare
+  #   column: AGB_HA
+  #   year: 2019                    # a study year: a record is not grown to another date
+  #   error_percent: 20             # standard error in percent of the value, or
+  #   se_column: AGB_SE             # a column of standard errors
+  #   unbiased: false               # or true: drawn by chance; else probability plots tell its bias, or
+  #   bias_percent: 10              # this bounds it (standard deviation, percent of the mean)
 
 forest:                             # where the map holds biomass
   source: everywhere                # or raster, stands, canopy (lidar height and cover)

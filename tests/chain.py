@@ -18,6 +18,7 @@ from pipeline.steps.publish import publish
 from pipeline.steps.search import search
 from pipeline.steps.stands import stands
 from pipeline.steps.topography import topography
+from pipeline.steps.totals import totals
 from pipeline.steps.training import training
 
 
@@ -143,12 +144,23 @@ def report_numbers(plan: Plan) -> None:
                  partials=res / f"partials/{block}.parquet", models=models, settings=plan.settings("stands"), grid=grid,
                  block=block, years=list(study.years), sources=plan.sources, forest=plan.settings("forest"),
                  products=plan.plain_products, carbon=plan.carbon, plots=placed)  # fmt: skip
-    stands(layers=out / "stands.gpkg", table=out / "stands.parquet", project=out / "project.csv",
+    learnt = {
+        "models": models,
+        "left_out": {target: res / f"model/{target}/left_out.parquet" for target in study.targets},
+        "training": {target: res / f"training/{target}.parquet" for target in study.targets},
+    }
+    stands(layers=out / "stands.gpkg", table=out / "stands.parquet", ledger=out / "ledger.csv",
            estimates=res / "estimates.parquet", partials=[res / f"partials/{block}.parquet" for block in plan.blocks],
-           models=models, settings=plan.settings("stands"), grid=grid, years=list(study.years), carbon=plan.carbon,
+           **learnt, settings=plan.settings("stands"), grid=grid, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
            confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed,
            max_outside_domain_percent=study.model.max_outside_domain_percent)  # fmt: skip
+    totals(totals=out / "estimates.csv", project=out / "project.csv", plots=res / "plots.parquet",
+           table=out / "stands.parquet", estimates=res / "estimates.parquet", **learnt,
+           maps=[Path(path) for path in plan.sampled_maps],
+           products=plan.plain_products, grid=grid, years=list(study.years), carbon=plan.carbon,
+           stock_target=study.stock_target, targets=plan.targets,
+           confidence_percent=study.model.confidence_percent)  # fmt: skip
     maps = {}
     for name in plan.products:
         maps[name] = out / f"maps/{name}{plan.map_suffix}"

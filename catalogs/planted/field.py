@@ -121,7 +121,7 @@ def measure(forest: Forest, circles: pd.DataFrame, years: tuple[int, int]) -> tu
                 "y": (circles["y"] + gnss[:, 1]).round(2),
                 "radius_m": settings.plot_radius_m,
                 "disturbance_date": struck,
-                "sampling": "probability",
+                "sampling": np.where(circles["gap"], "purposive", "probability"),
             }
         )
         plots.append(table)

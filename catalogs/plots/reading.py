@@ -79,7 +79,7 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
     frame["disturbance_date"] = frame["disturbance_date"].astype("datetime64[us]")
     findings.settle()
     frame = frame.rename(columns={"reason": "left_out"})
-    frame["sampling"] = settings["sampling"]
+    frame["sampling"] = _chosen_by(frame, settings)
     frame["no_forest"] = frame["plot_status"] == "no_forest" if "plot_status" in frame else False
     for column, missing in {"phase": None, "weight": np.nan, "position_error_m": np.nan, "visit": ""}.items():
         if column not in frame:
@@ -92,6 +92,20 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
     ]  # fmt: skip
     log.info("read %d plots, %d rows of plot and date", frame["plot"].nunique(), len(frame))
     return frame.sort_values(["plot", "date"], kind="stable", ignore_index=True)[kept]
+
+
+def _chosen_by(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray:
+    """How each plot was chosen: by chance where the study says so, and the table's own column does not say otherwise."""
+    if settings["sampling"] != "probability" or "sampling" not in frame:
+        return np.full(len(frame), settings["sampling"], dtype=object)
+    said = tables.texts(frame["sampling"]).str.lower()
+    by_chance = said.isin(["", "probability"]).to_numpy()
+    if not by_chance.all():
+        log.info(
+            "%d of %d rows of the plots say of themselves (%s) that chance did not choose them: they claim nothing for the area",
+            (~by_chance).sum(), len(frame), ", ".join(sorted(set(said[~by_chance]))),
+        )  # fmt: skip
+    return np.where(by_chance, "probability", "purposive").astype(object)
 
 
 def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: Findings | None = None) -> pd.DataFrame:

@@ -37,6 +37,9 @@ class Source:
     mean, se : (stands,) unit of the target per hectare; NaN where the source says nothing
     unbiased : free of bias by design (the stand's own probability plots): the others are held against it
     bias_sd : standard deviation of its bias where stands cannot tell it; None where a bias may not be left unknown
+    fitted : fitted to the reference's own plots, so that it has no mean departure from them to be told, and what its
+        parameters are off by is in its error already; it is not held against the reference
+    freedom : (stands,) degrees of freedom of its error, or one number for all
     """
 
     name: str
@@ -44,6 +47,8 @@ class Source:
     se: np.ndarray
     unbiased: bool = False
     bias_sd: float | None = None
+    fitted: bool = False
+    freedom: np.ndarray | float = np.inf
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,10 @@ class Fusion:
     calibrations: tuple[Calibration, ...]
 
 
-def fuse(
-    stands: Sequence[str], sources: Sequence[Source], *, correlation: Mapping[tuple[str, str], float] | None = None
-) -> Fusion:
+Correlation = Mapping[tuple[str, str], "float | np.ndarray"]
+
+
+def fuse(stands: Sequence[str], sources: Sequence[Source], *, correlation: Correlation | None = None) -> Fusion:
     """Composite of every stand that at least one source speaks of.
 
     Parameters
@@ -95,7 +101,7 @@ def fuse(
     stands : (stands,) names
     sources : what is combined; at least one
     correlation : of the errors of two sources in one stand, by their names, where it is not 0: a map that was fitted to the
-        stand's own plots shares their errors
+        stand's own plots shares their errors; one number, or one per stand
 
     Raises
     ------
@@ -106,13 +112,13 @@ def fuse(
     _check(stands, sources, correlation)
     calibrations = [_calibration(source, sources, correlation) for source in sources]
     names = [source.name for source in sources]
-    rho = _correlations(names, correlation)
     estimates, ledger, silent = {}, [], 0
     for number, stand in enumerate(stands):
         here = [k for k, source in enumerate(sources) if np.isfinite(source.mean[number])]
         if not here:
             silent += 1
             continue
+        rho = _correlations(names, correlation, number)
         estimate, rows = _composite(str(stand), number, here, sources, calibrations, rho)
         estimates[str(stand)] = estimate
         ledger += rows
@@ -121,7 +127,7 @@ def fuse(
     return Fusion(estimates, tuple(ledger), tuple(calibrations))
 
 
-def _check(stands: Sequence[str], sources: Sequence[Source], correlation: Mapping[tuple[str, str], float] | None) -> None:
+def _check(stands: Sequence[str], sources: Sequence[Source], correlation: Correlation | None) -> None:
     if not sources or len({source.name for source in sources}) < len(sources):
         raise ValueError("sources need names of their own, and there must be at least one")
     for source in sources:
@@ -134,26 +140,31 @@ def _check(stands: Sequence[str], sources: Sequence[Source], correlation: Mappin
             )
     known = {source.name for source in sources}
     for pair, value in (correlation or {}).items():
-        if set(pair) - known or not -1 < value < 1:
+        stated = np.asarray(value, float)
+        if set(pair) - known or stated.shape not in ((), (len(stands),)) or not (np.abs(stated[np.isfinite(stated)]) < 1).all():
             raise ValueError(f"correlation {pair}: {value} is not between two of {', '.join(sorted(known))} and inside (-1, 1)")
 
 
-def _correlations(names: Sequence[str], correlation: Mapping[tuple[str, str], float] | None) -> np.ndarray:
+def _correlations(names: Sequence[str], correlation: Correlation | None, number: int) -> np.ndarray:
+    """Correlations (sources, sources) in one stand; NaN of a source that says nothing there counts as none."""
     rho = np.eye(len(names))
     for (one, other), value in (correlation or {}).items():
         i, j = names.index(one), names.index(other)
-        rho[i, j] = rho[j, i] = value
+        rho[i, j] = rho[j, i] = np.nan_to_num(_in_stand(value, number))
     if np.linalg.eigvalsh(rho)[0] <= 0:
         raise ValueError("the correlations between sources contradict one another: no errors can hang together like that")
     return rho
 
 
-def _calibration(
-    source: Source, sources: Sequence[Source], correlation: Mapping[tuple[str, str], float] | None
-) -> Calibration:
+def _in_stand(value: np.ndarray | float, number: int) -> float:
+    """What is said of one stand, of a number per stand or of one for all."""
+    return float(value if np.ndim(value) == 0 else np.asarray(value)[number])
+
+
+def _calibration(source: Source, sources: Sequence[Source], correlation: Correlation | None) -> Calibration:
     """Bias and scatter of a source from the stands where the first unbiased source speaks too."""
-    if source.unbiased:
-        return Calibration(source.name, 0, 0.0, 0.0, 0.0)
+    if source.unbiased or source.fitted:
+        return Calibration(source.name, 0, 0.0, float(source.bias_sd or 0.0), 0.0)
     reference = next((other for other in sources if other.unbiased), None)
     both = np.zeros(0, dtype=int)
     if reference is not None:
@@ -161,6 +172,7 @@ def _calibration(
     if len(both) >= ENOUGH_STANDS:
         pairs = correlation or {}
         rho = pairs.get((source.name, reference.name), pairs.get((reference.name, source.name), 0.0))
+        rho = np.nan_to_num(np.broadcast_to(np.asarray(rho, float), source.mean.shape)[both])
         gap = source.mean[both] - reference.mean[both]
         own, theirs = source.se[both], reference.se[both]
         model = fit_area_model(gap, own**2 + theirs**2 - 2 * rho * own * theirs, np.ones((len(both), 1)))
@@ -218,4 +230,14 @@ def _composite(
         )
     apart = [row.source for row in rows if row.departure is not None and abs(row.departure) > 3]
     notes = tuple(f"source {name} departs from the composite by more than three of its standard errors" for name in apart)
-    return AreaEstimate(stand, "composite", mean, parts, float("inf"), {"sources": len(kept)}, {}, notes), rows
+    freedom = _freedom(weight, se, [_in_stand(source.freedom, number) for source in sources], calibrations)
+    return AreaEstimate(stand, "composite", mean, parts, freedom, {"sources": len(kept)}, {}, notes), rows
+
+
+def _freedom(weight: np.ndarray, se: np.ndarray, own: Sequence[float], calibrations: Sequence[Calibration]) -> float:
+    """Satterthwaite's degrees of freedom of the composite: errors of sources have their own, bias and scatter stands - 1."""
+    learnt = np.array([one.scatter_sd**2 + one.bias_se**2 for one in calibrations])
+    parts = [*(weight * se) ** 2, *weight**2 * learnt]
+    freedoms = [*own, *(c.stands - 1 if c.stands >= ENOUGH_STANDS else np.inf for c in calibrations)]
+    spread = sum(part**2 / free for part, free in zip(parts, freedoms, strict=True) if part > 0)
+    return float(sum(parts) ** 2 / spread) if spread > 0 else float("inf")

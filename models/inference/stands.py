@@ -119,7 +119,8 @@ class Estimate:
     """A mean per hectare with the parts of its variance and a two-sided interval.
 
     sampling_variance : parameters, by the cluster jackknife; residual_variance : what the residuals add to it;
-    shared_variance : errors that all plots share.
+    shared_variance : errors that all plots share; area_effect_variance : of residual_variance, what the stands' own
+    departures make, 0 where the smooth field tells more.
     """
 
     mean: float
@@ -129,6 +130,7 @@ class Estimate:
     sampling_variance: float
     shared_variance: float
     residual_variance: float
+    area_effect_variance: float = 0.0
 
 
 def lattice(geometry, *, points: int = 80) -> Region:
@@ -211,8 +213,17 @@ class RegionEstimator:
         points: int = 2500,
     ):  # fmt: skip
         self.model, self.lowest, self.points = model, lowest, points
+        self.about = {"years": years, "confidence_percent": confidence_percent, "lowest": lowest, "points": points}
         self.reach = float(student.ppf(0.5 + confidence_percent / 200, model.degrees_of_freedom))
         self.effects = [_effects(one, years) for one in model.sets]
+
+    def reach_of(self, freedom: float) -> float:
+        """Standard errors to either side of an interval with other degrees of freedom than the model's."""
+        return float(student.ppf(0.5 + self.about["confidence_percent"] / 200, freedom))
+
+    def with_model(self, model: TargetModel) -> RegionEstimator:
+        """The same for another model of the same target."""
+        return RegionEstimator(model, **self.about)
 
     def estimate(self, sums: Sequence[Sums], regions: Sequence[Region]) -> Estimate:
         """The mean of all stands together over what is covered of them, with its error."""
@@ -222,20 +233,22 @@ class RegionEstimator:
         gradient = whole.gradient / whole.covered_ha
         sampling = float(((model.influence @ gradient) ** 2).sum())
         shared = float(((model.shared @ gradient) ** 2).sum())
-        errors = []
+        errors, own = [], []
         for number, (one, place) in enumerate(zip(model.sets, model.slices(), strict=True)):
             field = _field(sums, regions, number, whole.covered_ha, self.points)
             nugget = whole.s2[number] * one.plot_ha / whole.covered_ha**2
             moving, rest = self.effects[number]
-            variance = moving.variance(gradient[place], field, nugget)
+            variance, of_patches = moving.variance(gradient[place], field, nugget)
             if rest is not None:
-                variance += rest.variance(gradient[place], NOWHERE, 0.0)
+                variance += rest.variance(gradient[place], NOWHERE, 0.0)[0]
             errors.append(max(variance, 0.0))
-        sizes = np.sqrt(errors)
+            own.append(of_patches)
+        sizes, departures = np.sqrt(errors), np.sqrt(own)
         residual = max(float(sizes @ model.between_sets @ sizes) - sampling, 0.0)
+        area_effect = min(float(departures @ model.between_sets @ departures), residual)
         mean, se = whole.value / whole.covered_ha, float(np.sqrt(sampling + shared + residual))
         low, high = (max(mean + sign * self.reach * se, self.lowest) for sign in (-1, 1))
-        return Estimate(mean, se, low, high, sampling, shared, residual)
+        return Estimate(mean, se, low, high, sampling, shared, residual, area_effect)
 
 
 def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:
@@ -275,8 +288,9 @@ class Effects:
     xy: np.ndarray
     structure: Structure
 
-    def variance(self, gradient: np.ndarray, field: Field, nugget: float) -> float:
-        """Variance of pull . e(plots) - weight . e(field): as a field or as patches, whichever is larger.
+    def variance(self, gradient: np.ndarray, field: Field, nugget: float) -> tuple[float, float]:
+        """Variance of pull . e(plots) - weight . e(field), as a field or as patches, whichever is larger; and what the
+        stands' own departures are of it, 0 as a field.
 
         `nugget` is what the field's nugget would be if all correlation were nugget.
         """
@@ -286,8 +300,9 @@ class Effects:
         if len(field.weight):
             own = _double_sum(field, structure.range_m)
             field_variance += smooth * (own - 2 * self._in_common(gradient, field))
-        patch_variance = float(gradient @ self.as_patches @ gradient) + structure.patch * float((field.stands**2).sum())
-        return max(field_variance, patch_variance + (1 - structure.patch) * nugget)
+        departures = structure.patch * float((field.stands**2).sum())
+        patch_variance = float(gradient @ self.as_patches @ gradient) + departures + (1 - structure.patch) * nugget
+        return (patch_variance, departures) if patch_variance > field_variance else (field_variance, 0.0)
 
     def _in_common(self, gradient: np.ndarray, field: Field) -> float:
         """Covariance of the plots' pull with the field's mean, of smooth residuals of unit variance."""

@@ -210,6 +210,17 @@ class Plan:
         kept = {name: value for name, value in self.settings("model").items() if name not in elsewhere}
         return kept | {"date_effect": self.date_effect}
 
+    @cached_property
+    def stand_shapes(self) -> dict:
+        """What makes the stands' outlines and strata; what their inventories record only the estimates are weighed with."""
+        return self.settings("stands") | {"records": {}}
+
+    @property
+    def sampled_maps(self) -> list[str]:
+        """Blocks of the maps that plots are held against: stocks and sinks."""
+        names = [name for name, product in self.products.items() if product.kind in ("stock", "sink")]
+        return [f"{self.resources}/maps/{name}/{block}.tif" for name in names for block in self.blocks]
+
     def search_settings(self, sensor: str) -> dict:
         """What decides which scenes are found, and where their files may lie when their pixels are looked at."""
         return {name: value for name, value in self.settings("sensors", sensor).items() if name in FOR_SEARCH}

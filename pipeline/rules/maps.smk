@@ -13,7 +13,7 @@ rule estimate:
         **{f"maps__{name}": f"{resources}/maps/{name}/{{block}}.tif" for name in plan.products},
         partials=f"{resources}/partials/{{block}}.parquet",
     params:
-        settings=plan.settings("stands"),
+        settings=plan.stand_shapes,
         forest=plan.settings("forest"),
         sources=plan.sources,
         products=plan.plain_products,
@@ -31,6 +31,8 @@ rule estimate:
 rule stands:
     input:
         **plan.model_files,
+        **plan.left_out_files,
+        **plan.training_files,
         partials=expand(f"{resources}/partials/{{block}}.parquet", block=plan.blocks),
         stand_files=plan.stand_files,
         warned=f"{resources}/said/plots.json",
@@ -38,7 +40,7 @@ rule stands:
     output:
         layers=f"{results}/stands.gpkg",
         table=f"{results}/stands.parquet",
-        project=f"{results}/project.csv",
+        ledger=f"{results}/ledger.csv",
         estimates=f"{resources}/estimates.parquet",
         said=f"{resources}/said/stands.json",
     params:
@@ -54,6 +56,34 @@ rule stands:
         code=plan.code("stands"),
     log:
         f"{logs}/stands.log",
+    script:
+        "run_step.py"
+
+
+rule totals:
+    input:
+        **plan.model_files,
+        **plan.left_out_files,
+        **plan.training_files,
+        maps=plan.sampled_maps,
+        plots=f"{resources}/plots.parquet",
+        table=f"{results}/stands.parquet",
+        estimates=f"{resources}/estimates.parquet",
+        warned=f"{resources}/said/plots.json",
+    output:
+        totals=f"{results}/estimates.csv",
+        project=f"{results}/project.csv",
+    params:
+        carbon=plan.carbon,
+        stock_target=study.stock_target,
+        targets=plan.targets,
+        years=list(study.years),
+        confidence_percent=study.model.confidence_percent,
+        products=plan.plain_products,
+        grid=plan.grid_settings,
+        code=plan.code("totals"),
+    log:
+        f"{logs}/totals.log",
     script:
         "run_step.py"
 

@@ -54,7 +54,7 @@ rule validate:
         left_out=f"{resources}/model/{{target}}/validation.parquet",
     params:
         column=lambda wildcards: plan.targets[wildcards.target]["column"],
-        settings=plan.settings("stands"),
+        settings=plan.stand_shapes,
         grid=plan.area_settings,
         confidence_percent=study.model.confidence_percent,
         code=plan.code("validate"),

@@ -1,23 +1,26 @@
-"""Rule `stands`: stock and sink of every stand and of the project, with standard errors and intervals."""
+"""Rule `stands`: stock and sink of every stand, of strata and of the project by the model, with standard errors and intervals."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models import pools
 from models.inference.fitted import TargetModel
 from models.inference.stands import Estimate, RegionEstimator, Sums, lattice
+from models.saturation import Saturation, saturation
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
 from pipeline.steps.notes import caveats_in, kept_warnings
+from pipeline.steps.stand_composites import LEDGER_COLUMNS, Field, Mapped, composites
+from pipeline.steps.stand_tables import intervals, wide_table
 from pipeline.zonal import combine
 
 log = logging.getLogger(__name__)
@@ -36,9 +39,11 @@ def stands(
     layers: Path,
     table: Path,
     estimates: Path,
-    project: Path,
+    ledger: Path,
     partials: Sequence[Path],
     models: Mapping[str, Path],
+    left_out: Mapping[str, Path],
+    training: Mapping[str, Path],
     settings: dict,
     grid: dict,
     years: Sequence[int],
@@ -53,54 +58,72 @@ def stands(
     max_outside_domain_percent: float = 80.0,
     **_inputs: object,
 ) -> None:
-    """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate."""
+    """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate.
+
+    `ledger` gets the sources of each composite: the map, the stand's own plots, its inventory records.
+    """
     grid_ = Grid(**grid)
     with kept_warnings(said):
         polygons = read_stands(
             settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
         )
-    polygons = polygons.reset_index(drop=True)
-    parts = [part for path in partials if len(part := store.read_table(path))]
-    if not parts:
-        raise ValueError(f"none of {len(polygons)} stands covers a cell of the study's grid")
-    combined = combine(pd.concat(parts, ignore_index=True))
-    check_extrapolation(combined, max_outside_domain_percent)
-    totals = _estimated_from(combined)
-    regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
-    areas = dict(zip(polygons["stand"], polygons["area_ha"], strict=True))
-    in_project = _in_project(polygons)
-    long, whole = [], []
-    for target, path in models.items():
-        model = TargetModel.from_plain(store.read_json(path))
-        for estimand, span in estimands_of(target, tuple(years)).items():
-            rows = totals[totals["estimand"] == estimand]
-            estimator = RegionEstimator(
-                model, years=span, confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf
-            )
-            found = _stand_rows(rows, estimator, target, span, regions, areas, min_cover_percent)
-            seen = {entry["stand"] for entry in found}
-            found += [_entry("stand", stand, target, span, areas[stand], 0.0) for stand in regions if stand not in seen]
-            long += found
-            main = [entry for entry in found if entry["stand"] in in_project]
-            whole.append(_project_row(rows, main, estimator, target, span, regions, areas))
+        polygons = polygons.reset_index(drop=True)
+        parts = [part for path in partials if len(part := store.read_table(path))]
+        if not parts:
+            raise ValueError(f"none of {len(polygons)} stands covers a cell of the study's grid")
+        combined = combine(pd.concat(parts, ignore_index=True))
+        check_extrapolation(combined, max_outside_domain_percent)
+        totals = _estimated_from(combined)
+        regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
+        project = Project(
+            dict(zip(polygons["stand"], polygons["area_ha"], strict=True)), _in_project(polygons), _strata_of(polygons)
+        )
+        long, whole, sources = [], [], []
+        for target, path in models.items():
+            model = TargetModel.from_plain(store.read_json(path))
+            apart = store.read_table(left_out[target])
+            field = Field.of(apart, store.read_table(training[target]), polygons)
+            levels, flagged = saturation_of(model, apart), set()
+            for estimand, span in estimands_of(target, tuple(years)).items():
+                rows = totals[totals["estimand"] == estimand]
+                estimator = RegionEstimator(
+                    model, years=span, confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf
+                )
+                found, mapped = _stand_rows(rows, estimator, target, span, regions, project, min_cover_percent)
+                seen = {entry["stand"] for entry in found}
+                found += [
+                    _entry("stand", stand, target, span, project.areas[stand], 0.0) for stand in regions if stand not in seen
+                ]
+                for entry in found:
+                    entry |= {"in_project": entry["stand"] in project.members, "map_only": True}
+                _flag_saturated(found, flagged, levels, [one.name for one in model.sets])
+                joined, told = composites(
+                    target, span, mapped, polygons, estimator, field, settings.get("records") or {},
+                    units=targets[target]["units"],
+                )  # fmt: skip
+                long += found + _composite_rows(found, joined, estimator, min_cover_percent)
+                sources += told
+                whole += _region_rows(rows, found, estimator, target, span, regions, project)
     estimated = pd.DataFrame(long)
     if "mean" not in estimated:
         raise ValueError(
             f"none of {len(polygons)} stands has an estimate: nowhere in them is a predictor set complete where there is "
             "forest; do the images and campaigns cover the stands?"
         )
-    wide = _wide(polygons, estimated, years, carbon, stock_target, targets, confidence_percent)
-    summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets, confidence_percent)
+    wide = wide_table(polygons, estimated, years, carbon, stock_target, targets, confidence_percent, ESTIMATOR)
     both = pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True)
+    entries = pd.DataFrame(sources, columns=LEDGER_COLUMNS)
     caveats = caveats_in(warned)
     if caveats:
-        wide, summary, both = (frame.assign(caveats="; ".join(caveats)) for frame in (wide, summary, both))
+        wide, both, entries = (frame.assign(caveats="; ".join(caveats)) for frame in (wide, both, entries))
     store.write_table(estimates, both)
     store.write_table(table, wide)
-    store.write_table(project, summary)
+    store.write_table(ledger, entries)
     store.write_layers(layers, {"stands": wide}, styles={"stands": stand_style(wide, years, stock_target)})
-    short = estimated.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
+    modelled = estimated[estimated["level"] == "stand"]
+    short = modelled.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
     log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
+    log.info("%d stands have a composite of several sources", entries["stand"].nunique())
 
 
 WARN_OUTSIDE_PERCENT = 50.0
@@ -130,10 +153,73 @@ def check_extrapolation(totals: pd.DataFrame, most_percent: float) -> None:
             )
 
 
-def _in_project(polygons) -> set[str]:
+@dataclass(frozen=True)
+class Project:
+    """Area (ha) of every stand, the stands that the project adds up, and the stratum of each that has one."""
+
+    areas: Mapping[str, float]
+    members: frozenset[str]
+    strata: Mapping[str, str]
+
+
+def _strata_of(polygons) -> dict[str, str]:
+    return {row.stand: str(row.stratum) for row in polygons.itertuples() if isinstance(row.stratum, str) and row.stratum}
+
+
+def saturation_of(model: TargetModel, left_out: pd.DataFrame) -> dict[str, Saturation]:
+    """The prediction from which on each predictor set says nothing more, where its left-out plots show one."""
+    found = {}
+    for one in model.sets:
+        rows = left_out[left_out["set_name"] == one.name].dropna(subset=["observed", "predicted"])
+        level = saturation(
+            rows["observed"].to_numpy(float), rows["predicted"].to_numpy(float), rows["cluster"].astype(str).to_numpy()
+        )
+        if level is not None:
+            found[one.name] = level
+            log.warning(
+                "%s from %s saturates: beyond %.4g at plots left out, predictions rise by %.2f per unit (before by %.2f); stands "
+                "predicted at %.4g or more are flagged, and no change is told by the map alone there",
+                model.target, one.name, level.ceiling_of, level.slope, level.before, level.level,
+            )  # fmt: skip
+    return found
+
+
+def _flag_saturated(
+    found: list[dict], flagged: set[tuple[str, int]], levels: Mapping[str, Saturation], sets: Sequence[str]
+) -> None:
+    """Mark stands whose forest lies above the level of the set that serves most of them; of a change, where either end does.
+
+    `flagged` holds stand and year of the stocks marked so far, and gets these.
+    """
+    for entry in found:
+        if entry["first_year"] != entry["last_year"]:
+            entry["saturated"] = any((entry["stand"], year) in flagged for year in (entry["first_year"], entry["last_year"]))
+            continue
+        level = levels.get(max(sets, key=lambda name: entry.get(f"{name}_percent", 0.0)))
+        forest = entry.get("forest_percent", 0.0) / 100
+        entry["saturated"] = level is not None and forest > 0 and entry["map_mean"] >= level.level * forest
+        if entry["saturated"]:
+            flagged.add((entry["stand"], entry["first_year"]))
+
+
+def _composite_rows(found: list[dict], joined: Mapping[str, dict], estimator: RegionEstimator, min_cover: float) -> list[dict]:
+    """Rows of level `composite`: the stand's own with the composite's numbers; a record speaks of the whole stand."""
+    rows = []
+    for entry in found:
+        if entry["stand"] in joined:
+            columns = joined[entry["stand"]]
+            reach = estimator.reach_of(columns["degrees_of_freedom"]) * columns["se"]
+            ends = {"low": max(columns["mean"] - reach, estimator.lowest), "high": max(columns["mean"] + reach, estimator.lowest)}
+            spread = intervals(columns["mean"], columns["se"], columns["degrees_of_freedom"], estimator.lowest)
+            has_total = entry["has_total"] or "map" not in columns["estimator"].split(" of ")[1].split(", ")
+            rows.append(entry | columns | ends | spread | {"level": "composite", "has_total": has_total})
+    return rows
+
+
+def _in_project(polygons) -> frozenset[str]:
     """Stands that the project adds up: where plots are stands too they lie on top of others and would count twice."""
     beside = polygons[polygons["layer"] != "plots"]
-    return set(beside["stand"]) or set(polygons["stand"])
+    return frozenset(beside["stand"]) or frozenset(polygons["stand"])
 
 
 def _estimated_from(totals: pd.DataFrame) -> pd.DataFrame:
@@ -159,15 +245,19 @@ def _sums(row) -> Sums:
     )  # fmt: skip
 
 
-def _stand_rows(rows, estimator, target, span, regions, areas, min_cover_percent) -> list[dict]:
-    found, model = [], estimator.model
+def _stand_rows(
+    rows, estimator: RegionEstimator, target, span, regions, project: Project, min_cover_percent
+) -> tuple[list[dict], dict[str, Mapped]]:
+    """Rows of level `stand`, and what the map says of each stand that it covers."""
+    found, mapped, model = [], {}, estimator.model
     for row in rows.itertuples():
-        area = areas[row.stand]
+        area = project.areas[row.stand]
         cover = 100 * row.seen_ha / area
         entry = _entry("stand", row.stand, target, span, area, cover)
         if row.covered_ha > 0:
-            estimate = estimator.estimate([_sums(row)], [regions[row.stand]])
-            entry |= _columns(estimate, model) | {
+            one = Mapped(_sums(row), regions[row.stand], estimator.estimate([_sums(row)], [regions[row.stand]]))
+            mapped[row.stand] = one
+            entry |= _columns(one.estimate, estimator) | {
                 "has_total": cover >= min_cover_percent - ROUNDING_PERCENT,
                 "forest_percent": 100 * row.forest_ha / row.covered_ha,
                 "gained_ha": row.gained_ha,
@@ -179,7 +269,7 @@ def _stand_rows(rows, estimator, target, span, regions, areas, min_cover_percent
                 "estimated_from": "pixels inside the stand" if row.from_interior else "all pixels",
             } | _set_shares(row, model)  # fmt: skip
         found.append(entry)
-    return found
+    return found, mapped
 
 
 def _entry(level: str, stand: str, target: str, span: Sequence[int], area: float, cover: float) -> dict:
@@ -196,16 +286,21 @@ def _entry(level: str, stand: str, target: str, span: Sequence[int], area: float
     }
 
 
-def _columns(estimate: Estimate, model: TargetModel) -> dict:
+def _columns(estimate: Estimate, estimator: RegionEstimator) -> dict:
+    freedom = estimator.model.degrees_of_freedom
     return {
         "mean": estimate.mean,
         "se": estimate.se,
         "low": estimate.low,
         "high": estimate.high,
+        **intervals(estimate.mean, estimate.se, freedom, estimator.lowest),
         "sampling_variance": estimate.sampling_variance,
         "shared_variance": estimate.shared_variance,
         "residual_variance": estimate.residual_variance,
-        "degrees_of_freedom": model.degrees_of_freedom,
+        "area_effect_variance": estimate.area_effect_variance,
+        "degrees_of_freedom": freedom,
+        "plots": estimator.model.counts.get("plots", 0),
+        "clusters": estimator.model.clusters,
     }
 
 
@@ -225,134 +320,43 @@ def _applicability(*rows) -> dict:
     return {"dissimilarity_index": index / served, "local_point_density": density / served}
 
 
-def _project_row(rows, found, estimator, target, span, regions, areas) -> dict:
-    """All stands that have a total, as one region whose total is the sum of theirs; the others are counted."""
+def _region_rows(rows, found: list[dict], estimator: RegionEstimator, target, span, regions, project: Project) -> list[dict]:
+    """The project and each of its strata."""
+    main = [entry for entry in found if entry["stand"] in project.members]
+    regional = [_region_row("project", "project", rows, main, estimator, target, span, regions, project)]
+    for stratum in sorted({project.strata[entry["stand"]] for entry in main if entry["stand"] in project.strata}):
+        members = [entry for entry in main if project.strata.get(entry["stand"]) == stratum]
+        regional.append(_region_row("stratum", stratum, rows, members, estimator, target, span, regions, project))
+    return regional
+
+
+def _region_row(level: str, name: str, rows, found, estimator: RegionEstimator, target, span, regions, project: Project) -> dict:
+    """Stands that have a total, as one region whose total is the sum of theirs; the others are counted."""
     counted = {entry["stand"] for entry in found if entry["has_total"]}
     names = {entry["stand"] for entry in found}
     every = [row for row in rows.itertuples() if row.stand in names]
     used = [row for row in every if row.stand in counted]
+    areas = project.areas
     area = sum(areas[row.stand] for row in used)
-    entry = _entry("project", "project", target, span, area, 0.0) | {
+    entry = _entry(level, name, target, span, area, 0.0) | {
         "stands": len(used),
         "stands_without_total": len(found) - len(used),
         "all_stands_area_ha": sum(entry["area_ha"] for entry in found),
+        "saturated_ha": sum(entry["area_ha"] for entry in found if entry.get("saturated")),
     }
     if used:
         estimate = estimator.estimate(
             [_sums(row).filling(areas[row.stand]) for row in used], [regions[row.stand] for row in used]
         )
         covered = sum(row.covered_ha for row in used)
-        entry |= _columns(estimate, estimator.model) | {
+        entry |= _columns(estimate, estimator) | {
             "has_total": True,
             "cover_percent": min(100 * sum(row.seen_ha for row in every) / entry["all_stands_area_ha"], 100.0),
             "forest_percent": 100 * sum(row.forest_ha for row in used) / covered,
             "gained_ha": sum(row.gained_ha for row in used),
             "lost_ha": sum(row.lost_ha for row in used),
             "in_domain_percent": 100 * sum(row.in_domain_ha for row in used) / covered,
+            "map_mean": sum(row.map_mean * areas[row.stand] for row in used) / area,
             **_applicability(*used),
         }  # fmt: skip
     return entry
-
-
-def _wide(polygons, estimated: pd.DataFrame, years, carbon, stock_target, targets, confidence_percent: float):
-    """One row per stand: what a forester opens. Columns say estimand, unit and years."""
-    known = [name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]
-    wide = polygons[[name for name in known if name == "stand" or polygons[name].notna().any()]].copy()
-    wide["interval_percent"] = confidence_percent
-    wide["reported_estimator"] = ESTIMATOR
-    first_rows = estimated.drop_duplicates("stand").set_index("stand").reindex(wide["stand"])
-    wide["interior_percent"] = first_rows["interior_percent"].to_numpy()
-    for (target, first, last), rows in estimated.groupby(["target", "first_year", "last_year"], sort=False):
-        rows = rows.set_index("stand").reindex(wide["stand"])
-        suffix = f"{first}" if first == last else f"{first}_{last}"
-        if target == stock_target or first == last:
-            wide[f"cover_percent_{suffix}"] = rows["cover_percent"].fillna(0.0).to_numpy()
-        if first == last:
-            _stock_columns(wide, rows, targets[target]["column"], suffix)
-            if target == stock_target:
-                _carbon_columns(wide, rows, carbon, suffix)
-        elif target == stock_target:
-            _sink_columns(wide, rows, carbon, first, last)
-    return wide.assign(geometry=polygons.geometry).set_geometry("geometry", crs=polygons.crs)
-
-
-def _spread(wide, name: str, rows: pd.DataFrame, factor: float, suffix: str) -> None:
-    for ending, column in (("", "mean"), ("_se", "se"), ("_low", "low"), ("_high", "high")):
-        wide[f"{name}{ending}_{suffix}"] = (rows[column] * factor).to_numpy() if column in rows else np.nan
-
-
-def _stock_columns(wide, rows, column: str, suffix: str) -> None:
-    wide[f"map_{column}_{suffix}"] = rows["map_mean"].to_numpy()
-    _spread(wide, f"reported_{column}", rows, 1.0, suffix)
-    for name in ("forest_percent", "in_domain_percent"):
-        wide[f"{name}_{suffix}"] = rows[name].to_numpy()
-    for name in ("dissimilarity_index", "local_point_density"):
-        if rows[name].notna().any():
-            wide[f"{name}_{suffix}"] = rows[name].to_numpy()
-
-
-def _carbon_columns(wide, rows, carbon, suffix: str) -> None:
-    per_unit = pools.tree_carbon(
-        carbon["biomass_per_target"], root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"]
-    )
-    _spread(wide, "reported_tree_carbon_t_ha", rows, per_unit, suffix)
-    total = np.where(
-        rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan
-    )
-    wide[f"reported_tree_carbon_t_{suffix}"] = total
-    wide[f"extrapolated_percent_{suffix}"] = 100 - wide[f"cover_percent_{suffix}"]
-
-
-def _sink_columns(wide, rows, carbon, first: int, last: int) -> None:
-    suffix = f"{first}_{last}"
-    per_unit = pools.net_removal_co2(
-        carbon["biomass_per_target"] / (last - first),
-        root_shoot=carbon["root_shoot"],
-        carbon_fraction=carbon["carbon_fraction"],
-    )
-    name = "reported_net_removal_t_co2_ha_yr"
-    _spread(wide, name, rows, per_unit, suffix)
-    total = np.where(
-        rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan
-    )
-    wide[f"reported_net_removal_t_co2_yr_{suffix}"] = total
-    low, high = wide[f"{name}_low_{suffix}"], wide[f"{name}_high_{suffix}"]
-    wide[f"direction_{suffix}"] = np.select(
-        [low > 0, high < 0, low.notna()], ["sink", "source", "not distinguishable from zero"], "no estimate"
-    )
-    wide[f"forest_gained_ha_{suffix}"] = rows["gained_ha"].to_numpy()
-    wide[f"forest_lost_ha_{suffix}"] = rows["lost_ha"].to_numpy()
-
-
-def _project_table(
-    whole: pd.DataFrame, carbon, stock_target, targets, confidence_percent: float
-) -> pd.DataFrame:
-    """The project's estimates in the units people quote: per hectare and in total."""
-    rows = []
-    for row in whole.itertuples():
-        if not row.has_total:
-            continue
-        stock = row.first_year == row.last_year
-        quoted = [(targets[row.target]["column"], targets[row.target]["units"], 1.0)] if stock else []
-        if row.target == stock_target:
-            factors = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
-            biomass = carbon["biomass_per_target"]
-            if stock:
-                quoted.append(("tree_carbon_t_ha", "t C/ha", pools.tree_carbon(biomass, **factors)))
-            else:
-                per_year = biomass / (row.last_year - row.first_year)
-                quoted.append(("net_removal_t_co2_ha_yr", "t CO2/ha/yr", pools.net_removal_co2(per_year, **factors)))
-        for name, units, factor in quoted:
-            rows.append(
-                {
-                    "quantity": name, "units": units, "first_year": row.first_year, "last_year": row.last_year,
-                    "mean": row.mean * factor, "se": row.se * factor, "low": row.low * factor, "high": row.high * factor,
-                    "interval_percent": confidence_percent,
-                    "area_ha": row.area_ha, "total": row.mean * factor * row.area_ha,
-                    "total_se": row.se * factor * row.area_ha,
-                    "estimator": row.estimator, "degrees_of_freedom": row.degrees_of_freedom, "stands": row.stands,
-                    "stands_without_total": row.stands_without_total, "all_stands_area_ha": row.all_stands_area_ha,
-                    "cover_percent": row.cover_percent,
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)

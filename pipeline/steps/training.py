@@ -13,7 +13,7 @@ import pandas as pd
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.steps.lidar import plot_metrics
-from pipeline.steps.windows import predictors_at
+from pipeline.steps.windows import footprint_share, predictors_at
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _predictors_at(frame, grid: Grid, sources, names, campaigns, max_years_apart
     values = pd.DataFrame(np.nan, index=frame.index, columns=names)
     for row in frame[frame["kept"]].itertuples():
         window = grid.window_of(row.geometry.bounds)
-        weight = _coverage(row.geometry, grid, window)
+        weight = footprint_share(row.geometry, grid, window)
         found = predictors_at(grid, window, int(row.year), sources, names, weight)
         values.loc[row.Index] = [found[name] for name in names]
     metrics = [name for name in names if name in sources["metrics"]]
@@ -119,19 +119,6 @@ def _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_
             kept = store.KeptArrays(Path(sources["lidar_folder"]).parent / "index" / "pieces")  # as the blocks found them
             found = plot_metrics(campaigns[campaign], list(frame.geometry.loc[rows]), crs=grid.crs, names=metrics, kept=kept)
             values.loc[rows, metrics] = found[metrics].to_numpy()
-
-
-def _coverage(footprint, grid: Grid, window) -> np.ndarray:
-    """Share of each pixel of a window that lies in a footprint (rows, cols)."""
-    import shapely
-
-    west, _, _, north = grid.bounds_of(window)
-    size = grid.resolution_m
-    left = west + size * np.arange(window.shape[1])
-    top = north - size * np.arange(window.shape[0])
-    left, top = np.meshgrid(left, top)
-    cells = shapely.box(left, top - size, left + size, top)
-    return shapely.area(shapely.intersection(cells, footprint)) / size**2
 
 
 def _report(frame: pd.DataFrame, grid: Grid) -> None:

@@ -75,6 +75,19 @@ def is_power(name: str, sensors: Mapping[str, Mapping]) -> bool:
     return bool(roles) and what in INDICATORS and INDICATORS[what].kinds() == ("gamma0",) and not INDICATORS[what].looks_around()
 
 
+def footprint_share(footprint, grid: Grid, window: Window) -> np.ndarray:
+    """Share of each pixel of a window that lies in a footprint (rows, cols)."""
+    import shapely
+
+    west, _, _, north = grid.bounds_of(window)
+    size = grid.resolution_m
+    left = west + size * np.arange(window.shape[1])
+    top = north - size * np.arange(window.shape[0])
+    left, top = np.meshgrid(left, top)
+    cells = shapely.box(left, top - size, left + size, top)
+    return shapely.area(shapely.intersection(cells, footprint)) / size**2
+
+
 def weighted_mean(array: np.ndarray, weight: np.ndarray) -> float:
     """Mean over a footprint; missing when less than half of it is there."""
     there = np.isfinite(array)

@@ -1,0 +1,156 @@
+"""What a stand's own plots say beyond a map that was fitted to them.
+
+The map has seen the plots, so its error and theirs hang together. Both are taken apart by leaving out: the map's mean of the
+stand is moved to where the models would have it without the clusters of plots that lie in the stand, and the plots speak by
+their departures from predictions that have not seen their cluster. What is left in common is what all plots share (allometry).
+
+With the influence rows of a `Sample` the move is exact for least squares: b - b_-c = sum over the rows of cluster c of
+influence x left-out residual / sd, because a left-out residual is the fitted one with the pull of its own cluster undone; for
+other regressors it is of first order.
+The error of the mean departure is that of the plots' mean residual about the stand's: told by the field of residuals, and by
+the spread between plots of one stand, the larger of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from models.inference.fitted import SetModel, TargetModel
+from models.inference.residuals import Structure, correlation
+from models.inference.stands import Region, ellipse_correlation, mean_correlation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENOUGH_PAIRS = 8
+"""Degrees of freedom from which on the plots tell the spread within stands; below, all of the residual counts as such."""
+
+
+@dataclass(frozen=True)
+class OwnPlots:
+    """The plots of one stand at a date, or measured at both of two.
+
+    plots, clusters : how many; mean : mean of what was measured (target unit per hectare; a change: late minus early)
+    departure, departure_se : mean of measured minus predicted without the plot's cluster, with its error; freedom of that
+    without : clusters of the stand's plots, which the map is to be told without
+    """
+
+    plots: int
+    clusters: int
+    mean: float
+    departure: float
+    departure_se: float
+    freedom: float
+    without: frozenset[str]
+
+
+def own_plots(
+    model: TargetModel,
+    left_out: pd.DataFrame,
+    stand_of: Mapping[str, str],
+    regions: Mapping[str, Region],
+    years: Sequence[int],
+) -> dict[str, OwnPlots]:
+    """Stands that hold plots of one year, or of both of two years, by name.
+
+    Parameters
+    ----------
+    left_out : DataFrame
+        What `fit_target` gives: set_name, plot, cluster, year, observed, predicted; per set in the order of its sample.
+    stand_of : plot -> stand, of plots that lie in one and may speak for it
+    regions : stand -> its shape
+    """
+    found: dict[str, dict] = {}
+    for one in model.sets:
+        rows = _rows_of(left_out, one)
+        residual = rows["observed"].to_numpy(float) - rows["predicted"].to_numpy(float)
+        if len(years) == 1:
+            late = np.flatnonzero(rows["year"].to_numpy(int) == years[0])
+            moved, sd = residual[late], one.sample.sd[late]
+            seen, structure = rows["observed"].to_numpy(float)[late], one.residuals.level
+        else:
+            early, late = one.sample.pairs(*years)
+            moved = residual[late] - residual[early]
+            sd = np.maximum(one.residuals.change_sd(one.sample.sd[early], one.sample.sd[late]), 1e-9)
+            observed = rows["observed"].to_numpy(float)
+            seen, structure = observed[late] - observed[early], one.residuals.change
+        xy, cluster = one.sample.xy[late], rows["cluster"].astype(str).to_numpy()[late]
+        for number, plot in enumerate(one.sample.plot[late]):
+            stand = stand_of.get(str(plot))
+            if stand is None:
+                continue
+            mine = found.setdefault(stand, {})
+            if str(plot) not in mine:  # the first set that is complete at a plot speaks, as it does on the map
+                mine[str(plot)] = (moved[number], sd[number], xy[number], cluster[number], seen[number], structure)
+    within, freedom = _within(found)
+    return {
+        stand: _of_stand(list(plots.values()), regions[stand], within, freedom)
+        for stand, plots in found.items()
+        if stand in regions
+    }
+
+
+def _rows_of(left_out: pd.DataFrame, one: SetModel) -> pd.DataFrame:
+    rows = left_out[left_out["set_name"] == one.name].reset_index(drop=True)
+    if list(rows["plot"].astype(str)) != list(one.sample.plot.astype(str)):
+        raise ValueError(f"left-out predictions of predictor set {one.name} are not of the plots it was fitted to; fit again")
+    return rows
+
+
+def _within(found: Mapping[str, Mapping[str, tuple]]) -> tuple[float, float]:
+    """Variance between plots of one stand of departures of unit variance, pooled over stands, and its degrees of freedom."""
+    squares, freedom = 0.0, 0
+    for plots in found.values():
+        z = np.array([moved / sd for moved, sd, *_ in plots.values()])
+        squares += float(((z - z.mean()) ** 2).sum())
+        freedom += len(z) - 1
+    return (squares / freedom, freedom) if freedom >= ENOUGH_PAIRS else (1.0, np.inf)
+
+
+def _of_stand(plots: list[tuple], region: Region, within: float, freedom: float) -> OwnPlots:
+    moved, sd, xy, cluster, seen, structures = (list(column) for column in zip(*plots, strict=True))
+    apart = max(within / len(plots), _as_field(np.array(xy), region, structures[0]))
+    return OwnPlots(
+        len(plots), len(set(cluster)), float(np.mean(seen)), float(np.mean(moved)),
+        float(np.sqrt(np.mean(np.square(sd)) * apart)), float(freedom), frozenset(map(str, cluster)),
+    )  # fmt: skip
+
+
+def _as_field(xy: np.ndarray, region: Region, structure: Structure) -> float:
+    """Variance of the mean residual of plots about the stand's, of a field of unit variance."""
+    smooth = 1 - structure.nugget
+    apart = cdist(xy, xy)
+    among = smooth * correlation(apart, structure.range_m) + structure.nugget * (apart <= 1.0)
+    side = np.array(region.spacing_m / np.sqrt(2))
+    across = smooth * mean_correlation(cdist(xy, region.points), side, structure.range_m)
+    if region.apart is None:
+        own = float(ellipse_correlation(np.array([region.axes_m]), structure.range_m)[0])
+    else:
+        own = region.apart.correlation(structure.range_m)
+    return max(float(among.mean()) - 2 * float(across.mean()) + smooth * own, 0.0)
+
+
+def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:
+    """How far a mean with the gradient (p,) moves when the models are fitted without some clusters of plots."""
+    moved = 0.0
+    for one, place in zip(model.sets, model.slices(), strict=True):
+        rows = _rows_of(left_out, one)
+        mine = rows["cluster"].astype(str).isin(clusters).to_numpy()
+        z = (rows["observed"] - rows["predicted"]).to_numpy(float)[mine] / one.sample.sd[mine]
+        moved -= float(z @ (one.sample.influence[mine] @ gradient[place]))
+    return moved
+
+
+def without_pull(model: TargetModel, left_out: pd.DataFrame, clusters: frozenset[str]) -> TargetModel:
+    """The models with nothing told by the residuals of some clusters: what the error of a map without them is made from."""
+    sets = []
+    for one in model.sets:
+        mine = _rows_of(left_out, one)["cluster"].astype(str).isin(clusters).to_numpy()
+        influence = np.where(mine[:, None], 0.0, one.sample.influence)
+        sets.append(replace(one, sample=replace(one.sample, influence=influence)))
+    return replace(model, sets=tuple(sets))

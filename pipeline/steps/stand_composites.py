@@ -1,0 +1,228 @@
+"""One number per stand where several sources speak of it: the map, the stand's own plots, its inventory record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from catalogs.stands import record_columns
+from models.inference.area_estimate import AreaEstimate
+from models.inference.fitted import TargetModel
+from models.inference.fusion import Fusion, Source, fuse
+from models.inference.own_plots import OwnPlots, own_plots, shift_without, without_pull
+from models.inference.stands import Estimate, Region, RegionEstimator, Sums
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+log = logging.getLogger(__name__)
+
+MAP, PLOTS = "map", "plots"
+LEDGER_COLUMNS = [
+    "stand", "target", "units", "first_year", "last_year", "source", "value", "se", "bias_removed", "used_se", "weight",
+    "departure", "plots", "clusters", "plots_mean", "composite", "composite_se", "note",
+]  # fmt: skip
+BY_MODEL = "purposive plots: they speak by their departures from the map, as the model sees them, not by the sampling design"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What the map says of a stand: sums of its pixels, its shape, and the estimate made of them."""
+
+    sums: Sums
+    region: Region
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Field:
+    """The plots of a target: left-out predictions, the stand that each plot lies in, how each was chosen."""
+
+    left_out: pd.DataFrame
+    stand_of: Mapping[str, str]
+    by_chance: frozenset[str]
+
+    @classmethod
+    def of(cls, left_out: pd.DataFrame, training: pd.DataFrame, polygons: gpd.GeoDataFrame) -> Field:
+        """From a training table: plots by the stand that their centre lies in; plots that are stands themselves are none."""
+        places = training.drop_duplicates("plot")
+        chance = frozenset(places.loc[places["sampling"] == "probability", "plot"].astype(str))
+        inside = stands_at(places["x"].to_numpy(float), places["y"].to_numpy(float), polygons[polygons["layer"] != "plots"])
+        stand_of = {str(plot): stand for plot, stand in zip(places["plot"], inside, strict=True) if stand is not None}
+        return cls(left_out, stand_of, chance)
+
+
+def stands_at(x: np.ndarray, y: np.ndarray, polygons: gpd.GeoDataFrame) -> list[str | None]:
+    """The stand that each place lies in, None outside all; the first in order on a common border."""
+    import shapely
+
+    found: list[str | None] = [None] * len(x)
+    there = np.isfinite(x) & np.isfinite(y)
+    which, where = polygons.sindex.query(shapely.points(x[there], y[there]), predicate="intersects")
+    names, rows = polygons["stand"].to_numpy(), np.flatnonzero(there)
+    for place, stand in sorted(zip(which.tolist(), where.tolist(), strict=True), reverse=True):
+        found[int(rows[place])] = str(names[stand])
+    return found
+
+
+def composites(
+    target: str,
+    span: Sequence[int],
+    mapped: Mapping[str, Mapped],
+    polygons: gpd.GeoDataFrame,
+    estimator: RegionEstimator,
+    field: Field,
+    records: Mapping[str, Mapping],
+    *,
+    units: str,
+) -> tuple[dict[str, dict], list[dict]]:
+    """Columns of the stands that have more than one source (or a record alone), and the ledger of all sources of them.
+
+    The map of a stand that holds plots is taken without their clusters, so that its error and theirs have nothing in common
+    but what all plots share. A source whose bias nothing tells is left out with a warning.
+    """
+    model = estimator.model
+    shapes = {name: one.region for name, one in mapped.items()}
+    own = own_plots(model, field.left_out, field.stand_of, shapes, span)
+    used = {name: record for name, record in records.items() if record["target"] == target and list(span) == [record["year"]]}
+    spoken = polygons["stand"].isin(own)
+    for name in used:
+        spoken |= polygons[record_columns(name)[0]].notna()
+    rows = polygons[spoken & (polygons["layer"] != "plots")]
+    if rows.empty:
+        return {}, []
+    names = rows["stand"].tolist()
+    maps = _maps_apart(names, mapped, own, estimator, field)
+    sources, correlation = _sources(rows, names, maps, own, field, used, model.degrees_of_freedom)
+    kept = _usable(sources, f"{target} {'-'.join(map(str, span))}", names, correlation)
+    if len(kept) == 1 and kept[0].name == MAP:
+        return {}, []
+    inside = {pair: value for pair, value in correlation.items() if {one.name for one in kept} >= set(pair)}
+    found = fuse(names, kept, correlation=inside)
+    weights: dict[str, dict[str, float]] = {}
+    for row in found.ledger:
+        weights.setdefault(row.stand, {})[row.source] = row.weight
+    columns = {
+        name: _columns(found.estimates[name], weight, maps.get(name), own.get(name), estimator.lowest)
+        for name, weight in weights.items()
+        if set(weight) != {MAP}  # more than the map speaks of it
+    }
+    about = {"target": target, "units": units, "first_year": span[0], "last_year": span[-1]}
+    return columns, [row for row in _ledger(found, own, field, about) if row["stand"] in columns]
+
+
+def _maps_apart(
+    names: Sequence[str], mapped: Mapping[str, Mapped], own: Mapping[str, OwnPlots], estimator: RegionEstimator, field: Field
+) -> dict[str, tuple[Estimate, float, float]]:
+    """Per stand with a map: its estimate without the stand's own clusters of plots, how far it moved by that, forest share."""
+    model, cache, found = estimator.model, {}, {}
+    for name in names:
+        if name not in mapped:
+            continue
+        one, moved, estimate = mapped[name], 0.0, mapped[name].estimate
+        wooded = float(one.sums.set_ha.sum() / one.sums.covered_ha)
+        if name in own:
+            clusters = own[name].without
+            moved = shift_without(model, field.left_out, one.sums.gradient / one.sums.covered_ha, clusters)
+            if clusters not in cache:
+                apart: TargetModel = without_pull(model, field.left_out, clusters)
+                cache = {clusters: estimator.with_model(apart)}  # stands come in order: neighbours share clusters
+            estimate = cache[clusters].estimate([one.sums], [one.region])
+        found[name] = (estimate, moved, wooded)
+    return found
+
+
+def _sources(
+    rows, names: Sequence[str], maps: Mapping, own: Mapping[str, OwnPlots], field: Field, records: Mapping, freedom: float
+) -> tuple[list[Source], dict]:
+    n, nan = len(names), np.nan
+    map_mean, map_se, plot_mean, plot_se, free, common = (np.full(n, nan) for _ in range(6))
+    for number, name in enumerate(names):
+        if name not in maps:
+            continue
+        estimate, moved, wooded = maps[name]
+        map_mean[number], map_se[number] = estimate.mean + moved, max(estimate.se, 1e-9)
+        if name in own and wooded > 0:
+            mine = own[name]
+            plot_mean[number] = map_mean[number] + wooded * mine.departure
+            plot_se[number] = max(np.sqrt((wooded * mine.departure_se) ** 2 + estimate.shared_variance), 1e-9)
+            free[number] = mine.freedom
+            common[number] = min(estimate.shared_variance / (map_se[number] * plot_se[number]), 0.999)
+    chance = all(plot in field.by_chance for plot, stand in field.stand_of.items() if stand in own)
+    sources = []
+    if np.isfinite(plot_mean).any():
+        sources.append(Source(PLOTS, plot_mean, plot_se, unbiased=chance, bias_sd=None if chance else 0.0, fitted=not chance,
+                              freedom=free))  # fmt: skip
+    for name, record in records.items():
+        value, error = (rows[column].to_numpy(float) for column in record_columns(name))
+        percent = record["bias_percent"]
+        sources.append(
+            Source(name, value, error, unbiased=record["unbiased"],
+                   bias_sd=None if percent is None else percent / 100 * float(np.nanmean(value)))
+        )  # fmt: skip
+    sources.append(Source(MAP, map_mean, map_se, fitted=True, freedom=float(freedom)))
+    return sources, {(MAP, PLOTS): common} if np.isfinite(common).any() else {}
+
+
+def _usable(sources: list[Source], what: str, names: Sequence[str], correlation: Mapping) -> list[Source]:
+    """The sources without those whose bias nothing tells; said of each that is left out."""
+    kept = list(sources)
+    for one in sources:
+        if one.unbiased or one.fitted:
+            continue
+        beside = [other for other in kept if other is one or other.unbiased]
+        try:
+            fuse(names, beside)
+        except ValueError as error:
+            log.warning("%s: record %s is not used: %s (stands.records.%s.bias_percent)", what, one.name, error, one.name)
+            kept.remove(one)
+    return kept
+
+
+def _columns(one: AreaEstimate, weight: Mapping[str, float], mapped: tuple | None, mine: OwnPlots | None, lowest: float) -> dict:
+    through, residual = weight.get(MAP, 0.0), one.variance
+    parts = {"shared_variance": 0.0, "sampling_variance": 0.0, "area_effect_variance": 0.0}
+    if mapped is not None:
+        estimate = mapped[0]
+        parts = {
+            "shared_variance": estimate.shared_variance * (through + weight.get(PLOTS, 0.0)) ** 2,
+            "sampling_variance": estimate.sampling_variance * through**2,
+            "area_effect_variance": estimate.area_effect_variance * through**2,
+        }
+    spoke = [source for source in (MAP, PLOTS, *weight) if weight.get(source)]
+    return {
+        "mean": max(one.mean, lowest),
+        "se": one.se,
+        **parts,
+        "residual_variance": max(residual - parts["shared_variance"] - parts["sampling_variance"], 0.0),
+        "degrees_of_freedom": one.degrees_of_freedom,
+        "estimator": "composite of " + ", ".join(dict.fromkeys(spoke)),
+        "map_only": False,
+        "plots": mine.plots if mine else 0,
+        "clusters": mine.clusters if mine else 0,
+    }
+
+
+def _ledger(found: Fusion, own: Mapping[str, OwnPlots], field: Field, about: Mapping) -> list[dict]:
+    chosen = {stand for plot, stand in field.stand_of.items() if plot not in field.by_chance}
+    rows = []
+    for row in found.ledger:
+        mine = own.get(row.stand) if row.source == PLOTS else None
+        notes = [row.note] if row.note else []
+        if mine is not None:
+            notes += [BY_MODEL] if row.stand in chosen else []
+        if row.source == MAP and row.stand in own:
+            notes.append("without the clusters of the stand's own plots")
+        rows.append(
+            {"stand": row.stand, **about, "source": row.source, "value": row.mean, "se": row.se, "bias_removed": row.bias,
+             "used_se": row.used_se, "weight": row.weight, "departure": row.departure,
+             "plots": mine.plots if mine else None, "clusters": mine.clusters if mine else None,
+             "plots_mean": mine.mean if mine else None, "composite": found.estimates[row.stand].mean,
+             "composite_se": found.estimates[row.stand].se, "note": "; ".join(notes)}
+        )  # fmt: skip
+    return rows

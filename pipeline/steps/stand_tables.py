@@ -1,0 +1,143 @@
+"""What people open: one row per stand, one per quantity of the project. Columns say estimand, unit and years."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from models import pools
+
+ALWAYS = (90, 95)
+"""Levels of confidence, percent, that every estimate has its interval at, beside the study's own."""
+SATURATED = "saturated: no map-only change"
+
+
+def intervals(mean: float, se: float, freedom: float, lowest: float) -> dict[str, float]:
+    """low_90, high_90, low_95, high_95 of an estimate by Student's t; a stock's ends at `lowest`, 0."""
+    from scipy.stats import t as student
+
+    found = {}
+    for level in ALWAYS:
+        reach = float(student.ppf(0.5 + level / 200, freedom)) * se if freedom > 0 else np.nan
+        found |= {f"low_{level}": max(mean - reach, lowest), f"high_{level}": max(mean + reach, lowest)}
+    return found
+
+
+def factors_of(
+    target: str, first: int, last: int, targets: Mapping, carbon: Mapping, stock_target: str | None
+) -> Iterator[tuple[str, str, float]]:
+    """Name, unit and factor of each quantity that people quote of an estimate of a target: as mapped, carbon, net removal."""
+    if first == last:
+        yield targets[target]["column"], targets[target]["units"], 1.0
+    if target != stock_target:
+        return
+    about = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
+    if first == last:
+        yield "tree_carbon_t_ha", "t C/ha", pools.tree_carbon(carbon["biomass_per_target"], **about)
+    else:
+        per_year = carbon["biomass_per_target"] / (last - first)
+        yield "net_removal_t_co2_ha_yr", "t CO2/ha/yr", pools.net_removal_co2(per_year, **about)
+
+
+def wide_table(
+    polygons, estimated: pd.DataFrame, years: Sequence[int], carbon: Mapping, stock_target: str | None, targets: Mapping,
+    confidence_percent: float, estimator: str,
+) -> pd.DataFrame:  # fmt: skip
+    """One row per stand. `reported_*` is the composite where a stand has one, else the model's; `model_*` is always the model's.
+
+    estimated : rows of level `stand` (the model's) and `composite`
+    """
+    known = [name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]
+    records = [name for name in polygons if name.startswith("record_")]
+    wide = polygons[[name for name in [*known, *records] if name == "stand" or polygons[name].notna().any()]].copy()
+    wide["interval_percent"] = confidence_percent
+    merged = set(estimated.loc[estimated["level"] == "composite", "stand"])
+    wide["reported_estimator"] = np.where(wide["stand"].isin(merged), "composite where a column says so", estimator)
+    modelled = estimated[estimated["level"] == "stand"]
+    first_rows = modelled.drop_duplicates("stand").set_index("stand").reindex(wide["stand"])
+    wide["interior_percent"] = first_rows["interior_percent"].to_numpy()
+    for (target, first, last), rows in modelled.groupby(["target", "first_year", "last_year"], sort=False):
+        model = rows.set_index("stand").reindex(wide["stand"])
+        reported = _reported(model, estimated, target, first, last)
+        suffix = f"{first}" if first == last else f"{first}_{last}"
+        if target == stock_target or first == last:
+            wide[f"cover_percent_{suffix}"] = model["cover_percent"].fillna(0.0).to_numpy()
+        for name, _, factor in factors_of(target, first, last, targets, carbon, stock_target):
+            if first == last:
+                _stock_columns(wide, model, reported, name, factor, suffix, carbon=name.startswith("tree_carbon"))
+            else:
+                _sink_columns(wide, model, reported, name, factor, suffix)
+    return wide.assign(geometry=polygons.geometry).set_geometry("geometry", crs=polygons.crs)
+
+
+def _reported(model: pd.DataFrame, estimated: pd.DataFrame, target: str, first: int, last: int) -> pd.DataFrame:
+    """The model's rows of an estimand, with those of composites in place where stands have them."""
+    same = (estimated["target"] == target) & (estimated["first_year"] == first) & (estimated["last_year"] == last)
+    other = estimated[same & (estimated["level"] == "composite")].set_index("stand")
+    if other.empty:
+        return model
+    kept = model.drop(index=other.index, errors="ignore")
+    return pd.concat([kept, other]).reindex(model.index)
+
+
+SPREAD = (
+    ("", "mean"), ("_se", "se"), ("_low", "low"), ("_high", "high"),
+    *((f"_{side}_{level}", f"{side}_{level}") for level in ALWAYS for side in ("low", "high")),
+)  # fmt: skip
+
+
+def _spread(wide, name: str, rows: pd.DataFrame, factor: float, suffix: str, spread=SPREAD) -> None:
+    for ending, column in spread:
+        wide[f"{name}{ending}_{suffix}"] = (rows[column] * factor).to_numpy() if column in rows else np.nan
+
+
+def _totals(wide, rows: pd.DataFrame, factor: float) -> np.ndarray:
+    told = rows["has_total"].fillna(False).astype(bool)
+    return np.where(told, rows["mean"] * factor * wide["area_ha"].to_numpy(), np.nan)
+
+
+def _stock_columns(wide, model, reported, name: str, factor: float, suffix: str, *, carbon: bool) -> None:
+    if not carbon:
+        wide[f"map_{name}_{suffix}"] = model["map_mean"].to_numpy()
+        _spread(wide, f"model_{name}", model, factor, suffix, SPREAD[:2])
+    _spread(wide, f"reported_{name}", reported, factor, suffix)
+    if not carbon:
+        wide[f"reported_{name}_estimator_{suffix}"] = reported["estimator"].to_numpy()
+        for column in ("forest_percent", "in_domain_percent"):
+            wide[f"{column}_{suffix}"] = model[column].to_numpy()
+        for column in ("dissimilarity_index", "local_point_density"):
+            if model[column].notna().any():
+                wide[f"{column}_{suffix}"] = model[column].to_numpy()
+        if "saturated" in model:
+            wide[f"saturated_{name}_{suffix}"] = model["saturated"].fillna(False).astype(bool).to_numpy()
+    else:
+        wide[f"reported_tree_carbon_t_{suffix}"] = _totals(wide, reported, factor)
+        wide[f"extrapolated_percent_{suffix}"] = 100 - wide[f"cover_percent_{suffix}"]
+
+
+def _sink_columns(wide, model, reported, name: str, factor: float, suffix: str) -> None:
+    _spread(wide, f"model_{name}", model, factor, suffix, SPREAD[:2])
+    silent = silenced(reported)
+    said = reported.copy()
+    numbers = [column for _, column in SPREAD if column in said]
+    said.loc[silent, numbers] = np.nan
+    _spread(wide, f"reported_{name}", said, factor, suffix)
+    wide[f"reported_{name}_estimator_{suffix}"] = reported["estimator"].where(~silent, None).to_numpy()
+    wide[f"reported_net_removal_t_co2_yr_{suffix}"] = _totals(wide, said, factor)
+    low, high = wide[f"reported_{name}_low_{suffix}"], wide[f"reported_{name}_high_{suffix}"]
+    wide[f"direction_{suffix}"] = np.select(
+        [silent.to_numpy(), low > 0, high < 0, low.notna()],
+        [SATURATED, "sink", "source", "not distinguishable from zero"],
+        "no estimate",
+    )
+    wide[f"forest_gained_ha_{suffix}"] = model["gained_ha"].to_numpy()
+    wide[f"forest_lost_ha_{suffix}"] = model["lost_ha"].to_numpy()
+
+
+def silenced(rows: pd.DataFrame) -> pd.Series:
+    """Changes that are told by a saturated map alone: no number of them is reported."""
+    if "saturated" not in rows:
+        return pd.Series(False, index=rows.index)
+    return rows["saturated"].fillna(False).astype(bool) & rows["map_only"].fillna(True).astype(bool)

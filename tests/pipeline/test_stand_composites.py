@@ -1,0 +1,207 @@
+"""A stand's map, plots and record as one number: moves by refitting, weights by hand, coverage by planted truth."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from conftest import make_plots
+
+from models.inference.fitted import fit_target
+from models.inference.own_plots import own_plots, shift_without, without_pull
+from models.inference.stands import RegionEstimator, Sums, lattice
+from pipeline.steps.stand_composites import BY_MODEL, Field, Mapped, composites
+
+SIDE = 200.0
+"""Side of a square stand, metres: 4 ha."""
+ROWS = 6
+
+
+def fitted(plots: pd.DataFrame, **settings):
+    return fit_target(
+        plots, {"lidar": ("zmean",)}, target="agb", column="agb_mg_ha", **{"transform": "none", "date_effect": "never"} | settings
+    )
+
+
+def mean_over(model, zmean: np.ndarray, year: int = 2019) -> Sums:
+    """Sums of a 4 ha stand whose pixels have these predictors."""
+    found = model.predict({"zmean": zmean}, year)
+    hectares = np.full(len(zmean), 4.0 / len(zmean))
+    s = found["residual_sd"]
+    return Sums(
+        4.0, float(hectares @ found["mean"]), np.array([4.0]), np.array([hectares @ s]), np.array([hectares @ s**2]),
+        hectares @ found["gradient"].astype(float),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- a map without some of its plots
+
+
+@pytest.mark.parametrize(("transform", "tolerance"), [("none", 0.001), ("sqrt", 0.2)], ids=["line", "square_root"])
+def test_a_mean_moves_as_if_the_model_were_fitted_without_the_clusters(transform, tolerance):
+    """Of a line (with its trace of ridge) to a thousandth of the move; of the square root, whose influence is of first order,
+    to a fifth of it."""
+    plots = make_plots(40, per_cluster=4, noise=40.0)
+    model, left_out = fitted(plots, transform=transform)
+    zmean = np.linspace(5, 22, 50)
+    sums = mean_over(model, zmean)
+    moved = shift_without(model, left_out, sums.gradient / sums.covered_ha, frozenset(["c003"]))
+    rest, _ = fitted(plots[plots["cluster"] != "c003"].reset_index(drop=True), transform=transform)
+    expected = mean_over(rest, zmean).value / 4 - sums.value / 4
+    assert abs(expected) > 0.2
+    assert moved == pytest.approx(expected, rel=tolerance)
+
+
+def test_a_model_without_the_pull_of_some_plots_has_none_of_theirs_and_all_of_the_others():
+    plots = make_plots(40, per_cluster=4)
+    model, left_out = fitted(plots)
+    (one,) = without_pull(model, left_out, frozenset(["c003", "c007"])).sets
+    mine = plots["cluster"].isin(["c003", "c007"]).to_numpy()
+    assert (one.sample.influence[mine] == 0).all()
+    assert (one.sample.influence[~mine] == model.sets[0].sample.influence[~mine]).all()
+
+
+# ---------------------------------------------------------------- what plots say of their stand
+
+
+def squares(n=ROWS) -> gpd.GeoDataFrame:
+    """n x n squares of 4 ha in rows, `s00` in the south-west corner."""
+    shapes = [shapely.box(c * SIDE, r * SIDE, (c + 1) * SIDE, (r + 1) * SIDE) for r in range(n) for c in range(n)]
+    names = [f"s{k:02d}" for k in range(n * n)]
+    frame = {"stand": names, "stratum": None, "layer": "stands", "area_ha": 4.0}
+    return gpd.GeoDataFrame(frame, geometry=shapes, crs="EPSG:32650")
+
+
+def test_the_departure_of_a_stand_is_the_mean_of_measured_minus_predicted_without_the_cluster():
+    plots = make_plots(40, per_cluster=4, noise=40.0)
+    model, left_out = fitted(plots)
+    stand_of = {"p000": "a", "p001": "a", "p009": "b"}
+    regions = {name: lattice(shapely.box(0, 0, SIDE, SIDE)) for name in "ab"}
+    found = own_plots(model, left_out, stand_of, regions, (2019,))
+    apart = left_out.set_index("plot")
+    expected = (apart["observed"] - apart["predicted"])[["p000", "p001"]].mean()
+    assert found["a"].departure == pytest.approx(expected) and found["a"].mean == pytest.approx(apart["observed"].iloc[:2].mean())
+    assert (found["a"].plots, found["a"].clusters, found["a"].without) == (2, 1, {"c000"})
+    assert (found["b"].plots, found["b"].without) == (1, {"c002"})
+
+
+def test_few_plots_in_stands_count_with_the_whole_of_the_residual():
+    """Nothing tells the spread within stands: one plot's departure has the plot's residual SD for its error."""
+    plots = make_plots(40, noise=40.0)
+    model, left_out = fitted(plots)
+    one = own_plots(model, left_out, {"p005": "a"}, {"a": lattice(shapely.box(0, 0, SIDE, SIDE))}, (2019,))["a"]
+    assert one.departure_se >= model.sets[0].sample.sd[5] * (1 - 1e-9)
+
+
+# ---------------------------------------------------------------- composites
+
+
+def a_study(seed: int, *, chance=True, years=(2019,), record=False):
+    """A planted forest of 36 stands with a departure of their own (SD 20), 60 plots in 24 clusters, and the truth.
+
+    biomass = 100 + 12 (zmean - 10) + stand + within (SD 20); zmean differs between stands (SD 4) and within (SD 2).
+    """
+    rng = np.random.default_rng(seed)
+    stands = squares()
+    n = len(stands)
+    level, own = rng.normal(10, 4, n), rng.normal(0, 20, n)
+    cells = level[:, None] + rng.normal(0, 2, (n, 100))
+    truth = 100 + 12 * (cells.mean(axis=1) - 10) + own
+    rows = []
+    for number in range(24):
+        x, y = rng.uniform(50, ROWS * SIDE - 50, 2)
+        for one in range(int(rng.integers(1, 5))):
+            px, py = np.array([x, y]) + rng.uniform(-40, 40, 2)
+            k = int(py // SIDE) * ROWS + int(px // SIDE)
+            zmean = level[k] + rng.normal(0, 2)
+            agb = 100 + 12 * (zmean - 10) + own[k] + rng.normal(0, 20)
+            rows.append((f"p{number:02d}{one}", f"c{number:02d}", px, py, zmean, agb))
+    plots = pd.DataFrame(rows, columns=["plot", "cluster", "x", "y", "zmean", "agb_mg_ha"])
+    plots = plots.assign(year=2019, area_ha=0.04, sampling="probability" if chance else "purposive")
+    plots["stratum"] = [str(int(y // SIDE) * ROWS + int(x // SIDE)) for x, y in zip(plots["x"], plots["y"], strict=True)]
+    if record:
+        stands["record_plan"], stands["record_plan_se"] = truth + 15 + rng.normal(0, 10, n), 10.0
+    model, left_out = fitted(plots)
+    estimator = RegionEstimator(model, years=years, confidence_percent=90, lowest=0.0)
+    mapped = {}
+    for row, zmean in zip(stands.itertuples(), cells, strict=True):
+        sums, region = mean_over(model, zmean), lattice(row.geometry)
+        mapped[row.stand] = Mapped(sums, region, estimator.estimate([sums], [region]))
+    field = Field.of(left_out, plots, stands)
+    return stands, truth, mapped, estimator, field
+
+
+PLAN = {"plan": {"target": "agb", "year": 2019, "unbiased": False, "bias_percent": None}}
+
+
+def fused(seed: int, records=None, **settings):
+    stands, truth, mapped, estimator, field = a_study(seed, record=bool(records), **settings)
+    columns, ledger = composites("agb", (2019,), mapped, stands, estimator, field, records or {}, units="Mg/ha")
+    known = dict(zip(stands["stand"], truth, strict=True))
+    return columns, pd.DataFrame(ledger), known, mapped, estimator
+
+
+def test_a_composite_is_what_its_ledger_says():
+    columns, ledger, *_ = fused(1)
+    for stand, one in columns.items():
+        rows = ledger[ledger["stand"] == stand]
+        assert rows["weight"].sum() == pytest.approx(1)
+        assert one["mean"] == pytest.approx((rows["weight"] * (rows["value"] - rows["bias_removed"])).sum())
+        assert one["sampling_variance"] + one["shared_variance"] + one["residual_variance"] == pytest.approx(one["se"] ** 2)
+        # two independent errors: the composite's variance is the inverse of the sum of inverses
+        assert one["se"] == pytest.approx((1 / rows["used_se"] ** 2).sum() ** -0.5)
+        assert one["estimator"] == "composite of map, plots"
+        assert list(rows["source"]) == ["plots", "map"]
+
+
+def test_only_stands_with_plots_have_a_composite():
+    columns, ledger, *_ = fused(1)
+    stands, *_, field = a_study(1)
+    assert set(columns) == set(field.stand_of.values()) == set(ledger["stand"]) < set(stands["stand"])
+
+
+def test_purposive_plots_speak_by_the_model_and_the_ledger_says_so():
+    by_chance, ledger, *_ = fused(1)
+    chosen, told, *_ = fused(1, chance=False)
+    assert set(chosen) == set(by_chance)
+    assert told.loc[told["source"] == "plots", "note"].eq(BY_MODEL).all()
+    assert not ledger["note"].str.contains(BY_MODEL).any()
+
+
+def test_a_record_without_a_bound_on_its_bias_is_left_out_where_plots_are_purposive(caplog):
+    _, ledger, *_ = fused(1, PLAN, chance=False)
+    assert set(ledger["source"]) == {"plots", "map"}
+    assert "record plan is not used" in caplog.text and "bias_percent" in caplog.text
+    _, ledger, *_ = fused(1, {"plan": PLAN["plan"] | {"bias_percent": 10}}, chance=False)
+    assert set(ledger["source"]) == {"plots", "map", "plan"}
+
+
+def test_probability_plots_tell_the_bias_of_a_record():
+    """Planted: the record is 15 Mg/ha too high. Told from some 20 stands with an error of about 4."""
+    _, ledger, *_ = fused(1, PLAN)
+    removed = ledger.loc[ledger["source"] == "plan", "bias_removed"].unique()
+    assert len(removed) == 1 and removed[0] == pytest.approx(15, abs=12)
+
+
+def test_composites_hold_the_planted_truth_as_often_as_they_say_and_are_surer_than_the_map():
+    """80 planted forests, about 19 stands with plots in each. Monte Carlo error over forests: about 1.3 points."""
+    held, errors, alone, promised, of_map = [], [], [], [], []
+    for seed in range(80):
+        columns, _, truth, mapped, estimator = fused(seed)
+        inside = []
+        for stand, one in columns.items():
+            reach = estimator.reach_of(one["degrees_of_freedom"]) * one["se"]
+            inside.append(abs(one["mean"] - truth[stand]) <= reach)
+            errors.append(one["mean"] - truth[stand])
+            alone.append(mapped[stand].estimate.mean - truth[stand])
+            promised.append(one["se"])
+            of_map.append(mapped[stand].estimate.se)
+        held.append(np.mean(inside))
+    covered, error = 100 * np.mean(held), 100 * np.std(held, ddof=1) / np.sqrt(len(held))
+    rmse, rmse_map = np.sqrt(np.mean(np.square(errors))), np.sqrt(np.mean(np.square(alone)))
+    print(f"covered {covered:.1f} % (Monte Carlo error {error:.1f}); RMSE {rmse:.1f}, of the map {rmse_map:.1f} Mg/ha; "
+          f"mean SE {np.mean(promised):.1f}, of the map {np.mean(of_map):.1f}")  # fmt: skip
+    assert covered == pytest.approx(90, abs=6)
+    assert np.mean(promised) < np.mean(of_map) and rmse < rmse_map
