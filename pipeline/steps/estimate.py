@@ -13,7 +13,7 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models import pools
 from models.applicability import other_unit
-from models.inference.fitted import TargetModel
+from models.inference.target_model import TargetModel
 from pipeline import mapping, store
 from pipeline.grid import Grid
 from pipeline.products import Product

@@ -11,8 +11,8 @@ import pandas as pd
 
 from catalogs.stands import read_stands
 from models import pools
-from models.inference.fitted import TargetModel
 from models.inference.stands import Estimate, RegionEstimator, Sums, lattice
+from models.inference.target_model import TargetModel
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
@@ -174,7 +174,7 @@ def _columns(estimate: Estimate, model: TargetModel) -> dict:
         "sampling_variance": estimate.sampling_variance,
         "shared_variance": estimate.shared_variance,
         "residual_variance": estimate.residual_variance,
-        "degrees_of_freedom": model.degrees_of_freedom,
+        "degrees_of_freedom": estimate.degrees_of_freedom,
     }
 
 
