@@ -30,6 +30,10 @@ class Sample:
     sd: np.ndarray
     influence: np.ndarray
 
+    def at(self, rows: np.ndarray) -> Sample:
+        """The sample of some rows."""
+        return Sample(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
     @property
     def xy(self) -> np.ndarray:
         return np.column_stack([self.x, self.y])
@@ -99,6 +103,11 @@ class SetModel:
     def design(self, X: np.ndarray, date: np.ndarray | int) -> np.ndarray:
         """Columns of the regression from raw predictors (n, p) and their date (n,)."""
         return design_of(X, date, self.centre, self.spread, self.dates)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the regression: predictors, and dates after the first."""
+        return len(self.predictors) + len(self.dates) - 1
 
     def inside(self, X: np.ndarray) -> np.ndarray:
         """Which places (n,), by their raw predictors (n, p), lie in the model's area of applicability."""
@@ -206,6 +215,10 @@ class TargetModel:
             return self.short.astype(np.float32)
         rows = np.linalg.qr(self.factors, mode="r") if len(self.factors) else np.zeros((1, self.factors.shape[1]))
         return np.ascontiguousarray(rows.T, np.float32)
+
+    def named(self, name: str) -> SetModel:
+        """The set of a name."""
+        return next(one for one in self.sets if one.name == name)
 
     def slices(self) -> list[slice]:
         """Where each set's parameters stand in the vector of all."""

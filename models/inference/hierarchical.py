@@ -1,0 +1,340 @@
+"""Plots -> first set (lidar) -> second set (satellite): where the first covers a part of the area, the second learns from it.
+
+The truth at a place that only the second set sees is m(x; a) + e2 + e1: e2 is what the second set leaves unexplained of the
+first one's predictions g(z; b), e1 what these leave unexplained of the plots, as where the first set serves. Errors of a
+and b, e1 and e2 are told apart and added up:
+
+- b from plots, by leaving out clusters; a from g(z; b) at cells, so that each refit of b is a refit of a, and a residual of a
+  plot or an error that plots share moves a through b (`SecondStage.moves`);
+- a from cells, by leaving out blocks of them;
+- e1 as a field that goes on where the first set ends; e2 as a field of its own, told by hundreds of cells.
+
+`models.inference.stands` adds the two fields up for stands, with what their values at plots and at cells do to the estimate.
+
+    model, left_out = fit_in_stages(plots, {"lidar": ["zmean"], "satellite": ["s2_ndmi"]}, cells, path="hierarchical",
+                                    target="agb", column="agb_mg_ha")
+
+takes `plots` as `fitted.fit_target` does and `cells` (a sample of the map's cells, one row per cell and year: `cell, year, x, y,
+cell_ha` and the predictors of all sets; optional `site`, cells taken together, and `patch`, the stand a cell is in), and returns
+what `fit_target` returns. `path` is `direct` (as fit_target), `hierarchical`, or `auto`: the better one at plots left out.
+
+References
+----------
+Saarela et al. 2016, Annals of Forest Science 73:895-910, doi:10.1007/s13595-016-0590-1 (hierarchical model-based inference).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from models.applicability import applicability
+from models.inference.fitted import (
+    _changes,
+    _dates_differ,
+    _structure,
+    _weights,
+    away_from_home,
+    fits_of,
+    joined,
+)
+from models.inference.residuals import Residuals, spread_of
+from models.inference.target_model import Sample, SecondStage, SetModel, TargetModel, design_of
+from models.regressors import Regressor, regressor_named
+from models.validation import scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+BLOCKS = 20
+"""Squares of land that the cells of a second stage lie in, at least, where they lie in so many."""
+LEAST_BLOCKS = 10
+LEAST_CELLS = 60
+MOST_LEARNED = 600
+"""Cells and dates that a regressor which learns more than parameters is given."""
+MOST_FOR_STRUCTURE = 300
+"""Cells and dates whose residuals the likelihood of their structure is made of."""
+MOST_FOR_DOMAIN = 1000
+
+
+def fit_in_stages(
+    plots: pd.DataFrame,
+    predictor_sets: Mapping[str, Sequence[str]],
+    cells: pd.DataFrame | None,
+    *,
+    target: str,
+    column: str,
+    path: str = "auto",
+    regressor: str = "linear",
+    transform: str = "sqrt",
+    date_effect: str = "always",
+    min_clusters: int = 4,
+) -> tuple[TargetModel, pd.DataFrame]:
+    """As `fitted.fit_target`, with sets after the first fitted to predictions of an earlier one at cells.
+
+    Parameters
+    ----------
+    cells : DataFrame or None
+        See the module; without cells every set is fitted to plots.
+    path : direct, hierarchical or auto
+        `hierarchical` wherever there are cells enough; `auto` where, besides, plots left out are predicted no worse than by
+        the set fitted to plots: the mean difference of their squared errors lies within one standard error over clusters.
+    """
+    if path not in ("direct", "hierarchical", "auto"):
+        raise ValueError(f"path {path!r} is not one of direct, hierarchical, auto")
+    options = {"column": column, "regressor": regressor, "transform": transform, "date_effect": date_effect}
+    fits, reasons, notes = fits_of(plots, predictor_sets, min_clusters=min_clusters, **options)
+    names, chosen = list(predictor_sets), dict(fits)
+    for number, name in enumerate(names if cells is not None and path != "direct" else []):
+        earlier = [other for other in names[:number] if other in fits]
+        if not earlier:
+            continue
+        first = min(earlier, key=lambda other: fits[other]["model"].scores["rmse"])
+        own_notes: list[str] = []
+        try:
+            second = _second_stage(plots, cells, fits[first], name, tuple(predictor_sets[name]), own_notes, **options)
+        except ValueError as error:
+            why = f"predictor set {name} cannot learn from predictions of {first} ({error})"
+            log.info("%s", why)
+            if path == "hierarchical":
+                notes.append(f"{why}; it is fitted to plots")
+            continue
+        second, better = _compared(second, fits.get(name))
+        log.info("%s", told(second["model"]))
+        if path == "hierarchical" or better:
+            chosen[name] = second
+            reasons.pop(name, None)
+            notes = [note for note in notes if not note.startswith(f"predictor set {name}:")] + own_notes
+    ordered = {name: chosen[name] for name in names if name in chosen}
+    return joined(plots, ordered, reasons, notes, target=target, regressor=regressor, transform=transform)
+
+
+def told(one: SetModel) -> str:
+    """A sentence on a second stage: what it learned from, and how both paths predict plots left out."""
+    stage = one.second_stage
+    said = stage.compared
+    sentence = (
+        f"predictor set {one.name}: {len(np.unique(one.sample.plot))} cells in {len(stage.refits)} blocks teach it what "
+        f"{stage.first_set} predicts; RMSE at plots left out {said['rmse']:.4g}"
+    )
+    if "rmse_direct" in said:
+        sentence += (
+            f", fitted to plots {said['rmse_direct']:.4g} (difference of mean squares {said['difference']:+.4g}, standard error "
+            f"{said['difference_se']:.4g})"
+        )
+    return sentence
+
+
+def _compared(second: dict, direct: dict | None) -> tuple[dict, bool]:
+    """The second stage with both paths' errors at plots left out, and whether it is no worse than the direct fit."""
+    left_out, one = second["left_out"], second["model"]
+    said = {"rmse": one.scores["rmse"], "expected": second["expected"]}
+    better = True
+    if direct is not None:
+        both = left_out.merge(direct["left_out"], on=["plot", "cluster", "year"], suffixes=("", "_direct"))
+        squares = (both["observed"] - both["predicted"]) ** 2 - (both["observed"] - both["predicted_direct"]) ** 2
+        mean, n = float(squares.mean()), len(both)
+        by_cluster = (squares - mean).groupby(both["cluster"].astype(str)).sum()
+        count = len(by_cluster)
+        se = float(np.sqrt(count / max(count - 1, 1) * (by_cluster**2).sum()) / n)
+        better = mean <= se
+        direct_rmse = float(np.sqrt(((both["observed"] - both["predicted_direct"]) ** 2).mean()))
+        said |= {"rmse_direct": direct_rmse, "difference": mean, "difference_se": se, "clusters": count}
+    stage = replace(one.second_stage, compared=said)
+    return {**second, "model": replace(one, second_stage=stage)}, better
+
+
+def _second_stage(
+    plots: pd.DataFrame, cells: pd.DataFrame, first: dict, name: str, predictors: tuple[str, ...], notes: list[str], *,
+    column: str, regressor: str, transform: str, date_effect: str,
+) -> dict:  # fmt: skip
+    """What `fitted._fit_set` makes of a set and plots, of a set and cells that the set of the fit `first` predicts."""
+    teacher: SetModel = first["model"]
+    machine = regressor_named(regressor, transform=transform)
+    seen, block = _usable(cells, teacher, predictors, machine)
+    X, Z = (seen[list(names)].to_numpy(float) for names in (predictors, teacher.predictors))
+    year, site = seen["year"].to_numpy(int), _labels(seen, "site", "cell")
+    first_design = teacher.design(Z, year)
+    answers, first_gradient = teacher.machine.both(teacher.params, first_design)
+    answers, first_gradient = answers.astype(float), first_gradient.astype(float)
+
+    centre, spread = X.mean(axis=0), X.std(axis=0)
+    dates = tuple(sorted(set(year.tolist()))) if date_effect != "never" else (int(year.min()),)
+    design = design_of(X, year, centre, spread, dates)
+    penalised = np.arange(design.shape[1]) < len(predictors)
+    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(design, answers, block, penalised, transform):
+        dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
+        notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
+    machine = machine.learned(design, answers, block, penalised)
+    params = machine.fit(design, answers, penalised)
+    refits, left_out = machine.without_each(design, answers, block, penalised, params)
+    if machine.stands_for.caution:
+        notes.append(f"predictor set {name}: {machine.stands_for.caution}")
+    fitted, gradient = machine.both(params, design)
+    gradient = gradient.astype(float)
+    scale, power, floor = spread_of(answers - left_out, left_out)
+    sd = scale * np.maximum(fitted, floor) ** power
+    sample = Sample(
+        plot=seen["cell"].astype(str).to_numpy(str), patch=_labels(seen, "patch", "cell"), year=year, x=seen["x"].to_numpy(float),
+        y=seen["y"].to_numpy(float), sd=sd,
+        influence=machine.pulled(design, answers, penalised, params, np.maximum(fitted, floor), sd),
+    )  # fmt: skip
+    residual = answers - (left_out if machine.flexible else fitted)
+    structure = _cell_structure(residual, fitted[:, None] if machine.flexible else gradient, sample, site)
+    moves = _moves(machine, design, answers, penalised, first_gradient, teacher)
+    few = _some(len(X), MOST_FOR_DOMAIN)
+    one = SetModel(
+        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine, params=params,
+        domain=applicability(X[few], block[few], _weights(machine, params, design, len(predictors))),
+        residuals=Residuals(scale, power, floor, **structure), plot_ha=float(seen["cell_ha"].median()), sample=sample,
+        second_stage=SecondStage(teacher.name, moves, X, Z, block, refits, _reach(seen)),
+    )  # fmt: skip
+    size = np.sqrt((len(first["clusters"]) - 1) / len(first["clusters"]))
+    apart = np.array([  # exact refits, where a residual of one plot is told by `moves`
+        machine.fit(design, teacher.machine.mean(teacher.params + row / size, first_design).astype(float), penalised)
+        for row in first["influence"]
+    ])  # fmt: skip
+    predicted = _left_out(plots, one, column, dict(zip(first["clusters"], apart, strict=True)))
+    one = replace(one, scores=scores(predicted["observed"].to_numpy(), predicted["predicted"].to_numpy()))
+    expected = np.hypot(*(part.residuals.sd(predicted["predicted"].to_numpy()) for part in (teacher, one)))
+    count, some = len(refits), _some(len(X), MOST_FOR_STRUCTURE)
+    return {
+        "model": one,
+        "influence": size * (apart - params),
+        "clusters": first["clusters"],
+        "block_influence": np.sqrt((count - 1) / count) * (refits - params),
+        "gradient": (gradient[some], _changes(gradient[some], sample.at(some))),
+        "shared": first["shared"] @ moves.T,
+        "left_out": predicted,
+        "expected": float(np.sqrt((expected**2).mean())),
+    }
+
+
+def _usable(
+    cells: pd.DataFrame, teacher: SetModel, predictors: tuple[str, ...], machine: Regressor
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Cells at which both sets are complete and the first may be trusted, and the block that each is in."""
+    complete = np.isfinite(cells[[*predictors, *teacher.predictors]].to_numpy(float)).all(axis=1)
+    inside = complete & teacher.inside(cells[list(teacher.predictors)].to_numpy(float))
+    seen = cells[inside].reset_index(drop=True)
+    log.info(
+        "%d of %d cells have the predictors of both sets, %d of them lie where %s may be trusted",
+        complete.sum(), len(cells), inside.sum(), teacher.name,
+    )  # fmt: skip
+    if len(seen) < LEAST_CELLS:
+        raise ValueError(
+            f"{len(seen)} of {len(cells)} cells have the predictors of both and lie in the domain of {teacher.name}, at least "
+            f"{LEAST_CELLS} are needed"
+        )
+    if machine.learns:
+        sites, number = np.unique(_labels(seen, "site", "cell"), return_inverse=True)
+        kept = _some(len(sites), max(int(MOST_LEARNED * len(sites) / len(seen)), 1))
+        seen = seen[np.isin(number.ravel(), kept)].reset_index(drop=True)
+    block = blocks_of(seen[["x", "y"]].to_numpy(float))
+    needed = max(LEAST_BLOCKS, machine.least_clusters(len(predictors)))
+    if (count := len(np.unique(block))) < needed:
+        raise ValueError(f"the cells lie in {count} blocks, at least {needed} are needed")
+    flat = [one for one, width in zip(predictors, seen[list(predictors)].std(), strict=True) if width < 1e-12]
+    if flat:
+        raise ValueError(f"the predictor {flat[0]} is constant over the cells")
+    return seen, block
+
+
+def blocks_of(xy: np.ndarray) -> np.ndarray:
+    """Names (n,) of the squares that places (n, 2) lie in: the largest squares of which `BLOCKS` or more are filled.
+
+    Squares with less than a quarter of the mean number of places are joined to the nearest other.
+    """
+    low = xy.min(axis=0)
+    side = float(max(np.ptp(xy, axis=0).max(), 1.0))
+    for _ in range(60):
+        _, number = np.unique(np.floor((xy - low) / side + 1e-9).astype(int), axis=0, return_inverse=True)
+        number = number.ravel()
+        count = np.bincount(number)
+        large = count >= 0.25 * count.mean()
+        if large.sum() >= BLOCKS or len(count) == len(np.unique(xy, axis=0)):
+            break
+        side *= 0.9
+    centres = np.column_stack([np.bincount(number, weights=axis) / count for axis in xy.T])
+    _, nearest = cKDTree(centres[large]).query(centres)
+    joined_to = np.flatnonzero(large)[nearest]
+    return np.array([f"b{one:03d}" for one in np.where(large[number], number, joined_to[number])])
+
+
+def _labels(seen: pd.DataFrame, name: str, otherwise: str) -> np.ndarray:
+    return seen[name if name in seen else otherwise].astype(str).to_numpy(str)
+
+
+def _some(n: int, most: int) -> np.ndarray:
+    """At most so many of n rows, evenly spread over them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
+def _reach(seen: pd.DataFrame) -> float:
+    """Twice the median distance of a site to the next: a plot nearer to a cell lies among them."""
+    xy = seen.groupby(_labels(seen, "site", "cell"))[["x", "y"]].mean().to_numpy()
+    return 2 * float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1]))
+
+
+def _moves(
+    machine: Regressor, design: np.ndarray, answers: np.ndarray, penalised: np.ndarray, first_gradient: np.ndarray,
+    teacher: SetModel,
+) -> np.ndarray:  # fmt: skip
+    """Change of the second stage's parameters per change of the first's (p, q)."""
+    typical = float(np.median(teacher.sample.sd))
+    columns = []
+    for slope in first_gradient.T:
+        size = float(np.sqrt((slope**2).mean()))
+        if size == 0:
+            columns.append(np.zeros(machine.size(design.shape[1])))
+            continue
+        columns.append(machine.shifted(design, answers, penalised, slope * typical / size) * size / typical)
+    return np.column_stack(columns)
+
+
+def _cell_structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample, site: np.ndarray) -> dict:
+    """How residuals of cells hang together: the likelihood of whole sites, spread over all; patches from all cells."""
+    sites, number = np.unique(site, return_inverse=True)
+    number = number.ravel()
+    picked = np.random.default_rng(0).permutation(len(sites))[: max(int(MOST_FOR_STRUCTURE * len(sites) / len(site)), 2)]
+    rows = np.flatnonzero(np.isin(number, picked))
+    found = _structure(residual[rows], gradient[rows], sample.at(rows))
+    shared = _shared_by_stands(residual / sample.sd, sample, number)
+    return found if shared is None else found | {
+        kind: replace(found[kind], patch=shared) for kind in ("level", "change")
+    }  # fmt: skip
+
+
+def _shared_by_stands(standard: np.ndarray, sample: Sample, site: np.ndarray) -> float | None:
+    """Correlation of cells of one stand and year but different sites; None where fewer than 30 pairs tell."""
+    stand = np.unique(np.column_stack([sample.patch, sample.year.astype(str)]), axis=0, return_inverse=True)[1].ravel()
+    both = np.unique(np.column_stack([stand, site]), axis=0, return_inverse=True)[1].ravel()
+
+    def squared(number: np.ndarray, values: np.ndarray) -> float:
+        return float((np.bincount(number, weights=values) ** 2).sum())
+
+    ones = np.ones(len(standard))
+    pairs = (squared(stand, ones) - squared(both, ones)) / 2
+    if pairs < 30:
+        return None
+    products = (squared(stand, standard) - squared(both, standard)) / 2
+    return float(np.clip(products / pairs / np.mean(standard**2), 0.0, 1.0))
+
+
+def _left_out(plots: pd.DataFrame, one: SetModel, column: str, apart: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Plots as predicted by stages that have seen neither their cluster nor the cells around them."""
+    there = np.isfinite(plots[[*one.predictors, column]].to_numpy(float)).all(axis=1)
+    rows = plots[there]
+    clusters = rows["cluster"].astype(str)
+    params = np.array([apart.get(name, one.params) for name in clusters]).reshape(len(rows), -1)
+    X, year = rows[list(one.predictors)].to_numpy(float), rows["year"].to_numpy(int)
+    mean = away_from_home(one, params, X, year, rows[["x", "y"]].to_numpy(float))
+    observed = rows[column].to_numpy(float)
+    return rows[["plot", "cluster", "year"]].assign(set_name=one.name, observed=observed, predicted=mean)
