@@ -15,8 +15,8 @@ and b, e1 and e2 are told apart and added up:
                                     target="agb", column="agb_mg_ha")
 
 takes `plots` as `fitted.fit_target` does and `cells` (a sample of the map's cells, one row per cell and year: `cell, year, x, y,
-cell_ha` and the predictors of all sets; optional `site`, cells taken together, and `patch`, the stand a cell is in), and returns
-what `fit_target` returns. `path` is `direct` (as fit_target), `hierarchical`, or `auto`: the better one at plots left out.
+cell_ha` and the predictors of all sets; `site`, optional, names cells that were taken together), and returns what `fit_target`
+returns. `path` is `direct` (as fit_target), `hierarchical`, or `auto`: the better one at plots left out.
 
 References
 ----------
@@ -160,7 +160,7 @@ def _second_stage(
     machine = regressor_named(regressor, transform=transform)
     seen, block = _usable(cells, teacher, predictors, machine)
     X, Z = (seen[list(names)].to_numpy(float) for names in (predictors, teacher.predictors))
-    year, site = seen["year"].to_numpy(int), _labels(seen, "site", "cell")
+    year, site = seen["year"].to_numpy(int), _sites(seen)
     first_design = teacher.design(Z, year)
     answers, first_gradient = teacher.machine.both(teacher.params, first_design)
     answers, first_gradient = answers.astype(float), first_gradient.astype(float)
@@ -181,9 +181,9 @@ def _second_stage(
     gradient = gradient.astype(float)
     scale, power, floor = spread_of(answers - left_out, left_out)
     sd = scale * np.maximum(fitted, floor) ** power
+    cell = seen["cell"].astype(str).to_numpy(str)
     sample = Sample(
-        plot=seen["cell"].astype(str).to_numpy(str), patch=_labels(seen, "patch", "cell"), year=year, x=seen["x"].to_numpy(float),
-        y=seen["y"].to_numpy(float), sd=sd,
+        plot=cell, patch=cell, year=year, x=seen["x"].to_numpy(float), y=seen["y"].to_numpy(float), sd=sd,
         influence=machine.pulled(design, answers, penalised, params, np.maximum(fitted, floor), sd),
     )  # fmt: skip
     residual = answers - (left_out if machine.flexible else fitted)
@@ -234,7 +234,7 @@ def _usable(
             f"{LEAST_CELLS} are needed"
         )
     if machine.learns:
-        sites, number = np.unique(_labels(seen, "site", "cell"), return_inverse=True)
+        sites, number = np.unique(_sites(seen), return_inverse=True)
         kept = _some(len(sites), max(int(MOST_LEARNED * len(sites) / len(seen)), 1))
         seen = seen[np.isin(number.ravel(), kept)].reset_index(drop=True)
     block = blocks_of(seen[["x", "y"]].to_numpy(float))
@@ -268,8 +268,9 @@ def blocks_of(xy: np.ndarray) -> np.ndarray:
     return np.array([f"b{one:03d}" for one in np.where(large[number], number, joined_to[number])])
 
 
-def _labels(seen: pd.DataFrame, name: str, otherwise: str) -> np.ndarray:
-    return seen[name if name in seen else otherwise].astype(str).to_numpy(str)
+def _sites(seen: pd.DataFrame) -> np.ndarray:
+    """The site (n,) of each cell; the cell itself where sites are not told."""
+    return seen["site" if "site" in seen else "cell"].astype(str).to_numpy(str)
 
 
 def _some(n: int, most: int) -> np.ndarray:
@@ -279,7 +280,7 @@ def _some(n: int, most: int) -> np.ndarray:
 
 def _reach(seen: pd.DataFrame) -> float:
     """Twice the median distance of a site to the next: a plot nearer to a cell lies among them."""
-    xy = seen.groupby(_labels(seen, "site", "cell"))[["x", "y"]].mean().to_numpy()
+    xy = seen.groupby(_sites(seen))[["x", "y"]].mean().to_numpy()
     return 2 * float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1]))
 
 
@@ -300,32 +301,12 @@ def _moves(
 
 
 def _cell_structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample, site: np.ndarray) -> dict:
-    """How residuals of cells hang together: the likelihood of whole sites, spread over all; patches from all cells."""
+    """How residuals of cells hang together, told from some whole sites spread over all of them."""
     sites, number = np.unique(site, return_inverse=True)
     number = number.ravel()
     picked = np.random.default_rng(0).permutation(len(sites))[: max(int(MOST_FOR_STRUCTURE * len(sites) / len(site)), 2)]
     rows = np.flatnonzero(np.isin(number, picked))
-    found = _structure(residual[rows], gradient[rows], sample.at(rows))
-    shared = _shared_by_stands(residual / sample.sd, sample, number)
-    return found if shared is None else found | {
-        kind: replace(found[kind], patch=shared) for kind in ("level", "change")
-    }  # fmt: skip
-
-
-def _shared_by_stands(standard: np.ndarray, sample: Sample, site: np.ndarray) -> float | None:
-    """Correlation of cells of one stand and year but different sites; None where fewer than 30 pairs tell."""
-    stand = np.unique(np.column_stack([sample.patch, sample.year.astype(str)]), axis=0, return_inverse=True)[1].ravel()
-    both = np.unique(np.column_stack([stand, site]), axis=0, return_inverse=True)[1].ravel()
-
-    def squared(number: np.ndarray, values: np.ndarray) -> float:
-        return float((np.bincount(number, weights=values) ** 2).sum())
-
-    ones = np.ones(len(standard))
-    pairs = (squared(stand, ones) - squared(both, ones)) / 2
-    if pairs < 30:
-        return None
-    products = (squared(stand, standard) - squared(both, standard)) / 2
-    return float(np.clip(products / pairs / np.mean(standard**2), 0.0, 1.0))
+    return _structure(residual[rows], gradient[rows], sample.at(rows))
 
 
 def _left_out(plots: pd.DataFrame, one: SetModel, column: str, apart: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import logging
-
 import numpy as np
 import pandas as pd
-import pytest
 import shapely
 
-from models.inference import fitted
-from models.inference.fitted import fit_target, predict_left_out, rows_of
-from models.inference.hierarchical import BLOCKS, blocks_of, fit_in_stages
 from models.inference.residuals import Structure
 from models.inference.stands import RegionEstimator, Sums, lattice
-from models.inference.target_model import TargetModel
 
 SETS = {"lidar": ("zmean",), "satellite": ("s2_ndmi",)}
 SIDE, CELL = 36, 30.0
@@ -45,7 +37,8 @@ class Field:
             "cell": [f"k{k:04d}" for k in range(len(x))], "year": 2019, "x": self.x, "y": self.y, "cell_ha": CELL**2 / 1e4,
             "s2_ndmi": x, "zmean": zmean, "agb_mg_ha": 100 + 12 * zmean + SD_1 * e1,
         })  # fmt: skip
-        corner = self.rng.permutation(np.flatnonzero(self.flown & (self.x < SIDE * CELL / 3 - 2 * CELL) & (self.y < (SIDE - 2) * CELL)))
+        inside = self.flown & (self.x < SIDE * CELL / 3 - 2 * CELL) & (self.y < (SIDE - 2) * CELL)
+        corner = self.rng.permutation(np.flatnonzero(inside))
         taken: list[int] = []
         for one in corner:
             group = [one, one + 1, one + SIDE]
