@@ -53,10 +53,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCKS = 20
-"""Squares of land that the cells of a second stage lie in, at least, where they lie in so many."""
+FEW_BLOCKS, MANY_BLOCKS = 12, 40
+"""Squares of land that cells are left out by: as wide as `RANGES` ranges of what the second stage leaves unexplained, so that
+blocks have little to do with one another, but not so wide that there are fewer, nor so narrow that there are many more."""
+RANGES = 2.0
 LEAST_BLOCKS = 10
 LEAST_CELLS = 60
+LEAST_INSIDE_PERCENT = 50.0
+FEW_CLUSTERS = 8
+"""Clusters of plots beyond the first set's cover from which on these decide between the paths."""
 MOST_LEARNED = 600
 """Cells and dates that a regressor which learns more than parameters is given."""
 MOST_FOR_STRUCTURE = 300
@@ -85,7 +90,7 @@ def fit_in_stages(
         See the module; without cells every set is fitted to plots.
     path : direct, hierarchical or auto
         `hierarchical` wherever there are cells enough; `auto` where, besides, plots left out are predicted no worse than by
-        the set fitted to plots: the mean difference of their squared errors lies within one standard error over clusters.
+        the set fitted to plots (see `_compared`).
     """
     if path not in ("direct", "hierarchical", "auto"):
         raise ValueError(f"path {path!r} is not one of direct, hierarchical, auto")
@@ -106,7 +111,7 @@ def fit_in_stages(
             if path == "hierarchical":
                 notes.append(f"{why}; it is fitted to plots")
             continue
-        second, better = _compared(second, fits.get(name))
+        second, better = _compared(plots, second, fits.get(name), fits[first]["model"])
         log.info("%s", told(second["model"]))
         if path == "hierarchical" or better:
             chosen[name] = second
@@ -122,7 +127,8 @@ def told(one: SetModel) -> str:
     said = stage.compared
     sentence = (
         f"predictor set {one.name}: {len(np.unique(one.sample.plot))} cells in {len(stage.refits)} blocks teach it what "
-        f"{stage.first_set} predicts; RMSE at plots left out {said['rmse']:.4g}"
+        f"{stage.first_set} predicts; RMSE at plots left out{' beyond its cover' if said['outside'] else ''} {said['rmse']:.4g}"
+        f" ({said['expected']:.4g} expected)"
     )
     if "rmse_direct" in said:
         sentence += (
@@ -132,23 +138,41 @@ def told(one: SetModel) -> str:
     return sentence
 
 
-def _compared(second: dict, direct: dict | None) -> tuple[dict, bool]:
-    """The second stage with both paths' errors at plots left out, and whether it is no worse than the direct fit."""
-    left_out, one = second["left_out"], second["model"]
-    said = {"rmse": one.scores["rmse"], "expected": second["expected"]}
+def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: SetModel) -> tuple[dict, bool]:
+    """The second stage with both paths' errors at plots left out, and whether it is the one to take.
+
+    The second set serves where the first ends. Plots that lie there are asked, and the smaller error is taken; where they lie
+    in too few clusters all plots are, and the second stage is taken if it is worse by no more than a standard error: these
+    plots lie among its cells, but so they do among the plots that the direct fit has seen.
+    """
+    one, keys = second["model"], ["plot", "cluster", "year"]
+    told = second["left_out"]
+    if direct is not None:
+        told = told.merge(direct["left_out"][[*keys, "predicted"]], on=keys, suffixes=("", "_direct"))
+    covered = np.isfinite(plots[list(first.predictors)].to_numpy(float)).all(axis=1)
+    beyond = told.merge(plots.loc[~covered, keys], on=keys)
+    outside = beyond["cluster"].nunique() >= FEW_CLUSTERS
+    told = beyond if outside else told
+    squares = (told["observed"] - told["predicted"]) ** 2
+    first_sd, own_sd = (part.residuals.sd(told["predicted"].to_numpy()) for part in (first, one))
+    widened = float(np.sqrt(max((squares.mean() - np.mean(first_sd**2)) / np.mean(own_sd**2), 1.0)))
+    said = {
+        "rmse": float(np.sqrt(squares.mean())), "expected": float(np.sqrt(np.mean(first_sd**2 + own_sd**2))),
+        "widened": widened, "outside": outside,
+    }  # fmt: skip
     better = True
     if direct is not None:
-        both = left_out.merge(direct["left_out"], on=["plot", "cluster", "year"], suffixes=("", "_direct"))
-        squares = (both["observed"] - both["predicted"]) ** 2 - (both["observed"] - both["predicted_direct"]) ** 2
-        mean, n = float(squares.mean()), len(both)
-        by_cluster = (squares - mean).groupby(both["cluster"].astype(str)).sum()
-        count = len(by_cluster)
-        se = float(np.sqrt(count / max(count - 1, 1) * (by_cluster**2).sum()) / n)
-        better = mean <= se
-        direct_rmse = float(np.sqrt(((both["observed"] - both["predicted_direct"]) ** 2).mean()))
-        said |= {"rmse_direct": direct_rmse, "difference": mean, "difference_se": se, "clusters": count}
+        other = (told["observed"] - told["predicted_direct"]) ** 2
+        less, count = squares - other, told["cluster"].nunique()
+        by_cluster = (less - less.mean()).groupby(told["cluster"].astype(str)).sum()
+        se = float(np.sqrt(count / max(count - 1, 1) * (by_cluster**2).sum()) / len(told))
+        better = bool(less.mean() <= (0.0 if outside else se))
+        said |= {
+            "rmse_direct": float(np.sqrt(other.mean())), "difference": float(less.mean()), "difference_se": se, "clusters": count
+        }
+    residuals = replace(one.residuals, scale=one.residuals.scale * widened)
     stage = replace(one.second_stage, compared=said)
-    return {**second, "model": replace(one, second_stage=stage)}, better
+    return {**second, "model": replace(one, second_stage=stage, residuals=residuals)}, better
 
 
 def _second_stage(
@@ -158,7 +182,7 @@ def _second_stage(
     """What `fitted._fit_set` makes of a set and plots, of a set and cells that the set of the fit `first` predicts."""
     teacher: SetModel = first["model"]
     machine = regressor_named(regressor, transform=transform)
-    seen, block = _usable(cells, teacher, predictors, machine)
+    seen = _usable(cells, teacher, predictors, machine)
     X, Z = (seen[list(names)].to_numpy(float) for names in (predictors, teacher.predictors))
     year, site = seen["year"].to_numpy(int), _sites(seen)
     first_design = teacher.design(Z, year)
@@ -169,6 +193,7 @@ def _second_stage(
     dates = tuple(sorted(set(year.tolist()))) if date_effect != "never" else (int(year.min()),)
     design = design_of(X, year, centre, spread, dates)
     penalised = np.arange(design.shape[1]) < len(predictors)
+    block = _blocks(design, answers, penalised, seen, transform, max(LEAST_BLOCKS, machine.least_clusters(len(predictors))))
     if len(dates) > 1 and date_effect == "auto" and not _dates_differ(design, answers, block, penalised, transform):
         dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
@@ -203,7 +228,11 @@ def _second_stage(
     ])  # fmt: skip
     predicted = _left_out(plots, one, column, dict(zip(first["clusters"], apart, strict=True)))
     one = replace(one, scores=scores(predicted["observed"].to_numpy(), predicted["predicted"].to_numpy()))
-    expected = np.hypot(*(part.residuals.sd(predicted["predicted"].to_numpy()) for part in (teacher, one)))
+    if one.scores["r2"] <= 0:
+        notes.append(
+            f"predictor set {name}: taught by {teacher.name}, it predicts plots left out no better than the plots' mean (R2 "
+            f"{one.scores['r2']:.2f}); use other predictors, or plots where {teacher.name} is"
+        )
     count, some = len(refits), _some(len(X), MOST_FOR_STRUCTURE)
     return {
         "model": one,
@@ -213,53 +242,75 @@ def _second_stage(
         "gradient": (gradient[some], _changes(gradient[some], sample.at(some))),
         "shared": first["shared"] @ moves.T,
         "left_out": predicted,
-        "expected": float(np.sqrt((expected**2).mean())),
     }
 
 
 def _usable(
     cells: pd.DataFrame, teacher: SetModel, predictors: tuple[str, ...], machine: Regressor
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Cells at which both sets are complete and the first may be trusted, and the block that each is in."""
+) -> pd.DataFrame:
+    """Cells at which both sets are complete; fewer where the regressor learns.
+
+    Cells beyond the first set's domain stay: leaving out those it predicts highest would make the second predict too little.
+    """
     complete = np.isfinite(cells[[*predictors, *teacher.predictors]].to_numpy(float)).all(axis=1)
-    inside = complete & teacher.inside(cells[list(teacher.predictors)].to_numpy(float))
-    seen = cells[inside].reset_index(drop=True)
-    log.info(
-        "%d of %d cells have the predictors of both sets, %d of them lie where %s may be trusted",
-        complete.sum(), len(cells), inside.sum(), teacher.name,
-    )  # fmt: skip
+    seen = cells[complete].reset_index(drop=True)
     if len(seen) < LEAST_CELLS:
         raise ValueError(
-            f"{len(seen)} of {len(cells)} cells have the predictors of both and lie in the domain of {teacher.name}, at least "
-            f"{LEAST_CELLS} are needed"
+            f"{len(seen)} of {len(cells)} cells have the predictors of both, at least {LEAST_CELLS} are needed"
+        )
+    inside = 100 * float(teacher.inside(seen[list(teacher.predictors)].to_numpy(float)).mean())
+    log.info(
+        "%d of %d cells have the predictors of both sets; %.0f %% of them lie where %s may be trusted",
+        len(seen), len(cells), inside, teacher.name,
+    )  # fmt: skip
+    if inside < LEAST_INSIDE_PERCENT:
+        raise ValueError(
+            f"{inside:.0f} % of {len(seen)} cells lie where {teacher.name} may be trusted, at least {LEAST_INSIDE_PERCENT:g} % "
+            "are needed: more plots under the lidar, unlike those that there are"
         )
     if machine.learns:
         sites, number = np.unique(_sites(seen), return_inverse=True)
         kept = _some(len(sites), max(int(MOST_LEARNED * len(sites) / len(seen)), 1))
         seen = seen[np.isin(number.ravel(), kept)].reset_index(drop=True)
-    block = blocks_of(seen[["x", "y"]].to_numpy(float))
-    needed = max(LEAST_BLOCKS, machine.least_clusters(len(predictors)))
-    if (count := len(np.unique(block))) < needed:
-        raise ValueError(f"the cells lie in {count} blocks, at least {needed} are needed")
     flat = [one for one, width in zip(predictors, seen[list(predictors)].std(), strict=True) if width < 1e-12]
     if flat:
         raise ValueError(f"the predictor {flat[0]} is constant over the cells")
-    return seen, block
+    return seen
 
 
-def blocks_of(xy: np.ndarray) -> np.ndarray:
-    """Names (n,) of the squares that places (n, 2) lie in: the largest squares of which `BLOCKS` or more are filled.
+def _blocks(
+    design: np.ndarray, answers: np.ndarray, penalised: np.ndarray, seen: pd.DataFrame, transform: str, needed: int
+) -> np.ndarray:
+    """The block of land of each cell, as wide as the reach of what a linear regression leaves unexplained asks for."""
+    xy, site = seen[["x", "y"]].to_numpy(float), _sites(seen)
+    machine = regressor_named("linear", transform=transform)
+    params = machine.fit(design, answers, penalised)
+    fitted, gradient = machine.both(params, design)
+    scale, power, floor = spread_of(answers - fitted, fitted)
+    nothing = np.zeros((len(xy), 0))
+    cell = seen["cell"].astype(str).to_numpy(str)
+    sample = Sample(cell, cell, seen["year"].to_numpy(int), *xy.T, scale * np.maximum(fitted, floor) ** power, nothing)
+    reach_m = RANGES * _cell_structure(answers - fitted, gradient, sample, site)["level"].range_m
+    block = blocks_of(xy, reach_m)
+    if (count := len(np.unique(block))) < needed:
+        raise ValueError(f"the cells lie in {count} blocks, at least {needed} are needed")
+    return block
+
+
+def blocks_of(xy: np.ndarray, reach_m: float = 0.0) -> np.ndarray:
+    """Names (n,) of the squares that places (n, 2) lie in: of side `reach_m`, or smaller until `FEW_BLOCKS` are filled, or
+    larger until no more than `MANY_BLOCKS` are.
 
     Squares with less than a quarter of the mean number of places are joined to the nearest other.
     """
-    low = xy.min(axis=0)
-    side = float(max(np.ptp(xy, axis=0).max(), 1.0))
-    for _ in range(60):
+    low, side = xy.min(axis=0), float(max(np.ptp(xy, axis=0).max(), 1.0))
+    while True:
         _, number = np.unique(np.floor((xy - low) / side + 1e-9).astype(int), axis=0, return_inverse=True)
         number = number.ravel()
         count = np.bincount(number)
         large = count >= 0.25 * count.mean()
-        if large.sum() >= BLOCKS or len(count) == len(np.unique(xy, axis=0)):
+        enough = large.sum() >= FEW_BLOCKS and (0.9 * side < reach_m or large.sum() >= MANY_BLOCKS)
+        if enough or count.max() == 1 or side < 1.0:
             break
         side *= 0.9
     centres = np.column_stack([np.bincount(number, weights=axis) / count for axis in xy.T])

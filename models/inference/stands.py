@@ -231,7 +231,11 @@ class RegionEstimator:
         jackknife, residual = [], []
         for sets, influence in self.stages:
             jackknife.append(float(((influence @ gradient) ** 2).sum()))
-            sizes = np.sqrt([self._variance(number, gradient, sums, regions, whole) for number in sets])
+            least = {
+                number: 0.0 if self.model.sets[number].second_stage is None else self._jackknife(number, influence, gradient)
+                for number in sets
+            }
+            sizes = np.sqrt([self._variance(number, gradient, sums, regions, whole, least[number]) for number in sets])
             together = float(sizes @ model.between_sets[np.ix_(sets, sets)] @ sizes)
             residual.append(max(together - jackknife[-1], 0.0))
         variance = sum(jackknife) + shared + sum(residual)
@@ -241,13 +245,17 @@ class RegionEstimator:
         low, high = (max(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
         return Estimate(mean, se, low, high, sum(jackknife), shared, sum(residual), free)
 
-    def _variance(self, number: int, gradient: np.ndarray, sums, regions, whole: Sums) -> float:
+    def _jackknife(self, number: int, influence: np.ndarray, gradient: np.ndarray) -> float:
+        place = self.model.slices()[number]
+        return float(((influence[:, place] @ gradient[place]) ** 2).sum())
+
+    def _variance(self, number: int, gradient: np.ndarray, sums, regions, whole: Sums, least: float) -> float:
         """What one set's residuals, at its sample and in the region, do to the region's mean."""
         field = _field(sums, regions, number, whole.covered_ha, self.points)
         nugget = whole.s2[number] * self.model.sets[number].plot_ha / whole.covered_ha**2
         own = gradient[self.columns[number]]
         moving, rest = self.effects[number]
-        variance = moving.variance(own, field, nugget)
+        variance = moving.variance(own, field, nugget, least)
         if rest is not None:
             variance += rest.variance(own, NOWHERE, 0.0)
         return max(variance, 0.0)
@@ -317,10 +325,11 @@ class Effects:
     xy: np.ndarray
     structure: Structure
 
-    def variance(self, gradient: np.ndarray, field: Field, nugget: float) -> float:
+    def variance(self, gradient: np.ndarray, field: Field, nugget: float, least: float = 0.0) -> float:
         """Variance of pull . e(plots) - weight . e(field): as a field or as patches, whichever is larger.
 
-        `nugget` is what the field's nugget would be if all correlation were nugget.
+        `nugget` is what the field's nugget would be if all correlation were nugget. `least` is what the pull is known to do at
+        least, where the field's patches are others than those that pull.
         """
         structure = self.structure
         smooth = 1 - structure.nugget
@@ -328,7 +337,8 @@ class Effects:
         if len(field.weight):
             own = _double_sum(field, structure.range_m)
             field_variance += smooth * (own - 2 * self._in_common(gradient, field))
-        patch_variance = float(gradient @ self.as_patches @ gradient) + structure.patch * float((field.stands**2).sum())
+        patch_variance = max(float(gradient @ self.as_patches @ gradient), least)
+        patch_variance += structure.patch * float((field.stands**2).sum())
         return max(field_variance, patch_variance + (1 - structure.patch) * nugget)
 
     def _in_common(self, gradient: np.ndarray, field: Field) -> float:
