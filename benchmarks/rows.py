@@ -83,7 +83,7 @@ def our_stand_means(prepared: tuple, *, warm_up: bool) -> np.ndarray:
         n = window.shape[0] * window.shape[1]
         layers = {
             "value": value[window.slices].ravel(),
-            "residual_sd": np.full(n, 30.0),
+            "part_sd": np.full((n, 1), 30.0),
             "set_number": np.zeros(n, "int8"),
             "gradient": np.ones((n, 12)),
             **{name: np.ones(n, bool) for name in ("in_domain", "forest", "gained", "lost")},

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.inference.fitted import PIECE
+from models.inference.target_model import PIECE
 
 if TYPE_CHECKING:
-    from models.inference.fitted import TargetModel
+    from models.inference.target_model import TargetModel
 
 NAMES = ("dissimilarity_index", "local_point_density")
 

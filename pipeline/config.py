@@ -436,6 +436,7 @@ class Model(Section):
     transform: Literal["none", "sqrt", "log"] = "sqrt"
     predictors: dict[Name, tuple[str, ...]] | None = None
     profile: FilePath | None = None
+    path: Literal["auto", "direct", "hierarchical"] = "auto"
     date_effect: Literal["auto", "always", "never"] = "always"
     confidence_percent: float = Field(90.0, gt=50, lt=100)
     min_clusters: int = Field(4, ge=3)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-from models.inference.fitted import PIECE, TargetModel
 from models.inference.residuals import difference_sd
+from models.inference.target_model import PIECE, TargetModel
 
 NO_FOREST, REMAINING, GAINED, LOST = 0, 1, 2, 3
 
@@ -63,7 +63,7 @@ def stock_layers(
     Returns
     -------
     dict of flat arrays (rows x cols)
-        value, residual_sd, set_number, in_domain, forest, gradient (n, p); value is NaN where missing.
+        value, residual_sd, part_sd (n, sets), set_number, in_domain, forest, gradient (n, p); value is NaN where missing.
     """
     wooded = forest.ravel() == 1
     bare = forest.ravel() == 0
@@ -72,7 +72,7 @@ def stock_layers(
     found = model.predict(seen, year, None if usable is None else usable[pixels])
     found = {
         "value": found["mean"], "residual_sd": found["residual_sd"], "set_number": found["set_number"],
-        "in_domain": found["in_domain"], "gradient": found["gradient"],
+        "part_sd": found["part_sd"], "in_domain": found["in_domain"], "gradient": found["gradient"],
     }  # fmt: skip
     found["residual_sd"][found["set_number"] < 0] = 0.0
     if isinstance(pixels, slice):
@@ -80,6 +80,7 @@ def stock_layers(
     layers = {
         "value": np.where(bare, 0.0, np.nan),
         "residual_sd": np.zeros(wooded.size),
+        "part_sd": np.zeros((wooded.size, len(model.sets))),
         "set_number": np.full(wooded.size, -1, "int8"),
         "in_domain": bare.copy(),
         "gradient": np.zeros((wooded.size, model.influence.shape[1]), "float32"),
@@ -114,18 +115,19 @@ def change_layers(
 ) -> dict[str, np.ndarray]:
     """Change between two years from their stock layers; missing where either is.
 
-    The residuals of both years at a pixel are correlated as the plots' are; where the two years were served by
-    different predictor sets they count as independent, which is the cautious case.
+    The residuals of both years at a pixel are correlated as the plots' are; what a set left unexplained at one year alone
+    counts as independent of the other year's, which is the cautious case.
     """
-    s1, s2 = first["residual_sd"], second["residual_sd"]
+    s1, s2 = first["part_sd"], second["part_sd"]
     n1, n2 = first["set_number"], second["set_number"]
     sd = difference_sd(s1, s2, 0.0)
     for number, one in enumerate(model.sets):
-        same = (n1 == number) & (n2 == number)
-        sd[same] = one.residuals.change_sd(s1[same], s2[same])
+        both = (s1[:, number] > 0) & (s2[:, number] > 0)
+        sd[both, number] = one.residuals.change_sd(s1[both, number], s2[both, number])
     return {
         "value": second["value"] - first["value"],
-        "residual_sd": sd,
+        "residual_sd": np.sqrt((sd**2).sum(axis=1)),
+        "part_sd": sd,
         "set_number": np.where(n2 >= 0, n2, n1),
         "in_domain": first["in_domain"] & second["in_domain"],
         "forest": first["forest"] | second["forest"],

@@ -185,6 +185,8 @@ model:                              # from plots to the map
   #   satellite: [s2_ndmi, s2_nbr, s2_ndre, s2_swir16]
   # profile: my_profile.yaml        # a standard's list of indicators as predictors (`profile` in a set means all of it);
   #                                 # see config/example_profile.yaml
+  path: auto                        # how sets after lidar's are fitted: direct (to plots), hierarchical (to what lidar predicts
+                                    # where it was flown, and on beyond), auto (the better at plots left out)
   date_effect: always               # or auto, never: whether dates may differ beyond their predictors
   confidence_percent: 90            # of all intervals, percent
   min_clusters: 4                   # fewer plots (or clusters of plots) than this cannot be fitted

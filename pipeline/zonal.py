@@ -79,9 +79,10 @@ def partial_rows(
     Parameters
     ----------
     layers : mapping of name to flat array over the chunk's pixels
-        value (n,), NaN where there is no estimate; residual_sd (n,); set_number (n,), -1 where none (non-forest counts
-        as covered with value, residual and gradient zero); gradient (n, p); in_domain, forest, gained, lost (n,) bool;
-        where they are known dissimilarity_index and local_point_density (n,), NaN where no set serves.
+        value (n,), NaN where there is no estimate; part_sd (n, sets), what each set's residuals have in it; set_number (n,), -1
+        where none (non-forest counts as covered with value, residual and gradient zero); gradient (n, p); in_domain,
+        forest, gained, lost (n,) bool; where they are known dissimilarity_index and local_point_density (n,), NaN where no
+        set serves.
     pixel_ha : float
         Area of a whole pixel.
     """
@@ -100,7 +101,7 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
     value = layers["value"][pixel]
     there = np.isfinite(value)
     used, weight = pixel[there], hectares[there]
-    number, s = layers["set_number"][used], layers["residual_sd"][used]
+    number, s = layers["set_number"][used], layers["part_sd"][used]
     return {
         "n_px": len(pixel),
         "area_ha": float(hectares.sum()),
@@ -113,8 +114,8 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
         "sum_dissimilarity": _sum_where_known(layers.get("dissimilarity_index"), used, weight),
         "sum_density": _sum_where_known(layers.get("local_point_density"), used, weight),
         "set_ha": [float(weight[number == k].sum()) for k in range(n_sets)],
-        "sum_s": [float((weight * s)[number == k].sum()) for k in range(n_sets)],
-        "sum_s2": [float((weight * s**2)[number == k].sum()) for k in range(n_sets)],
+        "sum_s": [float((weight * s[:, k]).sum()) for k in range(n_sets)],
+        "sum_s2": [float((weight * s[:, k] ** 2).sum()) for k in range(n_sets)],
         "sum_gradient": (weight[:, None] * layers["gradient"][used]).sum(axis=0, dtype=np.float64).tolist(),
     }
 

@@ -19,8 +19,8 @@ import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
 
 from models.applicability import Applicability  # noqa: E402
-from models.inference.fitted import Sample, SetModel, TargetModel  # noqa: E402
 from models.inference.residuals import Residuals, Structure  # noqa: E402
+from models.inference.target_model import Sample, SetModel, TargetModel  # noqa: E402
 from models.regressors import Linear  # noqa: E402
 from pipeline.config import Study, study_from  # noqa: E402
 from pipeline.grid import Grid  # noqa: E402

@@ -4,261 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import block_diag
+from scipy.spatial import cKDTree
 
-from models.applicability import Applicability, applicability
+from models.applicability import applicability
 from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
-from models.regressors import Regressor, alive, plain_of, regressor_named
+from models.inference.target_model import Sample, SetModel, TargetModel, design_of
+from models.regressors import Regressor, regressor_named
 from models.validation import scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The plots a predictor set was fitted to, one row per plot and date (n), and what each does to the parameters.
-
-    patch : (n,) plots of one cluster and stratum, which a stand's own departure is likely to move together
-    influence : (n, p) change of the set's parameters per standard deviation `sd` (n,) of the row's residual
-    """
-
-    plot: np.ndarray
-    patch: np.ndarray
-    year: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    sd: np.ndarray
-    influence: np.ndarray
-
-    @property
-    def xy(self) -> np.ndarray:
-        return np.column_stack([self.x, self.y])
-
-    def pairs(self, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the plots measured at both years: at the first, at the second, in the same order."""
-        early, late = np.flatnonzero(self.year == first), np.flatnonzero(self.year == second)
-        both, a, b = np.intersect1d(self.plot[early], self.plot[late], return_indices=True)
-        del both
-        return early[a], late[b]
-
-    @classmethod
-    def from_plain(cls, plain: Mapping) -> Sample:
-        return cls(**{name: np.array(value) for name, value in plain.items()})
-
-
-@dataclass(frozen=True)
-class SetModel:
-    """The regression of one predictor set. Predictors are standardised with `centre` and `spread`, then followed by
-    one column per date in `dates[1:]` that is 1 at that date (the date effect), where the set has one."""
-
-    name: str
-    predictors: tuple[str, ...]
-    dates: tuple[int, ...]
-    centre: np.ndarray
-    spread: np.ndarray
-    machine: Regressor
-    params: np.ndarray
-    domain: Applicability
-    residuals: Residuals
-    plot_ha: float
-    sample: Sample
-    scores: dict[str, float] = field(default_factory=dict)
-
-    def design(self, X: np.ndarray, date: np.ndarray | int) -> np.ndarray:
-        """Columns of the regression from raw predictors (n, p) and their date (n,)."""
-        return design_of(X, date, self.centre, self.spread, self.dates)
-
-    def inside(self, X: np.ndarray) -> np.ndarray:
-        """Which places (n,), by their raw predictors (n, p), lie in the model's area of applicability."""
-        return self.domain.inside(X)
-
-
-def design_of(
-    X: np.ndarray, date: np.ndarray | int, centre: np.ndarray, spread: np.ndarray, dates: tuple[int, ...]
-) -> np.ndarray:
-    """Standardised predictors (n, p), then a column per date after the first that is 1 at that date."""
-    found = np.empty((len(X), X.shape[1] + len(dates) - 1))
-    own = found[:, : X.shape[1]]
-    np.subtract(X, centre, out=own)
-    own /= spread
-    for number, later in enumerate(dates[1:], X.shape[1]):
-        found[:, number] = np.asarray(date) == later
-    return found
-
-
-@dataclass(frozen=True)
-class TargetModel:
-    """Every predictor set's model of a target, with what their parameters share.
-
-    influence : (clusters, parameters of all sets), scaled so that covariance = influence.T @ influence
-    shared : (factors, parameters of all sets): shift of the parameters per standard deviation of each error that plots
-        share (allometry, height model, wood density)
-    short : (parameters, r), optional: nearly all that `factors` say of places like the plots, in fewer columns, for pixels
-    between_sets : (sets, sets): correlation of their residuals at the plots they have in common
-    """
-
-    target: str
-    regressor: str
-    transform: str
-    sets: tuple[SetModel, ...]
-    influence: np.ndarray
-    shared: np.ndarray
-    between_sets: np.ndarray
-    clusters: int
-    counts: dict[str, int] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    short: np.ndarray | None = None
-
-    def to_plain(self) -> dict:
-        """Numbers, lists and strings only, from which `from_plain` makes the same model again."""
-        plain = _plain(asdict(replace(self, sets=tuple(replace(one, machine=None) for one in self.sets))))
-        for one, written in zip(self.sets, plain["sets"], strict=True):
-            written["machine"] = plain_of(one.machine)
-        return plain
-
-    @classmethod
-    def from_plain(cls, plain: Mapping) -> TargetModel:
-        sets = tuple(
-            SetModel(
-                **{
-                    **one,
-                    "predictors": tuple(one["predictors"]),
-                    "dates": tuple(one["dates"]),
-                    "machine": alive(one["machine"]),
-                    "domain": Applicability.from_plain(one["domain"]),
-                    "residuals": Residuals.from_plain(one["residuals"]),
-                    "sample": Sample.from_plain(one["sample"]),
-                    **{name: np.array(one[name]) for name in ("centre", "spread", "params")},
-                }
-            )
-            for one in plain["sets"]
-        )
-        columns = sum(len(one.params) for one in sets)
-        matrices = {name: np.array(plain[name], float).reshape(-1, columns) for name in ("influence", "shared")}
-        matrices["short"] = None if plain["short"] is None else np.array(plain["short"], float)
-        matrices["between_sets"] = np.array(plain["between_sets"], float)
-        return cls(**{**plain, **matrices, "sets": sets, "warnings": tuple(plain["warnings"])})
-
-    @property
-    def degrees_of_freedom(self) -> int:
-        return max(self.clusters - 1, 1)
-
-    @property
-    def factors(self) -> np.ndarray:
-        """Rows whose squared product with a gradient adds up to its variance: sampling first, then shared errors."""
-        return np.vstack([self.influence, self.shared])
-
-    @cached_property
-    def root(self) -> np.ndarray:
-        """(parameters, r) float32: the squares of a gradient times it add up to the gradient's variance."""
-        if self.short is not None:
-            return self.short.astype(np.float32)
-        rows = np.linalg.qr(self.factors, mode="r") if len(self.factors) else np.zeros((1, self.factors.shape[1]))
-        return np.ascontiguousarray(rows.T, np.float32)
-
-    def slices(self) -> list[slice]:
-        """Where each set's parameters stand in the vector of all."""
-        ends = np.cumsum([0, *(len(one.params) for one in self.sets)])
-        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
-
-    def complete(self, predictors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Which predictor sets are complete at each place (n, sets)."""
-        n = len(next(iter(predictors.values())))
-        found = np.zeros((n, len(self.sets)), bool)
-        for number, one in enumerate(self.sets):
-            if all(name in predictors for name in one.predictors):
-                found[:, number] = _complete(np.column_stack([predictors[name] for name in one.predictors]))
-        return found
-
-    def predict(
-        self, predictors: Mapping[str, np.ndarray], date: int, usable: np.ndarray | None = None
-    ) -> dict[str, np.ndarray]:
-        """Mean, gradient, residual SD, domain and the set used, for pixels or plots of one date.
-
-        Each place is served by the first predictor set that is complete there (and, where `usable` (n, sets) is given,
-        is usable there).
-
-        Parameters
-        ----------
-        predictors : mapping of name to array (n,)
-        date : int
-            Study year that the predictors show.
-
-        Returns
-        -------
-        dict
-            mean (n,), gradient (n, all parameters), residual_sd (n,), in_domain (n,) bool, set_number (n,) int8 with
-            -1 where no set is complete (mean is NaN there).
-        """
-        n = len(next(iter(predictors.values())))
-        found = {
-            "mean": np.full(n, np.nan),
-            "gradient": np.zeros((n, self.influence.shape[1]), "float32"),
-            "residual_sd": np.full(n, np.nan),
-            "in_domain": np.zeros(n, bool),
-            "set_number": np.full(n, -1, "int8"),
-        }
-        for start in range(0, n, PIECE):
-            piece = slice(start, min(start + PIECE, n))
-            self._serve(
-                {name: array[piece] for name, array in predictors.items()}, date, None if usable is None else usable[piece],
-                {name: array[piece] for name, array in found.items()},
-            )  # fmt: skip
-        return found
-
-    def _serve(
-        self, predictors: Mapping[str, np.ndarray], date: int, usable: np.ndarray | None, found: dict[str, np.ndarray]
-    ) -> None:
-        """Write what `predict` finds for a piece of the places."""
-        n = len(found["mean"])
-        for number, (one, place) in enumerate(zip(self.sets, self.slices(), strict=True)):
-            if not all(name in predictors for name in one.predictors):
-                continue
-            X = np.empty((n, len(one.predictors)))
-            for column, name in enumerate(one.predictors):
-                X[:, column] = predictors[name]
-            served = (found["set_number"] < 0) & _complete(X)
-            if usable is not None:
-                served &= usable[:, number]
-            if not served.any():
-                continue
-            if served.all():
-                rows, out = slice(None), found["gradient"][:, place]
-            else:
-                rows, out = np.flatnonzero(served), None
-                X = X[rows]
-            mean, gradient = one.machine.both(one.params, one.design(X, date), out)
-            if out is None:
-                found["gradient"][rows, place] = gradient
-            found["mean"][rows] = mean
-            found["residual_sd"][rows] = one.residuals.sd(mean)
-            found["in_domain"][rows] = one.inside(X)
-            found["set_number"][rows] = number
-
-
-def _complete(X: np.ndarray) -> np.ndarray:
-    """Which rows (n,) of predictors (n, p) lack none: a sum is finite just where all are."""
-    return np.isfinite(X @ np.ones(X.shape[1]))
-
-
-PIECE = 2048
-"""Places that are predicted together: what is worked out for them on the way stays in the processor's cache."""
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def fit_target(
@@ -292,42 +54,65 @@ def fit_target(
     ValueError
         When no set has enough plots or clusters for its predictors; the sentence has the numbers.
     """
+    fits, reasons, notes = fits_of(
+        plots, predictor_sets, column=column, regressor=regressor, transform=transform, date_effect=date_effect,
+        min_clusters=min_clusters,
+    )  # fmt: skip
+    return joined(plots, fits, reasons, notes, target=target, regressor=regressor, transform=transform)
+
+
+def fits_of(
+    plots: pd.DataFrame, predictor_sets: Mapping[str, Sequence[str]], *, column: str, regressor: str, transform: str,
+    date_effect: str, min_clusters: int,
+) -> tuple[dict[str, dict], dict[str, str], list[str]]:  # fmt: skip
+    """What `_fit_set` makes of each set that the plots can carry, why they cannot carry others, and what to know of the fits."""
     machine = regressor_named(regressor, transform=transform)
     factors = [name for name in plots.columns if name.startswith("f_")]
-    clusters = plots["cluster"].astype(str).to_numpy()
-    names = np.unique(clusters)
-    fits, reasons, notes = [], [], []
+    fits, reasons, notes = {}, {}, []
     for name, predictors in predictor_sets.items():
         try:
-            fits.append(
-                _fit_set(
-                    plots, name, tuple(predictors), column, machine, transform, date_effect, min_clusters, factors, notes
-                )
+            fits[name] = _fit_set(
+                plots, name, tuple(predictors), column, machine, transform, date_effect, min_clusters, factors, notes
             )
         except ValueError as error:
-            reasons.append(f"{name}: {error}")
-            notes.append(f"predictor set {name} is left out: {error}")
-    if not fits:
-        raise ValueError(f"no model of {target} can be fitted ({'; '.join(reasons)})")
-    influence = np.hstack([_aligned(fit["influence"], fit["clusters"], names) for fit in fits])
-    shared = np.hstack([fit["shared"] for fit in fits]) if factors else np.zeros((0, influence.shape[1]))
-    for note in notes:
-        log.warning(note)
+            reasons[name] = str(error)
+    return fits, reasons, notes
+
+
+def joined(
+    plots: pd.DataFrame, fits: Mapping[str, dict], reasons: Mapping[str, str], notes: Sequence[str], *, target: str,
+    regressor: str, transform: str,
+) -> tuple[TargetModel, pd.DataFrame]:  # fmt: skip
+    """The model of a target from what was fitted of its sets, and the plots as predicted without their clusters."""
     import pandas as pd
 
-    left_out = pd.concat([fit["left_out"] for fit in fits], ignore_index=True)
+    if not fits:
+        raise ValueError(
+            f"no model of {target} can be fitted ({'; '.join(f'{name}: {why}' for name, why in reasons.items())})"
+        )
+    notes = [*notes, *(f"predictor set {name} is left out: {why}" for name, why in reasons.items())]
+    for note in notes:
+        log.warning(note)
+    every = list(fits.values())
+    clusters = np.unique(plots["cluster"].astype(str).to_numpy())
+    influence = np.hstack([_aligned(fit["influence"], fit["clusters"], clusters) for fit in every])
+    blocks = [fit["block_influence"] for fit in every]
+    left_out = pd.concat([fit["left_out"] for fit in every], ignore_index=True)
+    shared, by_block = np.hstack([fit["shared"] for fit in every]), block_diag(*blocks)[:, : influence.shape[1]]
     model = TargetModel(
         target,
         regressor,
         transform,
-        tuple(fit["model"] for fit in fits),
+        tuple(fit["model"] for fit in every),
         influence,
         shared,
-        _between_sets(left_out, [fit["model"].name for fit in fits]),
-        min(len(fit["clusters"]) for fit in fits),
-        {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(names)},
+        _between_sets(left_out, [fit["model"] for fit in every]),
+        min(len(fit["clusters"]) for fit in every),
+        {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(clusters)},
         tuple(notes),
-        _short(np.vstack([influence, shared]), [fit["gradient"] for fit in fits]),
+        _short(np.vstack([influence, by_block, shared]), [fit["gradient"] for fit in every]),
+        by_block,
+        min((len(rows) for rows in blocks if len(rows)), default=0),
     )
     return model, left_out
 
@@ -366,11 +151,18 @@ def _changes(gradient: np.ndarray, sample: Sample) -> np.ndarray:
     return (gradient[late] - gradient[early]).astype(float)
 
 
-def _between_sets(left_out: pd.DataFrame, names: list[str]) -> np.ndarray:
-    """Correlation of the sets' residuals at plots they share; 1, the cautious case, where fewer than eight are shared."""
+def _between_sets(left_out: pd.DataFrame, sets: list[SetModel]) -> np.ndarray:
+    """Correlation of the sets' residuals at plots they share; 1, the cautious case, where fewer than eight are shared.
+
+    What a second stage leaves unexplained of the first's predictions has nothing to do with what these leave unexplained of
+    the plots; of two second stages it counts as the same.
+    """
+    names, second = [one.name for one in sets], np.array([one.second_stage is not None for one in sets])
     residual = left_out.assign(residual=left_out["observed"] - left_out["predicted"])
     by_set = residual.pivot_table(index=["plot", "year"], columns="set_name", values="residual").reindex(columns=names)
     found = by_set.corr(min_periods=8).fillna(1.0).clip(0.0, 1.0).to_numpy().copy()
+    found[second[:, None] & second[None, :]] = 1.0
+    found[second[:, None] != second[None, :]] = 0.0
     np.fill_diagonal(found, 1.0)
     return found
 
@@ -437,6 +229,7 @@ def _fit_set(
         "shared": np.array(
             [machine.shifted(design, y, penalised, factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]
         ).reshape(len(factors), len(params)),
+        "block_influence": np.zeros((0, len(params))),
         "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
     }
 
@@ -470,35 +263,107 @@ def predict_left_out(
     DataFrame
         plot, cluster, year, x, y, fold, observed, predicted, sd; rows of a fold whose rest cannot be fitted are missing.
     """
-    machine = machine or one.machine.stands_for
-    place = model.slices()[[other.name for other in model.sets].index(one.name)]
     X, y = plots[list(one.predictors)].to_numpy(float), plots[column].to_numpy(float)
     cluster, year = plots["cluster"].astype(str).to_numpy(), plots["year"].to_numpy(int)
+    xy = plots[["x", "y"]].to_numpy(float)
     found = plots[["plot", "cluster", "year", "x", "y"]].assign(fold=-1, observed=y, predicted=np.nan, sd=np.nan)
-    penalised = np.arange(len(one.predictors) + len(one.dates) - 1) < len(one.predictors)
     predicted, sd, number = np.full(len(y), np.nan), np.full(len(y), np.nan), np.full(len(y), -1)
+    first, second = (one, None) if one.second_stage is None else (model.named(one.second_stage.first_set), one)
+    predictors = plots[list(first.predictors)].to_numpy(float)
+    known = np.isfinite(predictors).all(axis=1)
     for fold, (test, rest) in enumerate(folds):
         number[test] = fold
-        clusters = len(np.unique(cluster[rest]))
-        centre, spread = X[rest].mean(axis=0), X[rest].std(axis=0)
-        if clusters < machine.least_clusters(len(one.predictors)) or (spread < 1e-12).any():
+        fitted = _refitted(first, predictors, y, cluster, year, rest[known[rest]], machine)
+        if fitted is None:
             continue
-        design = design_of(X, year, centre, spread, one.dates)
-        fold_machine = machine.learned(design[rest], y[rest], cluster[rest], penalised)
-        params = fold_machine.fit(design[rest], y[rest], penalised)
-        mean = fold_machine.mean(params, design[test])
-        if machine.learns:  # what the parameters add is small beside the residual, and learning without each cluster is dear
-            inner = fold_machine.stands_for.predicted_apart(design[rest], y[rest], cluster[rest], penalised, INNER_FOLDS)
-            gradient = one.machine.gradient(one.params, one.design(X[test], year[test]))
-            moved = ((gradient @ model.influence[:, place].T) ** 2).sum(axis=1)
+        if second is None:
+            mean, moved = fitted.predicted(X[test], year[test])
+            if fitted.machine.learns:  # what the parameters add is small, and learning without each cluster is dear
+                moved = _moved(model, one, X[test], year[test])
+            variance = fitted.sd(mean) ** 2 + moved
         else:
-            refits, inner = machine.without_each(design[rest], y[rest], cluster[rest], penalised, params)
-            change = np.array([machine.mean(refit, design[test]) for refit in refits]) - mean
-            moved = (clusters - 1) / clusters * (change**2).sum(axis=0)
-        scale, power, floor = spread_of(y[rest] - inner, inner)
-        predicted[test] = mean
-        sd[test] = np.sqrt((scale * np.maximum(mean, floor) ** power) ** 2 + moved)
+            stage = second.second_stage
+            answers = fitted.predicted(stage.first_cells, second.sample.year)[0]
+            params = second.machine.fit(
+                second.design(stage.cells, second.sample.year), answers, np.arange(second.columns) < len(second.predictors)
+            )
+            mean = away_from_home(second, np.tile(params, (len(test), 1)), X[test], year[test], xy[test])
+            moved = _moved(model, one, X[test], year[test])
+            variance = fitted.sd(mean) ** 2 + second.residuals.sd(mean) ** 2 + moved
+        predicted[test], sd[test] = mean, np.sqrt(variance)
     return found.assign(fold=number, predicted=predicted, sd=sd)
+
+
+@dataclass(frozen=True)
+class _Refitted:
+    """A set fitted anew to some of its plots: what it learned, its parameters, those without each cluster, its residuals."""
+
+    machine: Regressor
+    params: np.ndarray
+    refits: np.ndarray
+    centre: np.ndarray
+    width: np.ndarray
+    dates: tuple[int, ...]
+    spread: tuple[float, float, float]
+
+    def predicted(self, X: np.ndarray, year: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (n,) at places, and variance (n,) from the parameters; zero where they were not refitted without clusters."""
+        design = design_of(X, year, self.centre, self.width, self.dates)
+        mean, count = self.machine.mean(self.params, design), max(len(self.refits), 1)
+        moved = np.zeros(len(mean))
+        for refit in self.refits:
+            moved += (count - 1) / count * (self.machine.mean(refit, design) - mean) ** 2
+        return mean, moved
+
+    def sd(self, mean: np.ndarray) -> np.ndarray:
+        scale, power, floor = self.spread
+        return scale * np.maximum(mean, floor) ** power
+
+
+def _refitted(one: SetModel, X, y, cluster, year, rest, machine: Regressor | None = None) -> _Refitted | None:
+    """A set fitted to the rows `rest` alone by `machine` (else its own); None where they cannot carry it."""
+    machine = machine or one.machine.stands_for
+    if len(np.unique(cluster[rest])) < machine.least_clusters(len(one.predictors)):
+        return None
+    centre, width = X[rest].mean(axis=0), X[rest].std(axis=0)
+    if (width < 1e-12).any():
+        return None
+    design, penalised = design_of(X[rest], year[rest], centre, width, one.dates), np.arange(one.columns) < len(one.predictors)
+    machine = machine.learned(design, y[rest], cluster[rest], penalised)
+    params = machine.fit(design, y[rest], penalised)
+    if machine.learns:
+        refits = np.zeros((0, len(params)))
+        inner = machine.stands_for.predicted_apart(design, y[rest], cluster[rest], penalised, INNER_FOLDS)
+    else:
+        refits, inner = machine.without_each(design, y[rest], cluster[rest], penalised, params)
+    return _Refitted(machine, params, refits, centre, width, one.dates, spread_of(y[rest] - inner, inner))
+
+
+def _moved(model: TargetModel, one: SetModel, X: np.ndarray, year: np.ndarray) -> np.ndarray:
+    """Variance (n,) that the errors of a set's parameters give its prediction of places."""
+    place = model.slices()[[other.name for other in model.sets].index(one.name)]
+    gradient = one.machine.gradient(one.params, one.design(X, year))
+    rows = np.vstack([model.influence, model.block_influence])[:, place]
+    return ((gradient @ rows.T) ** 2).sum(axis=1)
+
+
+def away_from_home(one: SetModel, params: np.ndarray, X: np.ndarray, year: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """Places (n,) at xy (n, 2) as a second stage with `params` (n, p) predicts them that has not seen the cells around each.
+
+    Where a place lies among the cells, what leaving its block of cells out does to the parameters is added to them.
+    """
+    stage = one.second_stage
+    apart, nearest = cKDTree(one.sample.xy).query(xy)
+    names, number = np.unique(stage.block, return_inverse=True)
+    del names
+    home = np.where(apart <= stage.reach_m, number.ravel()[nearest], len(stage.refits))
+    params = params + np.vstack([stage.refits - one.params, np.zeros(len(one.params))])[home]
+    design, found = one.design(X, year), np.empty(len(X))
+    kinds, kind = np.unique(params, axis=0, return_inverse=True)
+    for k, these in enumerate(kinds):
+        rows = kind.ravel() == k
+        found[rows] = one.machine.mean(these, design[rows])
+    return found
 
 
 def rows_of(plots: pd.DataFrame, one: SetModel, column: str) -> pd.DataFrame:

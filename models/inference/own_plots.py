@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from models.inference.fitted import SetModel, TargetModel
-from models.inference.residuals import Structure, correlation
-from models.inference.stands import Region, ellipse_correlation, mean_correlation
+from models.inference.residuals import Residuals, Structure, correlation
+from models.inference.stands import Region, ellipse_correlation, mean_correlation, parameters_moved, pull_of
+from models.inference.target_model import Sample, SetModel, TargetModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ def own_plots(
     stand_of: Mapping[str, str],
     regions: Mapping[str, Region],
     years: Sequence[int],
+    places: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, OwnPlots]:
     """Stands that hold plots of one year, or of both of two years, by name.
 
@@ -64,23 +65,24 @@ def own_plots(
         What `fit_target` gives: set_name, plot, cluster, year, observed, predicted; per set in the order of its sample.
     stand_of : plot -> stand, of plots that lie in one and may speak for it
     regions : stand -> its shape
+    places : plot -> its x and y, of plots that only a set with a second stage sees
     """
     found: dict[str, dict] = {}
     for one in model.sets:
-        rows = _rows_of(left_out, one)
+        rows, sample, residuals = _seen_by(model, left_out, one, places)
         residual = rows["observed"].to_numpy(float) - rows["predicted"].to_numpy(float)
         if len(years) == 1:
             late = np.flatnonzero(rows["year"].to_numpy(int) == years[0])
-            moved, sd = residual[late], one.sample.sd[late]
-            seen, structure = rows["observed"].to_numpy(float)[late], one.residuals.level
+            moved, sd = residual[late], sample.sd[late]
+            seen, structure = rows["observed"].to_numpy(float)[late], residuals.level
         else:
-            early, late = one.sample.pairs(*years)
+            early, late = sample.pairs(*years)
             moved = residual[late] - residual[early]
-            sd = np.maximum(one.residuals.change_sd(one.sample.sd[early], one.sample.sd[late]), 1e-9)
+            sd = np.maximum(residuals.change_sd(sample.sd[early], sample.sd[late]), 1e-9)
             observed = rows["observed"].to_numpy(float)
-            seen, structure = observed[late] - observed[early], one.residuals.change
-        xy, cluster = one.sample.xy[late], rows["cluster"].astype(str).to_numpy()[late]
-        for number, plot in enumerate(one.sample.plot[late]):
+            seen, structure = observed[late] - observed[early], residuals.change
+        xy, cluster = sample.xy[late], rows["cluster"].astype(str).to_numpy()[late]
+        for number, plot in enumerate(sample.plot[late]):
             stand = stand_of.get(str(plot))
             if stand is None:
                 continue
@@ -93,6 +95,28 @@ def own_plots(
         for stand, plots in found.items()
         if stand in regions
     }
+
+
+def _seen_by(
+    model: TargetModel, left_out: pd.DataFrame, one: SetModel, places: Mapping[str, tuple[float, float]] | None
+) -> tuple[pd.DataFrame, Sample, Residuals]:
+    """Plots as a set predicts them without their cluster, where they are and how they scatter.
+
+    A second stage was fitted to cells: at plots what it leaves unexplained comes on top of the first set's, whose structure
+    serves for both.
+    """
+    if one.second_stage is None:
+        return _rows_of(left_out, one), one.sample, one.residuals
+    rows = left_out[left_out["set_name"] == one.name].dropna(subset=["predicted"]).reset_index(drop=True)
+    first, predicted = model.named(one.second_stage.first_set).residuals, rows["predicted"].to_numpy(float)
+    plot = rows["plot"].astype(str).to_numpy(str)
+    x, y = np.array([(places or {}).get(name, (np.nan, np.nan)) for name in plot], float).reshape(-1, 2).T
+    sd = np.hypot(first.sd(predicted), one.residuals.sd(predicted))
+    sample = Sample(
+        plot=plot, patch=rows["cluster"].astype(str).to_numpy(str), year=rows["year"].to_numpy(int), x=x, y=y, sd=sd,
+        influence=np.zeros((len(plot), 0)),
+    )  # fmt: skip
+    return rows, sample, first
 
 
 def _rows_of(left_out: pd.DataFrame, one: SetModel) -> pd.DataFrame:
@@ -138,11 +162,13 @@ def _as_field(xy: np.ndarray, region: Region, structure: Structure) -> float:
 def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:
     """How far a mean with the gradient (p,) moves when the models are fitted without some clusters of plots."""
     moved = 0.0
-    for one, place in zip(model.sets, model.slices(), strict=True):
+    for number, one in enumerate(model.sets):
+        if one.second_stage is not None:  # of cells: plots move it through the set that it learned from
+            continue
         rows = _rows_of(left_out, one)
         mine = rows["cluster"].astype(str).isin(clusters).to_numpy()
         z = (rows["observed"] - rows["predicted"]).to_numpy(float)[mine] / one.sample.sd[mine]
-        moved -= float(z @ (one.sample.influence[mine] @ gradient[place]))
+        moved -= float(z @ (pull_of(model, number)[mine] @ gradient[parameters_moved(model, number)]))
     return moved
 
 
@@ -150,6 +176,9 @@ def without_pull(model: TargetModel, left_out: pd.DataFrame, clusters: frozenset
     """The models with nothing told by the residuals of some clusters: what the error of a map without them is made from."""
     sets = []
     for one in model.sets:
+        if one.second_stage is not None:
+            sets.append(one)
+            continue
         mine = _rows_of(left_out, one)["cluster"].astype(str).isin(clusters).to_numpy()
         influence = np.where(mine[:, None], 0.0, one.sample.influence)
         sets.append(replace(one, sample=replace(one.sample, influence=influence)))

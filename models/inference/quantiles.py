@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.inference.fitted import TargetModel
+from models.inference.target_model import TargetModel
 
 
 def conditional_quantiles(
@@ -27,13 +27,14 @@ def conditional_quantiles(
 
     Returns
     -------
-    array (n, q), NaN where no set serves or its regressor tells no quantiles
+    array (n, q), NaN where no set serves, its regressor tells no quantiles, or it learned from another set's predictions, which
+    scatter less than plots do
     """
     found = np.full((len(set_number), len(probabilities)), np.nan)
     for number, one in enumerate(model.sets):
         rows = np.flatnonzero(set_number == number)
         machine = one.machine.stands_for
-        if len(rows) == 0 or len(probabilities) == 0 or not machine.tells_quantiles:
+        if len(rows) == 0 or len(probabilities) == 0 or not machine.tells_quantiles or one.second_stage is not None:
             continue
         X = np.column_stack([predictors[name][rows] for name in one.predictors])
         found[rows] = machine.quantiles(one.design(X, date), probabilities)

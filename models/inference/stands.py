@@ -5,6 +5,8 @@ Both come from one correlated field, so they are taken together: plots near a st
 whole region residuals that reach far are partly in the intercept already. The cluster jackknife, which assumes no
 structure, is a floor under the result. Errors that all plots share (allometry, height model, wood density) come on top.
 Residuals belong to the plot's area: the nugget part is s^2 x nugget x plot area / area, never divided by pixels.
+Where a set learned from another's predictions, two fields that have nothing to do with each other add up: what the first
+stage leaves unexplained of the plots, and what the second leaves unexplained of the first (`models.inference.hierarchical`).
 
 What the plots do to a mean is linear in its gradient, so their part is a quadratic form that is made once for all stands
 (`RegionEstimator`); what a stand does by itself is an integral over an ellipse of its area and second moment.
@@ -19,14 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import t as student
 
-from models.inference.fitted import Sample, SetModel, TargetModel
 from models.inference.residuals import Structure, correlation
+from models.inference.target_model import Sample, TargetModel
 
 SOLID, HOLLOW = 0.8, 0.02
 """A stand that fills less of its convex hull, has more of its area in holes, or several parts, is told by the distances
@@ -118,7 +120,8 @@ NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int), np
 class Estimate:
     """A mean per hectare with the parts of its variance and a two-sided interval.
 
-    sampling_variance : parameters, by the cluster jackknife; residual_variance : what the residuals add to it;
+    sampling_variance : parameters, by the jackknife over clusters of plots and, of second stages, blocks of cells;
+    residual_variance : what the residuals add to it;
     shared_variance : errors that all plots share; area_effect_variance : of residual_variance, what the stands' own
     departures make, 0 where the smooth field tells more.
     """
@@ -130,6 +133,7 @@ class Estimate:
     sampling_variance: float
     shared_variance: float
     residual_variance: float
+    degrees_of_freedom: float
     area_effect_variance: float = 0.0
 
 
@@ -214,8 +218,10 @@ class RegionEstimator:
     ):  # fmt: skip
         self.model, self.lowest, self.points = model, lowest, points
         self.about = {"years": years, "confidence_percent": confidence_percent, "lowest": lowest, "points": points}
-        self.reach = float(student.ppf(0.5 + confidence_percent / 200, model.degrees_of_freedom))
-        self.effects = [_effects(one, years) for one in model.sets]
+        self.columns = [parameters_moved(model, number) for number in range(len(model.sets))]
+        self.effects = [_effects(model, number, years) for number in range(len(model.sets))]
+        second = np.array([one.second_stage is not None for one in model.sets])
+        self.stages = ((np.flatnonzero(~second), model.influence), (np.flatnonzero(second), model.block_influence))
 
     def reach_of(self, freedom: float) -> float:
         """Standard errors to either side of an interval with other degrees of freedom than the model's."""
@@ -231,24 +237,70 @@ class RegionEstimator:
         for part in sums[1:]:
             whole = whole + part
         gradient = whole.gradient / whole.covered_ha
-        sampling = float(((model.influence @ gradient) ** 2).sum())
         shared = float(((model.shared @ gradient) ** 2).sum())
-        errors, own = [], []
-        for number, (one, place) in enumerate(zip(model.sets, model.slices(), strict=True)):
-            field = _field(sums, regions, number, whole.covered_ha, self.points)
-            nugget = whole.s2[number] * one.plot_ha / whole.covered_ha**2
-            moving, rest = self.effects[number]
-            variance, of_patches = moving.variance(gradient[place], field, nugget)
-            if rest is not None:
-                variance += rest.variance(gradient[place], NOWHERE, 0.0)[0]
-            errors.append(max(variance, 0.0))
-            own.append(of_patches)
-        sizes, departures = np.sqrt(errors), np.sqrt(own)
-        residual = max(float(sizes @ model.between_sets @ sizes) - sampling, 0.0)
-        area_effect = min(float(departures @ model.between_sets @ departures), residual)
-        mean, se = whole.value / whole.covered_ha, float(np.sqrt(sampling + shared + residual))
-        low, high = (max(mean + sign * self.reach * se, self.lowest) for sign in (-1, 1))
-        return Estimate(mean, se, low, high, sampling, shared, residual, area_effect)
+        jackknife, residual, area_effect = [], [], 0.0
+        for sets, influence in self.stages:
+            jackknife.append(float(((influence @ gradient) ** 2).sum()))
+            least = {
+                number: 0.0 if self.model.sets[number].second_stage is None else self._jackknife(number, influence, gradient)
+                for number in sets
+            }
+            parts = [self._variance(number, gradient, sums, regions, whole, least[number]) for number in sets]
+            sizes, departures = (np.sqrt([part[k] for part in parts]) for k in (0, 1))
+            between = model.between_sets[np.ix_(sets, sets)]
+            residual.append(max(float(sizes @ between @ sizes) - jackknife[-1], 0.0))
+            area_effect += min(float(departures @ between @ departures), residual[-1])
+        variance = sum(jackknife) + shared + sum(residual)
+        free = _freedom(variance, jackknife[1] + residual[1], model)
+        mean, se = whole.value / whole.covered_ha, float(np.sqrt(variance))
+        reach = _quantile(0.5 + self.about["confidence_percent"] / 200, free)
+        low, high = (max(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
+        return Estimate(mean, se, low, high, sum(jackknife), shared, sum(residual), free, area_effect)
+
+    def _jackknife(self, number: int, influence: np.ndarray, gradient: np.ndarray) -> float:
+        place = self.model.slices()[number]
+        return float(((influence[:, place] @ gradient[place]) ** 2).sum())
+
+    def _variance(
+        self, number: int, gradient: np.ndarray, sums, regions, whole: Sums, least: float
+    ) -> tuple[float, float]:
+        """What one set's residuals, at its sample and in the region, do to the region's mean; what the stands' own departures
+        are of it."""
+        field = _field(sums, regions, number, whole.covered_ha, self.points)
+        nugget = whole.s2[number] * self.model.sets[number].plot_ha / whole.covered_ha**2
+        own = gradient[self.columns[number]]
+        moving, rest = self.effects[number]
+        variance, departures = moving.variance(own, field, nugget, least)
+        if rest is not None:
+            variance += rest.variance(own, NOWHERE, 0.0)[0]
+        return max(variance, 0.0), departures
+
+
+def _freedom(variance: float, from_cells: float, model: TargetModel) -> float:
+    """Degrees of freedom: clusters of plots less one, joined by Satterthwaite's rule with blocks of cells less one."""
+    plots = model.degrees_of_freedom
+    if from_cells <= 0 or variance <= 0:
+        return plots
+    return variance**2 / ((variance - from_cells) ** 2 / plots + from_cells**2 / max(model.blocks - 1, 1))
+
+
+@lru_cache(maxsize=100_000)
+def _quantile(probability: float, degrees_of_freedom: float) -> float:
+    return float(student.ppf(probability, degrees_of_freedom))
+
+
+def parameters_moved(model: TargetModel, number: int) -> np.ndarray:
+    """Numbers of the parameters that a set's residuals move: its own, and those of second stages that learned from it."""
+    places, name = model.slices(), model.sets[number].name
+    taught = [k for k, one in enumerate(model.sets) if one.second_stage is not None and one.second_stage.first_set == name]
+    return np.concatenate([np.arange(places[k].start, places[k].stop) for k in (number, *taught)])
+
+
+def pull_of(model: TargetModel, number: int) -> np.ndarray:
+    """What a standard deviation of each row's residual does to the parameters of `parameters_moved` (n, columns)."""
+    one = model.sets[number]
+    taught = [k.second_stage for k in model.sets if k.second_stage is not None and k.second_stage.first_set == one.name]
+    return np.hstack([one.sample.influence, *(one.sample.influence @ stage.moves.T for stage in taught)])
 
 
 def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:
@@ -275,24 +327,25 @@ def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered
 
 @dataclass(frozen=True)
 class Effects:
-    """What the residuals of some plots, of unit variance, do to a region's mean: pull = matrix @ gradient.
+    """What the residuals of some plots, of unit variance, do to a region's mean.
 
-    matrix : (n, p); seen : (n,) correlation of each plot's date with the region's
     as_field, as_patches : (p, p) variance of their sum as forms of the gradient, for either structure
+    pull : (m, p) what moves with the region's date does per unit of the gradient, at places xy (m, 2), each standing for
+        the plots very near to it
     """
 
-    matrix: np.ndarray
-    seen: np.ndarray
     as_field: np.ndarray
     as_patches: np.ndarray
+    pull: np.ndarray
     xy: np.ndarray
     structure: Structure
 
-    def variance(self, gradient: np.ndarray, field: Field, nugget: float) -> tuple[float, float]:
+    def variance(self, gradient: np.ndarray, field: Field, nugget: float, least: float = 0.0) -> tuple[float, float]:
         """Variance of pull . e(plots) - weight . e(field), as a field or as patches, whichever is larger; and what the
         stands' own departures are of it, 0 as a field.
 
-        `nugget` is what the field's nugget would be if all correlation were nugget.
+        `nugget` is what the field's nugget would be if all correlation were nugget. `least` is what the pull is known to do at
+        least, where the field's patches are others than those that pull.
         """
         structure = self.structure
         smooth = 1 - structure.nugget
@@ -301,7 +354,7 @@ class Effects:
             own = _double_sum(field, structure.range_m)
             field_variance += smooth * (own - 2 * self._in_common(gradient, field))
         departures = structure.patch * float((field.stands**2).sum())
-        patch_variance = float(gradient @ self.as_patches @ gradient) + departures + (1 - structure.patch) * nugget
+        patch_variance = max(float(gradient @ self.as_patches @ gradient), least) + departures + (1 - structure.patch) * nugget
         return (patch_variance, departures) if patch_variance > field_variance else (field_variance, 0.0)
 
     def _in_common(self, gradient: np.ndarray, field: Field) -> float:
@@ -312,21 +365,22 @@ class Effects:
         if near.size == 0:
             return 0.0
         across = mean_correlation(cdist(self.xy[near], field.points), field.cell_m / np.sqrt(2), self.structure.range_m)
-        return float(((self.matrix[near] @ gradient) * self.seen[near]) @ (across @ field.weight))
+        return float((self.pull[near] @ gradient) @ (across @ field.weight))
 
 
-def _effects(one: SetModel, years: Sequence[int]) -> tuple[Effects, Effects | None]:
+def _effects(model: TargetModel, number: int, years: Sequence[int]) -> tuple[Effects, Effects | None]:
     """What moves with the region's own residuals, and in a change what does not."""
-    sample, residuals = one.sample, one.residuals
+    sample, residuals = model.sets[number].sample, model.sets[number].residuals
+    influence = pull_of(model, number)
     dates = np.where(sample.year[:, None] == sample.year[None, :], 1.0, residuals.between_dates)
     if len(years) == 1:
         seen = np.where(sample.year == years[0], 1.0, residuals.between_dates)
-        return _effects_of(sample.influence, sample, np.arange(len(sample.plot)), dates, residuals.level, seen), None
+        return _effects_of(influence, sample, np.arange(len(sample.plot)), dates, residuals.level, seen), None
     early, late = sample.pairs(*years)
     sd = residuals.change_sd(sample.sd[early], sample.sd[late])[:, None]
     first, second = sample.sd[early, None], sample.sd[late, None]
-    change = (sample.influence[late] / second - sample.influence[early] / first) / 2
-    rest = sample.influence.copy()
+    change = (influence[late] / second - influence[early] / first) / 2
+    rest = influence.copy()
     rest[late] -= change * second
     rest[early] += change * first
     same = np.ones((len(early), len(early)))
@@ -347,7 +401,22 @@ def _effects_of(
     as_field = dates * ((1 - structure.nugget) * correlation(apart, structure.range_m) + structure.nugget * same_plot)
     in_patch = patch[:, None] == patch[None, :]
     as_patches = dates * (structure.patch * in_patch + (1 - structure.patch) * same_plot)
-    return Effects(matrix, seen, matrix.T @ as_field @ matrix, matrix.T @ as_patches @ matrix, xy, structure)
+    pull, places = _gathered(matrix * seen[:, None], xy, VERY_NEAR * structure.range_m)
+    return Effects(matrix.T @ as_field @ matrix, matrix.T @ as_patches @ matrix, pull, places, structure)
+
+
+VERY_NEAR = 0.05
+"""Share of the range within which plots count as one place (correlation above 0.86, errors to either side)."""
+
+
+def _gathered(pull: np.ndarray, xy: np.ndarray, side_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of `pull` (n, p) over the rows in each square of `side_m`, and their mean places: a stand asks each place once."""
+    _, number = np.unique(np.floor(xy / side_m).astype(np.int64), axis=0, return_inverse=True)
+    number = number.ravel()
+    count = np.bincount(number)
+    summed = np.zeros((len(count), pull.shape[1]))
+    np.add.at(summed, number, pull)
+    return summed, np.column_stack([np.bincount(number, weights=column) / count for column in xy.T])
 
 
 # ---------------------------------------------------------------- mean correlations

@@ -752,6 +752,17 @@ class Plan:
         return [self.study.forest.files[year] for year in self.study.years if year in self.study.forest.files]
 
     @property
+    def cell_files(self) -> dict[str, str]:
+        """The sample of cells that sets of predictors learn from, where the study has one."""
+        return {"cells": f"{self.resources}/cells.parquet"} if self.has_cells else {}
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether a set of predictors may learn from another: the first is lidar's, which ends somewhere, and others follow."""
+        sets = list(self.predictor_sets.values())
+        return self.study.model.path != "direct" and len(sets) > 1 and bool(set(sets[0]) & set(self.metrics))
+
+    @property
     def comparison_files(self) -> list[str]:
         return [comparison.file for comparison in self.study.comparisons.values()]
 
@@ -930,6 +941,11 @@ class Plan:
         halo = self._forest_halo_px if self.study.forest.source == "stands" else 0
         bounds = self.grid.bounds_of(self._widened(block, halo))
         return _or_why_not(lambda: _reached(self._stand_entries(), bounds))
+
+    @property
+    def stands_of_forest(self) -> list[str]:
+        """Digests of the stands, block by block, where they define the forest; none where something else does."""
+        return [self.stands_touching(block) for block in self.blocks] if self.study.forest.source == "stands" else []
 
     def _tile_entries(self, campaign: str) -> list[dict] | None:
         settings = self.study.lidar[campaign]

@@ -55,6 +55,7 @@ def _set_row(one: Mapping, units: str) -> dict:
         "name": one["name"],
         "regressor": chosen(one["machine"]),
         "predictors": ", ".join(one["predictors"]),
+        "fitted_to": _fitted_to(one, units),
         "dates": "one level per year" if len(one["dates"]) > 1 else "one level for all years",
         "n": scores["n"],
         "rmse": f"{words.number(scores['rmse'])} {units} ({words.number(scores['rmse_percent'], digits=2)} %)",
@@ -62,6 +63,17 @@ def _set_row(one: Mapping, units: str) -> dict:
         f"({words.number(scores['bias_percent'], digits=2, signed=True)} %)",
         "r2": words.MISSING if scores["r2"] is None else f"{scores['r2']:.2f}".replace("-", words.MINUS),
     }
+
+
+def _fitted_to(one: Mapping, units: str) -> str:
+    """Whether a set was fitted to plots or to what another set predicts, and how both paths predict plots left out."""
+    stage = one.get("second_stage")
+    if stage is None:
+        return "plots"
+    told = f"what {stage['first_set']} predicts at {len(set(one['sample']['plot']))} cells in {len(stage['refits'])} blocks"
+    if "rmse_direct" in stage["compared"]:
+        told += f"; fitted to plots, its RMSE is {words.number(stage['compared']['rmse_direct'])} {units}"
+    return told
 
 
 def chosen(machine: Mapping) -> str:
@@ -128,12 +140,12 @@ to.</p>
 {% if target.warnings or target.caveats %}<div class="warning">
 {% for one in target.caveats %}<div>{{ one }}</div>{% endfor %}
 {% for one in target.warnings %}<div>{{ one }}</div>{% endfor %}</div>{% endif %}
-<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th>Years</th><th
-class="n">Measurements</th>
+<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th
+>Fitted to</th><th>Years</th><th class="n">Measurements</th>
 <th class="n">RMSE</th><th class="n">Bias (predicted less measured)</th><th class="n">R²</th></tr></thead><tbody>
 {% for one in target.sets %}
 <tr><td>{{ one.name }}</td><td>{{ one.regressor }}</td>
-<td>{{ one.predictors }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
+<td>{{ one.predictors }}</td><td>{{ one.fitted_to }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
 <td class="n">{{ one.rmse }}</td><td class="n">{{ one.bias }}</td><td class="n">{{ one.r2 }}</td></tr>
 {% endfor %}
 </tbody></table></div>

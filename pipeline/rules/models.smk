@@ -24,9 +24,33 @@ rule training:
         "run_step.py"
 
 
+rule cells:
+    input:
+        rasters=plan.all_predictor_files,
+        forest_files=plan.forest_files,
+        stand_files=ancient(plan.stand_files if study.forest.source == "stands" else []),
+        made=plan.made("field"),
+    output:
+        table=f"{resources}/cells.parquet",
+    params:
+        predictor_sets=plan.predictor_sets,
+        sources=plan.sources,
+        forest=plan.settings("forest"),
+        settings=plan.settings("stands") if study.forest.source == "stands" else {},
+        touching=plan.stands_of_forest,
+        years=list(study.years),
+        grid=plan.grid_settings,
+        code=plan.code("cells"),
+    log:
+        f"{logs}/cells.log",
+    script:
+        "run_step.py"
+
+
 rule fit:
     input:
         table=f"{resources}/training/{{target}}.parquet",
+        **plan.cell_files,
     output:
         model=f"{resources}/model/{{target}}/model.json",
         left_out=f"{resources}/model/{{target}}/left_out.parquet",

@@ -13,8 +13,8 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models import pools
 from models.applicability import other_unit
-from models.inference.fitted import TargetModel
 from models.inference.quantiles import conditional_quantiles
+from models.inference.target_model import TargetModel
 from pipeline import mapping, store
 from pipeline.applicability import applicability_layers
 from pipeline.grid import Grid

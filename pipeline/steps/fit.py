@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.inference.fitted import TargetModel, fit_target
+from models.inference.hierarchical import fit_in_stages
+from models.inference.target_model import TargetModel
 from pipeline import store
 
 log = logging.getLogger(__name__)
@@ -26,14 +27,19 @@ def fit(
     predictor_sets: Mapping[str, Sequence[str]],
     settings: dict,
     years: Sequence[int] = (),
+    cells: Path | None = None,
 ) -> None:
-    """Fit every predictor set; `left_out` gets each plot as predicted without its cluster."""
+    """Fit every predictor set to plots, or to what an earlier one predicts at `cells`; `left_out` gets each plot as predicted
+    without its cluster."""
     plots = store.read_table(table)
     if column != "agb_mg_ha":  # errors that plots share are errors of biomass; other targets do not carry them
         plots = plots.drop(columns=[name for name in plots.columns if name.startswith("f_")])
-    fitted, predictions = fit_target(
+    sample = store.read_table(cells) if cells else None
+    fitted, predictions = fit_in_stages(
         plots[plots["kept"]].reset_index(drop=True),
         predictor_sets,
+        sample if sample is not None and len(sample) else None,
+        path=settings["path"],
         target=target,
         column=column,
         regressor=settings["regressor"],
@@ -52,12 +58,13 @@ def fit(
 
 
 def _years_without_plots(fitted: TargetModel, years: Sequence[int]) -> list[str]:
-    """A sentence for every set and study year that no plot shows: its map has no date effect of its own."""
+    """A sentence for every set and study year that no plot (or cell) shows: its map has no date effect of its own."""
     notes = []
     for one in fitted.sets:
         blind = sorted(set(years) - set(one.sample.year.tolist()))
         if blind and len(years) > 1:
             shown = ", ".join(map(str, blind))
-            notes.append(f"predictor set {one.name}: no plot shows {shown}; its level is that of {one.dates[0]}, untested")
+            what = "plot" if one.second_stage is None else f"cell with {one.second_stage.first_set}"
+            notes.append(f"predictor set {one.name}: no {what} shows {shown}; its level is that of {one.dates[0]}, untested")
             log.warning(notes[-1])
     return notes

@@ -12,10 +12,10 @@ import pandas as pd
 
 from catalogs.stands import record_columns
 from models.inference.area_estimate import AreaEstimate
-from models.inference.fitted import TargetModel
 from models.inference.fusion import Fusion, Source, fuse
 from models.inference.own_plots import OwnPlots, own_plots, shift_without, without_pull
 from models.inference.stands import Estimate, Region, RegionEstimator, Sums
+from models.inference.target_model import TargetModel
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -46,6 +46,7 @@ class Field:
     left_out: pd.DataFrame
     stand_of: Mapping[str, str]
     by_chance: frozenset[str]
+    places: Mapping[str, tuple[float, float]]
 
     @classmethod
     def of(cls, left_out: pd.DataFrame, training: pd.DataFrame, polygons: gpd.GeoDataFrame) -> Field:
@@ -54,7 +55,8 @@ class Field:
         chance = frozenset(places.loc[places["sampling"] == "probability", "plot"].astype(str))
         inside = stands_at(places["x"].to_numpy(float), places["y"].to_numpy(float), polygons[polygons["layer"] != "plots"])
         stand_of = {str(plot): stand for plot, stand in zip(places["plot"], inside, strict=True) if stand is not None}
-        return cls(left_out, stand_of, chance)
+        xy = {str(row.plot): (float(row.x), float(row.y)) for row in places.itertuples()}
+        return cls(left_out, stand_of, chance, xy)
 
 
 def stands_at(x: np.ndarray, y: np.ndarray, polygons: gpd.GeoDataFrame) -> list[str | None]:
@@ -88,7 +90,7 @@ def composites(
     """
     model = estimator.model
     shapes = {name: one.region for name, one in mapped.items()}
-    own = own_plots(model, field.left_out, field.stand_of, shapes, span)
+    own = own_plots(model, field.left_out, field.stand_of, shapes, span, field.places)
     used = {name: record for name, record in records.items() if record["target"] == target and list(span) == [record["year"]]}
     spoken = polygons["stand"].isin(own)
     for name in used:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models.inference.fitted import TargetModel
 from models.inference.stands import Estimate, RegionEstimator, Sums, lattice
+from models.inference.target_model import TargetModel
 from models.saturation import Saturation, saturation
 from pipeline import store
 from pipeline.grid import Grid
@@ -287,7 +287,7 @@ def _entry(level: str, stand: str, target: str, span: Sequence[int], area: float
 
 
 def _columns(estimate: Estimate, estimator: RegionEstimator) -> dict:
-    freedom = estimator.model.degrees_of_freedom
+    freedom = estimate.degrees_of_freedom
     return {
         "mean": estimate.mean,
         "se": estimate.se,

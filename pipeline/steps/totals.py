@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from models.inference.design_totals import MODEL_BASED, Area, Verdict, design_estimates, recommended
-from models.inference.fitted import TargetModel
+from models.inference.target_model import TargetModel
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of

@@ -12,8 +12,9 @@ from scipy.spatial.distance import cdist
 
 from catalogs.stands import read_stands
 from models.folds import distances_to_training
-from models.inference.fitted import SetModel, TargetModel, predict_left_out, rows_of
+from models.inference.fitted import predict_left_out, rows_of
 from models.inference.stands import lattice
+from models.inference.target_model import SetModel, TargetModel
 from models.validation import SCHEMES, all_scores, fewer, splits
 from pipeline import store
 from pipeline.grid import Grid

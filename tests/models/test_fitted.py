@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from conftest import make_plots, make_target_model
 
-from models.inference.fitted import TargetModel, fit_target
+from models.inference.fitted import fit_target
+from models.inference.target_model import TargetModel
 from models.regressors import REGRESSORS, Linear
 
 LIDAR = {"lidar": ("zmean",)}

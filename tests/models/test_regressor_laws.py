@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import make_plots
 
-from models.inference.fitted import TargetModel, _short, fit_target
+from models.inference.fitted import _short, fit_target
+from models.inference.target_model import TargetModel
 from models.regressors import REGRESSORS, alive, plain_of, regressor_named
 from models.regressors.smoothers import Smoother
 

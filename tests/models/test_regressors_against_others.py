@@ -20,7 +20,8 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
-from models.inference.fitted import TargetModel, fit_target, predict_left_out, rows_of
+from models.inference.fitted import fit_target, predict_left_out, rows_of
+from models.inference.target_model import TargetModel
 from models.regressors import REGRESSORS, Regressor, mix, regressor_named, trees
 from models.regressors.base import Scale, groups
 from models.regressors.boosting import HistogramBoosting

@@ -177,7 +177,7 @@ def fit_table(folder, plots, *, target="agb", column="agb_mg_ha"):
     fit(
         model=folder / "model.json", left_out=folder / "left_out.parquet", table=folder / "training.parquet", target=target,
         column=column, predictor_sets={"lidar": ["zmean"]},
-        settings={"regressor": "linear", "transform": "sqrt", "date_effect": "always", "min_clusters": 4},
+        settings={"regressor": "linear", "transform": "sqrt", "path": "auto", "date_effect": "always", "min_clusters": 4},
     )  # fmt: skip
     return store.read_json(folder / "model.json")
 

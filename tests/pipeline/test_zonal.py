@@ -41,11 +41,12 @@ def make_layers(grid, seed=1, n_params=3):
     n = grid.rows * grid.cols
     value = rng.uniform(0, 300, n)
     value[rng.random(n) < 0.1] = np.nan
-    gained = rng.random(n) < 0.1
+    sd = rng.uniform(5, 40, n)
+    gained, number = rng.random(n) < 0.1, rng.integers(-1, 2, n).astype("int8")
     return {
         "value": value,
-        "residual_sd": rng.uniform(5, 40, n),
-        "set_number": rng.integers(-1, 2, n).astype("int8"),
+        "part_sd": np.where(number[:, None] == np.arange(2), sd[:, None], 0.0),
+        "set_number": number,
         "gradient": rng.normal(size=(n, n_params)),
         "in_domain": rng.random(n) < 0.8,
         "forest": rng.random(n) < 0.7,
@@ -90,7 +91,7 @@ def test_a_chunk_lists_only_the_stands_it_meets_in_their_order(stands):
 def test_sums_of_one_stand_are_those_of_hand_arithmetic():
     layers = {
         "value": np.array([100.0, 200.0, np.nan, 0.0]),
-        "residual_sd": np.array([10.0, 20.0, 30.0, 0.0]),
+        "part_sd": np.array([[10.0, 0.0], [0.0, 20.0], [30.0, 0.0], [0.0, 0.0]]),
         "set_number": np.array([0, 1, 0, -1]),
         "gradient": np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0], [0.0, 0.0]]),
         "in_domain": np.array([True, False, True, True]),
