@@ -53,6 +53,7 @@ def small_study(folder: Path, *, seed: int = 1, **changes) -> Study:
             "crs": area["crs"],
             "allometry": str(made / "allometry.csv"),
             "wood_density": str(made / "wood_density.csv"),
+            "sampling": "probability",
         },
         "stands": {"file": str(made / "stands.gpkg"), "stratum": "species"},
         "forest": {

@@ -175,7 +175,9 @@ def _pooling(areas: Mapping[str, float], rest: Mapping[str, float]) -> list[str]
 
 
 def _with_map(area: Area, ground: pd.DataFrame, seen: pd.DataFrame, make: Callable[[], AreaEstimate]) -> AreaEstimate:
-    if not np.isfinite(area.map_mean) or (len(ground) and not len(seen)):
+    if not len(ground):
+        raise ValueError(f"there is no ground plot in {area.name}")
+    if not np.isfinite(area.map_mean) or not len(seen):
         raise ValueError(f"there is no map at the plots of {area.name}, so nothing to correct")
     lacking = len(ground) - len(seen)
     notes = [f"{lacking} of {len(ground)} plots lie where the map says nothing and do not count"] if lacking else []

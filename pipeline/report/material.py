@@ -20,7 +20,8 @@ class Material:
     study : `Study.model_dump(mode="json")`; grid : `Grid.settings()`; products : `products.Product` as plain values
     layers : (product name, band name) -> small map
     stands : one row per stand, with geometry; estimates : one row per stand or project and estimand
-    project : one row per quantity of the project, in the units people quote
+    project : one row per quantity of the project, in the units people quote; totals : what every estimator says of project and
+        strata; ledger : the sources of each composite
     models, left_out, training, validation (scores), validated (plots as predicted by each fold), cards : per target
     notes : what is not made, and why; said : what reading plots and stands warned of
     canopies : per campaign with canopy products, its numbers and its small canopy height model
@@ -48,6 +49,8 @@ class Material:
     said: Sequence[str] = ()
     canopies: Mapping[str, tuple[Mapping, Layer]] = field(default_factory=dict)
     standard: Mapping | None = None
+    totals: pd.DataFrame | None = None
+    ledger: pd.DataFrame | None = None
 
     @cached_property
     def frame(self) -> Frame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.config import TARGETS
 from pipeline.provenance import TREE_COLUMNS
-from pipeline.report import canopy, evidence, maps, model, stands, words
+from pipeline.report import canopy, evidence, maps, model, stands, totals, words
 from pipeline.report.look import SCRIPT, STYLE, render, trusted
 from pipeline.report.material import Material
 
@@ -22,6 +22,7 @@ def build_page(material: Material) -> str:
         ("maps", "Maps", maps.section(material)),
         ("canopy", "Canopy and trees", canopy.section(material)),
         ("stands", "Stands", stands.section(material)),
+        ("totals", "Totals by stratum and estimator", totals.section(material)),
         ("model", "Model and its errors", model.model_section(material)),
         ("standard", "Indicators of the standard", _standard_section(material)),
         ("truth", "Planted truth beside estimates", evidence.truth_section(material)),
@@ -481,15 +482,19 @@ Python and R.</li>
 layers tree_tops and crowns).</li>{% endif %}
 <li><b>model_cards/</b>: per target a JSON file on the models behind the map: plots, predictors, scores, folds, domain, warnings,
 and what the map is not for.</li>
-<li><b>project.csv</b>: the numbers of the project. <b>checks.json</b>: checks and comparisons. <b>run.json</b>: what
+<li><b>project.csv</b>: the numbers of the project. <b>estimates.csv</b>: every estimator of the project and its strata, with
+what it rests on. <b>ledger.csv</b>: the sources behind each composite of a stand. <b>checks.json</b>: checks and comparisons.
+<b>run.json</b>: what
 the run was made
 from. <b>stac/collection.json</b>: the maps as a STAC collection.</li>
 </ul>
 <details><summary>How columns are named</summary><ul>
 <li><b>map_*</b>: mean of all the map's pixels over the covered part of a stand, those on its border by their share;
 <b>reported_*</b>: the estimate to quote, by the estimator in <b>reported_estimator</b>, from the pixels wholly inside
-the stand (<b>interior_percent</b> of its area; below 25 % from all), because a pixel on a border mixes both sides.</li>
-<li><b>*_se</b>, <b>*_low</b>, <b>*_high</b>: standard error and the ends of the interval. The last part is the year,
+the stand (<b>interior_percent</b> of its area; below 25 % from all), because a pixel on a border mixes both sides.
+<b>model_*</b>: what the model alone says, where a composite of several sources is reported.</li>
+<li><b>*_se</b>, <b>*_low</b>, <b>*_high</b>: standard error and the ends of the interval; <b>_low_90</b>, <b>_high_95</b> and
+so on at 90 and 95 %. The last part is the year,
 or the first and
 the last year of a change.</li>
 {% if carbon %}<li><b>reported_tree_carbon_t_ha</b>: carbon in living trees above and below ground, t C/ha;

@@ -50,6 +50,8 @@ def report(
     standard: Mapping | None = None,
     canopies: Mapping[str, Path] | None = None,
     canopy_numbers: Mapping[str, Path] | None = None,
+    totals: Path | None = None,
+    ledger: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Write the report, a single HTML file that fetches nothing.
@@ -65,6 +67,7 @@ def report(
     slopes : what the step `topography` found, a file per sensor and year
     dropped : mapping of sensor to what its composites say about scenes that could not be read
     canopies, canopy_numbers : mappings of campaign to its published canopy height model, and to what it says in numbers
+    totals, ledger : what every estimator says of project and strata, and the sources of each composite
     notes : sentences on what this study does not make, and why
     standard : the list of indicators that the study follows (`bridge.Plan.standard`), where it follows one
     """
@@ -89,6 +92,8 @@ def report(
         scenes=frozen,
         notes=notes,
         standard=standard,
+        totals=store.read_table(totals) if totals else None,
+        ledger=store.read_table(ledger) if ledger else None,
         said=[
             *(sentence for path in said for sentence in store.read_json(path)["warnings"]),
             *years_that_differ([store.read_json(path) for path in slopes]),

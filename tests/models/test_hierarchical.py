@@ -190,8 +190,8 @@ def test_a_stand_that_is_another_patch_than_the_cells_adds_their_pull_to_its_own
                   np.array([[1e4, 1e4]]), [None])  # fmt: skip
     # the field: 4 x 3^2 + 0.5 x 10, and next to nothing smooth; patches: 9 x 3^2, or what the jackknife says if more, with
     # 0.6 x 20^2 of the stand and 0.4 x 10 of nugget
-    assert effects.variance(np.array([3.0]), field, 10.0) == pytest.approx(81 + 240 + 4)
-    assert effects.variance(np.array([3.0]), field, 10.0, 200.0) == pytest.approx(200 + 240 + 4)
+    assert effects.variance(np.array([3.0]), field, 10.0)[0] == pytest.approx(81 + 240 + 4)
+    assert effects.variance(np.array([3.0]), field, 10.0, 200.0)[0] == pytest.approx(200 + 240 + 4)
 
 
 def test_the_model_survives_its_json(drawn):

@@ -14,7 +14,7 @@ import chain
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-EXACT = ("stands.parquet", "stands.gpkg", "project.csv")
+EXACT = ("stands.parquet", "stands.gpkg", "project.csv", "estimates.csv", "ledger.csv")
 """Tables that have the same bytes however a study was run; so have all maps."""
 
 

@@ -33,7 +33,7 @@ from workflow.runs import (  # fmt: skip
     write_study,
 )
 
-FROM_ESTIMATE_ON = {"publish": 6, "stands": 1, "check": 1, "report": 1, "record": 1}
+FROM_ESTIMATE_ON = {"publish": 6, "stands": 1, "totals": 1, "check": 1, "report": 1, "record": 1}
 ALL_BLOCKS = {"estimate": 4, **FROM_ESTIMATE_ON}
 FROM_TRAINING_ON = {"training": 1, "fit": 1, "validate": 1, **ALL_BLOCKS}
 EVERYTHING = {

@@ -1,0 +1,224 @@
+"""The section of totals: strata, estimators side by side, and where a stand's number comes from when it has several sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from pipeline.report import words
+from pipeline.report.look import render
+from pipeline.report.material import Material
+
+MOST_LEDGER_STANDS = 200
+
+TRUST = {
+    "model-based synthetic": "the map's mean with the model's error. Needs no sample of plots, and holds as far as the model "
+    "does; the one to take for places with few plots or none.",
+    "expansion": "the mean of the plots alone. No bias and no map; wide, because plots differ.",
+    "stratified": "means of strata weighed by area. Only where plots were drawn stratum by stratum.",
+    "post_stratified": "the same with strata told after sampling. Better than the plain mean where strata differ.",
+    "difference": "the map corrected by what it is off at probability plots (each as seen without its cluster). No bias whatever "
+    "the model does; the one to take from about ten clusters on.",
+    "greg": "as the difference, with a slope fitted to map and plots. Close to it; better where the map is flat or steep, and "
+    "wants some twenty clusters.",
+    "small": "as greg, with the coefficients of all plots and the mean departure of the stratum's own.",
+    "two_phase": "plots and the map at points of a first phase. For maps that do not cover the area.",
+}
+"""When to trust which, in one sentence each."""
+
+
+def section(material: Material) -> str:
+    """Strata and estimators of the main quantities, and the ledger of composites; empty without a table of totals."""
+    totals = material.totals
+    if totals is None or totals.empty:
+        return ""
+    quantities = _quantities(totals, material)
+    return render(
+        TEMPLATE,
+        confidence=material.confidence,
+        refusal=_refusal(totals),
+        strata=[one for one in (_strata(totals, *chosen) for chosen in quantities) if one],
+        estimators=[_side_by_side(totals, *chosen) for chosen in quantities],
+        trust=[(_name(name), TRUST[name]) for name in dict.fromkeys(totals["estimator"]) if name in TRUST],
+        ledger=_ledger(material),
+        shown=MOST_LEDGER_STANDS,
+    )
+
+
+def _quantities(totals: pd.DataFrame, material: Material) -> list[tuple[str, int, int]]:
+    """Carbon of the last year and the latest net removal; without carbon every target of the last year."""
+    last = totals[["quantity", "first_year", "last_year"]].drop_duplicates()
+    carbon = last[last["quantity"].isin(words.CARBON_QUANTITIES)]
+    chosen = carbon if len(carbon) else last
+    return [tuple(row) for row in chosen.groupby("quantity", sort=False).tail(1).itertuples(index=False)]
+
+
+def _name(estimator: str) -> str:
+    return estimator.replace("_", " ")
+
+
+def _of(totals: pd.DataFrame, quantity: str, first: int, last: int) -> pd.DataFrame:
+    return totals[(totals["quantity"] == quantity) & (totals["first_year"] == first) & (totals["last_year"] == last)]
+
+
+def _refusal(totals: pd.DataFrame) -> str:
+    """Why no design-based estimate is there at all; empty where one is."""
+    design = totals[totals["estimator"] != "model-based synthetic"]
+    if design.empty or design["mean"].notna().any():
+        return ""
+    said = design["note"].fillna("").str.removeprefix("refused: ")
+    first = str(said.iloc[0])
+    return f"{first[:1].upper()}{first[1:]}"
+
+
+def _heading(quantity: str, first: int, last: int, units: str) -> str:
+    return f"{words.quantity(quantity)[0]}, {words.span(first, last)} ({units})"
+
+
+def _cells(row: pd.Series, *, signed: bool) -> dict:
+    """Numbers of one estimate as text, rounded by its standard error."""
+
+    def shown(name: str) -> str:
+        return words.number(row[name], error=row["se"], signed=signed)
+
+    summed = row["units"].startswith(("t ", "Mg", "m3"))
+    return {
+        "mean": shown("mean"),
+        "se": words.number(row["se"], digits=2),
+        "interval": f"{shown('low')} to {shown('high')}" if words.known(float(row["low"])) else words.MISSING,
+        "interval_95": f"{shown('low_95')} to {shown('high_95')}" if words.known(float(row["low_95"])) else words.MISSING,
+        "total": words.number(row["total"], error=row["total_se"], signed=signed) if summed else "",
+        "area": words.number(row["area_ha"]),
+        "estimator": _name(row["estimator"]),
+        "clusters": words.count(row["clusters"]),
+        "plots": words.count(row["plots"]),
+    }
+
+
+def _strata(totals: pd.DataFrame, quantity: str, first: int, last: int) -> dict | None:
+    mine = _of(totals, quantity, first, last)
+    chosen = mine[mine["reported"].astype(bool)]
+    if not (chosen["level"] == "stratum").any():
+        return None
+    signed = quantity == "net_removal_t_co2_ha_yr"
+    ordered = pd.concat([chosen[chosen["level"] == "stratum"], chosen[chosen["level"] == "project"]])
+    rows = [
+        {"name": "all stands" if row["level"] == "project" else row["area"], "whole": row["level"] == "project"}
+        | _cells(row, signed=signed)
+        for _, row in ordered.iterrows()
+    ]
+    units = chosen["units"].iloc[0]
+    summed = units.replace("/ha", "", 1) if rows[0]["total"] else ""
+    return {"title": _heading(quantity, first, last, units), "rows": rows, "summed": summed}
+
+
+def _side_by_side(totals: pd.DataFrame, quantity: str, first: int, last: int) -> dict:
+    mine = _of(totals, quantity, first, last)
+    mine = mine[mine["level"] == "project"]
+    signed = quantity == "net_removal_t_co2_ha_yr"
+    rows, refused = [], []
+    for _, row in mine.iterrows():
+        if words.known(float(row["mean"])):
+            freedom = words.number(row["degrees_of_freedom"])
+            rows.append(_cells(row, signed=signed) | {"reported": bool(row["reported"]), "freedom": freedom})
+        else:
+            refused.append((_name(row["estimator"]), str(row["note"]).removeprefix("refused: ")))
+    chosen = mine[mine["reported"].astype(bool)]
+    why = f"Reported: {_name(chosen['estimator'].iloc[0])}; {chosen['why'].iloc[0]}." if len(chosen) else ""
+    return {"title": _heading(quantity, first, last, mine["units"].iloc[0]), "rows": rows, "refused": refused, "why": why}
+
+
+def _ledger(material: Material) -> list[dict]:
+    """Entries of the latest stock and the latest change of the stands that have a composite, largest departure first."""
+    entries = material.ledger
+    if entries is None or entries.empty:
+        return []
+    found = []
+    for change in (False, True):
+        kind = entries[(entries["first_year"] != entries["last_year"]) == change]
+        if kind.empty:
+            continue
+        target, first, last = kind.iloc[-1][["target", "first_year", "last_year"]]
+        mine = kind[(kind["target"] == target) & (kind["first_year"] == first) & (kind["last_year"] == last)]
+        what = "change of " if change else ""
+        found.append(
+            {"title": f"{what}{target}, {words.span(first, last)} ({mine['units'].iloc[0]})", "stands": mine["stand"].nunique(),
+             "rows": _ledger_rows(mine, signed=change)}
+        )  # fmt: skip
+    return found
+
+
+def _ledger_rows(mine: pd.DataFrame, *, signed: bool) -> Sequence[dict]:
+    away = mine.groupby("stand")["departure"].agg(lambda values: values.abs().max()).sort_values(ascending=False, kind="stable")
+    rows = []
+    for stand in away.index[:MOST_LEDGER_STANDS]:
+        sources = mine[mine["stand"] == stand]
+        for number, (_, row) in enumerate(sources.iterrows()):
+            rows.append(
+                {
+                    "stand": stand if number == 0 else "", "source": row["source"],
+                    "value": words.number(row["value"], error=row["se"], signed=signed), "se": words.number(row["se"], digits=2),
+                    "bias": words.number(row["bias_removed"], error=row["se"], signed=True) if row["bias_removed"] else "0",
+                    "weight": words.number(100 * row["weight"], digits=2),
+                    "departure": words.number(row["departure"], digits=2, signed=True),
+                    "composite": words.number(row["composite"], error=row["composite_se"], signed=signed) if number == 0 else "",
+                    "composite_se": words.number(row["composite_se"], digits=2) if number == 0 else "",
+                    "plots": words.count(row["plots"]) if words.known(float(row["plots"])) else "",
+                    "first": number == 0,
+                }
+            )  # fmt: skip
+    return rows
+
+
+TEMPLATE = """
+{% if refusal %}<p class="warning">Only the model speaks of totals here. {{ refusal }}.</p>{% endif %}
+{% for one in strata %}
+<h3>{{ one.title }}</h3>
+<div class="scroll"><table><thead><tr><th>Stratum</th><th class="n">Area, ha</th><th class="n">Mean</th><th class="n">SE</th>
+<th class="n">{{ confidence }} interval</th><th class="n">95 % interval</th>
+<th class="n">In total{% if one.summed %}, {{ one.summed }}{% endif %}</th><th>Estimator</th></tr></thead><tbody>
+{% for row in one.rows %}
+<tr>{% set tag = "b" if row.whole else "span" %}<td><{{ tag }}>{{ row.name }}</{{ tag }}></td><td class="n">{{ row.area }}</td>
+<td class="n"><{{ tag }}>{{ row.mean }}</{{ tag }}></td><td class="n">{{ row.se }}</td><td class="n">{{ row.interval }}</td>
+<td class="n">{{ row.interval_95 }}</td><td class="n">{{ row.total }}</td><td class="w">{{ row.estimator }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% endfor %}
+{% if strata %}<p class="note">Each row has the estimator of its own plots, so strata add up to all stands only roughly;
+estimates.csv has every estimator of every stratum.</p>{% endif %}
+{% for one in estimators %}
+<details{% if loop.first %} open{% endif %}><summary>Estimators of all stands side by side: {{ one.title }}</summary>
+<p>{{ one.why }}</p>
+<div class="scroll"><table><thead><tr><th>Estimator</th><th class="n">Mean</th><th class="n">SE</th>
+<th class="n">{{ confidence }} interval</th><th class="n">95 % interval</th><th class="n">Plots</th><th class="n">Clusters</th>
+<th class="n">Degrees of freedom</th></tr></thead><tbody>
+{% for row in one.rows %}{% set tag = "b" if row.reported else "span" %}
+<tr><td class="w"><{{ tag }}>{{ row.estimator }}{% if row.reported %} (reported){% endif %}</{{ tag }}></td>
+<td class="n">{{ row.mean }}</td><td class="n">{{ row.se }}</td><td class="n">{{ row.interval }}</td>
+<td class="n">{{ row.interval_95 }}</td><td class="n">{{ row.plots }}</td><td class="n">{{ row.clusters }}</td>
+<td class="n">{{ row.freedom }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% if one.refused and not refusal %}<ul>{% for name, why in one.refused %}<li>{{ name }} is refused: {{ why }}</li>
+{% endfor %}</ul>{% endif %}
+</details>
+{% endfor %}
+<details><summary>When to trust which estimator</summary><ul>{% for name, why in trust %}<li><b>{{ name }}</b>: {{ why }}</li>
+{% endfor %}</ul></details>
+{% for one in ledger %}
+<details><summary>Ledger of composites: {{ one.title }}, {{ one.stands }} stand{{ "s" if one.stands != 1 }}
+{% if one.stands > shown %}({{ shown }} shown, the rest in ledger.csv){% endif %}</summary>
+<p>A stand that holds plots or has an inventory record takes the mean of its sources, weighed by their errors; the map is taken
+without the stand's own plots. Departures are from the composite, in standard errors.</p>
+<div class="scroll tall"><table><thead><tr><th>Stand</th><th>Source</th><th class="n">Value</th><th class="n">SE</th>
+<th class="n">Bias taken off</th><th class="n">Weight, %</th><th class="n">Departure</th><th class="n">Plots</th>
+<th class="n">Composite</th><th class="n">SE</th></tr></thead><tbody>
+{% for row in one.rows %}
+<tr><td>{{ row.stand }}</td><td>{{ row.source }}</td><td class="n">{{ row.value }}</td><td class="n">{{ row.se }}</td>
+<td class="n">{{ row.bias }}</td><td class="n">{{ row.weight }}</td><td class="n">{{ row.departure }}</td>
+<td class="n">{{ row.plots }}</td><td class="n">{{ row.composite }}</td><td class="n">{{ row.composite_se }}</td></tr>
+{% endfor %}
+</tbody></table></div></details>
+{% endfor %}
+"""

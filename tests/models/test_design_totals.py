@@ -1,0 +1,119 @@
+"""Estimates of an area of stands from probability plots: by hand, refused with a reason, and recommended by a fixed rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.inference.design_totals import ENOUGH_CLUSTERS, Area, design_estimates, recommended
+
+AREA = Area("project", 100.0, 120.0, {"fir": 60.0, "pine": 40.0})
+
+
+def sample(n=12, *, selection="probability", **columns) -> pd.DataFrame:
+    """Single plots, fir and pine in turn: 100, 110, 120 ...; the map is 10 below each, but the first, where it is 4 below."""
+    y = 100.0 + 10 * np.arange(n)
+    frame = pd.DataFrame(
+        {
+            "plot": [f"p{k}" for k in range(n)], "cluster": [f"p{k}" for k in range(n)],
+            "stratum": np.where(np.arange(n) % 2 == 0, "fir", "pine"), "y": y, "map": y - 10, "weight": np.nan,
+            "selection": selection,
+        }
+    )  # fmt: skip
+    frame.loc[0, "map"] = 96.0
+    return frame.assign(**columns)
+
+
+def by_name(verdicts) -> dict:
+    return {one.estimator: one for one in verdicts}
+
+
+def test_the_plots_alone_and_the_corrected_map_by_hand():
+    found = by_name(design_estimates(sample(4), AREA))
+    assert found["expansion"].estimate.mean == pytest.approx(115.0)
+    assert found["expansion"].estimate.se == pytest.approx(np.std([100, 110, 120, 130], ddof=1) / 2)
+    # departures 4, 10, 10, 10 of a map whose mean is 120
+    assert found["difference"].estimate.mean == pytest.approx(120 + 8.5)
+    assert found["difference"].estimate.se == pytest.approx(3.0 / 2)
+    # fir: 100, 120 on 60 ha; pine: 110, 130 on 40 ha
+    assert found["post_stratified"].estimate.mean == pytest.approx(0.6 * 110 + 0.4 * 120)
+
+
+def test_shared_errors_come_on_top_of_the_design_s():
+    """Every plot 3 and 4 Mg/ha off per standard deviation of two shared errors: a variance of 25 whatever the plots are."""
+    found = by_name(design_estimates(sample(12, f_height=3.0, f_allometry=4.0), AREA))
+    assert found["expansion"].variance_parts["allometry"] == pytest.approx(25.0)
+    assert found["expansion"].variance_parts["residual"] == pytest.approx(found["expansion"].estimate.variance)
+    assert set(found["greg"].variance_parts) == {"allometry", "parameters", "residual", "area_effect"}
+
+
+def test_purposive_plots_are_refused_by_every_estimator_with_the_reason():
+    verdicts = design_estimates(sample(selection="purposive"), AREA)
+    assert {one.estimator for one in verdicts} == {"expansion", "stratified", "post_stratified", "difference", "greg"}
+    assert all(one.estimate is None and "nobody knows with what chance" in one.refusal for one in verdicts)
+    assert recommended(verdicts)[0] == "model_based"
+
+
+def test_plots_that_nobody_drew_are_left_aside_where_others_were_drawn():
+    mixed = sample(12)
+    mixed.loc[10:, "selection"] = "purposive"
+    found = by_name(design_estimates(mixed, AREA))
+    assert found["expansion"].estimate.n["plots"] == 10
+    assert found["expansion"].estimate.mean == pytest.approx(145.0)
+
+
+def test_a_stratum_is_told_from_its_own_plots_and_its_own_map():
+    found = by_name(design_estimates(sample(12), Area("fir", 60.0, 90.0), stratum="fir"))
+    # 100, 120, ... 200, of which the map is 4, 10, 10, 10, 10, 10 below
+    assert found["expansion"].estimate.mean == pytest.approx(150.0)
+    assert found["difference"].estimate.mean == pytest.approx(90 + 9.0)
+    assert found["small"].estimate.n["plots"] == 6
+
+
+def test_strata_with_one_plot_are_joined_and_it_is_said():
+    frame = sample(12)
+    frame.loc[3, "stratum"] = "oak"
+    area = Area("project", 100.0, 120.0, {"fir": 60.0, "pine": 30.0, "oak": 10.0})
+    found = by_name(design_estimates(frame, area))["post_stratified"].estimate
+    assert found.n["strata"] == 2 and "joined: oak + pine" in " ".join(found.notes)
+
+
+def test_plots_with_unequal_chances_are_refused_but_by_strata_that_are_alike_inside():
+    frame = sample(12)
+    frame["weight"] = np.where(frame["stratum"] == "fir", 1.0, 2.0)
+    found = by_name(design_estimates(frame, AREA))
+    assert found["stratified"].estimate is not None
+    assert "weights run from 1 to 2" in found["expansion"].refusal and found["difference"].estimate is None
+
+
+def test_plots_off_the_map_do_not_count_for_the_difference_and_are_counted():
+    frame = sample(12)
+    frame.loc[:2, "map"] = np.nan
+    one = by_name(design_estimates(frame, AREA))["difference"].estimate
+    assert one.n["plots"] == 9 and "3 of 12 plots lie where the map says nothing" in " ".join(one.notes)
+    frame["map"] = np.nan
+    assert "no map at the plots" in by_name(design_estimates(frame, AREA))["difference"].refusal
+
+
+def test_points_of_a_first_phase_give_a_two_phase_estimate():
+    """Departures and map are in a line, so the regression hits the mean map of all points: 95 + 10 or so."""
+    frame = sample(12)
+    frame["map"] = frame["y"] - 10
+    extra = sample(40).assign(y=np.nan, map=95.0, plot=[f"q{k}" for k in range(40)], cluster=[f"q{k}" for k in range(40)])
+    found = by_name(design_estimates(pd.concat([frame, extra], ignore_index=True), AREA))
+    mean_map = (frame["map"].sum() + 40 * 95.0) / 52
+    assert found["two_phase"].estimate.mean == pytest.approx(mean_map + 10)
+    assert found["expansion"].estimate.n["plots"] == 12
+
+
+@pytest.mark.parametrize(("clusters", "expected"), [(ENOUGH_CLUSTERS - 1, "model_based"), (ENOUGH_CLUSTERS, "difference")])
+def test_the_estimate_to_report_depends_on_the_number_of_clusters_and_on_no_error(clusters, expected):
+    chosen, why = recommended(design_estimates(sample(clusters), AREA))
+    assert chosen == expected and str(clusters) in why
+
+
+def test_an_area_without_plots_says_so():
+    verdicts = design_estimates(sample(12), Area("oak", 5.0, 100.0), stratum="oak")
+    assert all(one.estimate is None for one in verdicts)
+    assert "no ground plot" in by_name(verdicts)["expansion"].refusal
