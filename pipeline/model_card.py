@@ -60,6 +60,7 @@ KEYS: dict[str, str] = {
     "was made from trees, and the errors that all plots share",
     "sets": "per predictor set: predictors (name, units, title, least, p05, median, p95 and most at the plots, weight in the "
     "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
+    "whether it was fitted to plots or to predictions of another set, "
     "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; range_m and nugget of one "
     "date and of change; identified), threshold of the area of applicability",
     "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",
@@ -182,6 +183,7 @@ def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titl
         "regressor": _regressor(one["machine"]),
         "transform": model["transform"],
         "dates": list(one["dates"]),
+        "fitted_to": _fitted_to(one),
         "measurements": len(used),
         "clusters": int(used["cluster"].nunique()) if "cluster" in used else int(used["plot"].nunique()),
         "plot_ha": one["plot_ha"],
@@ -189,6 +191,15 @@ def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titl
         "residuals": residuals,
         "threshold": domain["threshold"],
     }  # fmt: skip
+
+
+def _fitted_to(one: Mapping) -> dict:
+    """Whether a set was fitted to plots, or to what another set predicts at cells of the map (and how both paths compare)."""
+    stage = one.get("second_stage")
+    if not stage:
+        return {"kind": "plots"}
+    compared = stage.get("compared") or {}
+    return {"kind": "predictions", "of": stage["first_set"], "cells": len(set(one["sample"]["plot"])), "compared": compared}
 
 
 def _regressor(machine: Mapping) -> dict:
@@ -274,9 +285,16 @@ def variance_rows(estimates: pd.DataFrame) -> list[dict]:
 
 
 def shares_of(row: Mapping, names: Sequence[str]) -> dict[str, float]:
-    """Share of each part in the variance of an estimate, percent."""
+    """Share of each part in the variance of an estimate, percent; they add up to 100.
+
+    Where a table counts the area effect within what is unexplained, it is taken out of that.
+    """
     parts = {name: max(float(row[name]), 0.0) if math.isfinite(row[name]) else 0.0 for name in names}
     whole = sum(parts.values()) or 1.0
+    if "area_effect_variance" in parts and whole > float(row["se"]) ** 2 * (1 + 1e-6):
+        within = min(parts["area_effect_variance"], parts.get("residual_variance", 0.0))
+        parts["residual_variance"] = parts.get("residual_variance", 0.0) - within
+        whole = sum(parts.values()) or 1.0
     return {name: 100 * part / whole for name, part in parts.items()}
 
 

@@ -27,7 +27,10 @@ def _target(name: str, material: Material) -> dict:
         "warnings": card["warnings"],
         "caveats": card["caveats"],
         "not_for": card["not_for"],
-        "sets": [_set_row(one, card["target"]["units"]) for one in model["sets"]],
+        "sets": [
+            _set_row(one, about["fitted_to"], card["target"]["units"])
+            for one, about in zip(model["sets"], card["sets"], strict=True)
+        ],
         "predictors": [row for one in card["sets"] for row in _predictor_rows(one)],
         "choices": [(one["name"], rows) for one in model["sets"] if (rows := _choice_rows(one["machine"]))],
         "validation": validation_block(name, material),
@@ -49,12 +52,13 @@ def _fitted_sentence(model: Mapping, card: Mapping) -> str:
     )
 
 
-def _set_row(one: Mapping, units: str) -> dict:
+def _set_row(one: Mapping, fitted_to: Mapping, units: str) -> dict:
     scores = one["scores"]
     return {
         "name": one["name"],
         "regressor": chosen(one["machine"]),
         "predictors": ", ".join(one["predictors"]),
+        "fitted_to": _fitted_to(fitted_to, units),
         "dates": "one level per year" if len(one["dates"]) > 1 else "one level for all years",
         "n": scores["n"],
         "rmse": f"{words.number(scores['rmse'])} {units} ({words.number(scores['rmse_percent'], digits=2)} %)",
@@ -62,6 +66,16 @@ def _set_row(one: Mapping, units: str) -> dict:
         f"({words.number(scores['bias_percent'], digits=2, signed=True)} %)",
         "r2": words.MISSING if scores["r2"] is None else f"{scores['r2']:.2f}".replace("-", words.MINUS),
     }
+
+
+def _fitted_to(about: Mapping, units: str) -> str:
+    """What a set was fitted to; of predictions of another set, how both paths predict plots left out."""
+    if about["kind"] == "plots":
+        return "plots"
+    told = f"what {about['of']} predicts at {about['cells']} cells"
+    if "rmse_direct" in about["compared"]:
+        told += f"; fitted to plots, its RMSE is {words.number(about['compared']['rmse_direct'])} {units}"
+    return told
 
 
 def chosen(machine: Mapping) -> str:
@@ -128,12 +142,12 @@ to.</p>
 {% if target.warnings or target.caveats %}<div class="warning">
 {% for one in target.caveats %}<div>{{ one }}</div>{% endfor %}
 {% for one in target.warnings %}<div>{{ one }}</div>{% endfor %}</div>{% endif %}
-<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th>Years</th><th
-class="n">Measurements</th>
+<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th>Fitted to</th>
+<th>Years</th><th class="n">Measurements</th>
 <th class="n">RMSE</th><th class="n">Bias (predicted less measured)</th><th class="n">R²</th></tr></thead><tbody>
 {% for one in target.sets %}
 <tr><td>{{ one.name }}</td><td>{{ one.regressor }}</td>
-<td>{{ one.predictors }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
+<td>{{ one.predictors }}</td><td>{{ one.fitted_to }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
 <td class="n">{{ one.rmse }}</td><td class="n">{{ one.bias }}</td><td class="n">{{ one.r2 }}</td></tr>
 {% endfor %}
 </tbody></table></div>
