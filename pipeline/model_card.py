@@ -87,7 +87,7 @@ def card_of(
 
     Parameters
     ----------
-    study, grid : the configuration and `Grid.settings()` as plain values
+    study, grid : what the card says of the configuration (`bridge.Plan.card_settings`), `Grid.settings()`
     model, validation : as the steps `fit` and `validate` write them
     training, validated : plots with predictors; plots as predicted by each fold
     estimates : long table of stands and project
