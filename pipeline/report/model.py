@@ -122,7 +122,7 @@ def _data_rows(card: Mapping) -> list[tuple[str, str]]:
     rows = [
         ("Measurements", f"{data['measurements_used']} of {data['measurements']} used ({years}), "
          f"{data['first_date'] or words.MISSING} to {data['last_date'] or words.MISSING}"),
-        ("Sampling", "a probability sample" if data["sampling"] == "probability" else "not said to be a random sample"),
+        ("Chosen", ", ".join(f"{SAMPLING.get(how, how)}: {n}" for how, n in data["sampling"].items())),
         ("Plot area", f"{words.size(area['median'])} ha (from {words.size(area['least'])} to {words.size(area['most'])})"),
         ("Values", f"{words.number(values['least'])} to {words.number(values['most'])} {units}, mean "
          f"{words.number(values['mean'])}"),
@@ -130,8 +130,11 @@ def _data_rows(card: Mapping) -> list[tuple[str, str]]:
         ("Strata (measurements)", strata or "the plots carry none"),
         ("Software", ", ".join(f"{name} {version}" for name, version in card["software"].items())),
     ]  # fmt: skip
-    return rows
+    unverified = "; ".join(f"{names}: {n}" for names, n in data["unverified"].items())
+    return [*rows, ("Equations that nobody has checked (measurements)", unverified)] if unverified else rows
 
+
+SAMPLING = {"probability": "at random (a probability sample)", "purposive": "on purpose, or not said to be at random"}
 
 MODEL = """
 <p>Every plot is predicted by a model that has not seen its cluster; no score below is of the data a model was fitted

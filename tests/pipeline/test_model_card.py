@@ -79,6 +79,10 @@ def test_a_card_says_what_the_plots_and_predictors_are(parts):
     card = card_of(**parts)
     data, (one,) = card["data"], card["sets"]
     assert (data["measurements"], data["plots"], data["left_out"]) == (80, 40, {"disturbed": 2})
+    assert data["sampling"] == {"purposive": 78} and data["position_error_m"] is None and data["unverified"] == {}
+    odd = parts["training"].assign(unverified=np.where(np.arange(80) < 5, "tiger", ""), position_error_m=4.0)
+    doubtful = card_of(**parts | {"training": odd})["data"]
+    assert doubtful["unverified"] == {"tiger": 3} and doubtful["position_error_m"] == 4.0  # two of the five are left out
     assert data["strata"] == {"pine": 78} and data["years"] == {"2019": 38, "2024": 40}
     assert (data["first_date"], data["last_date"]) == ("2019-07-01", "2024-07-01")
     used = parts["training"][parts["training"]["kept"]]
@@ -173,6 +177,9 @@ def test_what_a_map_is_not_for_follows_from_its_plots(parts):
     assert "could not be checked" not in said and "explains" not in said
     drawn = {**parts["study"], "plots": parts["study"]["plots"] | {"sampling": "probability"}}
     assert "not drawn at random" not in told(parts, study=drawn)
+    two = parts["training"].assign(sampling=np.where(np.arange(80) < 10, "purposive", "probability"))
+    assert "8 of 78 measurements are of plots that were not drawn at random" in told(parts, training=two)
+    assert card_of(**parts | {"training": two})["data"]["sampling"] == {"probability": 70, "purposive": 8}
     assert "2024 on its own: no plot shows that year" in told(parts, training=parts["training"].query("year == 2019"))
     weak = parts["validation"]["scores"][0] | {"r2": 0.12}
     assert "it explains 12 % of the variation" in told(parts, validation={"scores": [weak]})
