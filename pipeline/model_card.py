@@ -56,9 +56,10 @@ KEYS: dict[str, str] = {
     "study": "name, title, years, crs, bounds (m: west, south, east, north) and resolution_m of the study",
     "target": "name, title, column and units of what is mapped",
     "data": "plots: measurements found and used, plots, clusters, first and last date, area_ha, position_error_m, how many "
-    "measurements are of plots chosen by probability or on purpose (sampling), strata with their measurements, values of the target, reasons "
-    "why measurements were left out, how the target was made from trees, which equations of status unverified measurements rest "
-    "on, how much biomass lies beyond the diameters of its equations (extrapolated_percent), and errors that all plots share",
+    "measurements are of plots chosen by probability or on purpose (sampling), strata with their measurements, values of the "
+    "target, reasons why measurements were left out, how the target was made from trees, which equations of status unverified "
+    "measurements rest on, how much biomass lies beyond the diameters of its equations (extrapolated_percent), and errors that "
+    "all plots share",
     "sets": "per predictor set: predictors (name, units, title, least, p05, median, p95 and most at the plots, weight in the "
     "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
     "whether it was fitted to plots or to predictions of another set, "
