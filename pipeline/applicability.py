@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.inference.target_model import PIECE
-
 if TYPE_CHECKING:
     from models.inference.target_model import TargetModel
+
+PIECE = 4096
+"""Pixels that are looked at together: what is worked out for them on the way stays in the processor's cache."""
 
 NAMES = ("dissimilarity_index", "local_point_density")
 

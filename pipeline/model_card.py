@@ -55,11 +55,14 @@ KEYS: dict[str, str] = {
     "card_version": "version of this list",
     "study": "name, title, years, crs, bounds (m: west, south, east, north) and resolution_m of the study",
     "target": "name, title, column and units of what is mapped",
-    "data": "plots: measurements found and used, plots, clusters, first and last date, area_ha, sampling (probability or "
-    "purposive), strata with their measurements, values of the target, reasons why measurements were left out, how the target "
-    "was made from trees, and the errors that all plots share",
+    "data": "plots: measurements found and used, plots, clusters, first and last date, area_ha, position_error_m, how many "
+    "measurements are of plots chosen by probability or on purpose (sampling), strata with their measurements, values of the "
+    "target, reasons why measurements were left out, how the target was made from trees, which equations of status unverified "
+    "measurements rest on, how much biomass lies beyond the diameters of its equations (extrapolated_percent), and errors that "
+    "all plots share",
     "sets": "per predictor set: predictors (name, units, title, least, p05, median, p95 and most at the plots, weight in the "
     "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
+    "whether it was fitted to plots or to predictions of another set, "
     "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; range_m and nugget of one "
     "date and of change; identified), threshold of the area of applicability",
     "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",
@@ -86,7 +89,7 @@ def card_of(
 
     Parameters
     ----------
-    study, grid : the configuration and `Grid.settings()` as plain values
+    study, grid : what the card says of the configuration (`bridge.Plan.card_settings`), `Grid.settings()`
     model, validation : as the steps `fit` and `validate` write them
     training, validated : plots with predictors; plots as predicted by each fold
     estimates : long table of stands and project
@@ -129,22 +132,39 @@ VALIDATION = ("schemes", "confidence_percent", "quantiles_percent", "scores", "d
 def _data(training: pd.DataFrame, column: str, study: Mapping) -> dict:
     used = training[training["kept"].astype(bool)]
     reasons = training.loc[~training["kept"].astype(bool), "reason"].fillna("no reason given").astype(str).value_counts()
-    strata = used["stratum"].fillna("none given").value_counts() if "stratum" in used else {}
     plots, dates = study["plots"], used.get("date")
     return {
         "measurements": len(training), "measurements_used": len(used), "plots": int(used["plot"].nunique()),
         "clusters": int(used["cluster"].nunique()) if "cluster" in used else int(used["plot"].nunique()),
         "first_date": _day(dates, min), "last_date": _day(dates, max),
-        "years": {str(year): int(n) for year, n in used["year"].value_counts().sort_index().items()},
+        "years": _counts(used["year"]),
         "area_ha": _quantiles(used["area_ha"]),
-        "sampling": plots["sampling"],
-        "strata": {str(name): int(n) for name, n in sorted(strata.items())},
+        "sampling": _sampling(used, plots["sampling"]),
+        "position_error_m": _median(used, "position_error_m"),
+        "strata": _counts(used["stratum"].fillna("none given")) if "stratum" in used else {},
         "values": _quantiles(used[column]) | {"mean": float(used[column].mean()), "units": _units(column)},
         "left_out": {reason: int(n) for reason, n in reasons.head(MOST_REASONS).items()},
         "made_from": "trees" if plots["trees"] else "values of the plot table",
         "allometry": _names(plots["allometry"]) if plots["trees"] else [],
+        "unverified": _counts(used["unverified"][used["unverified"].fillna("") != ""]) if "unverified" in used else {},
+        "extrapolated_percent": _median(used, "extrapolated_percent"),
         "shared_errors": sorted(name for name in training.columns if name.startswith("f_")),
     }  # fmt: skip
+
+
+def _sampling(used: pd.DataFrame, otherwise: str) -> dict[str, int]:
+    """Measurements by how their plots were chosen: as the plot table says, else as the study does."""
+    chosen = used.get("sampling")
+    return {otherwise: len(used)} if chosen is None else _counts(chosen.fillna(otherwise))
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(name): int(n) for name, n in sorted(values.value_counts().items())}
+
+
+def _median(used: pd.DataFrame, column: str) -> float | None:
+    known = used[column].dropna() if column in used else []
+    return float(known.median()) if len(known) else None
 
 
 def _names(tables: str | Sequence[str]) -> list[str]:
@@ -182,6 +202,7 @@ def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titl
         "regressor": _regressor(one["machine"]),
         "transform": model["transform"],
         "dates": list(one["dates"]),
+        "fitted_to": _fitted_to(one),
         "measurements": len(used),
         "clusters": int(used["cluster"].nunique()) if "cluster" in used else int(used["plot"].nunique()),
         "plot_ha": one["plot_ha"],
@@ -189,6 +210,15 @@ def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titl
         "residuals": residuals,
         "threshold": domain["threshold"],
     }  # fmt: skip
+
+
+def _fitted_to(one: Mapping) -> dict:
+    """Whether a set was fitted to plots, or to what another set predicts at cells of the map (and how both paths compare)."""
+    stage = one.get("second_stage")
+    if not stage:
+        return {"kind": "plots"}
+    compared = stage.get("compared") or {}
+    return {"kind": "predictions", "of": stage["first_set"], "cells": len(set(one["sample"]["plot"])), "compared": compared}
 
 
 def _regressor(machine: Mapping) -> dict:
@@ -274,9 +304,16 @@ def variance_rows(estimates: pd.DataFrame) -> list[dict]:
 
 
 def shares_of(row: Mapping, names: Sequence[str]) -> dict[str, float]:
-    """Share of each part in the variance of an estimate, percent."""
+    """Share of each part in the variance of an estimate, percent; they add up to 100.
+
+    Where a table counts the area effect within what is unexplained, it is taken out of that.
+    """
     parts = {name: max(float(row[name]), 0.0) if math.isfinite(row[name]) else 0.0 for name in names}
     whole = sum(parts.values()) or 1.0
+    if "area_effect_variance" in parts and whole > float(row["se"]) ** 2 * (1 + 1e-6):
+        within = min(parts["area_effect_variance"], parts.get("residual_variance", 0.0))
+        parts["residual_variance"] = parts.get("residual_variance", 0.0) - within
+        whole = sum(parts.values()) or 1.0
     return {name: 100 * part / whole for name, part in parts.items()}
 
 
@@ -332,10 +369,11 @@ def not_for(
         "forests unlike those of the plots: look at in_domain, the dissimilarity index and the local point density first",
         f"other years than {years}, or changes between maps of other models",
     ]
-    if study["plots"]["sampling"] != "probability":
+    sampling = _sampling(training[training["kept"].astype(bool)], study["plots"]["sampling"])
+    if purposive := sum(n for how, n in sampling.items() if how != "probability"):
         said.append(
-            "claims that rest on a random sample: plots were not drawn at random (or the study does not say so), so intervals "
-            "rest on the model being right"
+            f"claims that rest on a random sample: {purposive} of {sum(sampling.values())} measurements are of plots that were "
+            "not drawn at random (or the study does not say so), so intervals rest on the model being right"
         )
     for year in study["years"]:
         used = training[training["kept"].astype(bool) & (training["year"] == year)]

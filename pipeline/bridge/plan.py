@@ -221,6 +221,14 @@ class Plan:
         names = [name for name, product in self.products.items() if product.kind in ("stock", "sink")]
         return [f"{self.resources}/maps/{name}/{block}.tif" for name in names for block in self.blocks]
 
+    @cached_property
+    def card_settings(self) -> dict:
+        """What a model card says of the configuration: a change of anything else makes no other card."""
+        study = self.study.model_dump(mode="json", include={"name", "title", "years"})
+        plots = {name: self.settings("plots")[name] for name in ("sampling", "trees", "allometry")}
+        level = {"confidence_percent": self.study.model.confidence_percent}
+        return {**study, "sensors": list(self.study.sensors), "plots": plots, "model": level}
+
     def search_settings(self, sensor: str) -> dict:
         """What decides which scenes are found, and where their files may lie when their pixels are looked at."""
         return {name: value for name, value in self.settings("sensors", sensor).items() if name in FOR_SEARCH}

@@ -27,7 +27,10 @@ def _target(name: str, material: Material) -> dict:
         "warnings": card["warnings"],
         "caveats": card["caveats"],
         "not_for": card["not_for"],
-        "sets": [_set_row(one, card["target"]["units"]) for one in model["sets"]],
+        "sets": [
+            _set_row(one, about["fitted_to"], card["target"]["units"])
+            for one, about in zip(model["sets"], card["sets"], strict=True)
+        ],
         "predictors": [row for one in card["sets"] for row in _predictor_rows(one)],
         "choices": [(one["name"], rows) for one in model["sets"] if (rows := _choice_rows(one["machine"]))],
         "validation": validation_block(name, material),
@@ -49,13 +52,13 @@ def _fitted_sentence(model: Mapping, card: Mapping) -> str:
     )
 
 
-def _set_row(one: Mapping, units: str) -> dict:
+def _set_row(one: Mapping, fitted_to: Mapping, units: str) -> dict:
     scores = one["scores"]
     return {
         "name": one["name"],
         "regressor": chosen(one["machine"]),
         "predictors": ", ".join(one["predictors"]),
-        "fitted_to": _fitted_to(one, units),
+        "fitted_to": _fitted_to(fitted_to, units),
         "dates": "one level per year" if len(one["dates"]) > 1 else "one level for all years",
         "n": scores["n"],
         "rmse": f"{words.number(scores['rmse'])} {units} ({words.number(scores['rmse_percent'], digits=2)} %)",
@@ -65,14 +68,13 @@ def _set_row(one: Mapping, units: str) -> dict:
     }
 
 
-def _fitted_to(one: Mapping, units: str) -> str:
-    """Whether a set was fitted to plots or to what another set predicts, and how both paths predict plots left out."""
-    stage = one.get("second_stage")
-    if stage is None:
+def _fitted_to(about: Mapping, units: str) -> str:
+    """What a set was fitted to; of predictions of another set, how both paths predict plots left out."""
+    if about["kind"] == "plots":
         return "plots"
-    told = f"what {stage['first_set']} predicts at {len(set(one['sample']['plot']))} cells in {len(stage['refits'])} blocks"
-    if "rmse_direct" in stage["compared"]:
-        told += f"; fitted to plots, its RMSE is {words.number(stage['compared']['rmse_direct'])} {units}"
+    told = f"what {about['of']} predicts at {about['cells']} cells"
+    if "rmse_direct" in about["compared"]:
+        told += f"; fitted to plots, its RMSE is {words.number(about['compared']['rmse_direct'])} {units}"
     return told
 
 
@@ -120,7 +122,7 @@ def _data_rows(card: Mapping) -> list[tuple[str, str]]:
     rows = [
         ("Measurements", f"{data['measurements_used']} of {data['measurements']} used ({years}), "
          f"{data['first_date'] or words.MISSING} to {data['last_date'] or words.MISSING}"),
-        ("Sampling", "a probability sample" if data["sampling"] == "probability" else "not said to be a random sample"),
+        ("Chosen", ", ".join(f"{SAMPLING.get(how, how)}: {n}" for how, n in data["sampling"].items())),
         ("Plot area", f"{words.size(area['median'])} ha (from {words.size(area['least'])} to {words.size(area['most'])})"),
         ("Values", f"{words.number(values['least'])} to {words.number(values['most'])} {units}, mean "
          f"{words.number(values['mean'])}"),
@@ -128,8 +130,11 @@ def _data_rows(card: Mapping) -> list[tuple[str, str]]:
         ("Strata (measurements)", strata or "the plots carry none"),
         ("Software", ", ".join(f"{name} {version}" for name, version in card["software"].items())),
     ]  # fmt: skip
-    return rows
+    unverified = "; ".join(f"{names}: {n}" for names, n in data["unverified"].items())
+    return [*rows, ("Equations that nobody has checked (measurements)", unverified)] if unverified else rows
 
+
+SAMPLING = {"probability": "at random (a probability sample)", "purposive": "on purpose, or not said to be at random"}
 
 MODEL = """
 <p>Every plot is predicted by a model that has not seen its cluster; no score below is of the data a model was fitted
@@ -140,8 +145,8 @@ to.</p>
 {% if target.warnings or target.caveats %}<div class="warning">
 {% for one in target.caveats %}<div>{{ one }}</div>{% endfor %}
 {% for one in target.warnings %}<div>{{ one }}</div>{% endfor %}</div>{% endif %}
-<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th
->Fitted to</th><th>Years</th><th class="n">Measurements</th>
+<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Regressor</th><th>Predictors</th><th>Fitted to</th>
+<th>Years</th><th class="n">Measurements</th>
 <th class="n">RMSE</th><th class="n">Bias (predicted less measured)</th><th class="n">R²</th></tr></thead><tbody>
 {% for one in target.sets %}
 <tr><td>{{ one.name }}</td><td>{{ one.regressor }}</td>

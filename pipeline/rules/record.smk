@@ -38,7 +38,7 @@ rule model_card:
     output:
         card=f"{results}/model_cards/{{target}}.json",
     params:
-        study=study.model_dump(mode="json"),
+        study=plan.card_settings,
         grid=plan.area_settings,
         code=plan.code("model_card"),
     log:

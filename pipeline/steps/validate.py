@@ -101,7 +101,7 @@ def _predicted(
     for number, fold in enumerate(folds):
         test = fold[0]
         try:
-            part = predict_left_out(rows, fitted, one, column, [fold], machine=one.machine if anew else None)
+            part = predict_left_out(rows, fitted, one, column, [fold], **({"machine": one.machine} if anew else {}))
             why = NO_FIT if part["predicted"].iloc[test].isna().all() else None
         except (ValueError, np.linalg.LinAlgError) as error:
             part, why = None, str(error)

@@ -79,6 +79,10 @@ def test_a_card_says_what_the_plots_and_predictors_are(parts):
     card = card_of(**parts)
     data, (one,) = card["data"], card["sets"]
     assert (data["measurements"], data["plots"], data["left_out"]) == (80, 40, {"disturbed": 2})
+    assert data["sampling"] == {"purposive": 78} and data["position_error_m"] is None and data["unverified"] == {}
+    odd = parts["training"].assign(unverified=np.where(np.arange(80) < 5, "tiger", ""), position_error_m=4.0)
+    doubtful = card_of(**parts | {"training": odd})["data"]
+    assert doubtful["unverified"] == {"tiger": 3} and doubtful["position_error_m"] == 4.0  # two of the five are left out
     assert data["strata"] == {"pine": 78} and data["years"] == {"2019": 38, "2024": 40}
     assert (data["first_date"], data["last_date"]) == ("2019-07-01", "2024-07-01")
     used = parts["training"][parts["training"]["kept"]]
@@ -106,6 +110,13 @@ def test_a_long_list_of_what_was_learned_is_left_out_of_a_regressor(parts):
     assert found["compared"] == [{"regressor": "mix", "r2": 0.5}]
 
 
+def test_a_set_says_whether_it_learned_from_plots_or_from_another_set(parts):
+    assert card_of(**parts)["sets"][0]["fitted_to"] == {"kind": "plots"}
+    stage = {"first_set": "lidar", "compared": {"rmse_direct": 62.0}}
+    found = model_card._fitted_to({"second_stage": stage, "sample": {"plot": ["a", "b", "a"]}})
+    assert found == {"kind": "predictions", "of": "lidar", "cells": 2, "compared": {"rmse_direct": 62.0}}
+
+
 def test_the_domain_counts_stands_that_lie_mostly_outside(parts):
     (year,) = card_of(**parts)["domain"]
     assert (year["year"], year["in_domain_percent"], year["stands"]) == (2019, 64.0, 3)
@@ -125,7 +136,12 @@ def test_a_part_that_a_table_brings_beside_the_known_ones_is_shown_and_one_of_ze
     table = make_estimates()
     table["area_effect_variance"], table["shared_variance"] = table["residual_variance"], 0.0
     assert model_card.parts_in(table) == ["sampling_variance", "residual_variance", "area_effect_variance"]
-    assert shares_of(table.iloc[0], model_card.parts_in(table))["area_effect_variance"] == pytest.approx(100 * 0.5 / 1.2)
+    # 0.2 and 0.5 of 0.7 of the variance, of which the area effect is the unexplained 0.5 as a whole: nothing is left of that
+    assert shares_of(dict(table.iloc[0]) | {"se": np.sqrt(0.7) * 30}, model_card.parts_in(table)) == pytest.approx(
+        {"sampling_variance": 100 * 2 / 7, "residual_variance": 0, "area_effect_variance": 100 * 5 / 7}
+    )
+    apart = dict(table.iloc[0]) | {"se": np.sqrt(1.2) * 30}
+    assert shares_of(apart, model_card.parts_in(table))["residual_variance"] == pytest.approx(100 * 5 / 12)
     assert set(model_card.ADVICE) == set(VARIANCE_PARTS)
 
 
@@ -161,6 +177,9 @@ def test_what_a_map_is_not_for_follows_from_its_plots(parts):
     assert "could not be checked" not in said and "explains" not in said
     drawn = {**parts["study"], "plots": parts["study"]["plots"] | {"sampling": "probability"}}
     assert "not drawn at random" not in told(parts, study=drawn)
+    two = parts["training"].assign(sampling=np.where(np.arange(80) < 10, "purposive", "probability"))
+    assert "8 of 78 measurements are of plots that were not drawn at random" in told(parts, training=two)
+    assert card_of(**parts | {"training": two})["data"]["sampling"] == {"probability": 70, "purposive": 8}
     assert "2024 on its own: no plot shows that year" in told(parts, training=parts["training"].query("year == 2019"))
     weak = parts["validation"]["scores"][0] | {"r2": 0.12}
     assert "it explains 12 % of the variation" in told(parts, validation={"scores": [weak]})

@@ -500,7 +500,7 @@ def test_scores_and_residual_structure_are_shown_per_set(usual):
 
 
 def test_each_set_names_its_regressor_and_what_it_was_compared_with(usual):
-    assert "lidar linear zq95" in usual.text and "satellite ridge s2_ndmi" in usual.text
+    assert "lidar linear zq95 plots one level per year" in usual.text and "satellite ridge s2_ndmi" in usual.text
     assert "Regressors compared for satellite" in usual.text and "Regressors compared for lidar" not in usual.text
     assert "ridge 28.1 % −1.2 % 0.61 linear 31.5 % +0.4 % 0.50 mix no plots for it" in usual.text
 

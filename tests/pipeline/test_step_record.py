@@ -25,3 +25,13 @@ def test_the_list_of_indicators_that_a_study_follows_is_part_of_its_record(tmp_p
     standard = {"title": "A list", "source": "a test", "status": "user", "entries": entries}
     assert recorded(tmp_path, standard=standard)["indicator_profile"] == standard
     assert "indicator_profile" not in recorded(tmp_path)
+
+
+def test_a_run_names_its_model_cards_and_holds_their_digests(tmp_path):
+    card = tmp_path / "model_cards" / "agb.json"
+    card.parent.mkdir()
+    card.write_text("{}")
+    found = recorded(tmp_path, cards={"agb": card})
+    assert found["model_cards"] == {"agb": "model_cards/agb.json"}
+    # SHA-256 of the two characters {}
+    assert found["results_sha256"][card.as_posix()] == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"

@@ -82,3 +82,34 @@ def test_a_fold_that_cannot_be_fitted_is_kept_with_its_reason(run, monkeypatch, 
     missing = table[(table["scheme"] == "clusters") & table["predicted"].isna()]
     assert len(missing) == row["missing"] and (missing["fold"] == failed["fold"]).all()
     assert "has no prediction: singular matrix" in caplog.text
+
+
+def test_a_choice_of_regressor_is_made_anew_in_the_folds_that_speak_of_the_map(fitted):
+    from types import SimpleNamespace
+
+    plots, _ = fitted
+    places = plots[["x", "y"]].to_numpy() + 500.0
+    learns, plain = SimpleNamespace(learns=True), SimpleNamespace(learns=False)
+    chooser = SimpleNamespace(machine=SimpleNamespace(stands_for=learns, table=({"regressor": "mix"},)))
+    linear = SimpleNamespace(machine=SimpleNamespace(stands_for=plain))
+    anew = {scheme: step._folds(chooser, scheme, plots, places) for scheme in SCHEMES}
+    assert [scheme for scheme, (_, again) in anew.items() if again] == ["map"]
+    assert len(anew["map"][0]) == 5 and len(anew["clusters"][0]) == 10, "a choice is dear, and so is a model that learns"
+    folds, again = step._folds(linear, "plots", plots, places)
+    assert len(folds) == 40 and not again
+
+
+def test_the_regressor_that_is_named_is_learned_in_every_fold(fitted):
+    """Plots left out from a linear set with k-NN named are those of a set that is k-NN."""
+    from models.inference.fitted import predict_left_out, rows_of
+    from models.regressors import regressor_named
+
+    plots, linear = fitted
+    near = fit_target(plots, {"lidar": ["zmean"]}, target="agb", column="agb_mg_ha", regressor="neighbours")[0]
+    rows = rows_of(plots, linear.sets[0], "agb_mg_ha")
+    folds = [(np.arange(8), np.arange(8, 80))]
+    named, own, other = (
+        predict_left_out(rows, model, model.sets[0], "agb_mg_ha", folds, machine=machine)["predicted"].to_numpy()[:8]
+        for model, machine in ((linear, regressor_named("neighbours", transform="sqrt")), (near, None), (linear, None))
+    )
+    assert named == pytest.approx(own, rel=1e-9) and not np.allclose(named, other, rtol=1e-6)

@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.bridge.jobs import is_alive
 from pipeline.bridge.session import hold
+from pipeline.model_card import KEYS
 from workflow.runs import (  # fmt: skip
     EXACT,
     ROOT,
@@ -33,7 +34,7 @@ from workflow.runs import (  # fmt: skip
     write_study,
 )
 
-FROM_ESTIMATE_ON = {"publish": 6, "stands": 1, "totals": 1, "check": 1, "report": 1, "record": 1}
+FROM_ESTIMATE_ON = {"publish": 8, "stands": 1, "totals": 1, "check": 1, "model_card": 1, "report": 1, "record": 1}
 ALL_BLOCKS = {"estimate": 4, **FROM_ESTIMATE_ON}
 FROM_TRAINING_ON = {"training": 1, "fit": 1, "validate": 1, **ALL_BLOCKS}
 EVERYTHING = {
@@ -51,8 +52,11 @@ def test_one_command_makes_maps_stands_report_checks_and_record(finished):
         assert (results / name).stat().st_size > 0, name
     maps = {path.stem for path in (results / "maps").glob("*.tif")}
     assert maps == {
-        "agb_2019", "agb_2024", "tree_carbon_2019", "tree_carbon_2024", "sink_2019_2024", "forest_2019_2024"
+        "agb_2019", "agb_2024", "tree_carbon_2019", "tree_carbon_2024", "sink_2019_2024", "forest_2019_2024",
+        "applicability_agb_2019", "applicability_agb_2024",
     }  # fmt: skip
+    run_record = json.loads((results / "run.json").read_text())
+    assert list(json.loads((results / run_record["model_cards"]["agb"]).read_text())) == sorted(KEYS)
     assert all(law["holds"] for law in json.loads((results / "checks.json").read_text())["laws"])
 
 
