@@ -25,7 +25,7 @@ def mosaic(stands: int):
     rng = np.random.default_rng(40)
     side = float(np.sqrt(stands * TYPICAL_HA * 1e4))
     frame = shapely.box(500_000, 3_000_000, 500_000 + side, 3_000_000 + side)
-    places = rng.uniform(0, side, (int(stands * 1.02) + 50, 2)) + [500_000, 3_000_000]
+    places = np.array([500_000, 3_000_000]) + rng.uniform(0, side, (int(stands * 1.02) + 50, 2))
     cells = shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(places), extend_to=frame))
     cells = shapely.intersection(cells, frame)
     cells = cells[shapely.area(cells) > 0][:stands]
