@@ -12,7 +12,7 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models import pools
 from models.inference.fitted import TargetModel
-from models.inference.stands import Estimate, RegionEstimator, Sums, lattice
+from models.inference.stands import Estimate, RegionEstimator, Sums, lattices
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
@@ -66,7 +66,7 @@ def stands(
     combined = combine(pd.concat(parts, ignore_index=True))
     check_extrapolation(combined, max_outside_domain_percent)
     totals = _estimated_from(combined)
-    regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
+    regions = dict(zip(polygons["stand"], lattices(polygons.geometry), strict=True))
     areas = dict(zip(polygons["stand"], polygons["area_ha"], strict=True))
     in_project = _in_project(polygons)
     long, whole = [], []
