@@ -492,7 +492,7 @@ APART /= APART.sum() * len(ANGLES)
 def ellipse_correlation(axes_m: np.ndarray, range_m: float) -> np.ndarray:
     """Mean correlation (k,) of two random points of ellipses with half axes (k, 2): that of a disc, stretched.
 
-    For compact and for elongated stands of the same area and second moment the standard error is within 1.2 % of the
+    For compact and for elongated stands of the same area and second moment the standard error is within 1 % of the
     exact double sum (tests hold it against Fourier transforms of their shapes).
     """
     stretched = np.hypot(axes_m[:, :1] * np.cos(ANGLES), axes_m[:, 1:] * np.sin(ANGLES))
