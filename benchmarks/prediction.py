@@ -1,6 +1,7 @@
 """Predicting a map: ours with standard error and domain beside scikit-learn's random forest, point prediction only.
 
-Costs are per pixel, so the rows run on a quarter of a million pixels; the ratio is that of any number of them.
+Costs are per pixel, so the rows run on a quarter of a million pixels; `python -m benchmarks.prediction` shows that they stay
+the same up to 20 Mpx (block by block), and what that takes of memory.
 """
 
 from __future__ import annotations
@@ -79,6 +80,29 @@ def no_worse(ours: dict, other: dict) -> bool:
     return bool((ours["se"] > 0).all()) and bool(ours["in_domain"].any()) and error <= theirs
 
 
+def our_quantiles(prepared: tuple, *, warm_up: bool) -> dict[str, np.ndarray]:
+    """The same, and three quantiles of each pixel, as `estimate` makes them for `model.quantiles`."""
+    from models.inference.quantiles import conditional_quantiles
+    from pipeline.mapping import strips
+
+    found = our_map(prepared, warm_up=warm_up)
+    model, _, names, fields = prepared
+    n = len(found["value"])
+    flat = {name: field.ravel()[:n] for name, field in zip(names, fields, strict=True)}
+    told = np.empty((n, 3), "float32")
+    for strip in strips(model, n):
+        part = {name: array[strip] for name, array in flat.items()}
+        told[strip] = conditional_quantiles(model, part, 2020, np.zeros(strip.stop - strip.start, "int8"), [0.05, 0.5, 0.95])
+    return found | {"quantiles": told}
+
+
+def rising(ours: dict, other: dict) -> bool:
+    """Quantiles rise, and hold the mean of about as many plots as they should: the forest's own map lies inside nearly all."""
+    low, middle, high = ours["quantiles"].T
+    inside = (low <= other["value"]) & (other["value"] <= high)
+    return bool((low <= middle).all() and (middle <= high).all() and inside.mean() > 0.95)
+
+
 COMPARED = [("linear", 30.0), ("mix", 5.0)]
 
 ROWS = [
@@ -94,4 +118,45 @@ ROWS = [
     }
     for regressor, target in COMPARED
     for plots in (100, 1000)
+] + [
+    {
+        "name": f"quantile_forest of {plots} plots x {PREDICTORS} predictors, map + SE + domain + 3 quantiles, 0.26 Mpx",
+        "other_name": f"scikit-learn random forest, {TREES} trees, map only",
+        "target": None,
+        "prepare": partial(a_study, "quantile_forest", plots),
+        "ours": our_quantiles,
+        "other": forest_map,
+        "agree": rising,
+        "repeats": 3,
+    }
+    for plots in (100, 1000)
 ]
+
+
+def scaling(regressor: str, plots: int, sizes: tuple[int, ...] = (1, 8, 76)) -> None:
+    """CPU time per pixel and peak memory of maps of ever more blocks of 512 x 512 pixels, one after the other."""
+    import time
+
+    from benchmarks.timing import _peak_mb
+
+    model, forest, names, fields = a_study(regressor, plots)
+    our_map((model, forest, names, fields), warm_up=True)
+    before = _peak_mb()
+    for blocks in sizes:
+        used = 0.0
+        for block in range(blocks):
+            shown = [np.roll(field, 37 * block + 11 * k) for k, field in enumerate(fields)]
+            start = time.process_time()
+            our_map((model, forest, names, shown), warm_up=False)
+            used += time.process_time() - start
+        pixels = blocks * SIDE**2
+        print(
+            f"{regressor}, {plots} plots: {pixels / 1e6:.2f} Mpx, {1e6 * used / pixels:.3f} us per pixel, "
+            f"peak +{_peak_mb() - before:.0f} MB", flush=True,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    for one, _ in COMPARED:
+        for many in (100, 1000):
+            scaling(one, many)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import composites, prediction
+from benchmarks import composites, prediction, stands
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def exactextract_means(prepared: tuple, *, warm_up: bool) -> np.ndarray:
 ROWS = [
     *(Row(suite="composite", sized=True, repeats=3, **row) for row in composites.ROWS),
     *(Row(suite="models", **row) for row in prediction.ROWS),
+    *(Row(suite="stands", **row) for row in stands.ROWS),
     Row(
         suite="lidar",
         name="Delaunay triangulation, 150,000 ground points",

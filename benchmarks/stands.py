@@ -1,4 +1,4 @@
-"""Stand and project statistics from sums over pixels: a floor on what they may cost, and shapes against a Fourier transform.
+"""Stand and project statistics from sums over pixels: a floor on what they may cost, and what they may use of memory.
 
 `ours` is the step `stands` itself: stands read, the blocks' sums added, every stand and the project estimated, tables and
 layers written. There is nobody to run beside, so `other` reads the stands and adds their values up: a mean without an error.
@@ -25,7 +25,7 @@ def mosaic(stands: int):
     rng = np.random.default_rng(40)
     side = float(np.sqrt(stands * TYPICAL_HA * 1e4))
     frame = shapely.box(500_000, 3_000_000, 500_000 + side, 3_000_000 + side)
-    places = rng.uniform(0, side, (int(stands * 1.02) + 50, 2)) + np.array([500_000, 3_000_000])
+    places = np.array([500_000, 3_000_000]) + rng.uniform(0, side, (int(stands * 1.02) + 50, 2))
     cells = shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(places), extend_to=frame))
     cells = shapely.intersection(cells, frame)
     cells = cells[shapely.area(cells) > 0][:stands]
@@ -36,8 +36,8 @@ def mosaic(stands: int):
     return gpd.GeoDataFrame({"stand": names}, geometry=cells, crs="EPSG:32650")
 
 
-def a_study(stands: int, project: bool = False) -> tuple:
-    """Folder with stands, a fitted model and the sums of one year, as `estimate` writes them."""
+def a_study(stands: int) -> tuple:
+    """Folder with stands, plots, a fitted model and the sums of one year, as `estimate` writes them; and the bounds."""
     import pandas as pd
 
     from models.inference.fitted import fit_target
@@ -56,8 +56,10 @@ def a_study(stands: int, project: bool = False) -> tuple:
         "agb_mg_ha": np.maximum((3 + 0.5 * z) ** 2 + rng.normal(0, 20, PLOTS), 1.0),
     })  # fmt: skip
     names = ["zmean", "zq95", "cover_2m"]
-    model, _ = fit_target(plots, {"lidar": names}, target="agb", column="agb_mg_ha")
+    model, left_out = fit_target(plots, {"lidar": names}, target="agb", column="agb_mg_ha")
     store.write_json(folder / "model.json", model.to_plain())
+    store.write_table(folder / "left_out.parquet", left_out)
+    store.write_table(folder / "plots.parquet", plots.assign(kept=True))
     area = polygons.area.to_numpy() / 1e4
     seen = rng.uniform([4, 8, 20], [24, 32, 95], (len(area), 3))
     found = model.predict(dict(zip(names, seen.T, strict=True)), 2020)
@@ -75,7 +77,7 @@ def a_study(stands: int, project: bool = False) -> tuple:
     rows = pd.DataFrame(rows)
     rows.iloc[: len(rows) // 2].to_parquet(folder / "first.parquet")
     rows.iloc[len(rows) // 2 :].to_parquet(folder / "second.parquet")
-    return folder, (west, south, east, north), project
+    return folder, (west, south, east, north)
 
 
 def our_step(prepared: tuple, *, warm_up: bool) -> dict:
@@ -84,12 +86,13 @@ def our_step(prepared: tuple, *, warm_up: bool) -> dict:
     from pipeline.grid import Grid
     from pipeline.steps.stands import stands
 
-    folder, bounds, _ = a_study(60) if warm_up else prepared
+    folder, bounds = a_study(60) if warm_up else prepared
     grid = Grid.covering(bounds, crs="EPSG:32650", resolution_m=10.0, chunk_px=512, block_chunks=8)
     out = Path(tempfile.mkdtemp(prefix="bench_stands_out_"))
     stands(
         layers=out / "stands.gpkg", table=out / "stands.parquet", estimates=out / "estimates.parquet",
-        project=out / "project.csv", partials=[folder / "first.parquet", folder / "second.parquet"],
+        project=out / "project.csv", ledger=out / "ledger.parquet", left_out={"agb": folder / "left_out.parquet"},
+        training={"agb": folder / "plots.parquet"}, partials=[folder / "first.parquet", folder / "second.parquet"],
         models={"agb": folder / "model.json"}, grid=grid.settings(), years=[2020],
         settings={"file": str(folder / "stands.gpkg"), "id": "stand", "stratum_classes": {}, "stratum_codes": {},
                   "area_unit": "ha", "overlaps": "fail"},
@@ -106,7 +109,7 @@ def plain_means(prepared: tuple, *, warm_up: bool) -> dict:
     import geopandas as gpd
     import pandas as pd
 
-    folder, _, _ = a_study(60) if warm_up else prepared
+    folder, _ = a_study(60) if warm_up else prepared
     polygons = gpd.read_file(folder / "stands.gpkg")
     sums = pd.concat([pd.read_parquet(folder / f"{half}.parquet") for half in ("first", "second")])
     inside = sums[sums["part"] == "interior"].groupby("stand")[["sum_value", "covered_ha"]].sum()

@@ -30,11 +30,12 @@ from scipy.stats import t as student
 from models.inference.residuals import Structure, correlation
 from models.inference.target_model import Sample, TargetModel
 
-SOLID, HOLLOW = 0.8, 0.02
+SOLID, HOLLOW, SHARP, STRIP = 0.8, 0.02, 1.16, 9.0
 """A stand that fills less of its convex hull, has more of its area in holes, or several parts, is told by the distances
-of lattice points instead of an ellipse."""
+of lattice points instead of an ellipse; and one whose hull is so many times as long around as its ellipse (of a triangle
+1.2, of a square 1.1) or whose ellipse is so many times as long as it is wide, for there the ellipse errs by more than 1 %."""
 
-FINE = 800  # lattice points of such a stand
+FINE = 1600  # lattice points of such a stand
 
 FAR = 2.5
 """Plots farther from a stand than so many ranges (correlation below 0.06 %) have nothing in common with it."""
@@ -79,6 +80,11 @@ class Apart:
     share: np.ndarray
     side_m: float
 
+    @property
+    def radius_m(self) -> float:
+        """Radius of the disc whose places are as far from each other, by root mean square."""
+        return float(np.sqrt(self.share @ self.distance_m**2))
+
     def correlation(self, range_m: float) -> float:
         """Mean correlation of two random places of the shape."""
         return float(self.share @ mean_correlation(self.distance_m, np.array(self.side_m), range_m))
@@ -99,10 +105,29 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """What very many stands have in each of the squares of side `side_m` that lie over them all: weight (rows, cols)."""
+
+    weight: np.ndarray
+    side_m: float
+
+    def correlated(self, range_m: float) -> float:
+        """Weighted sum of the mean correlation of all pairs of squares, by Fourier transform."""
+        from scipy.fft import irfft2, next_fast_len, rfft2
+
+        shape = [next_fast_len(2 * n - 1, real=True) for n in self.weight.shape]
+        pairs = irfft2(np.abs(rfft2(self.weight, shape)) ** 2, shape)
+        steps = [np.minimum(np.arange(n), n - np.arange(n)) for n in shape]  # lags beyond half stand for those below zero
+        away = self.side_m * np.hypot(steps[0][:, None], steps[1][None, :])
+        return float((pairs * mean_correlation(away, np.array(self.side_m), range_m)).sum())
+
+
+@dataclass(frozen=True)
 class Field:
     """Where a region's residuals are: points (m, 2), weights (m,) in target units that add up to the mean residual SD,
     the side (m,) of the square that each stands for, the stand (m,) that each is in; and of each stand (k,) the sum of
-    weights and what tells its own distances: half axes (k, 2), or where those are NaN `apart`."""
+    weights and what tells its own distances: half axes (k, 2), or where those are NaN `apart`. Of more than `MANY` stands
+    the points are those of squares with what all stands have in them, `stand` is empty and `spread` has finer squares."""
 
     points: np.ndarray
     weight: np.ndarray
@@ -111,6 +136,7 @@ class Field:
     stands: np.ndarray
     axes_m: np.ndarray
     apart: Sequence[Apart | None]
+    spread: Spread | None = None
 
 
 NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0), np.zeros((0, 2)), ())
@@ -139,25 +165,45 @@ class Estimate:
 
 def lattice(geometry, *, points: int = 80) -> Region:
     """About `points` lattice points inside a polygon (shapely); one point for a polygon too thin for the lattice."""
-    axes = equal_ellipse(geometry)
-    apart = None if np.isfinite(axes[0]) else distances_within(geometry)
-    centres, inside, spacing = _cells(geometry, points)
-    if inside.any():
-        order = np.random.default_rng(0).permutation(int(inside.sum()))
-        return Region(centres[inside][order], spacing, axes, apart)
-    centre = geometry.representative_point()
-    return Region(np.array([[centre.x, centre.y]]), float(np.sqrt(max(geometry.area, 1e-6))), axes, apart)
+    return lattices([geometry], points=points)[0]
 
 
-def _cells(geometry, points: int) -> tuple[np.ndarray, np.ndarray, float]:
+def lattices(geometries, *, points: int = 80) -> list[Region]:
+    """The regions of many polygons, as `lattice` makes each."""
+    import shapely
+
+    geometries = np.asarray(geometries, object)
+    axes = equal_ellipses(geometries)
+    areas = shapely.area(geometries)
+    found = []
+    for geometry, area, own, bounds in zip(geometries, areas, axes, shapely.bounds(geometries), strict=True):
+        apart = None if np.isfinite(own[0]) else distances_within(geometry)
+        centres, inside, spacing = _cells(geometry, points, area, bounds)
+        own = (float(own[0]), float(own[1]))
+        count = int(inside.sum())
+        if count:
+            found.append(Region(centres[inside][_shuffled(count)], spacing, own, apart))
+        else:
+            centre = geometry.representative_point()
+            found.append(Region(np.array([[centre.x, centre.y]]), float(np.sqrt(max(area, 1e-6))), own, apart))
+    return found
+
+
+@cache
+def _shuffled(count: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(count)
+
+
+def _cells(geometry, points: int, area: float, bounds: Sequence[float]) -> tuple[np.ndarray, np.ndarray, float]:
     """Centres (rows, cols, 2) of square cells over a polygon's box, which are inside (rows, cols), and the cells' side."""
     import shapely
 
-    west, south, east, north = geometry.bounds
-    side = float(np.sqrt(max(geometry.area, 1e-6) / points))
+    west, south, east, north = bounds
+    side = float(np.sqrt(max(area, 1e-6) / points))
     x = np.arange(west + side / 2, east, side)
     y = np.arange(south + side / 2, north, side)
-    centres = np.stack(np.meshgrid(x, y), axis=-1)
+    centres = np.empty((len(y), len(x), 2))
+    centres[..., 0], centres[..., 1] = x, y[:, None]
     return centres, shapely.contains_xy(geometry, centres[..., 0], centres[..., 1]), side
 
 
@@ -165,7 +211,7 @@ def distances_within(geometry) -> Apart:
     """How far the cells of a polygon are from each other, all pairs, in bins of half a cell."""
     from scipy.signal import fftconvolve
 
-    _, inside, side = _cells(geometry, FINE)
+    _, inside, side = _cells(geometry, FINE, geometry.area, geometry.bounds)
     count = int(inside.sum())
     if count == 0 or inside.size > 2**22:  # too thin for its cells, or parts far from each other: as one compact place
         return Apart(np.zeros(1), np.ones(1), float(np.sqrt(max(geometry.area, 1e-6))))
@@ -179,27 +225,43 @@ def distances_within(geometry) -> Apart:
     return Apart(side * mean, number[filled] / count**2, side)
 
 
-def equal_ellipse(geometry) -> tuple[float, float]:
-    """Half axes of the ellipse with a polygon's area and polar second moment; NaN for several parts or a ragged shape."""
+def equal_ellipses(geometries: np.ndarray) -> np.ndarray:
+    """Half axes (k, 2) of the ellipses with the area and the polar second moment of polygons; NaN where an ellipse does not
+    tell how far a polygon's places are from each other."""
     import shapely
 
-    parts = getattr(geometry, "geoms", [geometry])
-    area = geometry.area
-    if len(parts) != 1 or area <= 0 or area < SOLID * geometry.convex_hull.area:
-        return np.nan, np.nan
-    if len(parts[0].interiors) and shapely.area(shapely.polygons(parts[0].exterior)) > (1 + HOLLOW) * area:
-        return np.nan, np.nan
-    centre = np.array(geometry.centroid.coords[0])
-    moment = 0.0
-    for ring, sign in ((parts[0].exterior, 1), *((ring, -1) for ring in parts[0].interiors)):
-        corners = np.asarray(ring.coords)[:, :2] - centre
-        (x, y), (u, v) = corners[:-1].T, corners[1:].T
-        cross = x * v - u * y
-        moment += sign * abs(float((cross * (x * x + x * u + u * u + y * y + y * v + v * v)).sum())) / 12
-    ratio = max(4 * np.pi * moment / area**2, 2.0)  # of the axes and its inverse, added
+    area, hull = shapely.area(geometries), shapely.convex_hull(geometries)
+    plain = (shapely.get_num_geometries(geometries) == 1) & (area > 0) & (area >= SOLID * shapely.area(hull))
+    polygons = shapely.get_geometry(geometries, 0)
+    plain &= shapely.get_type_id(polygons) == 3
+    found = np.full((len(geometries), 2), np.nan)
+    polygons, hull, area = polygons[plain], hull[plain], area[plain]
+    if len(polygons) == 0:
+        return found
+    ratio = np.maximum(4 * np.pi * _second_moments(polygons) / area**2, 2.0)  # of the axes and its inverse, added
     ratio = (ratio + np.sqrt(ratio**2 - 4)) / 2
-    minor = float(np.sqrt(area / np.pi / ratio))
-    return minor * ratio, minor
+    minor = np.sqrt(area / np.pi / ratio)
+    major = minor * ratio
+    around = np.pi * (3 * (major + minor) - np.sqrt((3 * major + minor) * (major + 3 * minor)))  # Ramanujan's
+    filled = shapely.area(shapely.polygons(shapely.get_exterior_ring(polygons)))
+    other = (filled > (1 + HOLLOW) * area) | (shapely.length(hull) > SHARP * around) | (ratio > STRIP)
+    found[plain] = np.where(other[:, None], np.nan, np.column_stack([major, minor]))
+    return found
+
+
+def _second_moments(polygons: np.ndarray) -> np.ndarray:
+    """Polar second moment (k,) of polygons about their centroids, from the corners of their rings."""
+    import shapely
+
+    rings, owner = shapely.get_rings(polygons, return_index=True)
+    corners, ring = shapely.get_coordinates(rings, return_index=True)
+    corners = corners - shapely.get_coordinates(shapely.centroid(polygons))[owner[ring]]
+    side = ring[1:] == ring[:-1]
+    (x, y), (u, v) = corners[:-1][side].T, corners[1:][side].T
+    told = (x * v - u * y) * (x * x + x * u + u * u + y * y + y * v + v * v)
+    moment = np.abs(np.bincount(ring[1:][side], weights=told, minlength=len(rings))) / 12
+    outer = np.concatenate([[True], owner[1:] != owner[:-1]])
+    return np.bincount(owner, weights=np.where(outer, moment, -moment), minlength=len(polygons))
 
 
 class RegionEstimator:
@@ -304,6 +366,8 @@ def pull_of(model: TargetModel, number: int) -> np.ndarray:
 
 
 def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:
+    if len(regions) > MANY:
+        return _field_of_many(sums, regions, number, covered_ha)
     share = max(points // max(len(regions), 1), 1)
     places, weights, cells, stands, axes, apart, which = [], [], [], [], [], [], []
     for part, region in zip(sums, regions, strict=True):
@@ -323,6 +387,61 @@ def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered
         np.vstack(places), np.concatenate(weights), np.concatenate(cells), np.concatenate(which), np.array(stands),
         np.array(axes), apart,
     )  # fmt: skip
+
+
+MANY = 250
+"""Stands from which on not all pairs of their points are looked at, but squares that lie over them."""
+SQUARES, COARSE = 1024, 64
+"""Squares along the longer side of all stands: to tell how their residuals hang together, and what plots have to do with
+them."""
+
+
+def _field_of_many(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float) -> Field:
+    used = [(part.s[number] / covered_ha, region) for part, region in zip(sums, regions, strict=True) if part.s[number] > 0]
+    if not used:
+        return NOWHERE
+    stands, regions = np.array([weight for weight, _ in used]), [region for _, region in used]
+    spacing = np.array([region.spacing_m for region in regions])
+    low = np.min([region.points.min(axis=0) for region in regions], axis=0) - spacing.max()
+    high = np.max([region.points.max(axis=0) for region in regions], axis=0) + spacing.max()
+    side = max(float((high - low).max()) / SQUARES, float(np.median(spacing)))
+    shape = np.ceil((high - low) / side).astype(int) + 1
+    shape = -(-shape // COARSE) * COARSE if shape.max() > COARSE else shape
+    spread = np.zeros(shape)
+    for start in range(0, len(regions), 2000):  # eighty points each
+        part = slice(start, start + 2000)
+        _strewn(spread, (regions[part], stands[part]), low, side)
+    by = max(int(shape.max()) // COARSE, 1)
+    rows, cols = (-(-n // by) for n in shape)
+    padded = np.zeros((rows * by, cols * by))
+    padded[: shape[0], : shape[1]] = spread
+    coarse = padded.reshape(rows, by, cols, by).sum(axis=(1, 3))
+    filled = np.argwhere(coarse > 0)
+    weight = coarse[tuple(filled.T)]
+    return Field(
+        low + (filled + 0.5) * by * side, weight, np.full(len(weight), by * side), np.zeros(0, int), stands,
+        np.array([region.axes_m for region in regions]), [region.apart for region in regions], Spread(spread, side),
+    )  # fmt: skip
+
+
+def _strewn(spread: np.ndarray, stands: tuple[Sequence[Region], np.ndarray], low: np.ndarray, side: float) -> None:
+    """Add stands to squares: each lattice cell's weight by the share of the cell in each square."""
+    regions, weight = stands
+    count = np.array([len(region.points) for region in regions])
+    cell = np.repeat([region.spacing_m for region in regions], count)
+    points = np.vstack([region.points for region in regions])
+    weight = np.repeat(weight / count, count)
+    finer = np.maximum(np.ceil(cell / side - 1e-9), 1).astype(int)
+    for pieces in np.unique(finer):
+        here = finer == pieces
+        part, offset = cell[here] / pieces, (np.arange(pieces) - (pieces - 1) / 2)
+        for across, up in np.ndindex(pieces, pieces):
+            begin = (points[here] - low + np.outer(part, [offset[across], offset[up]]) - part[:, None] / 2) / side
+            first = np.floor(begin).astype(int)
+            beyond = np.clip(begin + (part / side)[:, None] - first - 1, 0.0, None) / (part / side)[:, None]
+            for over in np.ndindex(2, 2):
+                share = np.prod(np.where(over, beyond, 1 - beyond), axis=1)
+                np.add.at(spread, tuple((first + over).T), weight[here] * share / pieces**2)
 
 
 @dataclass(frozen=True)
@@ -429,6 +548,12 @@ def _double_sum(field: Field, range_m: float) -> float:
     own[round_ones] = ellipse_correlation(field.axes_m[round_ones], range_m)
     own[~round_ones] = [field.apart[number].correlation(range_m) for number in np.flatnonzero(~round_ones)]
     total = float(field.stands**2 @ own)
+    if field.spread is not None:  # squares see each stand blurred by their size: what that takes from it is given back
+        axes = field.axes_m.copy()
+        axes[~round_ones] = np.array([field.apart[number].radius_m for number in np.flatnonzero(~round_ones)])[:, None]
+        blurred = np.sqrt(axes**2 + field.spread.side_m**2 / np.pi)
+        lost = ellipse_correlation(axes, range_m) - ellipse_correlation(blurred, range_m)
+        return field.spread.correlated(range_m) + float(field.stands**2 @ lost)
     if len(field.stands) == 1:
         return total
     for start in range(0, len(field.weight), 1000):
@@ -451,7 +576,7 @@ APART /= APART.sum() * len(ANGLES)
 def ellipse_correlation(axes_m: np.ndarray, range_m: float) -> np.ndarray:
     """Mean correlation (k,) of two random points of ellipses with half axes (k, 2): that of a disc, stretched.
 
-    For compact and for elongated stands of the same area and second moment the standard error is within 1.2 % of the
+    For compact and for elongated stands of the same area and second moment the standard error is within 1 % of the
     exact double sum (tests hold it against Fourier transforms of their shapes).
     """
     stretched = np.hypot(axes_m[:, :1] * np.cos(ANGLES), axes_m[:, 1:] * np.sin(ANGLES))

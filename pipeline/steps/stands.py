@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models.inference.stands import Estimate, RegionEstimator, Sums, lattice
+from models.inference.stands import Estimate, RegionEstimator, Sums, lattices
 from models.inference.target_model import TargetModel
 from models.saturation import Saturation, saturation
 from pipeline import store
@@ -74,7 +74,7 @@ def stands(
         combined = combine(pd.concat(parts, ignore_index=True))
         check_extrapolation(combined, max_outside_domain_percent)
         totals = _estimated_from(combined)
-        regions = {row.stand: lattice(row.geometry) for row in polygons.itertuples()}
+        regions = dict(zip(polygons["stand"], lattices(polygons.geometry), strict=True))
         project = Project(
             dict(zip(polygons["stand"], polygons["area_ha"], strict=True)), _in_project(polygons), _strata_of(polygons)
         )

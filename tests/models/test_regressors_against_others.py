@@ -394,6 +394,20 @@ def test_the_table_of_auto_is_of_plots_left_out_in_whole_clusters():
     assert row["rmse"] == pytest.approx(scores(y, predicted)["rmse"])
 
 
+def test_the_choice_of_auto_is_made_anew_without_the_plots_that_it_is_judged_by(monkeypatch):
+    """Nested: a cluster's targets, ten times as large, change which regressor is best and never its own prediction."""
+    monkeypatch.setattr(mix, "candidates", lambda transform: {"linear": Linear(), "neighbours": Neighbours()})
+    X, y, _ = make_rows(n=60)
+    cluster = np.array([f"c{k // 4:02d}" for k in range(60)])
+    own = cluster == "c03"
+    found = []
+    for target in (y, np.where(own, 10 * y, y)):
+        machine = Auto().learned(X, target, cluster, ALL)
+        found.append(machine.without_each(X, target, cluster, ALL, machine.fit(X, target, ALL))[1])
+    assert found[0][own] == pytest.approx(found[1][own], rel=1e-9)
+    assert np.abs(found[0] - found[1])[~own].max() > 0.1
+
+
 def test_groups_hold_whole_clusters_and_about_as_many_rows_each():
     cluster = np.repeat([f"c{k}" for k in range(13)], 4)
     found = groups(cluster, 5)
