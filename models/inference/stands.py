@@ -7,7 +7,9 @@ structure, is a floor under the result. Errors that all plots share (allometry, 
 Residuals belong to the plot's area: the nugget part is s^2 x nugget x plot area / area, never divided by pixels.
 
 What the plots do to a mean is linear in its gradient, so their part is a quadratic form that is made once for all stands
-(`RegionEstimator`); what a stand does by itself is an integral over an ellipse of its area and second moment.
+(`RegionEstimator`); what a stand does by itself is an integral over an ellipse of its area and second moment. Plots seldom
+tell how far residuals reach: the variance is the mean over all readings of them, and where the readings differ degrees of
+freedom are few.
 
 References
 ----------
@@ -118,8 +120,9 @@ NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int), np
 class Estimate:
     """A mean per hectare with the parts of its variance and a two-sided interval.
 
-    sampling_variance : parameters, by the cluster jackknife; residual_variance : what the residuals add to it;
-    shared_variance : errors that all plots share.
+    sampling_variance : parameters, by the cluster jackknife; residual_variance : what the residuals add to it, of which
+    area_variance is the region's own departure from the model that does not average out in it (the area effect);
+    shared_variance : errors that all plots share. degrees_of_freedom : of the standard error, for Student's t.
     """
 
     mean: float
@@ -129,6 +132,8 @@ class Estimate:
     sampling_variance: float
     shared_variance: float
     residual_variance: float
+    area_variance: float
+    degrees_of_freedom: float
 
 
 def lattice(geometry, *, points: int = 80) -> Region:
@@ -211,7 +216,7 @@ class RegionEstimator:
         points: int = 2500,
     ):  # fmt: skip
         self.model, self.lowest, self.points = model, lowest, points
-        self.reach = float(student.ppf(0.5 + confidence_percent / 200, model.degrees_of_freedom))
+        self.confidence_percent = confidence_percent
         self.effects = [_effects(one, years) for one in model.sets]
 
     def estimate(self, sums: Sequence[Sums], regions: Sequence[Region]) -> Estimate:
@@ -222,20 +227,32 @@ class RegionEstimator:
         gradient = whole.gradient / whole.covered_ha
         sampling = float(((model.influence @ gradient) ** 2).sum())
         shared = float(((model.shared @ gradient) ** 2).sum())
-        errors = []
+        told = []
         for number, (one, place) in enumerate(zip(model.sets, model.slices(), strict=True)):
             field = _field(sums, regions, number, whole.covered_ha, self.points)
             nugget = whole.s2[number] * one.plot_ha / whole.covered_ha**2
             moving, rest = self.effects[number]
-            variance = moving.variance(gradient[place], field, nugget)
-            if rest is not None:
-                variance += rest.variance(gradient[place], NOWHERE, 0.0)
-            errors.append(max(variance, 0.0))
-        sizes = np.sqrt(errors)
-        residual = max(float(sizes @ model.between_sets @ sizes) - sampling, 0.0)
+            own = moving.variance(gradient[place], field, nugget)
+            told.append(own if rest is None else own + rest.variance(gradient[place], NOWHERE, 0.0))
+        sizes = np.sqrt([one.variance for one in told])
+        both = float(sizes @ model.between_sets @ sizes)
+        residual = max(both - sampling, 0.0)
         mean, se = whole.value / whole.covered_ha, float(np.sqrt(sampling + shared + residual))
-        low, high = (max(mean + sign * self.reach * se, self.lowest) for sign in (-1, 1))
-        return Estimate(mean, se, low, high, sampling, shared, residual)
+        free = self._degrees_of_freedom(se, both, sampling, told)
+        reach = float(student.ppf(0.5 + self.confidence_percent / 200, free))
+        low, high = (max(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
+        area = min(sum(one.area for one in told), residual)
+        return Estimate(mean, se, low, high, sampling, shared, residual, area, free)
+
+    def _degrees_of_freedom(self, se: float, both: float, sampling: float, told: Sequence[Told]) -> float:
+        """Satterthwaite's, from how well the variance is known that counts; never more than the clusters give."""
+        most = float(self.model.degrees_of_freedom)
+        if both <= 0 or sampling >= both:
+            return most
+        # sets share plots: the doubts of their standard errors count as one, so relative doubts are averaged
+        parts = sum(one.variance for one in told)
+        relative = sum(one.doubt / one.variance / parts for one in told if one.variance > 0)
+        return float(np.clip(2 * se**4 / max(relative * both**2, 1e-300), 1.0, most))
 
 
 def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:
@@ -261,43 +278,66 @@ def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered
 
 
 @dataclass(frozen=True)
+class Told:
+    """What the readings say of a variance: their mean, the variance of that (how far they differ, and how few plots tell
+    the residuals' size), and how much of the mean is the region's own departure that does not average out in it."""
+
+    variance: float
+    doubt: float
+    area: float
+
+    def __add__(self, other: Told) -> Told:
+        return Told(self.variance + other.variance, self.doubt + other.doubt, self.area + other.area)
+
+
+@dataclass(frozen=True)
 class Effects:
-    """What the residuals of some plots, of unit variance, do to a region's mean: pull = matrix @ gradient.
+    """What the residuals of some plots, of unit size, do to a region's mean: pull = matrix @ gradient.
 
     matrix : (n, p); seen : (n,) correlation of each plot's date with the region's
-    as_field, as_patches : (p, p) variance of their sum as forms of the gradient, for either structure
+    forms : (readings, p, p) variance of their sum as a form of the gradient, for every reading of the residuals
     """
 
     matrix: np.ndarray
     seen: np.ndarray
-    as_field: np.ndarray
-    as_patches: np.ndarray
+    forms: np.ndarray
     xy: np.ndarray
     structure: Structure
 
-    def variance(self, gradient: np.ndarray, field: Field, nugget: float) -> float:
-        """Variance of pull . e(plots) - weight . e(field): as a field or as patches, whichever is larger.
+    def variance(self, gradient: np.ndarray, field: Field, nugget: float) -> Told:
+        """Variance of pull . e(plots) - weight . e(field), over all readings of the residuals.
 
         `nugget` is what the field's nugget would be if all correlation were nugget.
         """
-        structure = self.structure
-        smooth = 1 - structure.nugget
-        field_variance = float(gradient @ self.as_field @ gradient) + structure.nugget * nugget
-        if len(field.weight):
-            own = _double_sum(field, structure.range_m)
-            field_variance += smooth * (own - 2 * self._in_common(gradient, field))
-        patch_variance = float(gradient @ self.as_patches @ gradient) + structure.patch * float((field.stands**2).sum())
-        return max(field_variance, patch_variance + (1 - structure.patch) * nugget)
+        readings = self.structure.readings
+        weight, ranges, smooth, patch, alone = np.array(
+            [(one.weight, one.range_m, one.smooth, one.patch, one.nugget) for one in readings]
+        ).T
+        pulled = np.einsum("i,kij,j->k", gradient, self.forms, gradient)
+        own, across = np.zeros((2, len(readings)))
+        if len(field.weight) and (smooth > 0).any():
+            field_like = smooth > 0
+            own[field_like] = _double_sums(field, ranges[field_like])
+            across[field_like] = self._in_common(gradient, field, ranges[field_like])
+        area = smooth * own + patch * float((field.stands**2).sum())
+        errors = np.maximum(pulled + area + alone * nugget - 2 * smooth * across, 0.0)
+        mean = float(weight @ errors)
+        doubt = float(weight @ (errors - mean) ** 2) + 2 * mean**2 / self.structure.degrees_of_freedom
+        return Told(mean, doubt, float(weight @ area))
 
-    def _in_common(self, gradient: np.ndarray, field: Field) -> float:
-        """Covariance of the plots' pull with the field's mean, of smooth residuals of unit variance."""
+    def _in_common(self, gradient: np.ndarray, field: Field, ranges: np.ndarray) -> np.ndarray:
+        """Covariance of the plots' pull with the field's mean, of smooth residuals of unit size, for each range (k,)."""
         low, high = field.points.min(axis=0), field.points.max(axis=0)
-        away = np.maximum(np.maximum(low - self.xy, self.xy - high), 0.0)
-        near = np.flatnonzero((away**2).sum(axis=1) <= (FAR * self.structure.range_m) ** 2)
-        if near.size == 0:
-            return 0.0
-        across = mean_correlation(cdist(self.xy[near], field.points), field.cell_m / np.sqrt(2), self.structure.range_m)
-        return float(((self.matrix[near] @ gradient) * self.seen[near]) @ (across @ field.weight))
+        away = np.sqrt((np.maximum(np.maximum(low - self.xy, self.xy - high), 0.0) ** 2).sum(axis=1))
+        near = np.flatnonzero(away <= FAR * ranges.max())
+        distance, pull = cdist(self.xy[near], field.points), (self.matrix[near] @ gradient) * self.seen[near]
+        found = np.zeros(len(ranges))
+        for number, range_m in enumerate(ranges):
+            rows = away[near] <= FAR * range_m
+            if rows.any():
+                across = mean_correlation(distance[rows], field.cell_m / np.sqrt(2), range_m)
+                found[number] = pull[rows] @ (across @ field.weight)
+        return found
 
 
 def _effects(one: SetModel, years: Sequence[int]) -> tuple[Effects, Effects | None]:
@@ -329,30 +369,41 @@ def _effects_of(
     xy, patch = sample.xy[rows], sample.patch[rows]
     apart = cdist(xy, xy)
     same_plot = apart <= 1.0
-    as_field = dates * ((1 - structure.nugget) * correlation(apart, structure.range_m) + structure.nugget * same_plot)
     in_patch = patch[:, None] == patch[None, :]
-    as_patches = dates * (structure.patch * in_patch + (1 - structure.patch) * same_plot)
-    return Effects(matrix, seen, matrix.T @ as_field @ matrix, matrix.T @ as_patches @ matrix, xy, structure)
+    forms = [
+        matrix.T
+        @ (dates * (one.smooth * correlation(apart, one.range_m) + one.patch * in_patch + one.nugget * same_plot))
+        @ matrix
+        for one in structure.readings
+    ]
+    return Effects(matrix, seen, np.array(forms), xy, structure)
 
 
 # ---------------------------------------------------------------- mean correlations
 
 
-def _double_sum(field: Field, range_m: float) -> float:
-    """Weighted mean correlation of the field with itself: within stands by their shapes, between them by lattice cells."""
+def _double_sums(field: Field, ranges: np.ndarray) -> np.ndarray:
+    """Weighted mean correlation (k,) of the field with itself at each range: within stands by their shapes, between them
+    by lattice cells."""
     round_ones = np.isfinite(field.axes_m[:, 0])
-    own = np.empty(len(field.stands))
-    own[round_ones] = ellipse_correlation(field.axes_m[round_ones], range_m)
-    own[~round_ones] = [field.apart[number].correlation(range_m) for number in np.flatnonzero(~round_ones)]
-    total = float(field.stands**2 @ own)
+    total = np.zeros(len(ranges))
+    for number, range_m in enumerate(ranges):
+        own = np.empty(len(field.stands))
+        own[round_ones] = ellipse_correlation(field.axes_m[round_ones], range_m)
+        own[~round_ones] = [field.apart[one].correlation(range_m) for one in np.flatnonzero(~round_ones)]
+        total[number] = field.stands**2 @ own
     if len(field.stands) == 1:
         return total
-    for start in range(0, len(field.weight), 1000):
-        rows = slice(start, start + 1000)
-        sides = np.sqrt((field.cell_m[rows, None] ** 2 + field.cell_m[None, :] ** 2) / 2)
-        correlated = mean_correlation(cdist(field.points[rows], field.points), sides, range_m)
-        correlated[field.stand[rows, None] == field.stand[None, :]] = 0.0
-        total += float(field.weight[rows] @ correlated @ field.weight)
+    for start in range(0, len(field.weight), 500):
+        rows = slice(start, start + 500)
+        later = slice(start, None)  # every pair once; pairs of two blocks count twice
+        weight = np.where(field.stand[rows, None] == field.stand[None, later], 0.0, field.weight[rows, None])
+        weight *= field.weight[None, later]
+        weight[:, 500:] *= 2
+        distance = cdist(field.points[rows], field.points[later])
+        sides = np.sqrt((field.cell_m[rows, None] ** 2 + field.cell_m[None, later] ** 2) / 2)
+        for number, range_m in enumerate(ranges):
+            total[number] += float(np.vdot(weight, mean_correlation(distance, sides, range_m)))
     return total
 
 

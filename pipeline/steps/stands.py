@@ -137,7 +137,7 @@ def _stand_rows(rows, estimator, target, span, regions, areas, min_cover_percent
         entry = _entry("stand", row.stand, target, span, area, cover)
         if row.covered_ha > 0:
             estimate = estimator.estimate([_sums(row)], [regions[row.stand]])
-            entry |= _columns(estimate, model) | {
+            entry |= _columns(estimate) | {
                 "has_total": cover >= min_cover_percent - ROUNDING_PERCENT,
                 "forest_percent": 100 * row.forest_ha / row.covered_ha,
                 "gained_ha": row.gained_ha,
@@ -165,7 +165,7 @@ def _entry(level: str, stand: str, target: str, span: Sequence[int], area: float
     }
 
 
-def _columns(estimate: Estimate, model: TargetModel) -> dict:
+def _columns(estimate: Estimate) -> dict:
     return {
         "mean": estimate.mean,
         "se": estimate.se,
@@ -174,7 +174,8 @@ def _columns(estimate: Estimate, model: TargetModel) -> dict:
         "sampling_variance": estimate.sampling_variance,
         "shared_variance": estimate.shared_variance,
         "residual_variance": estimate.residual_variance,
-        "degrees_of_freedom": model.degrees_of_freedom,
+        "area_variance": estimate.area_variance,
+        "degrees_of_freedom": estimate.degrees_of_freedom,
     }
 
 
@@ -202,7 +203,7 @@ def _project_row(rows, found, estimator, target, span, regions, areas) -> dict:
             [_sums(row).filling(areas[row.stand]) for row in used], [regions[row.stand] for row in used]
         )
         covered = sum(row.covered_ha for row in used)
-        entry |= _columns(estimate, estimator.model) | {
+        entry |= _columns(estimate) | {
             "has_total": True,
             "cover_percent": min(100 * sum(row.seen_ha for row in every) / entry["all_stands_area_ha"], 100.0),
             "forest_percent": 100 * sum(row.forest_ha for row in used) / covered,
