@@ -108,7 +108,7 @@ def make_target_model(
     params = np.array(params, float)
     plots = np.zeros((1, 2)) if plots is None else np.asarray(plots, float)
     n = len(plots)
-    structure = Structure(range_m, nugget, True, patch)
+    structure = Structure.known(range_m, nugget, patch)
     names = np.array([f"p{k:03d}" for k in range(n)])
     sample = Sample(
         names,

@@ -214,6 +214,8 @@ def _fit_set(
         structure = _structure(y - left_out, fitted[:, None], sample)
     else:
         structure = _structure(y - fitted, gradient, sample)
+    if not structure["level"].identified:
+        notes.append(f"predictor set {name}: {structure['level'].doubt()}")
     model = SetModel(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
         params=params, domain=applicability(X, cluster, _weights(machine, params, design, len(predictors))),
@@ -466,7 +468,10 @@ def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample) -> di
     standard = residual / sample.sd
     rho = between_dates(standard, sample.plot, sample.year)
     together = np.where(sample.year[:, None] == sample.year[None, :], 1.0, rho)
-    level = spatial_structure(standard, sample.xy, gradient / sample.sd[:, None], sample.patch, together=together)
+    plots = len(np.unique(sample.plot))
+    level = spatial_structure(
+        standard, sample.xy, gradient / sample.sd[:, None], sample.patch, together=together, plots=plots
+    )
     found = {"between_dates": rho, "change_scale": 1.0, "level": level, "change": level}
     years = np.unique(sample.year)
     if len(years) < 2:
@@ -478,7 +483,9 @@ def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample) -> di
         columns = (gradient[late] - gradient[early]) / sd[:, None]
         free = max(len(change) - np.linalg.matrix_rank(columns), 1)
         found["change_scale"] = float(np.sqrt((change**2).sum() / free))
-        found["change"] = spatial_structure(change, sample.xy[late], columns, sample.patch[late])
+        found["change"] = spatial_structure(
+            change / found["change_scale"], sample.xy[late], columns / found["change_scale"], sample.patch[late]
+        )
     return found
 
 

@@ -146,17 +146,23 @@ def _of_stand(plots: list[tuple], region: Region, within: float, freedom: float)
 
 
 def _as_field(xy: np.ndarray, region: Region, structure: Structure) -> float:
-    """Variance of the mean residual of plots about the stand's, of a field of unit variance."""
-    smooth = 1 - structure.nugget
-    apart = cdist(xy, xy)
-    among = smooth * correlation(apart, structure.range_m) + structure.nugget * (apart <= 1.0)
-    side = np.array(region.spacing_m / np.sqrt(2))
-    across = smooth * mean_correlation(cdist(xy, region.points), side, structure.range_m)
-    if region.apart is None:
-        own = float(ellipse_correlation(np.array([region.axes_m]), structure.range_m)[0])
-    else:
-        own = region.apart.correlation(structure.range_m)
-    return max(float(among.mean()) - 2 * float(across.mean()) + smooth * own, 0.0)
+    """Variance of the mean residual of plots about the stand's, of residuals of unit size: mean over their readings.
+
+    What a whole stand has in common the plots have too, so that it is in no difference.
+    """
+    apart, among = cdist(xy, region.points), cdist(xy, xy)
+    same, side, found = float((among <= 1.0).mean()), np.array(region.spacing_m / np.sqrt(2)), 0.0
+    for one in structure.readings:
+        field = 0.0
+        if one.smooth > 0:
+            if region.apart is None:
+                own = float(ellipse_correlation(np.array([region.axes_m]), one.range_m)[0])
+            else:
+                own = region.apart.correlation(one.range_m)
+            across = float(mean_correlation(apart, side, one.range_m).mean())
+            field = one.smooth * max(float(correlation(among, one.range_m).mean()) - 2 * across + own, 0.0)
+        found += one.weight * (field + one.nugget * same)
+    return found
 
 
 def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:

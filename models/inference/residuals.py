@@ -2,28 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 
 @dataclass(frozen=True)
-class Structure:
-    """How residuals of unit variance hang together, told in two ways that an estimate is held against.
+class Reading:
+    """One way to read the plots: how residuals of unit size may hang together, and how likely that is.
 
-    As a field: two places d metres apart correlate with (1 - nugget) exp(-3 d / range_m), and 1 at the same plot;
-    `identified` is False where a structure without spatial correlation fits the plots as well.
-    As patches: a whole stand has the share `patch` of its residual in common (its species mix, soil, history), stands are
-    independent. Plots of one cluster and stratum tell the share.
+    Of the variance, `smooth` is a field whose correlation at d metres is exp(-3 d / range_m), `patch` is what a whole stand
+    has in common and shares with no other (its species mix, soil, history), `nugget` belongs to the single plot's area. They
+    add up to the variance that this reading gives the residuals, which is larger where the range is long.
+    """
+
+    weight: float
+    range_m: float
+    smooth: float
+    patch: float
+    nugget: float
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How residuals hang together: every reading that the plots allow, for plots seldom tell one.
+
+    range_m, nugget, patch : means over the readings, for people; `identified` is False where the readings differ so much
+        that the error of a stand of `STAND_HA` hectares is known to a factor only, see `spatial_structure`
+    degrees_of_freedom : of the residuals' size
     """
 
     range_m: float
     nugget: float
-    identified: bool
     patch: float
+    identified: bool
+    degrees_of_freedom: float
+    readings: tuple[Reading, ...]
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading], *, identified: bool, degrees_of_freedom: float) -> Structure:
+        weight = np.array([one.weight for one in readings])
+        weight = weight / weight.sum()
+        parts = np.array([(one.smooth, one.patch, one.nugget) for one in readings])
+        shares = weight @ (parts / parts.sum(axis=1, keepdims=True))
+        range_m = float(np.exp(weight @ np.log([one.range_m for one in readings])))
+        whole = tuple(replace(one, weight=float(part)) for one, part in zip(readings, weight, strict=True))
+        return cls(range_m, float(shares[2]), float(shares[1]), identified, degrees_of_freedom, whole)
+
+    @classmethod
+    def known(cls, range_m: float, nugget: float, patch: float = 0.0) -> Structure:
+        """The structure of one who knows the share `patch` that stands have in common, and range and nugget of the rest."""
+        one = Reading(1.0, range_m, (1 - nugget) * (1 - patch), patch, nugget * (1 - patch))
+        return cls.of([one], identified=True, degrees_of_freedom=1e6)
+
+    def doubt(self) -> str:
+        """What an analyst has to know where the plots do not identify the structure."""
+        likely = sorted(one.range_m for one in self.readings if one.weight >= 0.05)
+        reach = f"between {likely[0]:.0f} and {likely[-1]:.0f} m are" if likely else "are"
+        return (
+            f"how far residuals reach is poorly identified by these plots (ranges {reach} all likely), so that standard errors "
+            "of stands are known to a factor only and have few degrees of freedom; pairs of plots 50 to 300 m apart would tell"
+        )
+
+    @classmethod
+    def from_plain(cls, plain: Mapping) -> Structure:
+        return cls(**{**plain, "readings": tuple(Reading(**one) for one in plain["readings"])})
 
 
 @dataclass(frozen=True)
@@ -53,7 +101,7 @@ class Residuals:
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> Residuals:
-        return cls(**{**plain, "level": Structure(**plain["level"]), "change": Structure(**plain["change"])})
+        return cls(**{**plain, **{name: Structure.from_plain(plain[name]) for name in ("level", "change")}})
 
 
 def difference_sd(first_sd: np.ndarray, second_sd: np.ndarray, rho: float | np.ndarray) -> np.ndarray:
@@ -83,6 +131,20 @@ def spread_of(residual: np.ndarray, mean: np.ndarray) -> tuple[float, float, flo
     return best[2], best[1], floor
 
 
+TYPICAL_RANGE_M, RANGE_FACTOR = 500.0, 3.0
+"""Before plots speak: the range's median, and the factor that one standard deviation of its logarithm is."""
+TYPICAL_NUGGET = 1 / 3
+"""Before plots speak: the mean of the nugget's share, Beta(1, 2). Together they expect residuals 83 m apart to correlate
+0.3 +- 0.2; on quatre-montagnes-plots it was 0.37 to 0.67."""
+STAND_HA = 5.0
+KNOWN = 0.5
+"""A structure is identified where the readings' variances of a stand of `STAND_HA` have at most this coefficient of
+variation: its standard error is then told to a quarter."""
+SHORTEST_M = 40.0  # below, a range cannot be told from a nugget, by plots or by stands
+LEAST_WEIGHT = 0.01  # readings that weigh less are left out
+TOLD_PAIRS = 8
+
+
 def spatial_structure(
     standardised: np.ndarray,
     xy: np.ndarray,
@@ -90,13 +152,16 @@ def spatial_structure(
     patch: np.ndarray,
     *,
     together: np.ndarray | None = None,
-    allowance: float = 0.5,
+    plots: int | None = None,
 ) -> Structure:
-    """Range and nugget of standardised residuals, towards the upper end of what the plots allow.
+    """Every reading of standardised residuals that the plots allow, weighted by its restricted likelihood.
 
-    Restricted likelihood with the regression's own columns, on a grid; among the pairs whose log-likelihood lies within
-    `allowance` of the best, the one with the largest correlation at 200 m is taken, because too short a range makes
-    intervals too narrow and plots identify it poorly.
+    One range and nugget, chosen by any rule, made intervals of stands either too wide or too narrow, because a hundred
+    plots seldom tell them. So the likelihood is held on a grid, multiplied by a weak prior (`TYPICAL_RANGE_M`), and what
+    is made of it is averaged. For each range the readings of all nuggets are one, because variances are linear in them.
+
+    Patches are read only where plots can tell them from a field: where neighbours of one patch and neighbours of two
+    stand equally near to each other.
 
     Parameters
     ----------
@@ -106,34 +171,76 @@ def spatial_structure(
     patch : (n,) patch that each row is in
     together : (n, n), optional
         Correlation of the rows' dates (1 for the same date).
+    plots : int, optional
+        Different plots among the rows; all of them unless given.
     """
     n = len(standardised)
+    columns = columns[:, np.abs(columns).max(axis=0) > 1e-12]
+    free = (plots or n) - columns.shape[1]
     distance = cdist(xy, xy)
     apart = distance[distance > 1.0]
-    if n < columns.shape[1] + 4 or apart.size == 0:
-        return Structure(1000.0, 0.0, False, 1.0)  # too few plots to tell: the cautious case, a stand departs as one
+    if free < 4 or apart.size == 0:
+        # too few plots to tell: the cautious case, a stand departs as one
+        alone = Reading(1.0, 1000.0, 0.0, 1.0, 0.0)
+        return Structure.of([alone], identified=False, degrees_of_freedom=float(max(free, 1)))
     together = np.ones((n, n)) if together is None else together
-    nearest = np.where(distance > 1.0, distance, np.inf).min(axis=1)
-    shortest = max(float(np.median(nearest)), 10.0)
-    ranges = np.geomspace(shortest, max(float(apart.max()), 2 * shortest), 10)
+    ranges = np.geomspace(SHORTEST_M, max(float(apart.max()), 2 * SHORTEST_M), 8)
     nuggets = np.linspace(0.0, 1.0, 11)
-    columns = columns[:, np.abs(columns).max(axis=0) > 1e-12]
-    likelihood = restricted_likelihood(standardised, xy, columns, together, ranges, nuggets)[0]
-    best = likelihood.max()
-    reach = correlation(np.array(200.0), ranges)[:, None] * (1 - nuggets)[None, :]
-    candidates = np.where(likelihood >= best - allowance, reach, -1.0)
-    row, col = np.unravel_index(int(candidates.argmax()), candidates.shape)
-    field = float(ranges[row]), float(nuggets[col])
-    near = (patch[:, None] == patch[None, :]) & (distance > 1.0) & (together == 1.0)
-    return Structure(*field, bool(best - likelihood[0, -1] > 1.0), _shared_in(near, standardised, field))
+    same = (patch[:, None] == patch[None, :]).astype(float)
+    fields, about = [], []
+    for shared in (0.0, 0.5, 1.0) if patches_tell(distance, same) else (0.0,):
+        for range_m in ranges if shared < 1.0 else ranges[:1]:
+            fields.append(lambda d, rows, m=range_m, q=shared: (1 - q) * correlation(d, m) + q * same[np.ix_(rows, rows)])
+            about.append((range_m, shared))
+    likelihood, variance = restricted_likelihood(standardised, xy, columns, together, fields, nuggets)
+    range_m, shared = np.array(about).T
+    prior = -0.5 * (np.log(range_m / TYPICAL_RANGE_M) / np.log(RANGE_FACTOR)) ** 2
+    prior = np.where(shared < 1.0, prior, np.log(np.exp(prior[: len(ranges)]).sum()))  # one reading for all ranges
+    with np.errstate(divide="ignore"):
+        log_weight = likelihood + prior[:, None] + np.log(np.maximum(1 - nuggets, 0.02)) * (1 / TYPICAL_NUGGET - 2)
+    weight = np.exp(log_weight - log_weight.max())
+    return _averaged(range_m, shared, nuggets, weight, variance, float(free))
 
 
-def _shared_in(near: np.ndarray, z: np.ndarray, field: tuple[float, float]) -> float:
-    """Correlation of plots of one patch; what the field says of 100 m where fewer than eight pairs tell."""
-    first, second = np.nonzero(np.triu(near))
-    if len(first) < 8:
-        return float((1 - field[1]) * correlation(np.array(100.0), field[0]))
-    return float(np.clip(2 * (z[first] * z[second]).sum() / (z[first] ** 2 + z[second] ** 2).sum(), 0.0, 1.0))
+def _averaged(range_m, shared, nuggets, weight, variance, free: float) -> Structure:
+    """Readings from the weight and the residuals' variance (fields, nuggets) of each."""
+    readings = []
+    for row in np.flatnonzero(weight.sum(axis=1) > LEAST_WEIGHT * weight.sum()):
+        part = weight[row] / weight[row].sum() * variance[row]
+        correlated = float(part @ (1 - nuggets))
+        readings.append(
+            Reading(
+                float(weight[row].sum()), float(range_m[row]), (1 - float(shared[row])) * correlated,
+                float(shared[row]) * correlated, float(part @ nuggets),
+            )
+        )  # fmt: skip
+    side = np.sqrt(1e4 * STAND_HA)
+    mean = np.array([_mean_in_square(side, one) for one in range_m])
+    share = (1 - nuggets) * (shared[:, None] + (1 - shared[:, None]) * mean[:, None])
+    errors = np.maximum(variance * share, 1e-12)
+    weight = weight / weight.sum()
+    expected = float((weight * errors).sum())
+    doubt = float(np.sqrt((weight * (errors - expected) ** 2).sum())) / expected
+    return Structure.of(readings, identified=doubt <= KNOWN, degrees_of_freedom=free)
+
+
+def _mean_in_square(side_m: float, range_m: float) -> float:
+    """Mean correlation of two random places of a square, by the density of their offsets."""
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    offset, weight = (1 + nodes) / 2, weights * (1 - (1 + nodes) / 2)
+    return float(weight @ correlation(side_m * np.hypot(offset[:, None], offset[None, :]), range_m) @ weight)
+
+
+def patches_tell(distance: np.ndarray, same: np.ndarray) -> bool:
+    """Whether pairs of plots of one patch and of two patches stand equally near, enough of each to tell them apart.
+
+    Clusters that come near each other by chance are few beside the pairs within them.
+    """
+    upper = np.triu(distance > 1.0)
+    within = distance[upper & (same > 0)]
+    if len(within) < TOLD_PAIRS:
+        return False
+    return int((upper & (same == 0) & (distance <= np.median(within) * 1.1)).sum()) >= max(TOLD_PAIRS, len(within) / 4)
 
 
 MOST_TOGETHER = 400
@@ -142,17 +249,22 @@ because the work grows with the cube. Correlations across the borders of such gr
 
 
 def restricted_likelihood(
-    z: np.ndarray, xy: np.ndarray, columns: np.ndarray, together: np.ndarray, ranges: np.ndarray, nuggets: np.ndarray
+    z: np.ndarray,
+    xy: np.ndarray,
+    columns: np.ndarray,
+    together: np.ndarray,
+    fields: Sequence[Callable[[np.ndarray, np.ndarray], np.ndarray]],
+    nuggets: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Restricted log-likelihood with the variance profiled out, and that variance, for every range and nugget.
+    """Restricted log-likelihood with the variance profiled out, and that variance, for every field and nugget.
 
-    The correlation matrix is (1 - nugget) A + nugget B, with A that of the range and B that of measurements at one place.
+    The correlation matrix is (1 - nugget) A + nugget B, with A that of the field and B that of measurements at one place.
     One generalised eigen-decomposition of A by B serves all nuggets: A U = B U L, U' B U = 1.
 
     Parameters
     ----------
     z : (n,) standardised residuals; xy : (n, 2); columns : (n, p); together : (n, n) correlation of dates
-    ranges : (r,) metres; nuggets : (k,)
+    fields : r functions of distances (m, m) and rows (m,) that give the correlations A (m, m); nuggets : (k,)
 
     Returns
     -------
@@ -164,14 +276,15 @@ def restricted_likelihood(
     """
     n, p = columns.shape
     both = np.column_stack([columns, z])
-    inner = np.zeros((len(ranges), len(nuggets), p + 1, p + 1))
-    logs = np.zeros((len(ranges), len(nuggets)))
+    inner = np.zeros((len(fields), len(nuggets), p + 1, p + 1))
+    logs = np.zeros((len(fields), len(nuggets)))
     for rows in compact_groups(xy, MOST_TOGETHER):
         distance, dates = cdist(xy[rows], xy[rows]), together[np.ix_(rows, rows)]
-        lower = np.linalg.cholesky(dates * (distance <= 1.0) + 1e-6 * np.eye(len(rows)))
+        _, place = connected_components(csr_array(distance <= 1.0), directed=False)
+        lower = np.linalg.cholesky(dates * (place[:, None] == place[None, :]) + 1e-6 * np.eye(len(rows)))
         white = solve_triangular(lower, both[rows], lower=True)
-        for number, range_m in enumerate(ranges):
-            smooth = solve_triangular(lower, dates * correlation(distance, range_m), lower=True)
+        for number, field in enumerate(fields):
+            smooth = solve_triangular(lower, dates * field(distance, rows), lower=True)
             sizes, vectors = np.linalg.eigh(solve_triangular(lower, smooth.T, lower=True))
             spectrum = np.outer(1 - nuggets, np.maximum(sizes, 0.0) + 1e-6) + nuggets[:, None]
             turned = vectors.T @ white

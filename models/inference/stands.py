@@ -9,7 +9,9 @@ Where a set learned from another's predictions, two fields that have nothing to 
 stage leaves unexplained of the plots, and what the second leaves unexplained of the first (`models.inference.hierarchical`).
 
 What the plots do to a mean is linear in its gradient, so their part is a quadratic form that is made once for all stands
-(`RegionEstimator`); what a stand does by itself is an integral over an ellipse of its area and second moment.
+(`RegionEstimator`); what a stand does by itself is an integral over an ellipse of its area and second moment. Plots seldom
+tell how far residuals reach: the variance is the mean over all readings of them, and where the readings differ degrees of
+freedom are few.
 
 References
 ----------
@@ -300,50 +302,74 @@ class RegionEstimator:
             whole = whole + part
         gradient = whole.gradient / whole.covered_ha
         shared = float(((model.shared @ gradient) ** 2).sum())
-        jackknife, residual, area_effect = [], [], 0.0
+        told, stages = [], []
         for sets, influence in self.stages:
-            jackknife.append(float(((influence @ gradient) ** 2).sum()))
+            jackknife = float(((influence @ gradient) ** 2).sum())
             least = {
                 number: 0.0 if self.model.sets[number].second_stage is None else self._jackknife(number, influence, gradient)
                 for number in sets
             }
-            parts = [self._variance(number, gradient, sums, regions, whole, least[number]) for number in sets]
-            sizes, departures = (np.sqrt([part[k] for part in parts]) for k in (0, 1))
-            between = model.between_sets[np.ix_(sets, sets)]
-            residual.append(max(float(sizes @ between @ sizes) - jackknife[-1], 0.0))
-            area_effect += min(float(departures @ between @ departures), residual[-1])
-        variance = sum(jackknife) + shared + sum(residual)
-        free = _freedom(variance, jackknife[1] + residual[1], model)
+            told = [self._variance(number, gradient, sums, regions, whole, least[number]) for number in sets]
+            sizes = np.sqrt([one.variance for one in told])
+            both = float(sizes @ model.between_sets[np.ix_(sets, sets)] @ sizes)
+            residual = max(both - jackknife, 0.0)
+            stages.append(Stage(jackknife, residual, min(sum(one.area for one in told), residual), _doubt(both, jackknife, told)))
+        plots, cells = stages
+        variance = plots.variance + cells.variance + shared
+        free = _freedom(variance, (plots.variance + shared, model.degrees_of_freedom, plots.doubt),
+                        (cells.variance, max(model.blocks - 1, 1), cells.doubt))  # fmt: skip
         mean, se = whole.value / whole.covered_ha, float(np.sqrt(variance))
         reach = _quantile(0.5 + self.about["confidence_percent"] / 200, free)
         low, high = (max(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
-        return Estimate(mean, se, low, high, sum(jackknife), shared, sum(residual), free, area_effect)
+        return Estimate(
+            mean, se, low, high, plots.sampling + cells.sampling, shared, plots.residual + cells.residual, free,
+            plots.area + cells.area,
+        )  # fmt: skip
 
     def _jackknife(self, number: int, influence: np.ndarray, gradient: np.ndarray) -> float:
         place = self.model.slices()[number]
         return float(((influence[:, place] @ gradient[place]) ** 2).sum())
 
-    def _variance(
-        self, number: int, gradient: np.ndarray, sums, regions, whole: Sums, least: float
-    ) -> tuple[float, float]:
-        """What one set's residuals, at its sample and in the region, do to the region's mean; what the stands' own departures
-        are of it."""
+    def _variance(self, number: int, gradient: np.ndarray, sums, regions, whole: Sums, least: float) -> Told:
+        """What one set's residuals, at its sample and in the region, do to the region's mean."""
         field = _field(sums, regions, number, whole.covered_ha, self.points)
         nugget = whole.s2[number] * self.model.sets[number].plot_ha / whole.covered_ha**2
         own = gradient[self.columns[number]]
         moving, rest = self.effects[number]
-        variance, departures = moving.variance(own, field, nugget, least)
-        if rest is not None:
-            variance += rest.variance(own, NOWHERE, 0.0)[0]
-        return max(variance, 0.0), departures
+        told = moving.variance(own, field, nugget, least)
+        return told if rest is None else told + rest.variance(own, NOWHERE, 0.0)
 
 
-def _freedom(variance: float, from_cells: float, model: TargetModel) -> float:
-    """Degrees of freedom: clusters of plots less one, joined by Satterthwaite's rule with blocks of cells less one."""
-    plots = model.degrees_of_freedom
-    if from_cells <= 0 or variance <= 0:
-        return plots
-    return variance**2 / ((variance - from_cells) ** 2 / plots + from_cells**2 / max(model.blocks - 1, 1))
+@dataclass(frozen=True)
+class Stage:
+    """What plots, or cells of a second stage, leave uncertain: by the jackknife, by residuals beyond that (of which `area` is
+    the region's own departure), and the variance of their sum as far as readings tell it."""
+
+    sampling: float
+    residual: float
+    area: float
+    doubt: float
+
+    @property
+    def variance(self) -> float:
+        return self.sampling + self.residual
+
+
+def _doubt(both: float, jackknife: float, told: Sequence[Told]) -> float:
+    """Variance of a stage's variance: sets share plots, so their doubts count as one and relative doubts are averaged.
+
+    Nothing where the jackknife says more than the readings: its own degrees of freedom speak for it.
+    """
+    if both <= 0 or jackknife >= both:
+        return 0.0
+    parts = sum(one.variance for one in told)
+    return both**2 * sum(one.doubt / one.variance / parts for one in told if one.variance > 0)
+
+
+def _freedom(variance: float, *parts: tuple[float, float, float]) -> float:
+    """Satterthwaite's degrees of freedom from parts: variance, the most that their clusters or blocks give, doubt of them."""
+    doubt = sum(max(doubt, 2 * part**2 / most) for part, most, doubt in parts)
+    return max(2 * variance**2 / doubt, 1.0) if doubt > 0 else float(parts[0][1])
 
 
 @lru_cache(maxsize=100_000)
@@ -445,46 +471,70 @@ def _strewn(spread: np.ndarray, stands: tuple[Sequence[Region], np.ndarray], low
 
 
 @dataclass(frozen=True)
-class Effects:
-    """What the residuals of some plots, of unit variance, do to a region's mean.
+class Told:
+    """What the readings say of a variance: their mean, the variance of that (how far they differ, and how few plots tell
+    the residuals' size), and how much of the mean is the region's own departure that does not average out in it."""
 
-    as_field, as_patches : (p, p) variance of their sum as forms of the gradient, for either structure
+    variance: float
+    doubt: float
+    area: float
+
+    def __add__(self, other: Told) -> Told:
+        return Told(self.variance + other.variance, self.doubt + other.doubt, self.area + other.area)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What the residuals of some plots, of unit size, do to a region's mean.
+
+    forms : (readings, p, p) variance of their sum as a form of the gradient, for every reading of the residuals
     pull : (m, p) what moves with the region's date does per unit of the gradient, at places xy (m, 2), each standing for
         the plots very near to it
     """
 
-    as_field: np.ndarray
-    as_patches: np.ndarray
+    forms: np.ndarray
     pull: np.ndarray
     xy: np.ndarray
     structure: Structure
 
-    def variance(self, gradient: np.ndarray, field: Field, nugget: float, least: float = 0.0) -> tuple[float, float]:
-        """Variance of pull . e(plots) - weight . e(field), as a field or as patches, whichever is larger; and what the
-        stands' own departures are of it, 0 as a field.
+    def variance(self, gradient: np.ndarray, field: Field, nugget: float, least: float = 0.0) -> Told:
+        """Variance of pull . e(plots) - weight . e(field), over all readings of the residuals.
 
         `nugget` is what the field's nugget would be if all correlation were nugget. `least` is what the pull is known to do at
         least, where the field's patches are others than those that pull.
         """
-        structure = self.structure
-        smooth = 1 - structure.nugget
-        field_variance = float(gradient @ self.as_field @ gradient) + structure.nugget * nugget
-        if len(field.weight):
-            own = _double_sum(field, structure.range_m)
-            field_variance += smooth * (own - 2 * self._in_common(gradient, field))
-        departures = structure.patch * float((field.stands**2).sum())
-        patch_variance = max(float(gradient @ self.as_patches @ gradient), least) + departures + (1 - structure.patch) * nugget
-        return (patch_variance, departures) if patch_variance > field_variance else (field_variance, 0.0)
+        readings = self.structure.readings
+        weight, ranges, smooth, patch, alone = np.array(
+            [(one.weight, one.range_m, one.smooth, one.patch, one.nugget) for one in readings]
+        ).T
+        pulled = np.einsum("i,kij,j->k", gradient, self.forms, gradient)
+        pulled = np.where(smooth > 0, pulled, np.maximum(pulled, least))
+        own, across = np.zeros((2, len(readings)))
+        if len(field.weight) and (smooth > 0).any():
+            field_like = smooth > 0
+            own[field_like] = _double_sums(field, ranges[field_like])
+            across[field_like] = self._in_common(gradient, field, ranges[field_like])
+        area = smooth * own + patch * float((field.stands**2).sum())
+        errors = np.maximum(pulled + area + alone * nugget - 2 * smooth * across, 0.0)
+        mean = float(weight @ errors)
+        doubt = float(weight @ (errors - mean) ** 2) + 2 * mean**2 / self.structure.degrees_of_freedom
+        return Told(mean, doubt, float(weight @ area))
 
-    def _in_common(self, gradient: np.ndarray, field: Field) -> float:
-        """Covariance of the plots' pull with the field's mean, of smooth residuals of unit variance."""
+    def _in_common(self, gradient: np.ndarray, field: Field, ranges: np.ndarray) -> np.ndarray:
+        """Covariance of the plots' pull with the field's mean, of smooth residuals of unit size, for each range (k,)."""
         low, high = field.points.min(axis=0), field.points.max(axis=0)
-        away = np.maximum(np.maximum(low - self.xy, self.xy - high), 0.0)
-        near = np.flatnonzero((away**2).sum(axis=1) <= (FAR * self.structure.range_m) ** 2)
+        away = np.sqrt((np.maximum(np.maximum(low - self.xy, self.xy - high), 0.0) ** 2).sum(axis=1))
+        near = np.flatnonzero(away <= FAR * ranges.max())
+        found = np.zeros(len(ranges))
         if near.size == 0:
-            return 0.0
-        across = mean_correlation(cdist(self.xy[near], field.points), field.cell_m / np.sqrt(2), self.structure.range_m)
-        return float((self.pull[near] @ gradient) @ (across @ field.weight))
+            return found
+        distance, pull = cdist(self.xy[near], field.points), self.pull[near] @ gradient
+        for number, range_m in enumerate(ranges):
+            rows = away[near] <= FAR * range_m
+            if rows.any():
+                across = mean_correlation(distance[rows], field.cell_m / np.sqrt(2), range_m)
+                found[number] = pull[rows] @ (across @ field.weight)
+        return found
 
 
 def _effects(model: TargetModel, number: int, years: Sequence[int]) -> tuple[Effects, Effects | None]:
@@ -517,15 +567,20 @@ def _effects_of(
     xy, patch = sample.xy[rows], sample.patch[rows]
     apart = cdist(xy, xy)
     same_plot = apart <= 1.0
-    as_field = dates * ((1 - structure.nugget) * correlation(apart, structure.range_m) + structure.nugget * same_plot)
     in_patch = patch[:, None] == patch[None, :]
-    as_patches = dates * (structure.patch * in_patch + (1 - structure.patch) * same_plot)
-    pull, places = _gathered(matrix * seen[:, None], xy, VERY_NEAR * structure.range_m)
-    return Effects(matrix.T @ as_field @ matrix, matrix.T @ as_patches @ matrix, pull, places, structure)
+    forms = [
+        matrix.T
+        @ (dates * (one.smooth * correlation(apart, one.range_m) + one.patch * in_patch + one.nugget * same_plot))
+        @ matrix
+        for one in structure.readings
+    ]
+    nearest = min((one.range_m for one in structure.readings if one.smooth > 0), default=1.0)
+    pull, places = _gathered(matrix * seen[:, None], xy, VERY_NEAR * nearest)
+    return Effects(np.array(forms), pull, places, structure)
 
 
 VERY_NEAR = 0.05
-"""Share of the range within which plots count as one place (correlation above 0.86, errors to either side)."""
+"""Share of the shortest range within which plots count as one place (correlation above 0.86, errors to either side)."""
 
 
 def _gathered(pull: np.ndarray, xy: np.ndarray, side_m: float) -> tuple[np.ndarray, np.ndarray]:
@@ -541,27 +596,36 @@ def _gathered(pull: np.ndarray, xy: np.ndarray, side_m: float) -> tuple[np.ndarr
 # ---------------------------------------------------------------- mean correlations
 
 
-def _double_sum(field: Field, range_m: float) -> float:
-    """Weighted mean correlation of the field with itself: within stands by their shapes, between them by lattice cells."""
+def _double_sums(field: Field, ranges: np.ndarray) -> np.ndarray:
+    """Weighted mean correlation (k,) of the field with itself at each range: within stands by their shapes, between them
+    by lattice cells."""
     round_ones = np.isfinite(field.axes_m[:, 0])
-    own = np.empty(len(field.stands))
-    own[round_ones] = ellipse_correlation(field.axes_m[round_ones], range_m)
-    own[~round_ones] = [field.apart[number].correlation(range_m) for number in np.flatnonzero(~round_ones)]
-    total = float(field.stands**2 @ own)
+    total = np.zeros(len(ranges))
+    for number, range_m in enumerate(ranges):
+        own = np.empty(len(field.stands))
+        own[round_ones] = ellipse_correlation(field.axes_m[round_ones], range_m)
+        own[~round_ones] = [field.apart[one].correlation(range_m) for one in np.flatnonzero(~round_ones)]
+        total[number] = field.stands**2 @ own
     if field.spread is not None:  # squares see each stand blurred by their size: what that takes from it is given back
         axes = field.axes_m.copy()
         axes[~round_ones] = np.array([field.apart[number].radius_m for number in np.flatnonzero(~round_ones)])[:, None]
         blurred = np.sqrt(axes**2 + field.spread.side_m**2 / np.pi)
-        lost = ellipse_correlation(axes, range_m) - ellipse_correlation(blurred, range_m)
-        return field.spread.correlated(range_m) + float(field.stands**2 @ lost)
+        for number, range_m in enumerate(ranges):
+            lost = ellipse_correlation(axes, range_m) - ellipse_correlation(blurred, range_m)
+            total[number] = field.spread.correlated(range_m) + float(field.stands**2 @ lost)
+        return total
     if len(field.stands) == 1:
         return total
-    for start in range(0, len(field.weight), 1000):
-        rows = slice(start, start + 1000)
-        sides = np.sqrt((field.cell_m[rows, None] ** 2 + field.cell_m[None, :] ** 2) / 2)
-        correlated = mean_correlation(cdist(field.points[rows], field.points), sides, range_m)
-        correlated[field.stand[rows, None] == field.stand[None, :]] = 0.0
-        total += float(field.weight[rows] @ correlated @ field.weight)
+    for start in range(0, len(field.weight), 500):
+        rows = slice(start, start + 500)
+        later = slice(start, None)  # every pair once; pairs of two blocks count twice
+        weight = np.where(field.stand[rows, None] == field.stand[None, later], 0.0, field.weight[rows, None])
+        weight *= field.weight[None, later]
+        weight[:, 500:] *= 2
+        distance = cdist(field.points[rows], field.points[later])
+        sides = np.sqrt((field.cell_m[rows, None] ** 2 + field.cell_m[None, later] ** 2) / 2)
+        for number, range_m in enumerate(ranges):
+            total[number] += float(np.vdot(weight, mean_correlation(distance, sides, range_m)))
     return total
 
 

@@ -143,7 +143,7 @@ def _structure_rows(one: Mapping) -> list[dict]:
             "of": of,
             "range": f"{words.number(structure['range_m'], digits=2)} m",
             "nugget": f"{100 * structure['nugget']:.0f} %",
-            "identified": "yes" if structure["identified"] else "no: a cautious value",
+            "identified": "yes" if structure["identified"] else "no: every likely range counts",
             "between": f"{residual['between_dates']:.2f}" if len(one["dates"]) > 1 else words.MISSING,
         }
         for of, structure in kinds
@@ -199,7 +199,8 @@ so it is not in the intervals.</p>{% endif %}
 {% endif %}
 <h4>What the model leaves unexplained</h4>
 <p class="note">Residuals of neighbouring places are alike up to the range (where their correlation has fallen to 5
-%); the nugget is the share that is not. Where plots cannot tell the range, a cautious (long) one is taken.</p>
+%); the nugget is the share that is not. Where plots cannot tell the
+range, standard errors are means over every range that they allow, and intervals are wider for the doubt.</p>
 <div class="scroll"><table><thead><tr><th>Predictor set</th><th>Residuals of</th><th class="n">Range</th>
 <th class="n">Nugget</th><th>Range identified by the plots</th><th class="n">Correlation between dates</th>
 </tr></thead><tbody>

@@ -105,7 +105,7 @@ def test_the_order_of_the_plots_changes_nothing_but_rounding():
     assert mixed.sets[0].params == pytest.approx(model.sets[0].params, rel=1e-9)
     assert mixed.influence.T @ mixed.influence == pytest.approx(model.influence.T @ model.influence, rel=1e-6, abs=1e-12)
     assert mixed.shared == pytest.approx(model.shared, rel=1e-6)
-    assert mixed.sets[0].residuals.level.range_m == pytest.approx(model.sets[0].residuals.level.range_m)
+    assert mixed.sets[0].residuals.level.range_m == pytest.approx(model.sets[0].residuals.level.range_m, rel=1e-4)
 
 
 def test_the_model_survives_its_json():
@@ -170,7 +170,7 @@ def test_dates_are_pooled_only_where_asked_or_where_a_test_finds_no_difference()
     pooled = fit(plots, date_effect="auto")[0]
     assert never.sets[0].dates == (2019,) and auto.sets[0].dates == (2019, 2024)
     assert pooled.sets[0].dates == (2019,)
-    assert pooled.warnings == ("predictor set lidar: dates are pooled, no date effect was found (tested)",)
+    assert "predictor set lidar: dates are pooled, no date effect was found (tested)" in pooled.warnings
     assert len(pooled.sets[0].params) == 3 and pooled.sets[0].sample.influence.shape == (80, 3)
 
 
@@ -216,7 +216,7 @@ def test_a_set_with_too_few_clusters_is_left_out_and_said_so(caplog):
         model, _ = fit(plots, BOTH)
     assert [one.name for one in model.sets] == ["lidar"]
     sentence = "predictor set satellite is left out: 3 clusters of plots have all of s2_ndmi, at least 4 are needed"
-    assert model.warnings == (sentence,) and sentence in caplog.text
+    assert sentence in model.warnings and sentence in caplog.text
 
 
 @pytest.mark.parametrize(

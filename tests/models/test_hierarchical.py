@@ -15,14 +15,14 @@ from conftest import make_plots
 from models.inference import fitted
 from models.inference.fitted import fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import FEW_BLOCKS, MANY_BLOCKS, blocks_of, fit_in_stages
-from models.inference.residuals import Structure
-from models.inference.stands import Effects, Field, RegionEstimator, Sums, lattice
+from models.inference.residuals import Reading, Structure
+from models.inference.stands import Effects, Field, RegionEstimator, Sums, _freedom, lattice
 from models.inference.target_model import TargetModel
 from models.regressors import REGRESSORS, Linear
 
 SETS = {"lidar": ("zmean",), "satellite": ("s2_ndmi",)}
 SIDE, CELL = 36, 30.0
-OF_PLOTS, OF_CELLS = Structure(240.0, 0.3, True, 0.0), Structure(200.0, 0.2, True, 0.0)
+OF_PLOTS, OF_CELLS = Structure.known(240.0, 0.3), Structure.known(200.0, 0.2)
 SD_OF_PLOTS, SD_OF_CELLS = 20.0, 25.0
 STANDS = [shapely.box(600, 60, 780, 240), shapely.box(840, 600, 1020, 1020), shapely.box(420, 420, 600, 600)]
 
@@ -37,7 +37,7 @@ class Land:
         apart = np.hypot(self.x[:, None] - self.x[None, :], self.y[:, None] - self.y[None, :])
         self.roots = [
             np.linalg.cholesky((1 - s.nugget) * np.exp(-3 * apart / s.range_m) + s.nugget * np.eye(len(apart)))
-            for s in (OF_PLOTS, OF_CELLS, Structure(150.0, 0.3, True, 0.0))
+            for s in (OF_PLOTS, OF_CELLS, Structure.known(150.0, 0.3))
         ]
         self.flown = self.x < SIDE * CELL / 3
 
@@ -172,26 +172,29 @@ def test_a_place_that_only_the_satellite_sees_carries_what_both_stages_leave_une
     assert 13 < first < 29 and 18 < second < 40
 
 
-def test_degrees_of_freedom_lie_between_those_of_plots_and_of_blocks(drawn):
+def test_degrees_of_freedom_join_those_of_plots_and_of_blocks_and_what_readings_doubt(drawn):
+    # Satterthwaite by hand: 30^2 / (10^2 / 5 + 20^2 / 10) = 15; a doubt of 100 in place of 2 x 10^2 / 5 = 40: 1800 / 180 = 10
+    assert _freedom(30.0, (10.0, 5.0, 0.0), (20.0, 10.0, 0.0)) == pytest.approx(15.0)
+    assert _freedom(30.0, (10.0, 5.0, 100.0), (20.0, 10.0, 0.0)) == pytest.approx(10.0)
     whole, plots, cells = drawn
     model = staged(plots, cells)
     found, _ = estimate_of(model, whole, STANDS[0])
     direct, _ = estimate_of(staged(plots, cells, path="direct"), whole, STANDS[0])
-    assert direct.degrees_of_freedom == 13
-    assert 13 < found.degrees_of_freedom < 13 + model.blocks - 1
+    assert 1 <= direct.degrees_of_freedom <= 13
+    assert 1 <= found.degrees_of_freedom < 13 + model.blocks - 1
     assert found.se**2 == pytest.approx(found.sampling_variance + found.shared_variance + found.residual_variance)
 
 
 def test_a_stand_that_is_another_patch_than_the_cells_adds_their_pull_to_its_own_departure():
-    structure = Structure(100.0, 0.5, True, 0.6)
-    effects = Effects(np.eye(1) * 4.0, np.eye(1) * 9.0, np.zeros((1, 1)), np.full((1, 2), 1e6), structure)
+    structure = Structure.of([Reading(1.0, 100.0, 0.0, 0.6, 0.4)], identified=True, degrees_of_freedom=1e6)
+    effects = Effects(np.full((1, 1, 1), 9.0), np.zeros((1, 1)), np.full((1, 2), 1e6), structure)
     stand = lattice(STANDS[0])
     field = Field(stand.points, np.full(80, 20 / 80), np.full(80, 20.0), np.zeros(80, int), np.array([20.0]),
                   np.array([[1e4, 1e4]]), [None])  # fmt: skip
-    # the field: 4 x 3^2 + 0.5 x 10, and next to nothing smooth; patches: 9 x 3^2, or what the jackknife says if more, with
-    # 0.6 x 20^2 of the stand and 0.4 x 10 of nugget
-    assert effects.variance(np.array([3.0]), field, 10.0)[0] == pytest.approx(81 + 240 + 4)
-    assert effects.variance(np.array([3.0]), field, 10.0, 200.0)[0] == pytest.approx(200 + 240 + 4)
+    # 9 x 3^2 of the plots, or what the jackknife says if more, with 0.6 x 20^2 of the stand and 0.4 x 10 of nugget
+    told = effects.variance(np.array([3.0]), field, 10.0)
+    assert (told.variance, told.area) == pytest.approx((81 + 240 + 4, 240))
+    assert effects.variance(np.array([3.0]), field, 10.0, 200.0).variance == pytest.approx(200 + 240 + 4)
 
 
 def test_the_model_survives_its_json(drawn):

@@ -353,7 +353,7 @@ def test_plots_measured_twice_carry_only_the_change_of_their_residuals_into_a_ch
 def test_intervals_of_planted_fields_hold_the_stand_as_often_as_they_say(monkeypatch):
     """300 fields with known correlation on a 1 km square, 60 plots each, three stands: 90 % within Monte Carlo error."""
     side, cell, range_m, nugget, sd = 28, 36.0, 250.0, 0.3, 20.0
-    truth = Structure(range_m, nugget, True, 0.0)
+    truth = Structure.known(range_m, nugget)
     monkeypatch.setattr(fitted, "spatial_structure", lambda *args, **options: truth)
     rng = np.random.default_rng(12)
     centre = (np.arange(side) + 0.5) * cell
