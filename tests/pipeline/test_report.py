@@ -495,7 +495,7 @@ def test_scores_and_residual_structure_are_shown_per_set(usual):
     assert "21.3 Mg/ha (21 %)" in usual.text
     assert "0.82" in usual.text and "640 m" in usual.text and "30 %" in usual.text
     assert "lidar change between dates 150 m 80 % yes 0.60" in usual.text
-    assert "no: a cautious value" in usual.text
+    assert "no: every likely range counts" in usual.text
     assert "11 degrees of freedom" in usual.text
 
 
