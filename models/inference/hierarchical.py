@@ -68,7 +68,8 @@ MOST_LEARNED = 600
 """Cells and dates that a regressor which learns more than parameters is given."""
 MOST_FOR_STRUCTURE = 300
 """Cells and dates whose residuals the likelihood of their structure is made of."""
-MOST_FOR_DOMAIN = 1000
+MOST_FOR_DOMAIN = 300
+"""Cells and dates that a place is held against; a map pays for each of them."""
 
 
 def fit_in_stages(

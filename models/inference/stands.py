@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from models.inference.residuals import Structure, correlation
 from models.inference.target_model import Sample, TargetModel
@@ -241,7 +241,7 @@ class RegionEstimator:
         variance = sum(jackknife) + shared + sum(residual)
         free = _freedom(variance, jackknife[1] + residual[1], model)
         mean, se = whole.value / whole.covered_ha, float(np.sqrt(variance))
-        reach = _quantile(0.5 + self.confidence_percent / 200, free)
+        reach = float(stdtrit(free, 0.5 + self.confidence_percent / 200))
         low, high = (max(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
         return Estimate(mean, se, low, high, sum(jackknife), shared, sum(residual), free)
 
@@ -267,11 +267,6 @@ def _freedom(variance: float, from_cells: float, model: TargetModel) -> float:
     if from_cells <= 0 or variance <= 0:
         return plots
     return variance**2 / ((variance - from_cells) ** 2 / plots + from_cells**2 / max(model.blocks - 1, 1))
-
-
-@lru_cache(maxsize=100_000)
-def _quantile(probability: float, degrees_of_freedom: float) -> float:
-    return float(student.ppf(probability, degrees_of_freedom))
 
 
 def _moved(model: TargetModel, number: int) -> np.ndarray:
