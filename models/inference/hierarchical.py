@@ -50,6 +50,8 @@ FEW_BLOCKS, MANY_BLOCKS = 12, 40
 blocks have little to do with one another, but not so wide that there are fewer, nor so narrow that there are many more."""
 RANGES = 2.0
 LEAST_BLOCKS = 10
+NOISE = 2.0
+"""Standard errors by which a second stage may look worse at plots under the first set's cover and still be taken."""
 LEAST_CELLS = 60
 LEAST_INSIDE_PERCENT = 50.0
 FEW_CLUSTERS = 8
@@ -58,7 +60,8 @@ MOST_LEARNED = 600
 """Cells and dates that a regressor which learns more than parameters is given."""
 MOST_FOR_STRUCTURE = 300
 """Cells and dates whose residuals the likelihood of their structure is made of."""
-MOST_FOR_DOMAIN = 1000
+MOST_FOR_DOMAIN = 300
+"""Cells and dates that a place is held against; a map pays for each of them."""
 
 
 def fit_in_stages(
@@ -134,8 +137,8 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
     """The second stage with both paths' errors at plots left out, and whether it is the one to take.
 
     The second set serves where the first ends. Plots that lie there are asked, and the smaller error is taken; where they lie
-    in too few clusters all plots are, and the second stage is taken if it is worse by no more than a standard error: these
-    plots lie among its cells, but so they do among the plots that the direct fit has seen.
+    in too few clusters all plots are, and the second stage is taken unless it is worse by more than noise: its cells around a
+    plot are left out, and the plots around it, which flatter the direct fit, are not.
     """
     one, keys = second["model"], ["plot", "cluster", "year"]
     told = second["left_out"]
@@ -158,7 +161,7 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
         less, count = squares - other, told["cluster"].nunique()
         by_cluster = (less - less.mean()).groupby(told["cluster"].astype(str)).sum()
         se = float(np.sqrt(count / max(count - 1, 1) * (by_cluster**2).sum()) / len(told))
-        better = bool(less.mean() <= (0.0 if outside else se))
+        better = bool(less.mean() <= (0.0 if outside else NOISE * se))
         said |= {
             "rmse_direct": float(np.sqrt(other.mean())), "difference": float(less.mean()), "difference_se": se, "clusters": count
         }

@@ -23,11 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from models.inference.residuals import Structure, correlation
 from models.inference.target_model import Sample, TargetModel
@@ -289,7 +289,7 @@ class RegionEstimator:
 
     def reach_of(self, freedom: float) -> float:
         """Standard errors to either side of an interval with other degrees of freedom than the model's."""
-        return float(student.ppf(0.5 + self.about["confidence_percent"] / 200, freedom))
+        return float(stdtrit(freedom, 0.5 + self.about["confidence_percent"] / 200))
 
     def with_model(self, model: TargetModel) -> RegionEstimator:
         """The same for another model of the same target."""
@@ -319,7 +319,7 @@ class RegionEstimator:
         free = _freedom(variance, (plots.variance + shared, model.degrees_of_freedom, plots.doubt),
                         (cells.variance, max(model.blocks - 1, 1), cells.doubt))  # fmt: skip
         mean, se = whole.value / whole.covered_ha, float(np.sqrt(variance))
-        reach = _quantile(0.5 + self.about["confidence_percent"] / 200, free)
+        reach = self.reach_of(free)
         low, high = (max(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
         return Estimate(
             mean, se, low, high, plots.sampling + cells.sampling, shared, plots.residual + cells.residual, free,
@@ -370,11 +370,6 @@ def _freedom(variance: float, *parts: tuple[float, float, float]) -> float:
     """Satterthwaite's degrees of freedom from parts: variance, the most that their clusters or blocks give, doubt of them."""
     doubt = sum(max(doubt, 2 * part**2 / most) for part, most, doubt in parts)
     return max(2 * variance**2 / doubt, 1.0) if doubt > 0 else float(parts[0][1])
-
-
-@lru_cache(maxsize=100_000)
-def _quantile(probability: float, degrees_of_freedom: float) -> float:
-    return float(student.ppf(probability, degrees_of_freedom))
 
 
 def parameters_moved(model: TargetModel, number: int) -> np.ndarray:

@@ -56,7 +56,7 @@ def test_a_users_own_indicator_serves_training_and_estimates_and_reruns_them_alo
     with open(with_plugin / "my_indicators.py", "a") as file:
         file.write("\n# another thought\n")
     again = planned(with_plugin, "resources/partials/r000c000.parquet")
-    assert again == {"training": 1, "fit": 1, "estimate": 1}
+    assert again == {"training": 1, "cells": 1, "fit": 1, "estimate": 1}
 
 
 def test_a_plugin_counts_for_the_steps_that_use_what_it_adds_to(tmp_path, monkeypatch):

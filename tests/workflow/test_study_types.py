@@ -6,6 +6,7 @@ All are made of the finished planted study's files, read as if they were a user'
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_satellites_lidar_and_plots(finished_once, brought, tmp_path):
     assert exact_bytes(plan.results) == exact_bytes(finished_once / "results")
     assert plan.notes == []
     assert stands["direction_2019_2024"].isin(["sink", "source", "not distinguishable from zero"]).all()
+
+
+def test_satellites_that_learn_from_lidar(brought, tmp_path):
+    content = own_study(tmp_path, brought, model={**small_content()["model"], "path": "hierarchical"})
+    write_study(tmp_path, content)
+    done = run(tmp_path, "--cores", "2")
+    assert done.returncode == 0, done.stderr
+    model = json.loads((tmp_path / "resources/model/agb/model.json").read_text())
+    assert model["sets"][1]["second_stage"]["first_set"] == "lidar" and model["sets"][0]["second_stage"] is None
+    assert len(model["block_influence"]) == model["blocks"] >= 10
+    page = (tmp_path / "results/report.html").read_text(encoding="utf-8")
+    assert re.search(r"<td>what lidar predicts at \d+ cells in \d+ blocks; fitted to plots, its RMSE is [\d.]+ Mg/ha</td>", page)
+    stands = store.read_table(tmp_path / "resources/estimates.parquet").query("level == 'stand' and mean > 0")
+    alone = stands["satellite_percent"] > 99
+    assert alone.any() and (stands["se"][alone] > 0).all()
+    # one denominator for the whole map: clusters of plots under the lidar, and blocks where the second stage serves
+    assert (stands["degrees_of_freedom"][stands["lidar_percent"] > 99.99] == model["clusters"] - 1).all()
+    assert (stands["degrees_of_freedom"][alone] > model["clusters"] - 1).all()
 
 
 def test_lidar_alone(brought, tmp_path):
