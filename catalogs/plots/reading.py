@@ -29,7 +29,7 @@ POSITIVE_COLUMNS = (
     *MEASURED_COLUMNS,
 )  # fmt: skip
 NUMBER_COLUMNS = (*POSITIVE_COLUMNS, "slope_deg", "aspect_deg")
-PLOT_COLUMNS = (*TEXT_COLUMNS, "plot_status", "date", "x", "y", "disturbance_date", *NUMBER_COLUMNS)
+PLOT_COLUMNS = (*TEXT_COLUMNS, "plot_status", "sampling", "date", "x", "y", "disturbance_date", *NUMBER_COLUMNS)
 HEIGHT_COLUMNS = ("plot", "dbh_cm", "height_m", "species", "genus")
 PLOT_STATUS = ("measured", "no_forest", "not_measured")
 INNER_COLUMNS = ("row", "visited", "visit", "no_forest", "level", "measured_share", "radius_m", "baf_m2_ha", "left_out")
@@ -99,6 +99,12 @@ def _chosen_by(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray:
     if settings["sampling"] != "probability" or "sampling" not in frame:
         return np.full(len(frame), settings["sampling"], dtype=object)
     said = tables.texts(frame["sampling"]).str.lower()
+    strange = said[~said.isin(["", "probability", "purposive"])]
+    if len(strange):
+        raise ValueError(
+            f"{settings['file']}: the column sampling says {strange.iloc[0]!r}; it says probability or purposive of each plot, "
+            "or nothing (then plots.sampling holds)"
+        )
     by_chance = said.isin(["", "probability"]).to_numpy()
     if not by_chance.all():
         log.info(
@@ -228,7 +234,7 @@ def _plots_of_table(
     file, columns = settings["file"], settings["columns"]
     raw = tables.read_table(
         file, layer=settings["layer"], encoding=settings["encoding"],
-        text=tables.named_in(columns, (*TEXT_COLUMNS, "plot_status")), header_row=settings["header_row"],
+        text=tables.named_in(columns, (*TEXT_COLUMNS, "plot_status", "sampling")), header_row=settings["header_row"],
     )  # fmt: skip
     shaped = hasattr(raw, "geom_type")
     if settings["visits"]:

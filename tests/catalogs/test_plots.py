@@ -111,6 +111,19 @@ def test_longitudes_and_latitudes_are_reprojected(study):
     assert plots.geometry.iloc[0].centroid.y == pytest.approx(3_000_000, abs=0.01)
 
 
+def test_plots_laid_on_purpose_beside_a_sample_are_told_by_the_table(study):
+    plots = read_plots(study(plot_table(sampling=["probability", "purposive"]), sampling="probability"), crs=UTM)
+    assert list(plots["sampling"]) == ["probability", "purposive"]
+    plots = read_plots(study(plot_table(sampling=["probability", None]), sampling="purposive"), crs=UTM)
+    assert set(plots["sampling"]) == {"purposive"}  # the study claims nothing, whatever a column says
+
+
+def test_a_word_that_no_sampling_is_called_by_is_refused(study):
+    settings = study(plot_table(sampling=["probability", "systematic"]), sampling="probability")
+    with pytest.raises(ValueError, match=r"column sampling says 'systematic'.* probability or purposive"):
+        read_plots(settings, crs=UTM)
+
+
 def test_a_plot_without_cluster_is_its_own(study):
     plots = read_plots(study(plot_table(cluster=["K", None])), crs=UTM)
     assert list(plots["cluster"]) == ["K", "P2"]
