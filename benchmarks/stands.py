@@ -14,6 +14,7 @@ import numpy as np
 
 PLOTS = 200
 TYPICAL_HA = 6.0
+PIXEL_HA = 0.01
 
 
 def mosaic(stands: int):
@@ -38,10 +39,12 @@ def mosaic(stands: int):
 
 def a_study(stands: int) -> tuple:
     """Folder with stands, plots, a fitted model and the sums of one year, as `estimate` writes them; and the bounds."""
+    import geopandas as gpd
     import pandas as pd
 
     from models.inference.fitted import fit_target
-    from pipeline import store
+    from pipeline import mapping, store
+    from pipeline.zonal import partial_rows
 
     folder = Path(tempfile.mkdtemp(prefix="bench_stands_"))
     rng = np.random.default_rng(41)
@@ -59,21 +62,23 @@ def a_study(stands: int) -> tuple:
     model, left_out = fit_target(plots, {"lidar": names}, target="agb", column="agb_mg_ha")
     store.write_json(folder / "model.json", model.to_plain())
     store.write_table(folder / "left_out.parquet", left_out)
-    store.write_table(folder / "plots.parquet", plots.assign(kept=True))
+    round_ones = gpd.points_from_xy(plots["x"], plots["y"]).buffer(11.28)
+    footprints = gpd.GeoDataFrame(plots.assign(kept=True, sampling="purposive"), geometry=round_ones, crs="EPSG:32650")
+    store.write_table(folder / "plots.parquet", footprints)
     area = polygons.area.to_numpy() / 1e4
     seen = rng.uniform([4, 8, 20], [24, 32, 95], (len(area), 3))
-    found = model.predict(dict(zip(names, seen.T, strict=True)), 2020)
-    rows = []
-    for part, share in (("all", 1.0), ("interior", 0.85)):
-        for k, hectares in enumerate(share * area):
-            s = float(found["residual_sd"][k])
-            rows.append({
-                "chunk": f"r{k // 5000:03d}c000", "stand": polygons["stand"].iloc[k], "estimand": "agb_2020", "part": part,
-                "n_px": int(hectares * 100), "area_ha": hectares, "covered_ha": hectares, "forest_ha": hectares,
-                "gained_ha": 0.0, "lost_ha": 0.0, "in_domain_ha": hectares, "sum_value": hectares * float(found["mean"][k]),
-                "set_ha": [hectares], "sum_s": [hectares * s], "sum_s2": [hectares * s * s],
-                "sum_gradient": (hectares * found["gradient"][k].astype(float)).tolist(),
-            })  # fmt: skip
+    layers = mapping.stock_layers(model, dict(zip(names, seen.T, strict=True)), np.ones(len(area)), 2020)
+    covered = [  # each stand by one pixel of its own, that counts as often as it takes
+        (stand, np.array([k]), np.array([area[k] / PIXEL_HA])) for k, stand in enumerate(polygons["stand"])
+    ]
+    rows = [
+        row
+        for first in range(0, len(covered), 5000)
+        for row in partial_rows(
+            f"r{first // 5000:03d}c000", "agb_2020", covered[first : first + 5000], mapping.with_no_change(layers),
+            pixel_ha=PIXEL_HA, n_sets=1,
+        )
+    ]  # fmt: skip
     rows = pd.DataFrame(rows)
     rows.iloc[: len(rows) // 2].to_parquet(folder / "first.parquet")
     rows.iloc[len(rows) // 2 :].to_parquet(folder / "second.parquet")
