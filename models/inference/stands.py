@@ -43,6 +43,10 @@ FAR = 2.5
 """Plots farther from a stand than so many ranges (correlation below 0.06 %) have nothing in common with it."""
 
 
+SMALL = 2.0
+"""Where the range is so many times the extent of a stand or more, what it shares with plots is told by its centre and area."""
+
+
 @dataclass(frozen=True)
 class Sums:
     """What a region's pixels add up to, hectare-weighted, for one estimand.
@@ -520,15 +524,24 @@ class Effects:
         low, high = field.points.min(axis=0), field.points.max(axis=0)
         away = np.sqrt((np.maximum(np.maximum(low - self.xy, self.xy - high), 0.0) ** 2).sum(axis=1))
         near = np.flatnonzero(away <= FAR * ranges.max())
+        away, pull = away[near], self.pull[near] @ gradient
         found = np.zeros(len(ranges))
         if near.size == 0:
             return found
-        distance, pull = cdist(self.xy[near], field.points), self.pull[near] @ gradient
-        for number, range_m in enumerate(ranges):
-            rows = away[near] <= FAR * range_m
-            if rows.any():
-                across = mean_correlation(distance[rows], field.cell_m / np.sqrt(2), range_m)
-                found[number] = pull[rows] @ (across @ field.weight)
+        fine = ranges < SMALL * (high - low).max() if len(field.stands) == 1 else np.ones(len(ranges), bool)
+        if not fine.all():  # to a range so long the stand is a square around its centre
+            centre = cdist(self.xy[near], field.points.mean(axis=0, keepdims=True))[:, 0]
+            side = np.array(np.sqrt((field.cell_m**2).sum() / 2))
+            found[~fine] = [pull @ mean_correlation(centre, side, one) for one in ranges[~fine]]
+            found[~fine] *= field.weight.sum()
+        if fine.any():
+            rows = away <= FAR * ranges[fine].max()
+            distance = cdist(self.xy[near[rows]], field.points)
+            for number in np.flatnonzero(fine):
+                some = away[rows] <= FAR * ranges[number]
+                if some.any():
+                    across = mean_correlation(distance[some], field.cell_m / np.sqrt(2), ranges[number])
+                    found[number] = pull[rows][some] @ (across @ field.weight)
         return found
 
 

@@ -246,3 +246,10 @@ def test_a_cluster_that_one_set_does_not_use_moves_only_the_other():
     lidar, satellite = model.slices()
     assert not model.influence[0, lidar].any() and model.influence[0, satellite].any()
     assert model.clusters == 19 and model.counts == {"plots": 20, "rows": 20, "clusters": 20}
+
+
+def test_a_model_says_where_its_plots_do_not_tell_how_far_residuals_reach():
+    """Thirty plots each by itself: a stand's error is known to a factor only, and the model card says it."""
+    model, _ = fit(make_plots(n=30))
+    assert not model.sets[0].residuals.level.identified
+    assert any("poorly identified" in sentence for sentence in model.warnings)

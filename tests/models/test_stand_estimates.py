@@ -14,7 +14,7 @@ from scipy.signal import fftconvolve
 
 from models.inference import fitted, stands
 from models.inference.fitted import fit_target
-from models.inference.residuals import Structure
+from models.inference.residuals import Reading, Structure
 from models.inference.stands import RegionEstimator, Sums, lattice, mean_correlation
 
 
@@ -91,6 +91,52 @@ def test_white_residuals_average_out_over_plot_areas_whatever_the_cell_size(cell
     )
     found = estimate([sums], [square(100 * np.sqrt(area_ha))], make_target_model(nugget=1.0, plot_ha=0.04))
     assert found.residual_variance == pytest.approx(400 * 0.04 / area_ha)
+
+
+def test_a_stand_has_the_same_standard_error_at_cells_of_10_20_and_30_m():
+    """36 ha of hilly heights, a square-root response, residuals that grow with the mean: the same land, seen in three ways."""
+    x, y = np.meshgrid(np.arange(5.0, 600, 10), np.arange(5.0, 600, 10))
+    height = 0.6 * np.sin(x / 90) + 0.5 * np.cos(y / 70) + 0.2 * np.sin((x + y) / 25)
+    pulls = np.random.default_rng(2).normal(0, 0.02, (12, 3))
+    model = make_target_model(
+        params=(1.0, 12.0, 2.0), transform="sqrt", scale=1.5, power=0.6, range_m=300.0, nugget=0.4, influence=0.3 * pulls,
+        plots=np.random.default_rng(3).uniform(-2000, 2500, (12, 2)), pull=pulls,
+    )  # fmt: skip
+    errors = []
+    for n in (1, 2, 3):
+        seen = height.reshape(60 // n, n, 60 // n, n).mean(axis=(1, 3)).ravel()
+        found, ha = model.predict({"zmean": seen}, 2019), (10 * n) ** 2 / 1e4
+        s = found["residual_sd"]
+        sums = Sums(
+            36.0, ha * found["mean"].sum(), np.array([36.0]), np.array([ha * s.sum()]), np.array([ha * (s**2).sum()]),
+            ha * found["gradient"].sum(axis=0),
+        )  # fmt: skip
+        errors.append(estimate([sums], [square(600)], model).se)
+    assert errors[1:] == pytest.approx([errors[0]] * 2, rel=0.01)
+
+
+def test_readings_are_averaged_in_variance_and_their_differences_cost_degrees_of_freedom():
+    """Two readings as likely: white residuals of 20, and residuals that are alike all over a stand of 4 ha."""
+    model = make_target_model(clusters=101)
+    white, alike = Reading(0.5, 1.0, 0.0, 0.0, 1.0), Reading(0.5, 1e9, 1.0, 0.0, 0.0)
+    level = Structure.of([white, alike], identified=False, degrees_of_freedom=1e6)
+    (one,) = model.sets
+    model = dataclasses.replace(
+        model, sets=(dataclasses.replace(one, residuals=dataclasses.replace(one.residuals, level=level)),)
+    )
+    found = estimate([make_sums(4.0)], [square()], model)
+    assert found.se**2 == pytest.approx((400 + 4) / 2, rel=1e-3)
+    # variance of the variance: 198 squared; 2 x 202^2 / 198^2
+    assert found.degrees_of_freedom == pytest.approx(2 * 202**2 / 198**2, rel=1e-2)
+    assert found.area_effect_variance == pytest.approx(200, rel=1e-3)
+
+
+def test_degrees_of_freedom_are_never_more_than_clusters_give():
+    """Four plots of Nouragues: three, however many sub-plots tell the residuals' size."""
+    model = make_target_model(influence=[[0.0, 3.0, 0.0]], clusters=4)
+    found = estimate([make_sums()], [square()], model)
+    assert found.degrees_of_freedom == 3
+    assert found.high - found.mean == pytest.approx(2.353 * found.se, rel=1e-3)  # t of 0.95 with 3 degrees of freedom
 
 
 def test_residuals_that_are_alike_all_over_do_not_average_out():

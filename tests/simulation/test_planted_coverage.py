@@ -1,7 +1,8 @@
 """Forty planted forests, each mapped from its own plots, points and scenes: bias and coverage against the planted truth.
 
-The strict gate (90 +- 6 points over 200 seeds, not more than 3 below an oracle) belongs to the inference issue; here the
-chain as a whole is held to |bias| <= 5 % and to intervals that cover at least 80 % of what they say is 90 %.
+The gate for stands and projects is 90 +- 6 % covered at nominal 90 %, which 200 forests can tell (15 minutes on an idle
+core): `FORESTSINK_SEEDS=121-320 python -m pytest tests/simulation`. Forty know it to their Monte Carlo error, 1 point for
+stands and 5 for projects, so limits are two of those wider here.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-SEEDS = range(81, 121)
-"""Not looked at while the intervals were built: methods are developed on seeds 1 to 80."""
+FIRST, LAST = map(int, os.environ.get("FORESTSINK_SEEDS", "81-120").split("-"))
+SEEDS = range(FIRST, LAST + 1)
+"""Methods are developed on seeds 1 to 80; 81 to 120 are those of CI; 121 to 320 are kept for what is to be believed."""
 
 
 def one_forest(seed: int) -> tuple[list[dict], list[dict]]:
@@ -63,12 +65,19 @@ def test_stand_biomass_is_unbiased_over_forty_forests(forests, estimand):
     assert abs(ratio) <= 5
 
 
-@pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024", "agb_2019_2024"])
-def test_stand_intervals_cover_the_planted_truth(forests, estimand):
+@pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024"])
+def test_stand_intervals_of_stock_cover_the_planted_truth(forests, estimand):
     stands = forests[0].query("estimand == @estimand")
     percent, error = per_seed(100 * stands.groupby("seed")["covered"].mean())
     print(f"{estimand}: {percent:.1f} % of stands covered at nominal 90 % (Monte Carlo error {error:.1f})")
-    assert percent >= 80
+    assert 84 - 2 * error <= percent <= 96 + 2 * error
+
+
+def test_stand_intervals_of_change_cover_the_planted_truth(forests):
+    stands = forests[0].query("estimand == 'agb_2019_2024'")
+    percent, error = per_seed(100 * stands.groupby("seed")["covered"].mean())
+    print(f"change: {percent:.1f} % of stands covered at nominal 90 % (Monte Carlo error {error:.1f})")
+    assert 84 - 2 * error <= percent <= 96 + 2 * error
 
 
 @pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024", "agb_2019_2024"])
@@ -77,7 +86,7 @@ def test_project_intervals_cover_the_planted_truth(forests, estimand):
     inside = (projects["project_low"] <= projects["project_truth"]) & (projects["project_truth"] <= projects["project_high"])
     percent, error = per_seed(100 * inside.astype(float))
     print(f"{estimand}: {percent:.1f} % of projects covered at nominal 90 % (Monte Carlo error {error:.1f})")
-    assert percent >= 80
+    assert percent >= 84 - 2 * 100 * np.sqrt(0.84 * 0.16 / len(projects))
 
 
 def test_intervals_are_not_so_wide_that_they_say_nothing(forests):
