@@ -29,9 +29,10 @@ POSITIVE_COLUMNS = (
     *MEASURED_COLUMNS,
 )  # fmt: skip
 NUMBER_COLUMNS = (*POSITIVE_COLUMNS, "slope_deg", "aspect_deg")
-PLOT_COLUMNS = (*TEXT_COLUMNS, "plot_status", "date", "x", "y", "disturbance_date", *NUMBER_COLUMNS)
+PLOT_COLUMNS = (*TEXT_COLUMNS, "plot_status", "sampling", "date", "x", "y", "disturbance_date", *NUMBER_COLUMNS)
 HEIGHT_COLUMNS = ("plot", "dbh_cm", "height_m", "species", "genus")
 PLOT_STATUS = ("measured", "no_forest", "not_measured")
+SAMPLING = ("probability", "purposive")
 INNER_COLUMNS = ("row", "visited", "visit", "no_forest", "level", "measured_share", "radius_m", "baf_m2_ha", "left_out")
 """Columns that `read_plots` gives for `read_trees` and the step, not for the plot table."""
 
@@ -79,7 +80,7 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
     frame["disturbance_date"] = frame["disturbance_date"].astype("datetime64[us]")
     findings.settle()
     frame = frame.rename(columns={"reason": "left_out"})
-    frame["sampling"] = settings["sampling"]
+    frame["sampling"] = frame["sampling"] if "sampling" in frame else settings["sampling"]
     frame["no_forest"] = frame["plot_status"] == "no_forest" if "plot_status" in frame else False
     for column, missing in {"phase": None, "weight": np.nan, "position_error_m": np.nan, "visit": ""}.items():
         if column not in frame:
@@ -214,7 +215,7 @@ def _plots_of_table(
     file, columns = settings["file"], settings["columns"]
     raw = tables.read_table(
         file, layer=settings["layer"], encoding=settings["encoding"],
-        text=tables.named_in(columns, (*TEXT_COLUMNS, "plot_status")), header_row=settings["header_row"],
+        text=tables.named_in(columns, (*TEXT_COLUMNS, "plot_status", "sampling")), header_row=settings["header_row"],
     )  # fmt: skip
     shaped = hasattr(raw, "geom_type")
     if settings["visits"]:
@@ -233,6 +234,7 @@ def _plots_of_table(
         frame[column] = tables.texts(frame[column])
     findings.plots("plot_missing", frame, frame["plot"] == "", file=file, what="the plot is missing", noun="row")
     _name_plot_status(frame, settings, findings)
+    _name_sampling(frame, settings, findings)
     for column in frame.columns.intersection(NUMBER_COLUMNS):
         values = tables.numbers(frame[column].set_axis(frame["row"]), file=file, refuse=refuse).rename(column)
         frame[column] = units.converted(values, settings["units"].get(column), setting="plots.units").to_numpy()
@@ -282,6 +284,19 @@ def _name_plot_status(frame: pd.DataFrame, settings: dict[str, Any], findings: F
         )
         findings.plots("plot_status_unknown", frame, unknown, file=file, what=what, noun="row")
     frame["plot_status"] = status.fillna("not_measured")
+
+
+def _name_sampling(frame: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    """How each plot was chosen: the table's word for it, else that of the setting, so that a few added by hand can say so."""
+    if "sampling" not in frame:
+        return
+    given = tables.texts(frame["sampling"])
+    chosen = given.str.lower().where(given != "", settings["sampling"])
+    unknown = ~chosen.isin(SAMPLING)
+    if unknown.any():
+        what = f"sampling {given[unknown].iloc[0]!r} in <rows> is none of {', '.join(SAMPLING)}"
+        findings.add("sampling_unknown", file=settings["file"], what=what, rows=frame.loc[unknown, "row"])
+    frame["sampling"] = chosen.where(~unknown, settings["sampling"])
 
 
 def _dated(

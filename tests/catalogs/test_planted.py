@@ -225,7 +225,9 @@ def test_plots_come_in_clusters_and_alone_inside_the_area(planted):
     assert (sizes == 1).sum() >= 20
     assert plots["x"].between(500000 + 5, 501200 - 5).all()
     assert plots["y"].between(2998800 + 5, 3000000 - 5).all()
-    assert set(plots["sampling"]) == {"probability"}
+    placed = plots["plot"].str.startswith("D")
+    assert set(plots.loc[~placed, "sampling"]) == {"probability"}
+    assert set(plots.loc[placed, "sampling"]) == {"purposive"}
 
 
 def test_two_plots_were_measured_just_before_the_land_was_felled(planted):
