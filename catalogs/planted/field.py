@@ -120,6 +120,7 @@ def measure(forest: Forest, circles: pd.DataFrame, years: tuple[int, int]) -> tu
                 "date": dates,
                 "x": (circles["x"] + gnss[:, 0]).round(2),
                 "y": (circles["y"] + gnss[:, 1]).round(2),
+                "position_error_m": round(float(np.sqrt(2) * settings.gnss_sd_m), 2),  # root mean square distance
                 "radius_m": settings.plot_radius_m,
                 "disturbance_date": struck,
                 # where a stand is about to be felled the crews put a plot on purpose

@@ -9,6 +9,9 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 
+LEAST_LEFT = 0.1
+"""Share of the residuals' squares that stays with them at least, whatever is said to be beside them."""
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -90,6 +93,7 @@ def spatial_structure(
     patch: np.ndarray,
     *,
     together: np.ndarray | None = None,
+    beside: np.ndarray | None = None,
     allowance: float = 0.5,
 ) -> Structure:
     """Range and nugget of standardised residuals, towards the upper end of what the plots allow.
@@ -106,6 +110,8 @@ def spatial_structure(
     patch : (n,) patch that each row is in
     together : (n, n), optional
         Correlation of the rows' dates (1 for the same date).
+    beside : (n, n), optional
+        Covariance of what the rows have beside their residuals: what wrong positions of plots do, see `position.beside`.
     """
     n = len(standardised)
     distance = cdist(xy, xy)
@@ -127,6 +133,7 @@ def spatial_structure(
                 likelihood[row, col] = likelihood[0, col]
                 continue
             matrix = together * ((1 - nugget) * smooth + nugget * same_place)
+            matrix = matrix if beside is None else matrix + beside
             likelihood[row, col] = _restricted(standardised, columns, matrix)
     best = likelihood.max()
     reach = correlation(np.array(200.0), ranges)[:, None] * (1 - nuggets)[None, :]
@@ -134,15 +141,18 @@ def spatial_structure(
     row, col = np.unravel_index(int(candidates.argmax()), candidates.shape)
     field = float(ranges[row]), float(nuggets[col])
     near = (patch[:, None] == patch[None, :]) & (distance > 1.0) & (together == 1.0)
-    return Structure(*field, bool(best - likelihood[0, -1] > 1.0), _shared_in(near, standardised, field))
+    return Structure(*field, bool(best - likelihood[0, -1] > 1.0), _shared_in(near, standardised, field, beside))
 
 
-def _shared_in(near: np.ndarray, z: np.ndarray, field: tuple[float, float]) -> float:
+def _shared_in(near: np.ndarray, z: np.ndarray, field: tuple[float, float], beside: np.ndarray | None = None) -> float:
     """Correlation of plots of one patch; what the field says of 100 m where fewer than eight pairs tell."""
     first, second = np.nonzero(np.triu(near))
     if len(first) < 8:
         return float((1 - field[1]) * correlation(np.array(100.0), field[0]))
-    return float(np.clip(2 * (z[first] * z[second]).sum() / (z[first] ** 2 + z[second] ** 2).sum(), 0.0, 1.0))
+    squares = (z[first] ** 2 + z[second] ** 2).sum()
+    if beside is not None:
+        squares = max(squares - (np.diag(beside)[first] + np.diag(beside)[second]).sum(), LEAST_LEFT * squares)
+    return float(np.clip(2 * (z[first] * z[second]).sum() / squares, 0.0, 1.0))
 
 
 def _restricted(z: np.ndarray, columns: np.ndarray, matrix: np.ndarray) -> float:
@@ -160,12 +170,22 @@ def _restricted(z: np.ndarray, columns: np.ndarray, matrix: np.ndarray) -> float
     return -0.5 * ((n - p) * np.log(max(squares, 1e-12) / (n - p)) + logs)
 
 
-def between_dates(standardised: np.ndarray, plot: np.ndarray, date: np.ndarray) -> float:
-    """Correlation of standardised residuals of the same plot at successive dates; 0 where no plot was measured twice."""
+def between_dates(
+    standardised: np.ndarray, plot: np.ndarray, date: np.ndarray, beside: np.ndarray | None = None
+) -> float:
+    """Correlation of standardised residuals of the same plot at successive dates; 0 where no plot was measured twice.
+
+    What the rows have `beside` their residuals (covariance, see `spatial_structure`) is taken out.
+    """
     order = np.lexsort((date, plot))
     z, p = standardised[order], plot[order]
     same = p[1:] == p[:-1]
     if same.sum() < 3:
         return 0.0
     first, second = z[:-1][same], z[1:][same]
-    return float(np.clip((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()), 0.0, 0.99))
+    product, squares = (first * second).sum(), np.array([(first**2).sum(), (second**2).sum()])
+    if beside is not None:
+        a, b = order[:-1][same], order[1:][same]
+        product -= beside[a, b].sum()
+        squares = np.maximum(squares - [beside[a, a].sum(), beside[b, b].sum()], LEAST_LEFT * squares)
+    return float(np.clip(product / np.sqrt(squares[0] * squares[1]), 0.0, 0.99))

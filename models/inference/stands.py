@@ -230,6 +230,8 @@ class RegionEstimator:
             variance = moving.variance(gradient[place], field, nugget)
             if rest is not None:
                 variance += rest.variance(gradient[place], NOWHERE, 0.0)
+            if one.sample.moved is not None:
+                variance += float(((one.sample.moved @ gradient[place]) ** 2).sum())
             errors.append(max(variance, 0.0))
         sizes = np.sqrt(errors)
         residual = max(float(sizes @ model.between_sets @ sizes) - sampling, 0.0)
