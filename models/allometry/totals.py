@@ -164,7 +164,7 @@ def plot_totals(
     agb = tree_agb(stock.live, stock.equations, stock.served)
     out = measured_totals(stock, agb, equations)
     variance, factors = np.zeros(len(out)), {}
-    for own, shared in _error_parts(stock, agb, dbh_sd):
+    for own, shared in error_parts(stock, agb, dbh_sd):
         variance += own
         factors.update(shared)
     out.insert(3, "agb_mg_ha_se", np.sqrt(variance))
@@ -220,7 +220,7 @@ def tree_components(live: pd.DataFrame, equations: pd.DataFrame, agb_kg: pd.Seri
 # ---------------------------------------------------------------- errors
 
 
-def _error_parts(
+def error_parts(
     stock: Inventory, agb: pd.DataFrame, dbh_sd: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Own variance of the plots and shared factors, source by source."""
@@ -232,7 +232,7 @@ def _error_parts(
     yield total((weight * agb["residual_sd_kg"].fillna(0.0)) ** 2), {}
     yield total((weight * by_dbh * dbh_sd(dbh)) ** 2), {}
     yield from _height_parts(stock, by_height)
-    for name, columns in _coefficient_parts(stock, agb):
+    for name, columns in coefficient_parts(stock, agb):
         yield np.zeros(1), {f"f_allometry_{name}_{k + 1}": column for k, column in enumerate(columns.T)}
     if "wood_density_se" in live and needs(stock.equations, "wood_density_g_cm3"):
         effect = weight * agb["by_wood_density"].to_numpy()
@@ -260,7 +260,8 @@ def height_factor_names(group: str, parameters: int) -> list[str]:
     return [f"f_height_{slug(group) + '_' if group else ''}{k + 1}" for k in range(parameters)]
 
 
-def _coefficient_parts(stock: Inventory, agb: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+def coefficient_parts(stock: Inventory, agb: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Name of each equation that states errors of its coefficients, and its shared factors (plots, coefficients)."""
     for position, name, coefficients, covariance in shared_equations(stock.equations, stock.served):
         here = np.where(stock.served == position, stock.weight, 0.0)
         columns = [stock.total(here * agb[f"by_{one}"].fillna(0)) for one in coefficients]

@@ -327,6 +327,32 @@ def test_roots_of_a_table_carry_the_error_of_their_ratio(run, tmp_path):
     assert table["tree_carbon_t_ha_se"] == pytest.approx(expected)
 
 
+def test_roots_by_equations_have_the_errors_that_their_equations_state(run, tmp_path):
+    """Roots 0.3 of the shoots: their error is 0.3 of that of the shoots, that of the tree 1.3 of it."""
+    write_own_equations(tmp_path, roots_status="user")
+    given = {"allometry": str(tmp_path / "own.csv"), "roots": {"by": "equations"}}
+    table = run(make_plots(), make_trees(), **given).iloc[0]
+    above = np.hypot(table["agb_mg_ha_se"], table["f_allometry_own_1"])
+    # each tree of the share form spreads by its own rse too, where the row states one
+    assert table["bgb_mg_ha_se"] >= 0.3 * above and table["tree_carbon_t_ha_se"] >= 0.47 * 1.3 * above
+    assert "root_shoot_se" not in table and "tree_mg_ha_se" not in table
+
+
+def test_the_error_of_a_carbon_fraction_is_shared_by_all_trees_of_its_taxon(run, tmp_path):
+    write_own_equations(tmp_path)
+    fractions = {"level": "genus", "taxon": "Cunninghamia", "carbon_fraction": 0.5, "sd": 0.02, "source": "x", "status": "user"}
+    pd.DataFrame([fractions]).to_csv(tmp_path / "fractions.csv", index=False)
+    roots = {"by": "table", "zone": "tropical moist", "continent": "asia", "per": "plot"}
+    given = {"allometry": str(tmp_path / "own.csv"), "roots": roots, "carbon_fractions": str(tmp_path / "fractions.csv")}
+    table = run(make_plots(), make_trees(), **given).iloc[0]
+    assert (table["carbon_fraction"], table["carbon_fraction_se"]) == pytest.approx((0.5, 0.02))
+    above = np.hypot(table["agb_mg_ha_se"], table["f_allometry_own_1"])
+    of_biomass = 0.5 * np.hypot(1.323 * above, 0.073 * table["agb_mg_ha"])
+    expected = np.hypot(of_biomass, 0.02 * 1.323 * table["agb_mg_ha"])
+    assert table["tree_carbon_t_ha_se"] == pytest.approx(expected)
+    assert not [one for one in caveats_in(tmp_path / "said.json") if "carbon fractions" in one]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("nsvb") is None, reason="the package nsvb is absent")
 def test_a_plot_of_the_united_states_has_its_components(run):
     """One Douglas-fir of 20 in and 110 ft on 0.04 ha: the first example of the national system's report."""

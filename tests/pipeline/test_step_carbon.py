@@ -68,7 +68,7 @@ def test_a_stratum_with_few_plots_takes_the_ratio_of_all_and_that_is_said(caplog
 
 def test_plots_without_roots_are_one_sentence():
     for frame in (rooted(kept=False), rooted().drop(columns="bgb_mg_ha")):
-        with pytest.raises(ValueError, match="pools.root_shoot is from_plots, and no plot that is kept has roots"):
+        with pytest.raises(ValueError, match=r"pools\.root_shoot is from_plots, and no plot that is kept has roots"):
             root_shoot_of_plots(frame)
 
 
