@@ -54,19 +54,20 @@ def component_errors(
                 own[column] = np.where(scaled, 0.0, own[column])
         apart = replace(stock, equations=rows, served=served)
         label = "bgb" if name == "roots" else name
-        found[f"{label}_mg_ha_se"] = _se(stock, apart, whole, own, share, dbh_sd)
+        kg = parts[name].to_numpy()
+        found[f"{label}_mg_ha_se"] = _se(stock, apart, whole, own, kg, share, dbh_sd)
         if name == "roots":
-            found["tree_mg_ha_se"] = _se(stock, apart, whole, own, 1 + share, dbh_sd)
+            found["tree_mg_ha_se"] = _se(stock, apart, whole, own, kg + whole["agb_kg"].to_numpy(), 1 + share, dbh_sd)
     return pd.DataFrame(found, index=stock.keys.index)
 
 
 def _se(
-    stock: Inventory, apart: Inventory, whole: pd.DataFrame, own: pd.DataFrame, share: np.ndarray,
+    stock: Inventory, apart: Inventory, whole: pd.DataFrame, own: pd.DataFrame, kg: np.ndarray, share: np.ndarray,
     dbh_sd: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:  # fmt: skip
-    """Standard error (plots,) of a quantity of trees: `share` of their aboveground biomass, and what `own` adds to it."""
+    """Standard error (plots,) of a quantity of trees, `kg`: it moves by `share` of their aboveground biomass and as `own`."""
     measured = ("by_dbh", "by_height", "by_wood_density")
-    joined = whole.assign(**{name: own[name] + share * whole[name] for name in measured})
+    joined = whole.assign(agb_kg=kg, **{name: own[name] + share * whole[name] for name in measured})
     joined = joined.assign(**{name: share * whole[name] for name in SLOPES if name not in measured})
     residuals = (np.nan_to_num(own["residual_sd_kg"]), share * np.nan_to_num(whole["residual_sd_kg"]))
     joined["residual_sd_kg"] = np.hypot(*residuals)

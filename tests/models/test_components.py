@@ -40,11 +40,11 @@ def test_a_share_has_the_errors_of_the_whole_and_its_own():
 
 
 def test_a_wrong_diameter_moves_shoots_and_roots_together():
-    # dAGB/dD = 4 kg/cm, droots/dD = 0.5 kg/cm; two trees of 10 per ha, each 1 cm off by itself
+    # dAGB/dD = 4 kg/cm, droots/dD = 0.5 kg/cm; two trees of 10 per ha, each 0.1 mm off by itself
     table = make_table({"component": "roots", "form": "power_d", "a": 0.5, "b": 1.0})
-    found = errors(make_trees(), table, dbh_sd=1.0)
-    assert found["bgb_mg_ha_se"] == pytest.approx(0.5 * 10 / 1000 * np.sqrt(2))
-    assert found["tree_mg_ha_se"] == pytest.approx(4.5 * 10 / 1000 * np.sqrt(2))
+    found = errors(make_trees(), table, dbh_sd=0.01)
+    assert found["bgb_mg_ha_se"] == pytest.approx(0.005 * 10 / 1000 * np.sqrt(2))
+    assert found["tree_mg_ha_se"] == pytest.approx(0.045 * 10 / 1000 * np.sqrt(2))
 
 
 def test_components_scaled_to_the_whole_have_its_relative_error():
