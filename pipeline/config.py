@@ -349,6 +349,21 @@ class Plots(Section):
     max_extrapolated_percent: float | None = Field(None, ge=0, le=100)
     max_years_apart: float = Field(1.0, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sheets(cls, given: Any) -> Any:
+        """`book.xlsx:sheet`, as the sheet's verb takes it, is a file and its layer."""
+        if not isinstance(given, dict):
+            return given
+        given = dict(given)
+        for file, layer in (("file", "layer"), ("trees", "tree_layer")):
+            named = re.fullmatch(r"(.+\.(?:xlsx|xlsm)):(.+)", str(given.get(file)), re.IGNORECASE)
+            if named and given.get(layer) not in (None, named[2]):
+                raise ValueError(f"{file} names the sheet {named[2]} and {layer} the sheet {given[layer]}; leave one of them out")
+            if named:
+                given |= {file: named[1], layer: named[2]}
+        return given
+
     @model_validator(mode="after")
     def _positions(self) -> Plots:
         if (self.file is None) == (self.corners is None):

@@ -86,8 +86,10 @@ THIN = np.exp(np.random.default_rng(1).uniform(0, np.log(40), 300))
 """Diameters of 1 to 40 cm, whose heights spread by a metre."""
 
 
-@pytest.mark.parametrize("name", ["michailoff", "naslund", "weibull", "loglog1"])
-@pytest.mark.parametrize("thinnest_cm", [1.0, 3.0])
+@pytest.mark.parametrize(
+    ("name", "thinnest_cm"),
+    [("michailoff", 1.0), ("naslund", 1.0), ("weibull", 1.0), ("loglog1", 1.0), ("michailoff", 3.0)],
+)
 def test_thin_stems_with_modelled_heights_have_the_same_error_by_both_ways(name, thinnest_cm):
     """A normal error of 1 m around a height of 1.4 m would be cut off at breast height in every third draw."""
     rng = np.random.default_rng(4)
@@ -96,8 +98,8 @@ def test_thin_stems_with_modelled_heights_have_the_same_error_by_both_ways(name,
     trees = make_trees(dbh_cm=rng.uniform(thinnest_cm, 2 * thinnest_cm, 120))
     equation = make_equation(var_a=1e-3, var_b=np.nan, cov_ab=np.nan, rse=0.35)
     first = plot_totals(trees, equation, height_model=model)
-    drawn = plot_totals_monte_carlo(trees, equation, height_model=model, iterations=5000)
-    # 5,000 draws know a standard deviation to 1 %
+    drawn = plot_totals_monte_carlo(trees, equation, height_model=model, iterations=8000)
+    # 8,000 draws know a standard deviation to 0.8 %
     assert np.sqrt(np.diag(covariance(drawn))) == pytest.approx(np.sqrt(np.diag(covariance(first))), rel=0.05)
     assert drawn["agb_mg_ha_se"].to_numpy() == pytest.approx(first["agb_mg_ha_se"].to_numpy(), rel=0.05)
 
