@@ -50,7 +50,8 @@ def with_trees(
     served = _checked_served(live, whole, settings)
     unchecked = _unverified_equations(trees, equations)
     if unchecked:
-        caveat(log, "allometry %s has rows of status unverified, and trees rest on them", ", ".join(unchecked))
+        named = ", ".join(unchecked)
+        caveat(log, "allometry %s has rows of status unverified, and trees rest on them", named, unverified=unchecked)
     _say_what_equations_lack(whole.iloc[np.unique(served)])
     models = _height_models(trees, whole, settings)
     totals = _totals(trees, equations, models, settings)
@@ -99,9 +100,11 @@ def with_expanded_volume(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> g
     if served.any():
         caveat(log, "expansion factors %s state no error: biomass has that of its volume alone", settings["expansion"])
         if classes.status == "unverified":
-            caveat(log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source)
-            before = out["unverified"].fillna("").tolist() if "unverified" in out else [""] * len(out)
             named = f"expansion factors {settings['expansion']}"
+            caveat(
+                log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source, unverified=[named]
+            )
+            before = out["unverified"].fillna("").tolist() if "unverified" in out else [""] * len(out)
             out["unverified"] = np.where(served, [f"{one}, {named}" if one else named for one in before], before)
     if "volume_m3_ha_se" in frame:
         before_se = frame.get("agb_mg_ha_se", np.nan)
@@ -453,14 +456,15 @@ def _root_shoot(
     classes = factors.root_shoot_classes(
         zone=roots["zone"], continent=roots["continent"], origin=roots["origin"], forest_type=roots["forest_type"]
     )
+    doubted = [f"root:shoot ratio of {classes.source}"] if classes.doubts else []
     for doubt in classes.doubts:
-        caveat(log, "root:shoot ratio of %s: %s", classes.source, doubt)
+        caveat(log, "root:shoot ratio of %s: %s", classes.source, doubt, unverified=doubted)
     ratio, se = (
         pools.by_class_of_groups(agb, groups, upper=classes.upper_mg_ha, factors=values) for values in (classes.ratio, classes.sd)
     )
     if np.isnan(se[np.isfinite(ratio)]).any():
         caveat(log, "root:shoot ratio of %s states no error: roots have that of biomass alone", classes.source)
-    return ratio, se, [f"root:shoot ratio of {classes.source}"] if classes.doubts else []
+    return ratio, se, doubted
 
 
 def _carbon_fractions(
@@ -495,6 +499,8 @@ def _carbon_fractions(
         caveat(log, "carbon fractions state no error: %s", ", ".join(silent[:5]) + (", ..." if len(silent) > 5 else ""))
     unchecked = (used["status"] == "unverified").to_numpy()
     names = list(dict.fromkeys(used["name"][unchecked]))
+    doubted = [f"carbon fraction of {name}" for name in names]
     if names:
-        caveat(log, "carbon fractions of status unverified serve %d trees: %s", unchecked.sum(), ", ".join(names))
-    return mean, np.sqrt(variance), [f"carbon fraction of {name}" for name in names]
+        named = ", ".join(names)
+        caveat(log, "carbon fractions of status unverified serve %d trees: %s", unchecked.sum(), named, unverified=doubted)
+    return mean, np.sqrt(variance), doubted

@@ -17,7 +17,7 @@ from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
 from pipeline.steps.carbon import carbon_factors, in_carbon, region_in_carbon
-from pipeline.steps.notes import caveats_in, kept_warnings
+from pipeline.steps.notes import caveats_in, kept_warnings, unverified_in
 from pipeline.zonal import combine
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,8 @@ def stands(
     both = pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True)
     caveats = caveats_in(warned)
     if caveats:
-        wide, summary, both = (frame.assign(caveats="; ".join(caveats)) for frame in (wide, summary, both))
+        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
+        wide, summary, both = (frame.assign(**told) for frame in (wide, summary, both))
     store.write_table(estimates, both)
     store.write_table(table, wide)
     store.write_table(project, summary)

@@ -17,7 +17,7 @@ from pipeline import store
 from pipeline.config import Plots
 from pipeline.grid import Grid
 from pipeline.products import products_of
-from pipeline.steps.notes import caveats_in
+from pipeline.steps.notes import caveats_in, unverified_in
 from pipeline.steps.plots import plots
 from pipeline.steps.publish import publish
 
@@ -274,8 +274,10 @@ def test_unverified_roots_fractions_and_factors_are_said_as_loudly_as_equations(
     said = caveats_in(tmp_path / "said.json")
     assert "allometry own has rows of status unverified, and trees rest on them" in said
     assert "carbon fractions of status unverified serve 30 trees: Cunninghamia" in said
+    assert unverified_in(tmp_path / "said.json") == ["own", "carbon fraction of Cunninghamia"]
     table = run(make_plots(volume_m3_ha=100.0), expansion="china_cunninghamia_lanceolata")
     assert set(table["unverified"]) == {"expansion factors china_cunninghamia_lanceolata"}
+    assert unverified_in(tmp_path / "said.json") == ["expansion factors china_cunninghamia_lanceolata"]
 
 
 @pytest.mark.parametrize(
