@@ -101,9 +101,7 @@ def with_expanded_volume(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> g
         caveat(log, "expansion factors %s state no error: biomass has that of its volume alone", settings["expansion"])
         if classes.status == "unverified":
             named = f"expansion factors {settings['expansion']}"
-            caveat(
-                log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source, unverified=[named]
-            )
+            caveat(log, "%s are of status unverified: %s", named, classes.source, unverified=[named])
             before = out["unverified"].fillna("").tolist() if "unverified" in out else [""] * len(out)
             out["unverified"] = np.where(served, [f"{one}, {named}" if one else named for one in before], before)
     if "volume_m3_ha_se" in frame:
