@@ -117,7 +117,7 @@ def inventory(
         keys=keys,
         live=live,
         member=pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(live[["plot", "date"]])),
-        modelled=live["height_m"].isna().to_numpy() & bool(models),
+        modelled=(live["height_m"].isna() & live["dbh_cm"].notna()).to_numpy() & bool(models),
         equations=equations,
         served=match_equations(live, equations),
         models=models,
@@ -185,9 +185,10 @@ def measured_totals(stock: Inventory, agb: pd.DataFrame, equations: pd.DataFrame
     """What needs no error model: biomass and its components, basal area, stems, heights, volume."""
     live, total, weight = stock.live, stock.total, stock.weight
     out = stock.keys.assign(agb_mg_ha=total(weight * agb["agb_kg"]))
-    basal_area_m2 = np.pi / 4 * (live["dbh_cm"].to_numpy() / 100) ** 2
-    out["basal_area_m2_ha"] = total(live["trees_per_ha"] * basal_area_m2)
-    out["stems_n_ha"] = total(live["trees_per_ha"])
+    stems = live["trees_per_ha"].where(live["dbh_cm"].notna(), 0.0)  # shrubs by crown or cover are no stems at breast height
+    basal_area_m2 = np.pi / 4 * (live["dbh_cm"].fillna(0.0).to_numpy() / 100) ** 2
+    out["basal_area_m2_ha"] = total(stems * basal_area_m2)
+    out["stems_n_ha"] = total(stems)
     out["dominant_height_m"] = dominant_height(live, stock.member, len(out))
     parts = tree_components(live, equations, agb["agb_kg"])
     if "volume_m3" in live:
@@ -292,7 +293,7 @@ def _of_diameters(
         bend = power * (power - 1) + turn * dbh**2 / kg
         square = power**2 * second + (bend**2 / 4 + power**2 * (power - 1) * (power - 2) / 3) * fourth - (bend * second / 2) ** 2
         bent = kg * np.sqrt(np.maximum(square, 0.0))
-    return np.where(np.isfinite(bent), bent, np.abs(by_dbh) * sd)
+    return np.where(np.isnan(dbh), 0.0, np.where(np.isfinite(bent), bent, np.abs(by_dbh) * sd))
 
 
 def _residuals_are_added(stock: Inventory) -> np.ndarray:
@@ -375,7 +376,7 @@ def dominant_height(live: pd.DataFrame, member: np.ndarray, plots: int) -> np.nd
     per hectare gives the mean of what it has, a plot without trees, or with a height missing among them, NaN.
     """
     dbh, height = live["dbh_cm"].to_numpy(), live["height_m"].to_numpy()
-    per_ha = live["trees_per_ha"].to_numpy()
+    per_ha = np.where(np.isnan(dbh), 0.0, live["trees_per_ha"].to_numpy())
     order = np.lexsort((np.arange(len(live)), -dbh, member))
     member, height, per_ha = member[order], height[order], per_ha[order]
     before = np.cumsum(per_ha) - per_ha

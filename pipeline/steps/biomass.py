@@ -148,7 +148,7 @@ def _checked_served(live: pd.DataFrame, equations: pd.DataFrame, settings: dict[
 
 def _unverified_equations(trees: pd.DataFrame, equations: pd.DataFrame) -> list[str]:
     """Names of the equations of any component that serve trees, live or dead, although nobody has checked their numbers."""
-    weighed = trees[trees["status"].isin(["live", "dead"]) & trees["dbh_cm"].notna()]
+    weighed = trees[(trees["status"] == "live") | ((trees["status"] == "dead") & trees["dbh_cm"].notna())]
     names: list[str] = []
     for component in equations["component"].unique():
         rows = allometry.of_component(equations, component)
@@ -220,7 +220,7 @@ def _height_models(
     Dead trees without a height ask for one too, but none is missed where there are too few pairs for it. With `height_by`
     each stratum or species with enough pairs has a model of its own, the others share that of all.
     """
-    live = trees[trees["status"] == "live"]
+    live = trees[(trees["status"] == "live") & trees["dbh_cm"].notna()]  # shrubs have no height by diameter
     missing = int(live["height_m"].isna().sum())
     dead_missing = bool(trees.loc[(trees["status"] == "dead") & trees["dbh_cm"].notna(), "height_m"].isna().any())
     if missing == 0 and not dead_missing:

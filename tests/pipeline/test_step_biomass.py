@@ -101,6 +101,38 @@ def test_roots_by_a_table_take_one_class_per_stratum(run):
     assert per_plot["root_shoot"].tolist()[:2] == pytest.approx([0.246, 0.230])
 
 
+@pytest.mark.parametrize("errors", ["first_order", "monte_carlo"])
+def test_palms_bamboo_and_shrubs_are_weighed_by_forms_of_their_own_beside_trees(run, tmp_path, errors):
+    """A tree, a palm of 6 m, a culm of 10 cm and 2 du, shrubs over 40 % (of a hectare): each by hand; stems and basal area of
+    what has a diameter at breast height."""
+    known = {"level": "species", "a": None, "b": None, "c": None, "d": None, "e": None, "f": None, "rse": 0.2, "dbh_min_cm": None,
+             "dbh_max_cm": None, "bias_corrected": "yes", "source": "by hand", "status": "user"}  # fmt: skip
+    rows = [
+        {**known, "name": "tree", "taxon": "Pinus massoniana", "form": "power_d", "a": 0.1, "b": 2.4},
+        {**known, "name": "palm", "taxon": "Livistona chinensis", "form": "linear_h", "a": 2.0, "b": 7.0},
+        {**known, "name": "moso", "taxon": "Phyllostachys edulis", "form": "culm", "a": 747.787, "b": 2.771, "c": 0.148,
+         "d": 0.028, "e": 5.555, "f": 3.772},
+        {**known, "name": "shrub", "taxon": "Rhododendron simsii", "form": "power_cover", "a": 60.0, "b": 1.1},
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
+    trees = pd.DataFrame(
+        {"plot": "P1", "date": "2019-07-15", "species": [row["taxon"] for row in rows], "dbh_cm": [20.0, 15.0, 10.0, None],
+         "height_m": [12.0, 6.0, 11.0, None], "culm_age_du": [None, None, 2.0, None], "cover_percent": [None, None, None, 40.0],
+         "trees_per_ha": [25.0, 25.0, 25.0, 1.0]}
+    )  # fmt: skip
+    table = run(make_plots(n=1), trees, allometry=str(tmp_path / "own.csv"), errors=errors).iloc[0]
+    listed = pd.read_parquet(tmp_path / "trees.parquet").set_index("equation")["agb_kg"]
+    culm = 747.787 * 10**2.771 * (0.148 * 2 / (0.028 + 2)) ** 5.555 + 3.772
+    expected = {"tree": 0.1 * 20**2.4, "palm": 2.0 + 7.0 * 6, "moso": culm, "shrub": 60.0 * 40**1.1}
+    assert listed.to_dict() == pytest.approx(expected)
+    whole = (25 * (expected["tree"] + expected["palm"] + culm) + expected["shrub"]) / 1000
+    assert table["agb_mg_ha"] == pytest.approx(whole)
+    assert np.isfinite(table["agb_mg_ha_se"]) and table["agb_mg_ha_se"] > 0
+    assert table["stems_n_ha"] == 75
+    assert table["basal_area_m2_ha"] == pytest.approx(25 * np.pi / 4 * (0.2**2 + 0.15**2 + 0.1**2))
+    assert np.isfinite(table["dominant_height_m"])
+
+
 def test_an_empty_plot_has_no_roots_and_no_carbon(run):
     given = {"allometry": "lyt2264_fir", "roots": {"by": "continuous", "per": "plot"}}
     table = run(make_plots(n=4), make_trees(), **given).set_index("plot")
