@@ -149,7 +149,7 @@ def report_numbers(plan: Plan) -> None:
         estimate(maps={name: res / f"maps/{name}/{block}.tif" for name in plan.products},
                  partials=res / f"partials/{block}.parquet", models=models, settings=plan.settings("stands"), grid=grid,
                  block=block, years=list(study.years), sources=plan.sources, forest=plan.settings("forest"),
-                 products=plan.plain_products, carbon=plan.carbon, plots=placed)  # fmt: skip
+                 products=plan.plain_products, carbon=plan.carbon, plots=placed, **plan.rooted_plots)  # fmt: skip
     learnt = {
         "models": models,
         "left_out": {target: res / f"model/{target}/left_out.parquet" for target in study.targets},
@@ -160,13 +160,13 @@ def report_numbers(plan: Plan) -> None:
            **learnt, settings=plan.settings("stands"), grid=grid, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
            confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed,
-           max_outside_domain_percent=study.model.max_outside_domain_percent)  # fmt: skip
+           max_outside_domain_percent=study.model.max_outside_domain_percent, **plan.rooted_plots)  # fmt: skip
     totals(totals=out / "estimates.csv", project=out / "project.csv", plots=res / "plots.parquet",
            table=out / "stands.parquet", estimates=res / "estimates.parquet", **learnt,
            maps=[Path(path) for path in plan.sampled_maps],
            products=plan.plain_products, grid=grid, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, targets=plan.targets,
-           confidence_percent=study.model.confidence_percent)  # fmt: skip
+           confidence_percent=study.model.confidence_percent, **plan.rooted_plots)  # fmt: skip
     maps = {}
     for name in plan.products:
         maps[name] = out / f"maps/{name}{plan.map_suffix}"
@@ -176,7 +176,7 @@ def report_numbers(plan: Plan) -> None:
     check(checks=out / "checks.json", maps=maps, models=models, table=out / "stands.parquet", estimates=res / "estimates.parquet",
           truth=truth if truth.exists() else None, products=plan.plain_products,
           comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
-          targets=plan.targets, grid=grid)  # fmt: skip
+          targets=plan.targets, grid=grid, **plan.rooted_plots)  # fmt: skip
 
 
 def one_thread() -> None:

@@ -2,7 +2,8 @@
 
 Plots are an equal-probability sample of the stands' land (afforested and young stands included): anchors of clusters
 fall anywhere in the site and keep those corners of a square that lie in stands; single plots fall anywhere in stands.
-Anchors keep so far from the site's edge that no circle leaves it, so the outermost strip is sampled a little thinner.
+Anchors keep so far from the site's edge that no circle leaves it, so a strip of a square's side along the edge is
+sampled half as densely by clusters. Plots on land that is felled in the last spring were put there on purpose.
 The centre's recorded position is off by the GNSS error; the trees are those of the true circle. Measured at the first
 and the last study year.
 """
@@ -119,8 +120,10 @@ def measure(forest: Forest, circles: pd.DataFrame, years: tuple[int, int]) -> tu
                 "date": dates,
                 "x": (circles["x"] + gnss[:, 0]).round(2),
                 "y": (circles["y"] + gnss[:, 1]).round(2),
+                "position_error_m": round(float(np.sqrt(2) * settings.gnss_sd_m), 2),  # root mean square distance
                 "radius_m": settings.plot_radius_m,
                 "disturbance_date": struck,
+                # where a stand is about to be felled the crews put a plot on purpose
                 "sampling": np.where(circles["gap"], "purposive", "probability"),
             }
         )

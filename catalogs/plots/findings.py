@@ -89,6 +89,8 @@ KINDS: dict[str, Kind] = {
     "plot_not_measured": Kind("a plot that nobody measured (plots.plot_status_codes)", "leave_out", ("leave_out",), "the plot"),
     "plot_status_unknown": Kind("a plot status that is neither known nor in plots.plot_status_codes", "fail",
                                 ("fail", "leave_out"), "the plot"),
+    "sampling_unknown": Kind("a way of choosing plots that is neither probability nor purposive", "fail",
+                             ("fail", "leave_out"), "the word: plots.sampling counts"),
     "size_missing": Kind("a plot without radius, area or design", "fail", ("fail", "leave_out"), "the plot"),
     "plot_repeated": Kind("a plot listed twice for one date", "fail", ("fail", "leave_out"), "all but the first"),
     "value_negative": Kind("a size or total below zero", "fail", ("fail", "leave_out"), "the value"),

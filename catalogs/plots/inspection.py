@@ -208,7 +208,7 @@ def _plot_facts(plots: gpd.GeoDataFrame) -> dict[str, str]:
     area = plots["area_ha"].dropna()
     if len(area):
         facts["size"] = f"{area.min():.4g} ha" + (f" to {area.max():.4g} ha" if area.max() > area.min() * 1.001 else "")
-    facts["chosen"] = plots["sampling"].iloc[0] + "".join(
+    facts["chosen"] = " and ".join(plots["sampling"].unique()) + "".join(
         f", {column} in {int(plots[column].notna().sum())} rows" for column in ("stratum", "phase", "weight")
         if plots[column].notna().any()
     )

@@ -32,6 +32,7 @@ NUMBER_COLUMNS = (*POSITIVE_COLUMNS, "slope_deg", "aspect_deg")
 PLOT_COLUMNS = (*TEXT_COLUMNS, "plot_status", "sampling", "date", "x", "y", "disturbance_date", *NUMBER_COLUMNS)
 HEIGHT_COLUMNS = ("plot", "dbh_cm", "height_m", "species", "genus")
 PLOT_STATUS = ("measured", "no_forest", "not_measured")
+SAMPLING = ("probability", "purposive")
 INNER_COLUMNS = ("row", "visited", "visit", "no_forest", "level", "measured_share", "radius_m", "baf_m2_ha", "left_out")
 """Columns that `read_plots` gives for `read_trees` and the step, not for the plot table."""
 
@@ -253,6 +254,7 @@ def _plots_of_table(
         frame[column] = tables.texts(frame[column])
     findings.plots("plot_missing", frame, frame["plot"] == "", file=file, what="the plot is missing", noun="row")
     _name_plot_status(frame, settings, findings)
+    _name_sampling(frame, settings, findings)
     for column in frame.columns.intersection(NUMBER_COLUMNS):
         values = tables.numbers(frame[column].set_axis(frame["row"]), file=file, refuse=refuse).rename(column)
         frame[column] = units.converted(values, settings["units"].get(column), setting="plots.units").to_numpy()
@@ -302,6 +304,19 @@ def _name_plot_status(frame: pd.DataFrame, settings: dict[str, Any], findings: F
         )
         findings.plots("plot_status_unknown", frame, unknown, file=file, what=what, noun="row")
     frame["plot_status"] = status.fillna("not_measured")
+
+
+def _name_sampling(frame: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    """How each plot was chosen: the table's word for it, else that of the setting, so that a few added by hand can say so."""
+    if "sampling" not in frame:
+        return
+    given = tables.texts(frame["sampling"])
+    chosen = given.str.lower().where(given != "", settings["sampling"])
+    unknown = ~chosen.isin(SAMPLING)
+    if unknown.any():
+        what = f"sampling {given[unknown].iloc[0]!r} in <rows> is none of {', '.join(SAMPLING)}"
+        findings.add("sampling_unknown", file=settings["file"], what=what, rows=frame.loc[unknown, "row"])
+    frame["sampling"] = chosen.where(~unknown, settings["sampling"])
 
 
 def _dated(

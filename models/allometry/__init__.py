@@ -1,9 +1,10 @@
 """Tree biomass by allometry, and plot totals with the error that is a plot's own and the error that plots share.
 
 forms : how equations compute; matching : which one serves a tree; wood : wood densities; trees : single trees;
-totals : plots, with errors to first order; monte_carlo : the same by simulation.
+totals : plots, with errors to first order; components : errors of their parts and roots; monte_carlo : the same by simulation.
 """
 
+from models.allometry.components import component_errors
 from models.allometry.forms import COEFFICIENTS, FORMS, VARIABLES, Form, form
 from models.allometry.matching import (
     COMPONENTS,
@@ -39,6 +40,7 @@ __all__ = [
     "Form",
     "Inventory",
     "check_equations",
+    "component_errors",
     "dbh_error_cm",
     "dominant_height",
     "form",

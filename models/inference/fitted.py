@@ -12,6 +12,7 @@ from scipy.linalg import block_diag
 from scipy.spatial import cKDTree
 
 from models.applicability import applicability
+from models.inference import position
 from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
@@ -188,6 +189,15 @@ def _fit_set(
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
     machine = machine.learned(design, y, cluster, penalised)
     params = machine.fit(design, y, penalised)
+
+    def predict(X: np.ndarray, year: np.ndarray) -> np.ndarray:
+        return machine.mean(params, design_of(X, year, centre, spread, dates))
+
+    if not machine.flexible and (above := position.curvature(rows, predictors, year, predict)).any():
+        # the mean over where a plot may be is not the model of its mean predictors, where the model is curved
+        y = np.maximum(y - above, 0.0)
+        params = machine.fit(design, y, penalised)
+    wobbles = position.wobble(rows, predictors, year, predict)
     refits, left_out = machine.without_each(design, y, cluster, penalised, params)
     if machine.stands_for.caution:
         notes.append(f"predictor set {name}: {machine.stands_for.caution}")
@@ -203,17 +213,17 @@ def _fit_set(
             f"{scores(y, left_out)['r2']:.2f}); use fewer or other predictors, or more plots"
         )
     fitted, gradient = machine.both(params, design)
-    scale, power, floor = spread_of(y - left_out, left_out)
+    scale, power, floor = position.spread_beside(y - left_out, left_out, wobbles)
     sd = scale * np.maximum(fitted, floor) ** power
+    plot, influence = rows["plot"].to_numpy(str), machine.pulled(design, y, penalised, params, np.maximum(fitted, floor), sd)
     sample = Sample(
-        plot=rows["plot"].to_numpy(str), patch=_patches(rows), year=year, x=rows["x"].to_numpy(float),
-        y=rows["y"].to_numpy(float), sd=sd,
-        influence=machine.pulled(design, y, penalised, params, np.maximum(fitted, floor), sd),
+        plot=plot, patch=_patches(rows), year=year, x=rows["x"].to_numpy(float), y=rows["y"].to_numpy(float), sd=sd,
+        influence=influence, moved=position.moves(wobbles, influence, sd, plot),
     )  # fmt: skip
     if machine.flexible:
-        structure = _structure(y - left_out, fitted[:, None], sample)
+        structure = _structure(y - left_out, fitted[:, None], sample, wobbles)
     else:
-        structure = _structure(y - fitted, gradient, sample)
+        structure = _structure(y - fitted, gradient, sample, wobbles)
     if not structure["level"].identified:
         notes.append(f"predictor set {name}: {structure['level'].doubt()}")
     model = SetModel(
@@ -459,18 +469,19 @@ def _dates_differ(
     return bool(f.sf(statistic, len(effect), max(len(refits) - 1, 1)) < level)
 
 
-def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample) -> dict:
+def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample, wobbles: np.ndarray | None = None) -> dict:
     """How the residuals of fitted plots hang together in space and time, and how their change does.
 
     Size comes from plots left out; structure from plots fitted, because left-out residuals carry the parameters' error,
-    which all plots share and which is counted elsewhere.
+    which all plots share and which is counted elsewhere. `wobbles` are the plots' position errors, which no stand has.
     """
     standard = residual / sample.sd
-    rho = between_dates(standard, sample.plot, sample.year)
+    beside = position.beside(wobbles, sample.sd, sample.plot)
+    rho = between_dates(standard, sample.plot, sample.year, beside)
     together = np.where(sample.year[:, None] == sample.year[None, :], 1.0, rho)
     plots = len(np.unique(sample.plot))
     level = spatial_structure(
-        standard, sample.xy, gradient / sample.sd[:, None], sample.patch, together=together, plots=plots
+        standard, sample.xy, gradient / sample.sd[:, None], sample.patch, together=together, plots=plots, beside=beside
     )
     found = {"between_dates": rho, "change_scale": 1.0, "level": level, "change": level}
     years = np.unique(sample.year)
@@ -482,10 +493,12 @@ def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample) -> di
         change = (residual[late] - residual[early]) / sd
         columns = (gradient[late] - gradient[early]) / sd[:, None]
         free = max(len(change) - np.linalg.matrix_rank(columns), 1)
-        found["change_scale"] = float(np.sqrt((change**2).sum() / free))
+        apart = None if wobbles is None else position.beside(wobbles[late] - wobbles[early], sd, sample.plot[late])
+        scale = found["change_scale"] = position.scale_beside(change, free, apart)
         found["change"] = spatial_structure(
-            change / found["change_scale"], sample.xy[late], columns / found["change_scale"], sample.patch[late]
-        )
+            change / scale, sample.xy[late], columns / scale, sample.patch[late],
+            beside=None if apart is None else apart / scale**2,
+        )  # fmt: skip
     return found
 
 

@@ -11,6 +11,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
+LEAST_LEFT = 0.1
+"""Share of the residuals' squares that stays with them at least, whatever is said to be beside them."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -153,6 +156,7 @@ def spatial_structure(
     *,
     together: np.ndarray | None = None,
     plots: int | None = None,
+    beside: np.ndarray | None = None,
 ) -> Structure:
     """Every reading of standardised residuals that the plots allow, weighted by its restricted likelihood.
 
@@ -173,6 +177,8 @@ def spatial_structure(
         Correlation of the rows' dates (1 for the same date).
     plots : int, optional
         Different plots among the rows; all of them unless given.
+    beside : (n, n), optional
+        Covariance of what the rows have beside their residuals: what wrong positions of plots do, see `position.beside`.
     """
     n = len(standardised)
     columns = columns[:, np.abs(columns).max(axis=0) > 1e-12]
@@ -192,7 +198,7 @@ def spatial_structure(
         for range_m in ranges if shared < 1.0 else ranges[:1]:
             fields.append(lambda d, rows, m=range_m, q=shared: (1 - q) * correlation(d, m) + q * same[np.ix_(rows, rows)])
             about.append((range_m, shared))
-    likelihood, variance = restricted_likelihood(standardised, xy, columns, together, fields, nuggets)
+    likelihood, variance = restricted_likelihood(standardised, xy, columns, together, fields, nuggets, beside)
     range_m, shared = np.array(about).T
     prior = -0.5 * (np.log(range_m / TYPICAL_RANGE_M) / np.log(RANGE_FACTOR)) ** 2
     prior = np.where(shared < 1.0, prior, np.log(np.exp(prior[: len(ranges)]).sum()))  # one reading for all ranges
@@ -255,16 +261,19 @@ def restricted_likelihood(
     together: np.ndarray,
     fields: Sequence[Callable[[np.ndarray, np.ndarray], np.ndarray]],
     nuggets: np.ndarray,
+    beside: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Restricted log-likelihood with the variance profiled out, and that variance, for every field and nugget.
 
     The correlation matrix is (1 - nugget) A + nugget B, with A that of the field and B that of measurements at one place.
-    One generalised eigen-decomposition of A by B serves all nuggets: A U = B U L, U' B U = 1.
+    One generalised eigen-decomposition of A by B serves all nuggets: A U = B U L, U' B U = 1. With something `beside` the
+    residuals each matrix is factorised by itself.
 
     Parameters
     ----------
     z : (n,) standardised residuals; xy : (n, 2); columns : (n, p); together : (n, n) correlation of dates
     fields : r functions of distances (m, m) and rows (m,) that give the correlations A (m, m); nuggets : (k,)
+    beside : (n, n), optional, added to each matrix
 
     Returns
     -------
@@ -281,7 +290,18 @@ def restricted_likelihood(
     for rows in compact_groups(xy, MOST_TOGETHER):
         distance, dates = cdist(xy[rows], xy[rows]), together[np.ix_(rows, rows)]
         _, place = connected_components(csr_array(distance <= 1.0), directed=False)
-        lower = np.linalg.cholesky(dates * (place[:, None] == place[None, :]) + 1e-6 * np.eye(len(rows)))
+        alone = dates * (place[:, None] == place[None, :])
+        if beside is not None:
+            known = beside[np.ix_(rows, rows)] + 1e-6 * np.eye(len(rows))
+            for number, field in enumerate(fields):
+                smooth = dates * field(distance, rows)
+                for k, nugget in enumerate(nuggets):
+                    lower = np.linalg.cholesky((1 - nugget) * smooth + nugget * alone + known)
+                    white = solve_triangular(lower, both[rows], lower=True)
+                    inner[number, k] += white.T @ white
+                    logs[number, k] += 2 * np.log(np.diag(lower)).sum()
+            continue
+        lower = np.linalg.cholesky(alone + 1e-6 * np.eye(len(rows)))
         white = solve_triangular(lower, both[rows], lower=True)
         for number, field in enumerate(fields):
             smooth = solve_triangular(lower, dates * field(distance, rows), lower=True)
@@ -315,12 +335,22 @@ def compact_groups(xy: np.ndarray, most: int) -> list[np.ndarray]:
     return split(np.arange(len(xy)))
 
 
-def between_dates(standardised: np.ndarray, plot: np.ndarray, date: np.ndarray) -> float:
-    """Correlation of standardised residuals of the same plot at successive dates; 0 where no plot was measured twice."""
+def between_dates(
+    standardised: np.ndarray, plot: np.ndarray, date: np.ndarray, beside: np.ndarray | None = None
+) -> float:
+    """Correlation of standardised residuals of the same plot at successive dates; 0 where no plot was measured twice.
+
+    What the rows have `beside` their residuals (covariance, see `spatial_structure`) is taken out.
+    """
     order = np.lexsort((date, plot))
     z, p = standardised[order], plot[order]
     same = p[1:] == p[:-1]
     if same.sum() < 3:
         return 0.0
     first, second = z[:-1][same], z[1:][same]
-    return float(np.clip((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()), 0.0, 0.99))
+    product, squares = (first * second).sum(), np.array([(first**2).sum(), (second**2).sum()])
+    if beside is not None:
+        a, b = order[:-1][same], order[1:][same]
+        product -= beside[a, b].sum()
+        squares = np.maximum(squares - [beside[a, a].sum(), beside[b, b].sum()], LEAST_LEFT * squares)
+    return float(np.clip(product / np.sqrt(squares[0] * squares[1]), 0.0, 0.99))

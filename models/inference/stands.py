@@ -288,6 +288,8 @@ class RegionEstimator:
         self.about = {"years": years, "confidence_percent": confidence_percent, "lowest": lowest, "points": points}
         self.columns = [parameters_moved(model, number) for number in range(len(model.sets))]
         self.effects = [_effects(model, number, years) for number in range(len(model.sets))]
+        self.positions = [None if one.sample.moved is None else pull_of(model, k, one.sample.moved)
+                          for k, one in enumerate(model.sets)]  # fmt: skip
         second = np.array([one.second_stage is not None for one in model.sets])
         self.stages = ((np.flatnonzero(~second), model.influence), (np.flatnonzero(second), model.block_influence))
 
@@ -341,6 +343,8 @@ class RegionEstimator:
         own = gradient[self.columns[number]]
         moving, rest = self.effects[number]
         told = moving.variance(own, field, nugget, least)
+        if self.positions[number] is not None:
+            told += Told(float(((self.positions[number] @ own) ** 2).sum()), 0.0, 0.0)
         return told if rest is None else told + rest.variance(own, NOWHERE, 0.0)
 
 
@@ -383,11 +387,15 @@ def parameters_moved(model: TargetModel, number: int) -> np.ndarray:
     return np.concatenate([np.arange(places[k].start, places[k].stop) for k in (number, *taught)])
 
 
-def pull_of(model: TargetModel, number: int) -> np.ndarray:
-    """What a standard deviation of each row's residual does to the parameters of `parameters_moved` (n, columns)."""
+def pull_of(model: TargetModel, number: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """What a standard deviation of each row's residual does to the parameters of `parameters_moved` (n, columns).
+
+    Of other `rows` (n, p) of changes of the set's own parameters, what follows from them.
+    """
     one = model.sets[number]
+    rows = one.sample.influence if rows is None else rows
     taught = [k.second_stage for k in model.sets if k.second_stage is not None and k.second_stage.first_set == one.name]
-    return np.hstack([one.sample.influence, *(one.sample.influence @ stage.moves.T for stage in taught)])
+    return np.hstack([rows, *(rows @ stage.moves.T for stage in taught)])
 
 
 def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered_ha: float, points: int) -> Field:

@@ -20,6 +20,8 @@ class Sample:
 
     patch : (n,) plots of one cluster and stratum, which a stand's own departure is likely to move together; stands of cells
     influence : (n, p) change of the set's parameters per standard deviation `sd` (n,) of the row's residual
+    moved : (p, p), optional: rows whose squared product with a gradient adds up to the variance that the plots' position
+        errors give a mean; none where all positions are known
     """
 
     plot: np.ndarray
@@ -29,10 +31,12 @@ class Sample:
     y: np.ndarray
     sd: np.ndarray
     influence: np.ndarray
+    moved: np.ndarray | None = None
 
     def at(self, rows: np.ndarray) -> Sample:
         """The sample of some rows."""
-        return Sample(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+        per_row = [name for name in self.__dataclass_fields__ if name != "moved"]
+        return replace(self, **{name: getattr(self, name)[rows] for name in per_row})
 
     @property
     def xy(self) -> np.ndarray:
@@ -47,7 +51,7 @@ class Sample:
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> Sample:
-        return cls(**{name: np.array(value) for name, value in plain.items()})
+        return cls(**{name: None if value is None else np.array(value) for name, value in plain.items()})
 
 
 @dataclass(frozen=True)

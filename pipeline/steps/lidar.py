@@ -344,6 +344,7 @@ def plot_metrics(
     crs: str,
     names: Sequence[str] | None = None,
     kept: MutableMapping[str, np.ndarray] | None = None,
+    sizes: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Metrics of the points inside each plot's footprint: the predictors of the area-based approach at plot support.
 
@@ -360,6 +361,8 @@ def plot_metrics(
         Which of `METRICS`; all by default.
     kept : mutable mapping, optional
         See `open_campaign`.
+    sizes : sequence of int, optional
+        How many successive footprints are places of one plot, whose heights come from what is around them all; 1 by default.
 
     Returns
     -------
@@ -377,14 +380,17 @@ def plot_metrics(
     reader = open_campaign(campaign, crs=crs, kept=kept)
     table = pd.DataFrame(np.full((len(footprints), len(names)), np.nan, np.float32), columns=names)
     counts: Counter = Counter()
-    groups = _neighbourhoods(footprints)
-    boxes = [[footprints[row].bounds for row in rows] for rows in groups]
+    ends = np.cumsum(np.ones(len(footprints), int) if sizes is None else sizes)
+    plots = np.split(np.arange(len(footprints)), ends[:-1])
+    groups = _neighbourhoods([footprints[rows[0]] for rows in plots])
+    boxes = [[footprints[row].bounds for plot in group for row in plots[plot]] for group in groups]
     margin_m = max((_margin(campaign, reader, plot) for plot in footprints), default=0.0)
-    for rows, near in zip(groups, in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
-        for row in rows:
-            found = _footprint_metrics(campaign, footprints[row], names, near, crs, counts)
-            if found:
-                table.loc[row] = [found[name][0] for name in names]
+    for group, near in zip(groups, in_turn(reader, boxes, margin_m, campaign, counts), strict=True):
+        for rows in (plots[plot] for plot in group):
+            shapes = [footprints[row] for row in rows]
+            for row, found in zip(rows, _plot_metrics(campaign, shapes, names, near, crs, counts), strict=True):
+                if found:
+                    table.loc[row] = [found[name][0] for name in names]
     _log_counts("plots", counts, f"{counts['plots']} of {len(footprints)} footprints hold points")
     return table
 
@@ -469,15 +475,23 @@ def _hull(boxes: Sequence[Bounds]) -> Bounds:
     return west.min(), south.min(), east.max(), north.max()
 
 
+def _plot_metrics(
+    campaign: Mapping, footprints: Sequence[Polygon], names: Sequence[str], near: Around, crs: str, counts: Counter
+) -> Iterator[dict[str, np.ndarray]]:
+    """Metrics of the points inside each footprint of one plot; none where it holds no point."""
+    margin_m = max(_margin(campaign, near.reader, footprint) for footprint in footprints)
+    bounds = footprints[0].bounds if len(footprints) == 1 else _hull([footprint.bounds for footprint in footprints])
+    heights = window_heights(campaign, bounds, crs=crs, reader=near, counts=counts, margin_m=margin_m)
+    for footprint in footprints:
+        yield _footprint_metrics(campaign, footprint, names, near, heights, counts)
+
+
 def _footprint_metrics(
-    campaign: Mapping, footprint: Polygon, names: Sequence[str], near: Around, crs: str, counts: Counter
+    campaign: Mapping, footprint: Polygon, names: Sequence[str], near: Around, heights: Heights, counts: Counter
 ) -> dict[str, np.ndarray]:
-    """Metrics of the points inside a footprint; none where it holds no point."""
     import shapely
 
     cover, canopy = _footprint_squares(campaign, footprint, near.reader)
-    margin_m = _margin(campaign, near.reader, footprint)
-    heights = window_heights(campaign, footprint.bounds, crs=crs, reader=near, counts=counts, margin_m=margin_m)
     inside = shapely.contains_xy(footprint, heights.x, heights.y)
     if not inside.any():
         return {}

@@ -16,7 +16,7 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.lidar.canopy import canopy_grid
 from pipeline.provenance import canopy_item_of, collection_of, item_of
-from pipeline.steps.notes import caveats_in
+from pipeline.steps.notes import caveats_in, unverified_in
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def record(
 ) -> None:
     """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy.
 
-    `said` is what reading the plots warned of, whose caveats every item of a map carries.
+    `said` is what reading the plots warned of: its caveats, which every item of a map carries too, and the unverified sources
+    stand in run.json, where who issues credits finds them.
     `cards` are the model cards, a file per target.
     `standard` is the list of indicators that the study follows (`bridge.Plan.standard`), where it follows one.
     """
@@ -87,6 +88,8 @@ def record(
     store.write_json(run, {
         "study": study,
         **({"indicator_profile": standard} if standard else {}),
+        "caveats": caveats_in(said),
+        "unverified": unverified_in(said),
         "results_sha256": digests,
         "model_cards": {name: Path(os.path.relpath(path, run.parent)).as_posix() for name, path in (cards or {}).items()},
         "software": {name: metadata.version(name) for name in PACKAGES},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from models import pools
+from models.pools import CarbonFactors
+from pipeline.steps.carbon import quantities_of
 
 ALWAYS = (90, 95)
 """Levels of confidence, percent, that every estimate has its interval at, beside the study's own."""
@@ -25,24 +26,8 @@ def intervals(mean: float, se: float, freedom: float, lowest: float) -> dict[str
     return found
 
 
-def factors_of(
-    target: str, first: int, last: int, targets: Mapping, carbon: Mapping, stock_target: str | None
-) -> Iterator[tuple[str, str, float]]:
-    """Name, unit and factor of each quantity that people quote of an estimate of a target: as mapped, carbon, net removal."""
-    if first == last:
-        yield targets[target]["column"], targets[target]["units"], 1.0
-    if target != stock_target:
-        return
-    about = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
-    if first == last:
-        yield "tree_carbon_t_ha", "t C/ha", pools.tree_carbon(carbon["biomass_per_target"], **about)
-    else:
-        per_year = carbon["biomass_per_target"] / (last - first)
-        yield "net_removal_t_co2_ha_yr", "t CO2/ha/yr", pools.net_removal_co2(per_year, **about)
-
-
 def wide_table(
-    polygons, estimated: pd.DataFrame, years: Sequence[int], carbon: Mapping, stock_target: str | None, targets: Mapping,
+    polygons, estimated: pd.DataFrame, years: Sequence[int], factors: CarbonFactors, stock_target: str | None, targets: Mapping,
     confidence_percent: float, estimator: str,
 ) -> pd.DataFrame:  # fmt: skip
     """One row per stand. `reported_*` is the composite where a stand has one, else the model's; `model_*` is always the model's.
@@ -56,6 +41,7 @@ def wide_table(
     merged = set(estimated.loc[estimated["level"] == "composite", "stand"])
     wide["reported_estimator"] = np.where(wide["stand"].isin(merged), "composite where a column says so", estimator)
     modelled = estimated[estimated["level"] == "stand"]
+    strata = polygons["stratum"].fillna("").astype(str).tolist()
     first_rows = modelled.drop_duplicates("stand").set_index("stand").reindex(wide["stand"])
     wide["interior_percent"] = first_rows["interior_percent"].to_numpy()
     for (target, first, last), rows in modelled.groupby(["target", "first_year", "last_year"], sort=False):
@@ -64,11 +50,12 @@ def wide_table(
         suffix = f"{first}" if first == last else f"{first}_{last}"
         if target == stock_target or first == last:
             wide[f"cover_percent_{suffix}"] = model["cover_percent"].fillna(0.0).to_numpy()
-        for name, _, factor in factors_of(target, first, last, targets, carbon, stock_target):
+        for quantity in quantities_of(target, first, last, targets, factors, stock_target):
+            own, told = (quantity.of_stands(part, strata) for part in (model, reported))
             if first == last:
-                _stock_columns(wide, model, reported, name, factor, suffix, carbon=name.startswith("tree_carbon"))
+                _stock_columns(wide, own, told, quantity.name, suffix, carbon=quantity.is_carbon)
             else:
-                _sink_columns(wide, model, reported, name, factor, suffix)
+                _sink_columns(wide, own, told, quantity.name, suffix)
     return wide.assign(geometry=polygons.geometry).set_geometry("geometry", crs=polygons.crs)
 
 
@@ -88,21 +75,21 @@ SPREAD = (
 )  # fmt: skip
 
 
-def _spread(wide, name: str, rows: pd.DataFrame, factor: float, suffix: str, spread=SPREAD) -> None:
+def _spread(wide, name: str, rows: pd.DataFrame, suffix: str, spread=SPREAD) -> None:
     for ending, column in spread:
-        wide[f"{name}{ending}_{suffix}"] = (rows[column] * factor).to_numpy() if column in rows else np.nan
+        wide[f"{name}{ending}_{suffix}"] = rows[column].to_numpy(float) if column in rows else np.nan
 
 
-def _totals(wide, rows: pd.DataFrame, factor: float) -> np.ndarray:
+def _totals(wide, rows: pd.DataFrame) -> np.ndarray:
     told = rows["has_total"].fillna(False).astype(bool)
-    return np.where(told, rows["mean"] * factor * wide["area_ha"].to_numpy(), np.nan)
+    return np.where(told, rows["mean"] * wide["area_ha"].to_numpy(), np.nan)
 
 
-def _stock_columns(wide, model, reported, name: str, factor: float, suffix: str, *, carbon: bool) -> None:
+def _stock_columns(wide, model, reported, name: str, suffix: str, *, carbon: bool) -> None:
     if not carbon:
         wide[f"map_{name}_{suffix}"] = model["map_mean"].to_numpy()
-        _spread(wide, f"model_{name}", model, factor, suffix, SPREAD[:2])
-    _spread(wide, f"reported_{name}", reported, factor, suffix)
+        _spread(wide, f"model_{name}", model, suffix, SPREAD[:2])
+    _spread(wide, f"reported_{name}", reported, suffix)
     if not carbon:
         wide[f"reported_{name}_estimator_{suffix}"] = reported["estimator"].to_numpy()
         for column in ("forest_percent", "in_domain_percent"):
@@ -113,19 +100,19 @@ def _stock_columns(wide, model, reported, name: str, factor: float, suffix: str,
         if "saturated" in model:
             wide[f"saturated_{name}_{suffix}"] = model["saturated"].fillna(False).astype(bool).to_numpy()
     else:
-        wide[f"reported_tree_carbon_t_{suffix}"] = _totals(wide, reported, factor)
+        wide[f"reported_tree_carbon_t_{suffix}"] = _totals(wide, reported)
         wide[f"extrapolated_percent_{suffix}"] = 100 - wide[f"cover_percent_{suffix}"]
 
 
-def _sink_columns(wide, model, reported, name: str, factor: float, suffix: str) -> None:
-    _spread(wide, f"model_{name}", model, factor, suffix, SPREAD[:2])
+def _sink_columns(wide, model, reported, name: str, suffix: str) -> None:
+    _spread(wide, f"model_{name}", model, suffix, SPREAD[:2])
     silent = silenced(reported)
     said = reported.copy()
     numbers = [column for _, column in SPREAD if column in said]
     said.loc[silent, numbers] = np.nan
-    _spread(wide, f"reported_{name}", said, factor, suffix)
+    _spread(wide, f"reported_{name}", said, suffix)
     wide[f"reported_{name}_estimator_{suffix}"] = reported["estimator"].where(~silent, None).to_numpy()
-    wide[f"reported_net_removal_t_co2_yr_{suffix}"] = _totals(wide, said, factor)
+    wide[f"reported_net_removal_t_co2_yr_{suffix}"] = _totals(wide, said)
     low, high = wide[f"reported_{name}_low_{suffix}"], wide[f"reported_{name}_high_{suffix}"]
     wide[f"direction_{suffix}"] = np.select(
         [silent.to_numpy(), low > 0, high < 0, low.notna()],

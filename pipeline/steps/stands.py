@@ -18,7 +18,8 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
-from pipeline.steps.notes import caveats_in, kept_warnings
+from pipeline.steps.carbon import carbon_factors
+from pipeline.steps.notes import caveats_in, kept_warnings, unverified_in
 from pipeline.steps.stand_composites import LEDGER_COLUMNS, Field, Mapped, composites
 from pipeline.steps.stand_tables import intervals, wide_table
 from pipeline.zonal import combine
@@ -56,6 +57,7 @@ def stands(
     said: Path | None = None,
     warned: Path | None = None,
     max_outside_domain_percent: float = 80.0,
+    rooted: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate.
@@ -110,12 +112,14 @@ def stands(
             f"none of {len(polygons)} stands has an estimate: nowhere in them is a predictor set complete where there is "
             "forest; do the images and campaigns cover the stands?"
         )
-    wide = wide_table(polygons, estimated, years, carbon, stock_target, targets, confidence_percent, ESTIMATOR)
+    factors = carbon_factors(carbon, rooted)
+    wide = wide_table(polygons, estimated, years, factors, stock_target, targets, confidence_percent, ESTIMATOR)
     both = pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True)
     entries = pd.DataFrame(sources, columns=LEDGER_COLUMNS)
     caveats = caveats_in(warned)
     if caveats:
-        wide, both, entries = (frame.assign(caveats="; ".join(caveats)) for frame in (wide, both, entries))
+        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
+        wide, both, entries = (frame.assign(**told) for frame in (wide, both, entries))
     store.write_table(estimates, both)
     store.write_table(table, wide)
     store.write_table(ledger, entries)

@@ -11,12 +11,14 @@ import pandas as pd
 
 from models.inference.design_totals import MODEL_BASED, Area, Verdict, design_estimates, recommended
 from models.inference.target_model import TargetModel
+from models.pools import CarbonFactors, with_factor_error
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
-from pipeline.steps.notes import caveats_in
+from pipeline.steps.carbon import Quantity, carbon_factors, quantities_of
+from pipeline.steps.notes import caveats_in, unverified_in
 from pipeline.steps.stand_composites import stands_at
-from pipeline.steps.stand_tables import ALWAYS, factors_of, intervals, silenced
+from pipeline.steps.stand_tables import ALWAYS, intervals, silenced
 from pipeline.steps.windows import footprint_share
 from pipeline.store import Mosaic
 
@@ -57,6 +59,7 @@ def totals(
     targets: Mapping[str, dict],
     confidence_percent: float,
     warned: Path | None = None,
+    rooted: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Estimates of the project and of each stratum by the model and, where plots were chosen by chance, by the design.
@@ -71,6 +74,7 @@ def totals(
     stands = store.read_table(table)
     modelled = store.read_table(estimates)
     chosen = store.read_table(plots)
+    factors = carbon_factors(carbon, rooted)
     rows: list[dict] = []
     for target, path in models.items():
         model = TargetModel.from_plain(store.read_json(path))
@@ -81,15 +85,18 @@ def totals(
             mine = modelled[
                 (modelled["target"] == target) & (modelled["first_year"] == span[0]) & (modelled["last_year"] == span[-1])
             ]
-            sample = _sample_of(seen, span, stands, mine, targets[target]["column"], carbon, products, target)
-            quoted = list(factors_of(target, span[0], span[-1], targets, carbon, stock_target))
+            sample = _sample_of(seen, span, stands, mine, targets[target]["column"], factors)
+            quoted = list(quantities_of(target, span[0], span[-1], targets, factors, stock_target))
+            members = _members(mine, stands)
             for area, own in _areas(mine, stands):
-                rows += _rows_of(area, own, sample, quoted, span, confidence_percent)
+                within = members if own["level"] == "project" else members[members["stratum"] == area.name]
+                rows += _rows_of(area, own, sample, quoted, within, span, confidence_percent)
     found = pd.DataFrame(rows, columns=[*COLUMNS, *OF_STANDS])
-    summary = _summary(found, modelled, targets, carbon, stock_target)
+    summary = _summary(found, modelled, stands, targets, factors, stock_target)
     caveats = caveats_in(warned)
     if caveats:
-        found, summary = (frame.assign(caveats="; ".join(caveats)) for frame in (found, summary))
+        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
+        found, summary = (frame.assign(**told) for frame in (found, summary))
     store.write_table(totals, found.drop(columns=OF_STANDS))
     store.write_table(project, summary)
     told = found[found["mean"].notna()]
@@ -189,10 +196,10 @@ def _shift(sets: np.ndarray, weight: np.ndarray, plot: str, year: int, moved: Ma
 
 
 def _sample_of(
-    seen: pd.DataFrame, span: Sequence[int], stands, mine: pd.DataFrame, column: str, carbon: Mapping, products, target: str
+    seen: pd.DataFrame, span: Sequence[int], stands, mine: pd.DataFrame, column: str, factors: CarbonFactors
 ) -> pd.DataFrame:
     """Points in the project's stands that have a total, as `design_estimates` takes them."""
-    frame = seen[seen["year"] == span[0]] if len(span) == 1 else _changes(seen, span, carbon, products, target)
+    frame = seen[seen["year"] == span[0]] if len(span) == 1 else _changes(seen, span, factors)
     whole = mine[(mine["level"] == "stand") & mine["has_total"].astype(bool)]
     there = stands[stands["stand"].isin(whole["stand"]) & (stands["layer"] != "plots")].reset_index(drop=True)
     if there.empty:
@@ -209,7 +216,7 @@ def _sample_of(
     return frame[frame["stand"].notna()].reset_index(drop=True)
 
 
-def _changes(seen: pd.DataFrame, span: Sequence[int], carbon: Mapping, products, target: str) -> pd.DataFrame:
+def _changes(seen: pd.DataFrame, span: Sequence[int], per_tonne: CarbonFactors) -> pd.DataFrame:
     """Plots measured at both years: late minus early of what was measured, of what the map shows, of shared errors."""
     early = seen[(seen["year"] == span[0]) & seen["y"].notna()].set_index("plot")
     late = seen[(seen["year"] == span[-1]) & seen["y"].notna()].set_index("plot")
@@ -221,12 +228,7 @@ def _changes(seen: pd.DataFrame, span: Sequence[int], carbon: Mapping, products,
     frame[factors] = late[factors].fillna(0.0) - early[factors].fillna(0.0)
     name = f"map_{span[0]}_{span[-1]}"
     if name in late:  # the published change, told from a set that is complete at both dates; in the target's unit
-        from models import pools
-
-        per_unit = pools.net_removal_co2(
-            carbon["biomass_per_target"] / (span[-1] - span[0]), root_shoot=carbon["root_shoot"],
-            carbon_fraction=carbon["carbon_fraction"],
-        )  # fmt: skip
+        per_unit = per_tonne.net_removal(span[-1] - span[0])
         frame["map"] = late[name] / per_unit + late["shift"] - early["shift"]
     else:
         frame["map"] = np.nan
@@ -248,9 +250,17 @@ def _areas(mine: pd.DataFrame, stands) -> list[tuple[Area, pd.Series]]:
     return areas + [(Area(row["stand"], row["area_ha"], row["map_mean"]), row) for _, row in strata.iterrows()]
 
 
+def _members(mine: pd.DataFrame, stands) -> pd.DataFrame:
+    """The stands that a region's total is made of: mean, area_ha, stratum."""
+    told = mine[(mine["level"] == "stand") & mine["has_total"].astype(bool) & mine["in_project"].astype(bool)]
+    stratum = stands.set_index("stand")["stratum"] if "stratum" in stands else pd.Series(dtype=object)
+    return told[["stand", "mean", "area_ha"]].assign(stratum=told["stand"].map(stratum))
+
+
 def _rows_of(
-    area: Area, own: pd.Series, sample: pd.DataFrame, quoted: list[tuple[str, str, float]], span: Sequence[int], confidence: float
-) -> list[dict]:
+    area: Area, own: pd.Series, sample: pd.DataFrame, quoted: list[Quantity], members: pd.DataFrame, span: Sequence[int],
+    confidence: float,
+) -> list[dict]:  # fmt: skip
     stratum = None if own["level"] == "project" else area.name
     verdicts = design_estimates(sample, area, stratum=stratum)
     best, why = recommended(verdicts)
@@ -262,8 +272,8 @@ def _rows_of(
         "area_ha": area.area_ha, **{name: own[name] for name in OF_STANDS},
     }  # fmt: skip
     return [
-        about | {"quantity": name, "units": units} | _scaled(entry, factor, area.area_ha)
-        for name, units, factor in quoted
+        about | {"quantity": one.name, "units": one.units} | _quoted(entry, one, members, area.area_ha, lowest)
+        for one in quoted
         for entry in entries
     ]
 
@@ -304,25 +314,37 @@ def _design_row(verdict: Verdict, best: str, why: str, lowest: float, confidence
     }  # fmt: skip
 
 
-def _scaled(entry: dict, factor: float, area_ha: float) -> dict:
-    """An entry in another unit, with its total."""
-    scaled = dict(entry)
-    for name, value in entry.items():
-        if name in ("mean", "se") or name.startswith(("low", "high")):
-            scaled[name] = value * factor
-        elif name.startswith("variance_"):
-            scaled[name] = value * factor**2
-    if "mean" in scaled:
-        scaled |= {"total": scaled["mean"] * area_ha, "total_se": scaled["se"] * area_ha}
-    return scaled
+def _quoted(entry: dict, quantity: Quantity, members: pd.DataFrame, area_ha: float, lowest: float) -> dict:
+    """An entry in a quantity that people quote, with its total; the error of the factor joins the errors that all share."""
+    if "mean" not in entry:
+        return dict(entry)
+    factor, error = quantity.per_unit(members)
+    wider = with_factor_error(entry, error, lowest=lowest if entry["mean"] >= lowest else -np.inf)
+    told = entry | {name: float(value) for name, value in wider.items()}
+    scaled = {name: value * factor if _is_scaled(name) else value for name, value in told.items()}
+    scaled |= {name: value * factor**2 for name, value in entry.items() if name.startswith("variance_")}
+    if quantity.is_carbon:
+        scaled["variance_allometry"] += (entry["mean"] * error * factor) ** 2
+    if quantity.is_carbon and quantity.factors.strata and entry["estimator"] == MODEL_TITLE:  # as the stands add up
+        spread = {name: [value] for name, value in entry.items() if _is_scaled(name)}
+        whole = quantity.of_region(pd.DataFrame(spread), members).iloc[0].to_dict()
+        parts = sum(scaled[name] for name in scaled if name.startswith("variance_"))
+        scaled |= whole | {
+            name: value * whole["se"] ** 2 / parts for name, value in scaled.items() if name.startswith("variance_") and parts > 0
+        }
+    return scaled | {"total": scaled["mean"] * area_ha, "total_se": scaled["se"] * area_ha}
 
 
-def _summary(found: pd.DataFrame, modelled: pd.DataFrame, targets, carbon, stock_target) -> pd.DataFrame:
+def _is_scaled(name: str) -> bool:
+    return name in ("mean", "se") or name.startswith(("low", "high"))
+
+
+def _summary(found: pd.DataFrame, modelled: pd.DataFrame, stands, targets, factors, stock_target) -> pd.DataFrame:
     """The reported number of each quantity of the project, and what the stands' own reported numbers add up to."""
     chosen = found[(found["level"] == "project") & found["reported"].astype(bool)]
     rows = []
     for row in chosen.to_dict("records"):
-        added, silent = _sum_of_stands(row, modelled, targets, carbon, stock_target)
+        added, silent = _sum_of_stands(row, modelled, stands, targets, factors, stock_target)
         rows.append(
             {name: row[name] for name in (*PROJECT_COLUMNS, *OF_STANDS)}
             | {"sum_of_stands": added, "stands_saturated": silent}
@@ -330,18 +352,21 @@ def _summary(found: pd.DataFrame, modelled: pd.DataFrame, targets, carbon, stock
     return pd.DataFrame(rows)
 
 
-def _sum_of_stands(row: Mapping, modelled: pd.DataFrame, targets, carbon, stock_target) -> tuple[float, int]:
+def _sum_of_stands(row: Mapping, modelled: pd.DataFrame, stands, targets, factors, stock_target) -> tuple[float, int]:
     """What the stands report together (composites where they have them), and how many saturated ones report no change."""
     span = (modelled["first_year"] == row["first_year"]) & (modelled["last_year"] == row["last_year"])
     for target in targets:
-        quoted = factors_of(target, row["first_year"], row["last_year"], targets, carbon, stock_target)
-        factor = {name: one for name, _, one in quoted}
-        if row["quantity"] not in factor:
+        every = quantities_of(target, row["first_year"], row["last_year"], targets, factors, stock_target)
+        quoted = {one.name: one for one in every}
+        if row["quantity"] not in quoted:
             continue
         mine = modelled[span & (modelled["target"] == target) & modelled["level"].isin(("stand", "composite"))]
         ranked = mine.sort_values("level", kind="stable").drop_duplicates("stand")  # `composite` comes before `stand`
         ranked = ranked[ranked["has_total"].astype(bool) & (ranked["in_project"].astype(bool))]
         silent = silenced(ranked) if row["first_year"] != row["last_year"] else pd.Series(False, index=ranked.index)
         told = ranked[~silent]
-        return float((told["mean"] * told["area_ha"]).sum() * factor[row["quantity"]]), int(silent.sum())
+        stratum = stands.set_index("stand")["stratum"] if "stratum" in stands else pd.Series(dtype=object)
+        strata = told["stand"].map(stratum).fillna("").astype(str).tolist()
+        carbon = quoted[row["quantity"]].of_stands(told, strata)
+        return float((carbon["mean"] * carbon["area_ha"]).sum()), int(silent.sum())
     return float("nan"), 0

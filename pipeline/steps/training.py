@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import shapely
+from shapely.affinity import translate
 
+from models.inference.position import PLACES, PREFIX, displacements
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.steps.lidar import plot_metrics
@@ -53,7 +56,7 @@ def training(
     names = list(dict.fromkeys(name for chosen in predictor_sets.values() for name in chosen))
     values = _predictors_at(frame, grid_, sources, names, campaigns, max_years_apart)
     frame = pd.concat([frame, values], axis=1)
-    unseen = frame["kept"] & values.isna().all(axis=1)
+    unseen = frame["kept"] & values[names].isna().all(axis=1)
     frame.loc[unseen, ["kept", "reason"]] = [False, "no predictor is there at its place and date"]
     _report(frame, grid_)
     if not frame["kept"].any():
@@ -94,21 +97,55 @@ def _leave_out_disturbed(frame: pd.DataFrame, sources: Mapping) -> None:
 
 
 def _predictors_at(frame, grid: Grid, sources, names, campaigns, max_years_apart) -> pd.DataFrame:
-    """Area-weighted pixels over each footprint; lidar metrics from the points inside it instead."""
-    values = pd.DataFrame(np.nan, index=frame.index, columns=names)
-    for row in frame[frame["kept"]].itertuples():
-        window = grid.window_of(row.geometry.bounds)
-        weight = footprint_share(row.geometry, grid, window)
-        found = predictors_at(grid, window, int(row.year), sources, names, weight)
-        values.loc[row.Index] = [found[name] for name in names]
+    """Area-weighted pixels over each footprint; lidar metrics from the points inside it instead.
+
+    A plot whose position has an error is seen at the places where it may be: its predictors are their means, and what they
+    are at each place stands in lists under `displaced_<name>`, which the table has where any plot has such an error.
+    """
+    places = {row: _places(frame.loc[row]) for row in frame.index[frame["kept"]]}
+    seen = {}
+    for row, footprints in places.items():
+        window = grid.window_of(tuple(shapely.total_bounds(footprints)))
+        weights = [footprint_share(footprint, grid, window) for footprint in footprints]
+        found = predictors_at(grid, window, int(frame.at[row, "year"]), sources, names, weights)
+        seen[row] = np.column_stack([found[name] for name in names])
     metrics = [name for name in names if name in sources["metrics"]]
     if metrics:
-        _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_apart)
+        _points_instead(seen, places, frame, grid, sources, names, metrics, campaigns, max_years_apart)
+    values = pd.DataFrame(np.nan, index=frame.index, columns=names)
+    for row, found in seen.items():
+        values.loc[row] = found[0] if len(found) == 1 else _means(found)
+    uncertain = {row: found for row, found in seen.items() if len(found) > 1}
+    if uncertain:
+        log.info(
+            "%d of %d plot measurements have a position error (median %.1f m): their predictors are means over %d places",
+            len(uncertain), len(seen), frame.loc[list(uncertain), "position_error_m"].median(), PLACES,
+        )  # fmt: skip
+        for number, name in enumerate(names):
+            lists = {row: found[:, number].tolist() for row, found in uncertain.items()}
+            values[f"{PREFIX}{name}"] = pd.Series(lists, dtype=object).reindex(frame.index)
     return values
 
 
-def _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_apart) -> None:
-    values[metrics] = np.nan
+def _places(plot) -> list:
+    """The footprints that a plot may have: its own, or where its position has an error as many displaced ones."""
+    error_m = plot.get("position_error_m", np.nan)
+    if not error_m > 0:
+        return [plot.geometry]
+    return [translate(plot.geometry, east, north) for east, north in displacements(error_m)]
+
+
+def _means(found: np.ndarray) -> np.ndarray:
+    """Mean of each column over the places (k, names) where it is known; missing where that is less than half of them."""
+    there = np.isfinite(found)
+    total = np.where(there, found, 0.0).sum(axis=0)
+    return np.where(there.mean(axis=0) >= 0.5, total / np.maximum(there.sum(axis=0), 1), np.nan)
+
+
+def _points_instead(seen, places, frame, grid, sources, names, metrics, campaigns, max_years_apart) -> None:
+    columns = [names.index(name) for name in metrics]
+    for found in seen.values():
+        found[:, columns] = np.nan
     for year, campaign in sources["campaign_of_year"].items():
         if campaign is None:
             continue
@@ -117,8 +154,11 @@ def _points_instead(values, frame, grid, sources, metrics, campaigns, max_years_
         rows = frame.index[frame["kept"] & (frame["year"] == int(year)) & near]
         if len(rows):
             kept = store.KeptArrays(Path(sources["lidar_folder"]).parent / "index" / "pieces")  # as the blocks found them
-            found = plot_metrics(campaigns[campaign], list(frame.geometry.loc[rows]), crs=grid.crs, names=metrics, kept=kept)
-            values.loc[rows, metrics] = found[metrics].to_numpy()
+            footprints = [footprint for row in rows for footprint in places[row]]
+            sizes = [len(places[row]) for row in rows]
+            found = plot_metrics(campaigns[campaign], footprints, crs=grid.crs, names=metrics, kept=kept, sizes=sizes)
+            for row, part in zip(rows, np.split(found[metrics].to_numpy(), np.cumsum(sizes)[:-1]), strict=True):
+                seen[row][:, columns] = part
 
 
 def _report(frame: pd.DataFrame, grid: Grid) -> None:

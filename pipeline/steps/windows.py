@@ -45,9 +45,10 @@ def _read_bands(grid: Grid, window: Window, year: int, sources: Mapping) -> dict
 
 
 def predictors_at(
-    grid: Grid, window: Window, year: int, sources: Mapping, names: Sequence[str], weight: np.ndarray
-) -> dict[str, float]:
-    """Predictors of a footprint, `weight` (rows, cols) the share of each pixel inside; missing where less than half is there.
+    grid: Grid, window: Window, year: int, sources: Mapping, names: Sequence[str], weights: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Predictors (k,) of some footprints, `weights` (rows, cols) of each the share of every pixel inside; missing where less
+    than half of a footprint is there.
 
     Means over the footprint of what `read_predictors` gives. Of radar the mean is taken of linear power, as in composites,
     and the indicator made of that: a mean of decibels is the logarithm of a geometric mean, which lies below.
@@ -55,14 +56,14 @@ def predictors_at(
     powers = [name for name in names if is_power(name, sources["sensors"])]
     others = [name for name in names if name not in powers]
     read = read_predictors(grid, window, year, sources, others) if others else {}
-    found = {name: weighted_mean(array, weight) for name, array in read.items()}
+    found = {name: np.array([weighted_mean(array, weight) for weight in weights]) for name, array in read.items()}
     if powers:
         bands = _read_bands(grid, window, year, sources)
         means = {
-            prefix: {role: np.array([weighted_mean(array, weight)]) for role, array in held.items()}
+            prefix: {role: np.array([weighted_mean(array, weight) for weight in weights]) for role, array in held.items()}
             for prefix, held in bands.items()
         }
-        found |= {name: float(array[0]) for name, array in predictors(means, {}, powers, resolution_m=grid.resolution_m).items()}
+        found |= predictors(means, {}, powers, resolution_m=grid.resolution_m)
     return {name: found[name] for name in names}
 
 

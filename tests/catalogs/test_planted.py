@@ -224,9 +224,11 @@ def test_plots_come_in_clusters_and_alone_inside_the_area(planted):
     assert (sizes > 1).sum() >= 5
     assert (sizes == 1).sum() >= 20
     assert plots["x"].between(500000 + 5, 501200 - 5).all()
+    assert set(plots["position_error_m"]) == {2.12}  # 1.5 m in each coordinate
     assert plots["y"].between(2998800 + 5, 3000000 - 5).all()
-    laid = plots["plot"].str.startswith("D")  # on land that was about to be felled
-    assert set(plots.loc[~laid, "sampling"]) == {"probability"} and set(plots.loc[laid, "sampling"]) == {"purposive"}
+    placed = plots["plot"].str.startswith("D")
+    assert set(plots.loc[~placed, "sampling"]) == {"probability"}
+    assert set(plots.loc[placed, "sampling"]) == {"purposive"}
 
 
 def test_two_plots_were_measured_just_before_the_land_was_felled(planted):

@@ -289,6 +289,18 @@ def test_how_plots_were_chosen_is_carried_on(field):
     assert plots["cluster"].tolist() == ["T1", "T1"]
 
 
+def test_a_table_says_of_each_plot_how_it_was_chosen_where_it_has_a_word_for_it(field):
+    table = plot_table(3, area_ha=0.1, how=["Probability", None, "purposive"])
+    plots, _ = field(table, columns={"sampling": "how"})
+    assert plots["sampling"].tolist() == ["probability", "purposive", "purposive"]
+    with pytest.raises(ValueError, match="sampling 'systematic' in row 2 is none of probability, purposive"):
+        field(plot_table(area_ha=0.1, sampling="systematic"))
+    plots, _ = field(
+        plot_table(area_ha=0.1, sampling="systematic"), sampling="probability", rules={"sampling_unknown": "leave_out"}
+    )
+    assert plots["sampling"].tolist() == ["probability"]
+
+
 # ---------------------------------------------------------------- repeated fixes
 
 

@@ -299,6 +299,16 @@ def test_a_plot_keeps_its_metrics_in_any_company(whole):
         assert alone.loc[0].to_numpy().tobytes() == together.loc[number].to_numpy().tobytes()
 
 
+def test_places_of_one_plot_are_seen_as_if_each_were_a_plot(whole):
+    campaign, _ = whole
+    places = [shapely.Point(WEST + x, SOUTH + y).buffer(12) for x, y in [(60, 60), (70, 75), (66, 52), (180, 170)]]
+    apart = plot_metrics(campaign, places, crs=UTM, names=["zmean", "zq95", "cover_2m"])
+    together = plot_metrics(campaign, places, crs=UTM, names=["zmean", "zq95", "cover_2m"], sizes=[3, 1])
+    # heights stand on one ground, triangulated around them all
+    np.testing.assert_allclose(together, apart, atol=0.02)
+    assert together.loc[3].to_numpy().tobytes() == apart.loc[3].to_numpy().tobytes()
+
+
 def test_a_plot_without_points_is_missing_and_counted(whole, caplog):
     plots = [shapely.Point(WEST + 60, SOUTH + 60).buffer(10), shapely.Point(0, 0).buffer(10)]
     with caplog.at_level(logging.INFO):

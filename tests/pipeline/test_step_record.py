@@ -35,3 +35,11 @@ def test_a_run_names_its_model_cards_and_holds_their_digests(tmp_path):
     assert found["model_cards"] == {"agb": "model_cards/agb.json"}
     # SHA-256 of the two characters {}
     assert found["results_sha256"][card.as_posix()] == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
+
+def test_a_record_names_what_nobody_checked_so_that_credits_can_be_refused(tmp_path):
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps({"warnings": ["a", "b"], "caveats": ["b"], "unverified": ["moso_culm"]}))
+    run = recorded(tmp_path, said=said)
+    assert (run["caveats"], run["unverified"]) == (["b"], ["moso_culm"])
+    assert recorded(tmp_path)["unverified"] == []

@@ -169,6 +169,46 @@ def test_plots_without_the_target_say_what_they_carry(tmp_path):
         run(tmp_path, plots, make_sources(tmp_path, grid, {2019: make_image()}), grid)
 
 
+# ---------------------------------------------------------------- plots that may lie elsewhere
+
+
+def make_slope(shape=(40, 56)):
+    """A band that rises by 0.01 for every metre to the east."""
+    return np.broadcast_to(0.1 * (np.arange(shape[1]) + 0.5), shape).astype("float32")
+
+
+def test_a_plot_that_may_lie_elsewhere_has_the_mean_of_what_is_seen_there(tmp_path):
+    grid = make_grid()
+    plots = make_footprints((200, 200, 220, 220), (200, 100, 220, 120), position_error_m=[8.0, np.nan])
+    table = run(tmp_path, plots, make_sources(tmp_path, grid, {2019: make_slope()}), grid)
+    # 210 m to the east; 8 m off (root mean square) are a variance of 32 m2 to the east, 0.01 per metre
+    assert table["e_red"].tolist() == pytest.approx([2.1, 2.1], rel=1e-5)
+    assert np.var(table["displaced_e_red"][0]) == pytest.approx(0.01**2 * 32, rel=1e-3)
+    assert table["displaced_e_red"][1] is None and len(table["displaced_e_red"][0]) == 18
+
+
+def test_plots_without_a_position_error_are_seen_as_if_there_were_no_such_thing(tmp_path):
+    grid, image = make_grid(), make_image()
+    boxes = (20, 10, 50, 30), (155, 150, 162, 164)
+    found = []
+    for name, errors in (("without", {}), ("zero", {"position_error_m": [0.0, np.nan]})):
+        sources = make_sources(tmp_path / name, grid, {2019: image})
+        found.append(run(tmp_path / name, make_footprints(*boxes, **errors), sources, grid))
+    assert found[0]["e_red"].tolist() == found[1]["e_red"].tolist()
+    assert not [name for name in found[1] if name.startswith("displaced_")]
+
+
+def test_a_plot_that_mostly_may_lie_where_nothing_was_seen_has_no_predictor(tmp_path):
+    grid, image = make_grid(), make_image()
+    image[:, 30:] = np.nan
+    # of 18 places about 20 m around, those east of 300 m see nothing: all but a few of the first plot, a few of the second
+    plots = make_footprints((302, 100, 322, 120), (262, 100, 282, 120), position_error_m=20.0)
+    table = run(tmp_path, plots, make_sources(tmp_path, grid, {2019: image}), grid)
+    assert table["kept"].tolist() == [False, True]
+    seen = np.array(table["displaced_e_red"][1], float)
+    assert 9 <= np.isfinite(seen).sum() < 18 and table["e_red"][1] == pytest.approx(np.nanmean(seen))
+
+
 # ---------------------------------------------------------------- what the fit makes of the table
 
 
