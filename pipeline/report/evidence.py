@@ -64,11 +64,13 @@ TRANSFORMS = {"none": "", "sqrt": " on the square-root scale", "log": " on the l
 
 
 def _fitted_sentence(model: Mapping) -> str:
+    joined = f"; where a set learned from cells, joined with those of their {model['blocks']} blocks" if model.get("blocks") else ""
     counts, scale = model["counts"], TRANSFORMS.get(model["transform"], f" (transform {model['transform']})")
     return (
         f"{counts['rows']} measurements of {counts['plots']} plots in {counts['clusters']} clusters; "
         f"regressor {model['regressor']}{scale}. Intervals use Student's t with {max(model['clusters'] - 1, 1)} "
-        "degrees of freedom, one less than the clusters of the smallest predictor set."
+        "degrees of freedom, one less than the clusters of the smallest predictor set"
+        f"{joined}."
     )
 
 
