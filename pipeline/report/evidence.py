@@ -64,7 +64,8 @@ TRANSFORMS = {"none": "", "sqrt": " on the square-root scale", "log": " on the l
 
 
 def _fitted_sentence(model: Mapping) -> str:
-    joined = f"; where a set learned from cells, joined with those of their {model['blocks']} blocks" if model.get("blocks") else ""
+    cells = model.get("blocks")
+    joined = f"; where a set learned from cells, joined with those of their {cells} blocks" if cells else ""
     counts, scale = model["counts"], TRANSFORMS.get(model["transform"], f" (transform {model['transform']})")
     return (
         f"{counts['rows']} measurements of {counts['plots']} plots in {counts['clusters']} clusters; "
