@@ -92,6 +92,11 @@ def fit_in_stages(
     options = {"column": column, "regressor": regressor, "transform": transform, "date_effect": date_effect}
     fits, reasons, notes = fits_of(plots, predictor_sets, min_clusters=min_clusters, **options)
     names, chosen = list(predictor_sets), dict(fits)
+    if path == "hierarchical" and cells is None and len(names) > 1:
+        notes.append(
+            "path is hierarchical, and no cell shows where one predictor set could learn from another: the first has no lidar, "
+            "or it is everywhere or nowhere; all sets are fitted to plots"
+        )
     for number, name in enumerate(names if cells is not None and path != "direct" else []):
         earlier = [other for other in names[:number] if other in fits]
         if not earlier:
@@ -104,7 +109,7 @@ def fit_in_stages(
             why = f"predictor set {name} cannot learn from predictions of {first} ({error})"
             log.info("%s", why)
             if path == "hierarchical":
-                notes.append(f"{why}; it is fitted to plots")
+                notes.append(f"{why}; it is fitted to plots" if name in fits else why)
             continue
         second, better = _compared(plots, second, fits.get(name), fits[first]["model"])
         log.info("%s", told(second["model"]))
@@ -150,7 +155,8 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
     told = beyond if outside else told
     squares = (told["observed"] - told["predicted"]) ** 2
     first_sd, own_sd = (part.residuals.sd(told["predicted"].to_numpy()) for part in (first, one))
-    widened = float(np.sqrt(max((squares.mean() - np.mean(first_sd**2)) / np.mean(own_sd**2), 1.0)))
+    shown = float(squares.mean()) - _se_of_mean(squares, told["cluster"])
+    widened = float(np.sqrt(max((shown - np.mean(first_sd**2)) / np.mean(own_sd**2), 1.0)))
     said = {
         "rmse": float(np.sqrt(squares.mean())), "expected": float(np.sqrt(np.mean(first_sd**2 + own_sd**2))),
         "widened": widened, "outside": outside,
@@ -158,16 +164,23 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
     better = True
     if direct is not None:
         other = (told["observed"] - told["predicted_direct"]) ** 2
-        less, count = squares - other, told["cluster"].nunique()
-        by_cluster = (less - less.mean()).groupby(told["cluster"].astype(str)).sum()
-        se = float(np.sqrt(count / max(count - 1, 1) * (by_cluster**2).sum()) / len(told))
+        less = squares - other
+        se = _se_of_mean(less, told["cluster"])
         better = bool(less.mean() <= (0.0 if outside else NOISE * se))
         said |= {
-            "rmse_direct": float(np.sqrt(other.mean())), "difference": float(less.mean()), "difference_se": se, "clusters": count
-        }
+            "rmse_direct": float(np.sqrt(other.mean())), "difference": float(less.mean()), "difference_se": se,
+            "clusters": told["cluster"].nunique(),
+        }  # fmt: skip
     residuals = replace(one.residuals, scale=one.residuals.scale * widened)
     stage = replace(one.second_stage, compared=said)
     return {**second, "model": replace(one, second_stage=stage, residuals=residuals)}, better
+
+
+def _se_of_mean(values: pd.Series, cluster: pd.Series) -> float:
+    """Standard error of a mean over rows that hang together in clusters."""
+    by_cluster = (values - values.mean()).groupby(cluster.astype(str)).sum()
+    count = len(by_cluster)
+    return float(np.sqrt(count / max(count - 1, 1) * (by_cluster**2).sum()) / len(values))
 
 
 def _second_stage(

@@ -45,10 +45,13 @@ TRANSFORMS = {"none": "", "sqrt": " on the square-root scale", "log": " on the l
 
 def _fitted_sentence(model: Mapping, card: Mapping) -> str:
     counts, scale = model["counts"], TRANSFORMS.get(model["transform"], f" (transform {model['transform']})")
+    cells = model.get("blocks")
+    joined = f"; where a set learned from cells, joined with those of their {cells} blocks" if cells else ""
     return (
         f"{counts['rows']} measurements of {counts['plots']} plots in {counts['clusters']} clusters; "
-        f"regressor {model['regressor']}{scale}. Intervals use Student's t with {card['uncertainty']['degrees_of_freedom']} "
-        "degrees of freedom, one less than the clusters of the smallest predictor set."
+        f"regressor {model['regressor']}{scale}. Intervals use Student's t with at most "
+        f"{card['uncertainty']['degrees_of_freedom']} degrees of freedom, one less than the clusters of the smallest predictor "
+        f"set{joined}; fewer where plots hardly tell how far residuals reach."
     )
 
 

@@ -223,7 +223,9 @@ def test_the_direct_path_and_no_cells_are_as_ever(drawn):
     _, plots, cells = drawn
     plain = fit_target(plots, SETS, target="agb", column="agb_mg_ha", transform="none")[0].to_plain()
     assert staged(plots, cells, path="direct").to_plain() == plain
-    assert staged(plots, None).to_plain() == plain
+    assert staged(plots, None, path="auto").to_plain() == plain
+    (note,) = staged(plots, None).warnings
+    assert note.endswith("all sets are fitted to plots")
 
 
 def test_auto_goes_straight_to_the_plots_where_the_satellite_sees_what_lidar_does_not(drawn):
@@ -247,10 +249,10 @@ def test_plots_beyond_the_lidar_decide_and_widen_what_the_second_stage_leaves_un
     shifted = both.assign(agb_mg_ha=both["agb_mg_ha"] + 120 * both["zmean"].isna())
     told = staged(shifted, cells)
     assert told.sets[1].second_stage.compared["widened"] > 2
-    # what is left at these plots is what both stages say together
+    # what is left at these plots is what both stages say together, but for a standard error of 22 squares
     found = told.predict({"s2_ndmi": far["s2_ndmi"].to_numpy()}, 2019)
     error = far["agb_mg_ha"].to_numpy() + 120 - found["mean"]
-    assert np.sqrt((found["residual_sd"] ** 2).mean()) == pytest.approx(np.sqrt((error**2).mean()), rel=0.1)
+    assert 0.85 < np.sqrt((found["residual_sd"] ** 2).mean() / (error**2).mean()) < 1
     assert staged(shifted, cells, path="auto").sets[1].second_stage is None
 
 
