@@ -150,8 +150,25 @@ def report_numbers(plan: Plan) -> None:
                  partials=res / f"partials/{block}.parquet", models=models, settings=plan.settings("stands"), grid=grid,
                  block=block, years=list(study.years), sources=plan.sources, forest=plan.settings("forest"),
                  products=plan.plain_products, carbon=plan.carbon, plots=placed, **plan.rooted_plots)  # fmt: skip
+    tables(plan)
+    maps = {}
+    for name in plan.products:
+        maps[name] = out / f"maps/{name}{plan.map_suffix}"
+        publish(raster=maps[name], style=out / f"maps/{name}.qml", grid=grid, product=plan.plain_product(name),
+                blocks=[res / f"maps/{name}/{block}.tif" for block in plan.blocks])  # fmt: skip
+    truth = res / "planted/truth"
+    check(checks=out / "checks.json", maps=maps, models=models, table=out / "stands.parquet", estimates=res / "estimates.parquet",
+          truth=truth if truth.exists() else None, products=plan.plain_products,
+          comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
+          targets=plan.targets, grid=grid, **plan.rooted_plots)  # fmt: skip
+
+
+def tables(plan: Plan) -> None:
+    """Stands, ledger and totals from partials, maps and models."""
+    study, res, out, grid = plan.study, plan.resources, plan.results, plan.grid_settings
+    placed = res / "plots.parquet" if study.stands.include_plots else None
     learnt = {
-        "models": models,
+        "models": {target: res / f"model/{target}/model.json" for target in study.targets},
         "left_out": {target: res / f"model/{target}/left_out.parquet" for target in study.targets},
         "training": {target: res / f"training/{target}.parquet" for target in study.targets},
     }
@@ -167,16 +184,6 @@ def report_numbers(plan: Plan) -> None:
            products=plan.plain_products, grid=grid, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, targets=plan.targets,
            confidence_percent=study.model.confidence_percent, **plan.rooted_plots)  # fmt: skip
-    maps = {}
-    for name in plan.products:
-        maps[name] = out / f"maps/{name}{plan.map_suffix}"
-        publish(raster=maps[name], style=out / f"maps/{name}.qml", grid=grid, product=plan.plain_product(name),
-                blocks=[res / f"maps/{name}/{block}.tif" for block in plan.blocks])  # fmt: skip
-    truth = res / "planted/truth"
-    check(checks=out / "checks.json", maps=maps, models=models, table=out / "stands.parquet", estimates=res / "estimates.parquet",
-          truth=truth if truth.exists() else None, products=plan.plain_products,
-          comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
-          targets=plan.targets, grid=grid, **plan.rooted_plots)  # fmt: skip
 
 
 def one_thread() -> None:

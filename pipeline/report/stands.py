@@ -15,6 +15,7 @@ from pipeline.report.look import render, trusted
 from pipeline.report.maps import LEGEND, scale_of, ticks_of
 from pipeline.report.material import Material
 from pipeline.report.styles import ramp_colour
+from pipeline.steps.stand_tables import SATURATED
 
 MOST_ROWS = 500
 DIRECTION_COLOURS = {"sink": "#35938a", "source": "#a8691f"}
@@ -78,6 +79,7 @@ def section(material: Material) -> str:
         rows=_rows(rows, quantities, material),
         strata=_has_strata(rows),
         sinks=any(one.kind == "sink" for one in quantities),
+        saturated=SATURATED if any((rows.get(f"direction_{a}_{b}") == SATURATED).any() for a, b in _directed(material)) else "",
         without=_without_total(material),
         least=material.study["min_cover_percent"],
         scale=material.frame.scale_bar(),
@@ -100,14 +102,16 @@ def direction_sentence(stands: pd.DataFrame, first: int, last: int, study: dict)
     sinks, sources = int(counts.get("sink", 0)), int(counts.get("source", 0))
     neither = int(counts.get("not distinguishable from zero", 0))
     judged = sinks + sources + neither
+    silent = int(counts.get(SATURATED, 0))
+    dense = f" {silent} more hold forest too dense for the map: it alone tells no change there." if silent else ""
     if judged == 0:
-        return f"{first} to {last}: no stand has an estimate of its net removal."
+        return f"{first} to {last}: no stand has an estimate of its net removal.{dense}"
     side = (100 - study["model"]["confidence_percent"]) / 2
     by_chance = words.number(judged * side / 100, digits=2)
     return (
         f"{first} to {last}: of {judged} stands with an estimate, {sinks} are flagged as sinks, {sources} as sources, "
         f"and {neither} cannot be told from zero. Had no stand changed, chance alone would still flag about "
-        f"{by_chance} of {judged} as sinks and about {by_chance} as sources ({side:g} % on each side)."
+        f"{by_chance} of {judged} as sinks and about {by_chance} as sources ({side:g} % on each side).{dense}"
     )
 
 
@@ -235,8 +239,8 @@ def _rows(rows: pd.DataFrame, quantities: Sequence[Quantity], material: Material
             cells += _quantity_cells(one, row, limits[one.title])
             if one.kind == "sink":
                 direction = row.get(f"direction_{one.suffix}", direction)
-                shown = direction.removesuffix(" from zero")
-                cells.append({"text": shown, "key": None, "kind": f"w is-{direction.split()[0]}"})
+                shown = direction.removesuffix(" from zero").partition(":")[0]
+                cells.append({"text": shown, "key": None, "kind": f"w is-{shown.split()[0]}"})
         cells += [_number_cell(row[name], words.count(row[name])) for name in shares if name in row]
         about = f"{row['stand']} {row['stratum'] if strata else ''} {direction}".lower()
         found.append({"number": number, "cells": cells, "words": about, "direction": direction})
@@ -307,8 +311,8 @@ zero</span></div>{% endif %}
 <div class="filters"><label>Find <input id="filter-words" type="search"
 placeholder="stand{% if strata %} or stratum{% endif %}"></label>
 {% if sinks %}<label>Direction <select id="filter-direction"><option value="">all</option><option>sink</option>
-<option>source</option><option>not distinguishable from zero</option><option>no
-estimate</option></select></label>{% endif %}
+<option>source</option><option>not distinguishable from zero</option>{% if saturated %}<option>{{ saturated }}</option>{% endif %}
+<option>no estimate</option></select></label>{% endif %}
 <span id="rows-shown"></span></div>
 <div class="scroll tall"><table id="stands-table"><thead><tr>
 {% for title, units, is_number in heads %}<th{% if is_number %} class="n"{% endif %}>{{ title }}

@@ -41,22 +41,28 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Field:
-    """The plots of a target: left-out predictions, the stand that each plot lies in, how each was chosen."""
+    """The plots of a target: left-out predictions, the stand that each plot that may speak lies in, whether chance chose them.
+
+    Where some plots were chosen by chance, the others are left aside: one purposive plot would make a stand's sample none.
+    """
 
     left_out: pd.DataFrame
     stand_of: Mapping[str, str]
-    by_chance: frozenset[str]
+    by_chance: bool
     places: Mapping[str, tuple[float, float]]
 
     @classmethod
     def of(cls, left_out: pd.DataFrame, training: pd.DataFrame, polygons: gpd.GeoDataFrame) -> Field:
         """From a training table: plots by the stand that their centre lies in; plots that are stands themselves are none."""
         places = training.drop_duplicates("plot")
-        chance = frozenset(places.loc[places["sampling"] == "probability", "plot"].astype(str))
+        drawn = places["sampling"] == "probability"
+        if drawn.any() and not drawn.all():
+            log.info("%d purposive plots beside a probability sample speak in no stand's composite", int((~drawn).sum()))
+            places = places[drawn]
         inside = stands_at(places["x"].to_numpy(float), places["y"].to_numpy(float), polygons[polygons["layer"] != "plots"])
         stand_of = {str(plot): stand for plot, stand in zip(places["plot"], inside, strict=True) if stand is not None}
         xy = {str(row.plot): (float(row.x), float(row.y)) for row in places.itertuples()}
-        return cls(left_out, stand_of, chance, xy)
+        return cls(left_out, stand_of, bool(drawn.any()), xy)
 
 
 def stands_at(x: np.ndarray, y: np.ndarray, polygons: gpd.GeoDataFrame) -> list[str | None]:
@@ -155,8 +161,7 @@ def _sources(
             plot_se[number] = max(np.sqrt((wooded * mine.departure_se) ** 2 + estimate.shared_variance), 1e-9)
             free[number] = mine.freedom
             common[number] = min(estimate.shared_variance / (map_se[number] * plot_se[number]), 0.999)
-    chance = all(plot in field.by_chance for plot, stand in field.stand_of.items() if stand in own)
-    sources = []
+    chance, sources = field.by_chance, []
     if np.isfinite(plot_mean).any():
         sources.append(Source(PLOTS, plot_mean, plot_se, unbiased=chance, bias_sd=None if chance else 0.0, fitted=not chance,
                               freedom=free))  # fmt: skip
@@ -211,13 +216,12 @@ def _columns(one: AreaEstimate, weight: Mapping[str, float], mapped: tuple | Non
 
 
 def _ledger(found: Fusion, own: Mapping[str, OwnPlots], field: Field, about: Mapping) -> list[dict]:
-    chosen = {stand for plot, stand in field.stand_of.items() if plot not in field.by_chance}
     rows = []
     for row in found.ledger:
         mine = own.get(row.stand) if row.source == PLOTS else None
         notes = [row.note] if row.note else []
         if mine is not None:
-            notes += [BY_MODEL] if row.stand in chosen else []
+            notes += [] if field.by_chance else [BY_MODEL]
         if row.source == MAP and row.stand in own:
             notes.append("without the clusters of the stand's own plots")
         rows.append(

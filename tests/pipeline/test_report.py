@@ -784,6 +784,12 @@ def test_directions_are_counted_against_the_level_of_the_study():
     assert "about 10 of 100 as sinks and about 10 as sources (10 % on each side)" in sentence
 
 
+def test_stands_where_the_map_saturates_are_counted_apart():
+    stands = pd.DataFrame({"direction_2019_2024": ["sink"] * 3 + ["saturated: no map-only change"] * 2})
+    sentence = direction_sentence(stands, 2019, 2024, {"model": {"confidence_percent": 90.0}})
+    assert "of 3 stands with an estimate" in sentence and "2 more hold forest too dense for the map" in sentence
+
+
 # ---------------------------------------------------------------- pictures
 
 

@@ -70,7 +70,8 @@ def test_satellites_lidar_and_plots(finished_once, brought, tmp_path):
     plan, stands = worked_out(content)
     assert exact_bytes(plan.results) == exact_bytes(finished_once / "results")
     assert plan.notes == []
-    assert stands["direction_2019_2024"].isin(["sink", "source", "not distinguishable from zero"]).all()
+    told = ["sink", "source", "not distinguishable from zero", "saturated: no map-only change"]
+    assert stands["direction_2019_2024"].isin(told).all()
 
 
 def test_satellites_that_learn_from_lidar(brought, tmp_path):

@@ -1,0 +1,81 @@
+"""The report's section of totals: strata, estimators, the ledger, and what is said where plots are purposive."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from pipeline.report.totals import section
+
+ESTIMATES = [
+    ("project", "project", "model-based synthetic", 100.0, 10.0, False, ""),
+    ("project", "project", "difference", 104.0, 6.0, True, "probability plots of 30 clusters"),
+    ("project", "project", "stratified", np.nan, np.nan, False, ""),
+    ("stratum", "fir & pine", "model-based synthetic", 90.0, 9.0, True, "4 clusters are too few"),
+    ("stratum", "fir & pine", "difference", 80.0, 20.0, False, ""),
+]
+
+
+def totals(rows=ESTIMATES) -> pd.DataFrame:
+    found = []
+    for level, area, estimator, mean, se, reported, why in rows:
+        found.append(
+            {
+                "level": level, "area": area, "quantity": "tree_carbon_t_ha", "units": "t C/ha",
+                "first_year": 2024, "last_year": 2024, "estimator": estimator, "reported": reported, "why": why,
+                "mean": mean, "se": se, "low": mean - 2 * se,
+                "high": mean + 2 * se, "low_95": mean - 3 * se, "high_95": mean + 3 * se, "area_ha": 50.0, "total": 50 * mean,
+                "total_se": 50 * se, "plots": 40, "clusters": 30, "degrees_of_freedom": 29.0,
+                "note": "" if np.isfinite(mean) else "refused: a cluster has plots in two strata",
+            }
+        )  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def entries() -> pd.DataFrame:
+    about = {"target": "agb", "units": "Mg/ha", "first_year": 2024, "last_year": 2024, "bias_removed": 0.0, "composite": 93.0,
+             "composite_se": 4.5}  # fmt: skip
+    plots = {"source": "plots", "value": 90.0, "se": 5.0, "weight": 0.8, "departure": -1.2, "plots": 3.0}
+    of_map = {"source": "map", "value": 105.0, "se": 10.0, "weight": 0.2, "departure": 1.2, "plots": np.nan}
+    return pd.DataFrame([{"stand": "S1", **about, **plots}, {"stand": "S1", **about, **of_map}])
+
+
+def shown(table, ledger=None) -> str:
+    return str(section(SimpleNamespace(totals=table, ledger=ledger, confidence="90 %")))
+
+
+def test_each_stratum_is_shown_with_its_reported_estimate_and_all_stands_last():
+    page = shown(totals())
+    strata = page[: page.index("Estimators of all stands side by side")]
+    assert "fir &amp; pine" in strata and "90.0" in strata and "80" not in strata.split("fir &amp; pine")[1].split("</tr>")[0]
+    assert strata.index("fir &amp; pine") < strata.index("all stands")
+    assert "In total, t C" in strata and "4 500" in strata.replace("\u202f", " ")
+
+
+def test_estimators_stand_side_by_side_with_the_reported_one_its_reason_and_refusals():
+    page = shown(totals())
+    assert "difference (reported)" in page and "probability plots of 30 clusters" in page
+    assert "stratified is refused: a cluster has plots in two strata" in page
+    assert "Only the model speaks" not in page
+
+
+def test_purposive_plots_are_told_in_one_sentence():
+    rows = [(*one[:3], *((one[3], one[4]) if one[2].startswith("model") else (np.nan, np.nan)), one[2].startswith("model"), "")
+            for one in ESTIMATES]  # fmt: skip
+    table = totals(rows)
+    table["note"] = np.where(table["mean"].isna(), "refused: these plots are purposive", "")
+    page = shown(table)
+    assert page.count("hese plots are purposive") == 1 and "Only the model speaks of totals here. These plots" in page
+
+
+def test_the_ledger_is_folded_with_each_source_s_weight():
+    page = shown(totals(), entries())
+    ledger = page[page.index("Ledger of composites") :]
+    assert "1 stand" in ledger and ">80<" in ledger and ">20<" in ledger
+    assert "Ledger" not in shown(totals(), entries().iloc[:0])
+
+
+def test_a_study_without_totals_has_no_such_section():
+    assert shown(None) == "" and shown(pd.DataFrame()) == ""
