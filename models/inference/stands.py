@@ -659,13 +659,10 @@ def ellipse_correlation(axes_m: np.ndarray, range_m: float) -> np.ndarray:
     For compact and for elongated stands of the same area and second moment the standard error is within 1 % of the
     exact double sum (tests hold it against Fourier transforms of their shapes).
     """
-    stretched = np.hypot(axes_m[:, :1] * np.cos(ANGLES), axes_m[:, 1:] * np.sin(ANGLES))
-    found = np.empty(len(axes_m))
-    for start in range(0, len(axes_m), 4096):
-        rows = slice(start, start + 4096)
-        away = RADII[:, None] * stretched[rows, None, :]
-        found[rows] = np.einsum("kra,r->k", correlation(away, range_m), APART)
-    return found
+    from models.inference.kernels import mean_exponential
+
+    turn = np.cos(ANGLES), np.sin(ANGLES)
+    return mean_exponential(np.ascontiguousarray(axes_m, float), RADII, APART, *turn, 3.0 / float(range_m))
 
 
 NEAR = 4.0  # sides: beyond, the curvature of the correlation tells the mean over two squares
@@ -698,19 +695,11 @@ def mean_correlation(distance_m: np.ndarray, side_m: np.ndarray, range_m: float)
     Squares of two sizes are told by the root mean square of their sides, a point and a square by side / sqrt(2).
     `side_m` is of the shape of `distance_m` or can be spread to it.
     """
-    from scipy.ndimage import map_coordinates
+    from models.inference.kernels import square_correlation
 
-    plain = correlation(distance_m, range_m)
-    side = np.broadcast_to(side_m, distance_m.shape)
-    near = distance_m < NEAR * side
-    variance = side**2 / 6  # along each axis, of the difference of two places
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = plain * np.exp(np.minimum(variance / 2 * (9 / range_m**2 - 3 / (range_m * distance_m)), 5.0))
-    if near.any():
-        log_side = np.log(np.clip(side[near] / range_m, STEPS_SIDE[0], STEPS_SIDE[-1]) / STEPS_SIDE[0])
-        place = (
-            distance_m[near] / side[near] * (len(STEPS_NEAR) - 1) / NEAR,
-            log_side * (len(STEPS_SIDE) - 1) / np.log(STEPS_SIDE[-1] / STEPS_SIDE[0]),
-        )
-        found[near] = np.exp(map_coordinates(_square_table(), place, order=1, mode="nearest"))
-    return found
+    distance = np.asarray(distance_m, float)
+    side = np.broadcast_to(np.asarray(side_m, float), distance.shape)
+    found = square_correlation(
+        distance.ravel(), side.ravel(), float(range_m), _square_table(), NEAR, STEPS_SIDE[0], STEPS_SIDE[-1]
+    )
+    return found.reshape(distance.shape)
