@@ -238,9 +238,8 @@ def _row(one: Mapping, titles: Mapping) -> dict:
     if "rmse" not in one:
         return about | {"why": one["why"]}
     last = one["by_prediction"][-1]
-    failed = f" ({len(one['failed'])} not fitted)" if one.get("failed") else ""
     return about | {
-        "folds": f"{one['folds']}{failed}",
+        "folds": _folds_said(one),
         "rmse": f"{words.number(one['rmse_percent'], digits=2)} %",
         "bias": f"{one['bias_percent']:+.1f} %".replace("-", words.MINUS),
         "r2": _plain(one["r2"]),
@@ -250,6 +249,14 @@ def _row(one: Mapping, titles: Mapping) -> dict:
         "crps": words.number(one["crps"], digits=2),
         "highest": words.number(last["bias"], digits=2, signed=True),
     }
+
+
+def _folds_said(one: Mapping) -> str:
+    """Number of folds; where not every plot is predicted by one, how many measurements are, and how many folds failed."""
+    said = [f"{len(one['failed'])} not fitted"] if one.get("failed") else []
+    if one.get("missing"):
+        said.append(f"{one['n']} of {one['n'] + one['missing']} measurements")
+    return f"{one['folds']}" + (f" ({', '.join(said)})" if said else "")
 
 
 def _group_rows(one: str, score: Mapping) -> list[dict]:
