@@ -58,7 +58,7 @@ FEW_CLUSTERS = 8
 """Clusters of plots beyond the first set's cover from which on these decide between the paths."""
 MOST_LEARNED = 600
 """Cells and dates that a regressor which learns more than parameters is given."""
-MOST_FOR_STRUCTURE = 300
+MOST_FOR_STRUCTURE = 200
 """Cells and dates whose residuals the likelihood of their structure is made of."""
 MOST_FOR_DOMAIN = 300
 """Cells and dates that a place is held against; a map pays for each of them."""

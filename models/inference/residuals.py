@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf, dtrtrs
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
@@ -296,8 +297,11 @@ def restricted_likelihood(
             for number, field in enumerate(fields):
                 smooth = dates * field(distance, rows)
                 for k, nugget in enumerate(nuggets):
-                    lower = np.linalg.cholesky((1 - nugget) * smooth + nugget * alone + known)
-                    white = solve_triangular(lower, both[rows], lower=True)
+                    lower, failed = dpotrf(((1 - nugget) * smooth + nugget * alone + known).T, lower=1, overwrite_a=1, clean=0)
+                    if failed:
+                        logs[number, k] = np.inf
+                        continue
+                    white = dtrtrs(lower, both[rows], lower=1)[0]
                     inner[number, k] += white.T @ white
                     logs[number, k] += 2 * np.log(np.diag(lower)).sum()
             continue

@@ -282,7 +282,7 @@ class RegionEstimator:
 
     def __init__(
         self, model: TargetModel, *, years: Sequence[int], confidence_percent: float, lowest: float = -np.inf,
-        points: int = 2500,
+        points: int = 1500,
     ):  # fmt: skip
         self.model, self.lowest, self.points = model, lowest, points
         self.about = {"years": years, "confidence_percent": confidence_percent, "lowest": lowest, "points": points}
