@@ -174,8 +174,7 @@ def _on_maps(
 
 
 def _read(folder: Path, grid: Grid, window, bands: int) -> list[np.ndarray]:
-    block = next(iter(grid.blocks_touching(window)))
-    names = store.raster_bands(folder / f"{block}.tif")[:bands]
+    names = store.raster_bands(folder / f"{grid.blocks()[0]}.tif")[:bands]
     return list(Mosaic(folder, grid).read(window, names).values())
 
 

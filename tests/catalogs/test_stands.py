@@ -227,3 +227,25 @@ def test_zone_twins_are_those_of_the_register():
     x, _ = Transformer.from_crs(4548, 4527, always_xy=True).transform(500_000.0, 3_000_000.0)
     assert x == pytest.approx(39_500_000)
     assert np.isclose(x % 1e6, 500_000)
+
+
+# ---------------------------------------------------------------- inventory records
+
+PLAN = {"column": "AGB", "year": 2019}
+
+
+def test_a_stand_inventory_comes_with_its_stated_error(read, caplog):
+    layer = stand_layer(AGB=[100.0, None, 0.0], SE=[8.0, 5.0, 4.0])
+    by_percent = read(layer, records={"plan": {**PLAN, "error_percent": 20}})
+    assert by_percent["record_plan"].tolist() == pytest.approx([100, np.nan, np.nan], nan_ok=True)
+    assert by_percent["record_plan_se"].iloc[0] == pytest.approx(20)
+    assert "1 of 2 values of AGB (stands.records.plan) have no standard error above 0" in caplog.text
+    by_column = read(layer, records={"plan": {**PLAN, "se_column": "SE"}})
+    assert by_column["record_plan_se"].tolist() == pytest.approx([8, np.nan, 4], nan_ok=True)
+
+
+def test_a_record_that_is_not_in_the_file_or_below_zero_is_refused(read):
+    with pytest.raises(ValueError, match=r"has no column 'AGB' \(stands\.records\.plan\.column\)"):
+        read(stand_layer(), records={"plan": {**PLAN, "error_percent": 20}})
+    with pytest.raises(ValueError, match=r"AGB \(stands\.records\.plan\) is negative in 1 stands"):
+        read(stand_layer(AGB=[100.0, -1.0, 5.0]), records={"plan": {**PLAN, "error_percent": 20}})

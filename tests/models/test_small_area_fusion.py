@@ -140,3 +140,31 @@ def test_naive_weighting_of_the_same_stands_is_biased_and_too_sure():
 def test_what_cannot_be_combined_is_refused_with_the_reason(sources, correlation, message):
     with pytest.raises(ValueError, match=message):
         fuse(["a", "b"], sources, correlation=correlation)
+
+
+def test_correlations_may_differ_from_stand_to_stand():
+    """As in the textbook above: 0 in the first stand, 0.25 in the second, and none where a source is silent."""
+    nan = np.nan
+    sources = [source("plots", [100, 100, 100], 10, unbiased=True), source("map", [150, 150, nan], 20, bias_sd=0.0)]
+    found = fuse(["a", "b", "c"], sources, correlation={("map", "plots"): np.array([0.0, 0.25, nan])})
+    weights = {row.stand: row.weight for row in found.ledger if row.source == "plots"}
+    assert weights == pytest.approx({"a": 0.8, "b": 350 / 400, "c": 1.0})
+
+
+def test_degrees_of_freedom_are_those_of_satterthwaite():
+    """Parts 0.8^2 100 = 64 with 4 and 0.2^2 400 = 16 with 10 degrees of freedom: 80^2 / (64^2 / 4 + 16^2 / 10)."""
+    sources = [source("plots", [100], 10, unbiased=True, freedom=4), source("map", [150], 20, bias_sd=0.0, freedom=10)]
+    assert fuse(["s"], sources).estimates["s"].degrees_of_freedom == pytest.approx(6400 / (1024 + 25.6))
+    known = fuse(["s"], [source("plots", [100], 10, unbiased=True)]).estimates["s"]
+    assert known.degrees_of_freedom == np.inf
+
+
+def test_a_map_fitted_to_the_plots_is_not_held_against_them():
+    """Ten above the plots in all of six stands: of a source from elsewhere that is a bias, of a fitted one it stays."""
+    plots = source("plots", [100.0 + k for k in range(6)], 10, unbiased=True)
+    other = source("map", [110.0 + k for k in range(6)], 10)
+    told = fuse(list("abcdef"), [plots, other])
+    assert told.calibrations[1].bias == pytest.approx(10) and told.estimates["a"].mean == pytest.approx(100)
+    fitted = source("map", [110.0 + k for k in range(6)], 10, fitted=True)
+    kept = fuse(list("abcdef"), [plots, fitted])
+    assert kept.calibrations[1].bias == 0 and kept.estimates["a"].mean == pytest.approx(105)

@@ -264,3 +264,19 @@ def test_the_configuration_is_loaded_without_a_heavy_library():
 def test_the_schema_that_editors_read_is_that_of_the_configuration():
     kept = json.loads((ROOT / "config" / "schema.json").read_text(encoding="utf-8"))
     assert kept == Study.model_json_schema(), "config/schema.json is not Study.model_json_schema() any more"
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        ({}, "give either se_column (standard error per hectare) or error_percent"),
+        ({"error_percent": 20, "target": "volume"}, "stands.records.plan.target: volume is not mapped; targets has agb"),
+        ({"error_percent": 20, "year": 2011}, "stands.records.plan.year: 2011 is no study year"),
+        ({"error_percent": 20, "unbiased": True, "bias_percent": 5}, "unbiased: true and bias_percent contradict each other"),
+    ],
+    ids=["no_error", "another_target", "another_year", "both_words"],
+)
+def test_a_stand_inventory_says_its_error_its_target_and_a_study_year(record, sentence):
+    years = make_study().years
+    found = problems_of({"stands.records": {"plan": {"column": "AGB", "year": years[0], **record}}})
+    assert any(sentence in one for one in found), found

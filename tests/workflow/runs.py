@@ -55,7 +55,7 @@ def planned(folder: Path, *arguments: str, checkout: Path = ROOT) -> Counter:
     """How many jobs of each rule a run would run, by a dry run."""
     done = run(folder, "--dry-run", *arguments, checkout=checkout)
     assert done.returncode == 0, done.stderr
-    table = re.search(r"^job +count\n[- ]+\n(.*?)^total", done.stdout + done.stderr, flags=re.M | re.S)
+    table = re.search(r"^job +count\n[- ]+\n(.*?)^total\s", done.stdout + done.stderr, flags=re.M | re.S)
     rows = (line.split() for line in table[1].splitlines() if line.strip()) if table else ()
     return Counter({rule: int(count) for rule, count in rows if rule != "all"})
 
