@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -117,15 +117,25 @@ class Spread:
     weight: np.ndarray
     side_m: float
 
-    def correlated(self, range_m: float) -> float:
-        """Weighted sum of the mean correlation of all pairs of squares, by Fourier transform."""
+    @cached_property
+    def _pairs(self) -> np.ndarray:
+        """Weight (rows, cols) of the pairs of squares that are so many rows and columns apart, by Fourier transform."""
         from scipy.fft import irfft2, next_fast_len, rfft2
 
         shape = [next_fast_len(2 * n - 1, real=True) for n in self.weight.shape]
-        pairs = irfft2(np.abs(rfft2(self.weight, shape)) ** 2, shape)
-        steps = [np.minimum(np.arange(n), n - np.arange(n)) for n in shape]  # lags beyond half stand for those below zero
+        found = rfft2(self.weight, shape)
+        pairs = irfft2(found.real**2 + found.imag**2, shape)
+        rows, cols = self.weight.shape
+        for _ in range(2):  # as many rows up as down, then as many columns; lags below zero stand at the end
+            pairs[1:rows] += pairs[: -rows : -1] if rows > 1 else 0.0
+            pairs, rows, cols = pairs[:rows].T, cols, rows
+        return np.ascontiguousarray(pairs)
+
+    def correlated(self, range_m: float) -> float:
+        """Weighted sum of the mean correlation of all pairs of squares."""
+        steps = [np.arange(n) for n in self._pairs.shape]
         away = self.side_m * np.hypot(steps[0][:, None], steps[1][None, :])
-        return float((pairs * mean_correlation(away, np.array(self.side_m), range_m)).sum())
+        return float((self._pairs * mean_correlation(away, np.array(self.side_m), range_m)).sum())
 
 
 @dataclass(frozen=True)
