@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.applicability import Applicability, applicability
-from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
+from models.inference.residuals import Residuals, above_floor, between_dates, difference_sd, spatial_structure, spread_of
 from models.regressors import Regressor, alive, plain_of, regressor_named
 from models.validation import scores
 
@@ -48,6 +48,10 @@ class Sample:
         both, a, b = np.intersect1d(self.plot[early], self.plot[late], return_indices=True)
         del both
         return early[a], late[b]
+
+    def at(self, rows: np.ndarray) -> Sample:
+        """The sample's rows at indices."""
+        return Sample(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> Sample:
@@ -412,10 +416,11 @@ def _fit_set(
         y=rows["y"].to_numpy(float), sd=sd,
         influence=machine.pulled(design, y, penalised, params, np.maximum(fitted, floor), sd),
     )  # fmt: skip
+    told = np.flatnonzero(above_floor(fitted, floor))
     if machine.flexible:
-        structure = _structure(y - left_out, fitted[:, None], sample)
+        structure = _structure(y - left_out, fitted[:, None], sample, told)
     else:
-        structure = _structure(y - fitted, gradient, sample)
+        structure = _structure(y - fitted, gradient, sample, told)
     if not structure["level"].identified:
         notes.append(f"predictor set {name}: {structure['level'].doubt()}")
     model = SetModel(
@@ -582,18 +587,19 @@ def _dates_differ(
     return bool(f.sf(statistic, len(effect), max(len(refits) - 1, 1)) < level)
 
 
-def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample) -> dict:
+def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample, told: np.ndarray) -> dict:
     """How the residuals of fitted plots hang together in space and time, and how their change does.
+
+    Levels are told by the rows `told`, which leave out plots predicted bare; changes by all, for felled plots are bare.
 
     Size comes from plots left out; structure from plots fitted, because left-out residuals carry the parameters' error,
     which all plots share and which is counted elsewhere.
     """
-    standard = residual / sample.sd
-    rho = between_dates(standard, sample.plot, sample.year)
-    together = np.where(sample.year[:, None] == sample.year[None, :], 1.0, rho)
-    plots = len(np.unique(sample.plot))
+    standard, seen = (residual / sample.sd)[told], sample.at(told)
+    rho = between_dates(standard, seen.plot, seen.year)
+    together = np.where(seen.year[:, None] == seen.year[None, :], 1.0, rho)
     level = spatial_structure(
-        standard, sample.xy, gradient / sample.sd[:, None], sample.patch, together=together, plots=plots
+        standard, seen.xy, gradient[told] / seen.sd[:, None], seen.patch, together=together, plots=len(np.unique(seen.plot))
     )
     found = {"between_dates": rho, "change_scale": 1.0, "level": level, "change": level}
     years = np.unique(sample.year)

@@ -114,12 +114,25 @@ def correlation(distance_m: np.ndarray, range_m: float) -> np.ndarray:
     return np.exp(-3.0 * np.asarray(distance_m) / range_m)
 
 
+LEAST_WOODED = 12
+
+
+def above_floor(mean: np.ndarray, floor: float) -> np.ndarray:
+    """Which plots (n,) tell of residuals: those predicted above the floor, all of them where these are too few."""
+    wooded = mean > floor
+    return wooded if wooded.sum() >= LEAST_WOODED else np.ones(len(mean), bool)
+
+
 def spread_of(residual: np.ndarray, mean: np.ndarray) -> tuple[float, float, float]:
     """Scale, power and floor of the power-of-the-mean standard deviation, from residuals (n,) and predictions (n,).
 
     The power comes from the Gaussian likelihood on a grid between 0 and 1; the floor is a tenth of the mean prediction.
+    Plots predicted below the floor do not count where enough others are at hand: bare plots that are predicted bare have
+    hardly a residual, and with them the spread of thin forest came out a third too small (planted forests).
     """
     floor = max(0.1 * float(mean.mean()), 1e-6)
+    wooded = above_floor(mean, floor)
+    residual, mean = residual[wooded], mean[wooded]
     size = np.maximum(mean, floor)
     best = (np.inf, 0.0, 1.0)
     for power in np.linspace(0.0, 1.0, 11):
