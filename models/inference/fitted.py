@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from models.applicability import applicability
 from models.inference import position
-from models.inference.residuals import Residuals, between_dates, difference_sd, spatial_structure, spread_of
+from models.inference.residuals import Residuals, above_floor, between_dates, difference_sd, spatial_structure, spread_of
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
 from models.validation import scores
@@ -220,10 +220,11 @@ def _fit_set(
         plot=plot, patch=_patches(rows), year=year, x=rows["x"].to_numpy(float), y=rows["y"].to_numpy(float), sd=sd,
         influence=influence, moved=position.moves(wobbles, influence, sd, plot),
     )  # fmt: skip
+    told = np.flatnonzero(above_floor(fitted, floor))
     if machine.flexible:
-        structure = _structure(y - left_out, fitted[:, None], sample, wobbles)
+        structure = _structure(y - left_out, fitted[:, None], sample, wobbles, told)
     else:
-        structure = _structure(y - fitted, gradient, sample, wobbles)
+        structure = _structure(y - fitted, gradient, sample, wobbles, told)
     if not structure["level"].identified:
         notes.append(f"predictor set {name}: {structure['level'].doubt()}")
     model = SetModel(
@@ -469,20 +470,26 @@ def _dates_differ(
     return bool(f.sf(statistic, len(effect), max(len(refits) - 1, 1)) < level)
 
 
-def _structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample, wobbles: np.ndarray | None = None) -> dict:
+def _structure(
+    residual: np.ndarray, gradient: np.ndarray, sample: Sample, wobbles: np.ndarray | None = None, told: np.ndarray | None = None
+) -> dict:
     """How the residuals of fitted plots hang together in space and time, and how their change does.
+
+    Levels are told by the rows `told` (all unless given), which leave out plots predicted bare; changes by all, for felled
+    plots are bare.
 
     Size comes from plots left out; structure from plots fitted, because left-out residuals carry the parameters' error,
     which all plots share and which is counted elsewhere. `wobbles` are the plots' position errors, which no stand has.
     """
-    standard = residual / sample.sd
-    beside = position.beside(wobbles, sample.sd, sample.plot)
-    rho = between_dates(standard, sample.plot, sample.year, beside)
-    together = np.where(sample.year[:, None] == sample.year[None, :], 1.0, rho)
-    plots = len(np.unique(sample.plot))
+    told = np.arange(len(residual)) if told is None else told
+    standard, seen = (residual / sample.sd)[told], sample.at(told)
+    beside = None if wobbles is None else position.beside(wobbles[told], seen.sd, seen.plot)
+    rho = between_dates(standard, seen.plot, seen.year, beside)
+    together = np.where(seen.year[:, None] == seen.year[None, :], 1.0, rho)
     level = spatial_structure(
-        standard, sample.xy, gradient / sample.sd[:, None], sample.patch, together=together, plots=plots, beside=beside
-    )
+        standard, seen.xy, gradient[told] / seen.sd[:, None], seen.patch, together=together,
+        plots=len(np.unique(seen.plot)), beside=beside,
+    )  # fmt: skip
     found = {"between_dates": rho, "change_scale": 1.0, "level": level, "change": level}
     years = np.unique(sample.year)
     if len(years) < 2:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.inference.residuals import spread_of
+from models.inference.residuals import above_floor, spread_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,8 @@ def spread_beside(residual: np.ndarray, mean: np.ndarray, wobbles: np.ndarray | 
     if wobbles is None:
         return spread_of(residual, mean)
     _, _, floor = spread_of(residual, mean)
-    of_position = (wobbles**2).sum(axis=1)
+    wooded = above_floor(mean, floor)
+    residual, mean, of_position = residual[wooded], mean[wooded], (wobbles**2).sum(axis=1)[wooded]
     size, best = np.maximum(mean, floor), (np.inf, 0.0, 1.0)
     for power in np.linspace(0.0, 1.0, 11):
         unit = size**power
