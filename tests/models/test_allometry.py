@@ -160,7 +160,7 @@ def write_allometry(folder: Path, **columns) -> Path:
         ({"var_a": 1e-4, "var_b": 1e-6, "cov_ab": 1e-4}, "cov_ab is larger than var_a and var_b allow"),
         ({"source": ""}, "row 2: source is empty"),
         ({"dbh_min_cm": 300.0}, "dbh_min_cm is not below dbh_max_cm"),
-        ({"dbh_unit": "inch"}, "row 2: dbh_unit is not one of cm, mm, m, in"),
+        ({"dbh_unit": "feet"}, "row 2: dbh_unit is not one of cm, mm, m, in"),
         ({"component": "twigs"}, "row 2: component is not one of agb, stem,"),
         ({"correction_factor": 1.05}, "bias_corrected: yes says that nothing is left to correct"),
         ({"result_unit": "m3"}, "result_unit is a volume, and component is not stem_volume"),
