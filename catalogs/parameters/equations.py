@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from catalogs import names, tables
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ ALLOMETRY_COLUMNS = (
 )  # fmt: skip
 NATIONAL = ("nsvb", "nsvb_planted")
 """Names that the package nsvb serves."""
+
+EXPANSION = "expansion"
+"""Name under which the volume of trees becomes biomass by `plots.expansion`, in `plots.allometry`."""
 
 GROUPS_OF = {"jenkins2003": "groups_jenkins2003.csv"}
 """Shipped tables of taxon, level and group, by the equations that go by them."""
@@ -85,10 +90,14 @@ def allometry_table(name_or_path: str | Path | Sequence[str | Path], *, region: 
         from catalogs.parameters.national import national_table
 
         return national_table(division=region or "", planted=str(name_or_path) == "nsvb_planted")
+    if str(name_or_path) == EXPANSION:
+        row = {"name": EXPANSION, "taxon": "", "level": "default", "form": "expanded_volume", "a": 1.0, "dbh_min_cm": np.nan,
+               "dbh_max_cm": np.nan, "bias_corrected": "yes", "source": "plots.expansion", "status": "published"}  # fmt: skip
+        return checked_equations(pd.DataFrame([row]), file="plots.expansion")
     table = shipped_allometry()
     chosen = table[table["name"] == str(name_or_path)]
     if chosen.empty:
-        names = [*dict.fromkeys(table["name"]), *NATIONAL]
+        names = [*dict.fromkeys(table["name"]), *NATIONAL, EXPANSION]
         raise ValueError(
             f"plots.allometry: no equation is called {str(name_or_path)!r}{tables.nearest(str(name_or_path), names)}; "
             f"shipped: {', '.join(names)}; or give the path of your own table (.csv)"

@@ -8,6 +8,8 @@ from models.allometry.forms import COEFFICIENTS, FORMS, VARIABLES, Form, form
 from models.allometry.matching import (
     COMPONENTS,
     LEVELS,
+    asked,
+    asked_by_any,
     check_equations,
     in_region,
     levels_served,
@@ -38,6 +40,8 @@ __all__ = [
     "VARIABLES",
     "Form",
     "Inventory",
+    "asked",
+    "asked_by_any",
     "check_equations",
     "dbh_error_cm",
     "dominant_height",

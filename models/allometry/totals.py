@@ -167,7 +167,7 @@ def plot_totals(
     agb = tree_agb(stock.live, stock.equations, stock.served)
     out = measured_totals(stock, agb, equations)
     variance, factors = np.zeros(len(out)), {}
-    for own, shared in _error_parts(stock, agb, dbh_sd):
+    for own, shared in error_parts(stock, agb, dbh_sd):
         variance += own
         twice = factors.keys() & shared.keys()
         if twice:
@@ -273,7 +273,7 @@ def _served_like_the_whole(
 # ---------------------------------------------------------------- errors
 
 
-def _error_parts(
+def error_parts(
     stock: Inventory, agb: pd.DataFrame, dbh_sd: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Own variance of the plots and shared factors, source by source."""
@@ -286,7 +286,8 @@ def _error_parts(
     yield total((weight * np.where(shared, 0.0, agb["residual_sd_kg"].fillna(0.0))) ** 2), {}
     yield total((weight * _times(by_dbh, dbh_sd(dbh))) ** 2), {}
     yield from _height_parts(stock, by_height)
-    yield np.zeros(1), dict(_coefficient_parts(stock, agb))
+    for labels, columns in coefficient_parts(stock, agb):
+        yield np.zeros(1), dict(zip(labels, columns.T, strict=True))
     if "wood_density_se" in live and needs(stock.equations, "wood_density_g_cm3"):
         effect = weight * agb["by_wood_density"].to_numpy()
         yield total(_times(effect, live["wood_density_sd"].to_numpy()) ** 2), {}
@@ -323,14 +324,15 @@ def height_factor_names(name: str, parameters: int) -> list[str]:
     return [f"f_height_{name + '_' if name else ''}{k + 1}" for k in range(parameters)]
 
 
-def _coefficient_parts(stock: Inventory, agb: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+def coefficient_parts(stock: Inventory, agb: pd.DataFrame) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Names and columns (plots, k) of the factors of each equation that states errors which its trees share."""
     for position, labels, coefficients, covariance, spread in shared_equations(stock.equations, stock.served):
         here = np.where(stock.served == position, stock.weight, 0.0)
         columns = [stock.total(here * agb[f"by_{one}"].fillna(0)) for one in coefficients]
-        parts = list((np.column_stack(columns) @ root_of(covariance)).T) if columns else []
+        parts = [np.column_stack(columns) @ root_of(covariance)] if columns else []
         if spread:
-            parts.append(stock.total(here * agb["residual_sd_kg"].fillna(0)))
-        yield from zip(labels, parts, strict=True)
+            parts.append(stock.total(here * agb["residual_sd_kg"].fillna(0))[:, None])
+        yield labels, np.hstack(parts)
 
 
 def shared_equations(

@@ -36,7 +36,7 @@ needs_fia = pytest.mark.skipif(not (FIA.exists() and SPECIES.exists()), reason="
 EXAMPLES = {
     "dbh_cm": [8.0, 35.0], "height_m": [7.0, 24.0], "wood_density_g_cm3": [0.45, 0.7], "upper_diameter_cm": [6.0, 29.0],
     "basal_diameter_cm": [10.0, 40.0], "crown_diameter_m": [2.0, 7.0], "cover_percent": [15.0, 60.0], "culm_age_du": [1.0, 3.0],
-    "environment_e": [-0.1, 0.3], "agb_kg": [20.0, 700.0],
+    "environment_e": [-0.1, 0.3], "volume_m3": [0.02, 1.1], "expansion_mg_m3": [1.2, 0.6], "agb_kg": [20.0, 700.0],
 }  # fmt: skip
 COEFFICIENTS = {"a": 0.3, "b": 0.9, "c": -0.2, "d": 0.4, "e": 0.5, "f": 0.6}
 
