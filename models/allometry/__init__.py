@@ -1,9 +1,10 @@
 """Tree biomass by allometry, and plot totals with the error that is a plot's own and the error that plots share.
 
 forms : how equations compute; matching : which one serves a tree; wood : wood densities; trees : single trees;
-totals : plots, with errors to first order; monte_carlo : the same by simulation.
+totals : plots, with errors to first order; change : of plots between visits; monte_carlo : the same by simulation.
 """
 
+from models.allometry.change import SAME_TREE_CORRELATION, plot_changes
 from models.allometry.forms import COEFFICIENTS, FORMS, VARIABLES, Form, form
 from models.allometry.matching import (
     COMPONENTS,
@@ -25,6 +26,7 @@ from models.allometry.totals import (
     dbh_error_cm,
     dominant_height,
     inventory,
+    match_components,
     plot_totals,
     tree_components,
     visits,
@@ -37,6 +39,7 @@ __all__ = [
     "COMPONENTS",
     "FORMS",
     "LEVELS",
+    "SAME_TREE_CORRELATION",
     "VARIABLES",
     "Form",
     "Inventory",
@@ -49,10 +52,12 @@ __all__ = [
     "in_region",
     "inventory",
     "levels_served",
+    "match_components",
     "match_equations",
     "match_wood_density",
     "needs",
     "of_component",
+    "plot_changes",
     "plot_totals",
     "plot_totals_monte_carlo",
     "tree_agb",

@@ -133,10 +133,11 @@ def plot_totals(
     Parameters
     ----------
     trees : DataFrame
-        plot, date, dbh_cm (NaN for palms, shrubs and saplings whose equation needs none: they hold biomass and stems, and have
-        no part in basal area and dominant height), height_m (measured; NaN where not), status (`live` trees make the totals; a
-        plot whose rows all have another status is empty, not missing), trees_per_ha, and where the equations ask for them
-        species, genus, family, group, the columns of `match_wood_density` and other variables; volume_m3 where given.
+        plot, date, dbh_cm (NaN for palms, shrubs and saplings whose equation needs none: they hold biomass, and are no stems at
+        breast height, have no basal area and no part in dominant height), height_m (measured; NaN where not), status (`live`
+        trees make the totals; a plot whose rows all have another status is empty, not missing), trees_per_ha, and where the
+        equations ask for them species, genus, family, group, the columns of `match_wood_density` and other variables;
+        volume_m3 where given.
     equations : DataFrame
         Rows of an allometry table; rows of components other than agb give their totals too.
     height_model : HeightModel or mapping of them, optional
@@ -185,7 +186,7 @@ def measured_totals(stock: Inventory, agb: pd.DataFrame, equations: pd.DataFrame
     not_by_dbh = np.isnan(dbh) & ~asked(stock.equations, stock.served, "dbh_cm") & (stock.served >= 0)
     basal_area_m2 = np.where(not_by_dbh, 0.0, np.pi / 4 * (dbh / 100) ** 2)
     out["basal_area_m2_ha"] = total(live["trees_per_ha"] * basal_area_m2)
-    out["stems_n_ha"] = total(live["trees_per_ha"])
+    out["stems_n_ha"] = total(np.where(not_by_dbh, 0.0, live["trees_per_ha"]))
     out["dominant_height_m"] = dominant_height(live[~not_by_dbh], stock.member[~not_by_dbh], len(out))
     parts = tree_components(live, equations, agb["agb_kg"], stock.served)
     if "volume_m3" in live:
@@ -221,7 +222,8 @@ def tree_components(
     for name in COMPONENTS[1:]:
         rows = of_component(equations, name)
         if len(rows):
-            chosen = _served_like_the_whole(trees, rows, whole, served, name)
+            chosen = match_components(trees, rows, whole, served, component=name)
+            _say_how_components_are_served(rows, chosen, whole, served, name)
             found[name] = tree_agb(trees, rows, chosen, derivatives=False)["agb_kg"].to_numpy()
             if "sums_to_agb" in rows:
                 scaled[name] = np.append(rows["sums_to_agb"].to_numpy(dtype=bool), False)[chosen]
@@ -234,10 +236,10 @@ def tree_components(
     return pd.DataFrame(found, index=live.index)
 
 
-def _served_like_the_whole(
-    trees: pd.DataFrame, rows: pd.DataFrame, whole: pd.DataFrame, served: np.ndarray, component: str
+def match_components(
+    trees: pd.DataFrame, rows: pd.DataFrame, whole: pd.DataFrame, served: np.ndarray, *, component: str
 ) -> np.ndarray:
-    """The row of a component for each tree (n,), -1 for none; see `tree_components`."""
+    """The row of a component for each tree (n,), -1 for none, by the trees' equations of the whole; see `tree_components`."""
     chosen = np.full(len(trees), -1)
     own = np.append(whole["name"].to_numpy(dtype=object), "")[served]
     for name in dict.fromkeys(own[served >= 0]):
@@ -248,26 +250,31 @@ def _served_like_the_whole(
     if component in BESIDE_AGB:
         elsewhere = np.flatnonzero((chosen < 0) & (served >= 0))
         chosen[elsewhere] = match_equations(trees.iloc[elsewhere], rows)
-        lent = elsewhere[chosen[elsewhere] >= 0]
-        if len(lent):
-            log.warning(
-                "%s of %d of %d trees is by %s, and their biomass by %s", component.replace("_", " "), len(lent), len(trees),
-                ", ".join(dict.fromkeys(rows["name"].to_numpy()[chosen[lent]])), ", ".join(dict.fromkeys(own[lent])),
-            )  # fmt: skip
         return chosen
     shares = np.array(["agb_kg" in FORMS[form].variables for form in rows["form"]])
     keys, keys_of_whole = (
         np.append((table["level"] + "\n" + table["taxon"]).to_numpy(dtype=object), "") for table in (rows, whole)
     )
     apart = (chosen >= 0) & ~np.append(shares, True)[chosen] & (keys[chosen] != keys_of_whole[served])
-    chosen[apart] = -1
-    lacking = (chosen < 0) & (served >= 0)
-    if lacking.any():
+    return np.where(apart, -1, chosen)
+
+
+def _say_how_components_are_served(
+    rows: pd.DataFrame, chosen: np.ndarray, whole: pd.DataFrame, served: np.ndarray, component: str
+) -> None:
+    own = np.append(whole["name"].to_numpy(dtype=object), "")[served]
+    named = np.append(rows["name"].to_numpy(dtype=object), "")[chosen]
+    lacking, lent = (chosen < 0) & (served >= 0), (chosen >= 0) & (named != own)
+    if lent.any():
         log.warning(
-            "%d of %d trees have no %s: their equation of biomass (%s) has none", lacking.sum(), len(trees),
+            "%s of %d of %d trees is by %s, and their biomass by %s", component.replace("_", " "), lent.sum(), len(own),
+            ", ".join(dict.fromkeys(named[lent])), ", ".join(dict.fromkeys(own[lent])),
+        )  # fmt: skip
+    if lacking.any() and component not in BESIDE_AGB:
+        log.warning(
+            "%d of %d trees have no %s: their equation of biomass (%s) has none", lacking.sum(), len(own),
             component.replace("_", " "), ", ".join(dict.fromkeys(own[lacking])),
         )  # fmt: skip
-    return chosen
 
 
 # ---------------------------------------------------------------- errors

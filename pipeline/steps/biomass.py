@@ -32,7 +32,8 @@ def with_trees(
     Returns
     -------
     frame
-        The totals of `models.allometry.plot_totals`; trees_without_biomass_n; standing_dead_mg_ha where trees are dead;
+        The totals of `models.allometry.plot_totals`; agb_change_mg_ha with agb_change_mg_ha_se since the visit before, where
+        plots were visited again; trees_without_biomass_n; standing_dead_mg_ha where trees are dead;
         bgb_mg_ha, root_shoot and tree_carbon_t_ha where `roots` says how, with root_shoot_se (the error of the ratio, which all
         plots share) and errors that hold it and all of biomass; unverified: whose numbers nobody has checked.
     trees
@@ -59,6 +60,7 @@ def with_trees(
     stock = allometry.inventory(trees, equations, height_model=models)
     listed = _tree_list(stock)
     totals["trees_without_biomass_n"] = _without_biomass(stock, listed, settings)
+    totals = _with_changes(totals, stock)
     _check_extrapolation(totals, settings)
     _say_heights_beyond_pairs(stock, listed["agb_kg"].to_numpy())
     totals = _with_dead(totals, trees, equations, models)
@@ -119,10 +121,14 @@ def _checked_served(live: pd.DataFrame, equations: pd.DataFrame, settings: dict[
 def _unverified_equations(trees: pd.DataFrame, equations: pd.DataFrame) -> list[str]:
     """Names of the equations of any component that serve trees, live or dead, although nobody has checked their numbers."""
     weighed = trees[(trees["status"] == "live") | ((trees["status"] == "dead") & trees["dbh_cm"].notna())]
-    names: list[str] = []
-    for component in equations["component"].unique():
+    whole = allometry.of_component(equations, "agb")
+    served = allometry.match_equations(weighed, whole)
+    names = allometry.unverified(whole, served)
+    for component in allometry.COMPONENTS[1:]:
         rows = allometry.of_component(equations, component)
-        names += allometry.unverified(rows, allometry.match_equations(weighed, rows))
+        if len(rows):
+            chosen = allometry.match_components(weighed, rows, whole, served, component=component)
+            names += allometry.unverified(rows, chosen)
     return list(dict.fromkeys(names))
 
 
@@ -298,6 +304,18 @@ def _totals(trees: pd.DataFrame, equations: pd.DataFrame, models: Any, settings:
     return allometry.plot_totals_monte_carlo(
         trees, equations, height_model=models, iterations=settings["iterations"], seed=settings["seed"]
     )
+
+
+def _with_changes(totals: pd.DataFrame, stock: allometry.Inventory) -> pd.DataFrame:
+    """agb_change_mg_ha and its error since each plot's visit before, where there are such."""
+    if not totals.duplicated("plot").any():
+        return totals
+    found = allometry.plot_changes(stock, totals["agb_mg_ha"].to_numpy(), totals["agb_mg_ha_se"].to_numpy())
+    log.info(
+        "changes of plots: a tree's residual and height correlate %g between visits, median error of a plot's own %.3g Mg/ha",
+        allometry.SAME_TREE_CORRELATION, found["agb_change_mg_ha_se"].median(),
+    )  # fmt: skip
+    return totals.assign(**{name: found[name] for name in found})
 
 
 def _tree_list(stock: allometry.Inventory) -> pd.DataFrame:

@@ -211,6 +211,25 @@ def test_densities_of_the_trees_that_need_them_leave_the_others_errors_alone(run
             assert found["f_wood_density_abies_alba"].tolist() == pytest.approx([expected, 0, 0])
 
 
+def test_plots_visited_again_carry_their_change_with_the_error_of_the_same_trees(run, own):
+    """Residual 0.3 of ln M with a correlation of 0.9, readings of dbh anew each time; by hand for plots of one tree each."""
+    visits = pd.concat([make_plots(date=date) for date in ("2014-07-15", "2019-07-15")])
+    dbh = np.array([20.0, 30.0, 40.0])
+    parts = [
+        pd.DataFrame({"plot": ["P1", "P2", "P3"], "tree": 7, "date": date, "species": "x", "dbh_cm": dbh + grown})
+        for date, grown in (("2014-07-15", 0.0), ("2019-07-15", 2.0))
+    ]
+    found = run(visits, pd.concat(parts), allometry=own({"var_a": None})).reset_index().sort_values(["date", "plot"])
+    assert found["agb_change_mg_ha"].isna().tolist() == [True] * 3 + [False] * 3
+    first, second = (0.1 * size**2.4 * 25 / 1000 for size in (dbh, dbh + 2))
+    residual = np.expm1(0.09) * (first**2 + second**2 - 2 * 0.9 * first * second)
+    variance = found["agb_mg_ha_se"].to_numpy() ** 2
+    read = variance - np.expm1(0.09) * np.concatenate([first, second]) ** 2
+    assert found["agb_change_mg_ha"].tolist()[3:] == pytest.approx(second - first)
+    expected = np.sqrt(residual + read[:3] + read[3:])
+    assert found["agb_change_mg_ha_se"].tolist()[3:] == pytest.approx(expected)
+
+
 # ---------------------------------------------------------------- what is said
 
 
