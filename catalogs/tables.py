@@ -78,6 +78,8 @@ def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterab
         except (pd.errors.ParserError, csv.Error) as error:
             reason = str(error).split("C error:")[-1].strip().lower()
             raise ValueError(f"{path} is not a table with the same number of columns in every row: {reason}") from None
+        if decimal == ",":
+            _mark_thousands(frame, set(text))
         if separator != "," or decimal != ".":
             marks = {",": "commas", ";": "semicolons", "\t": "tabs"}
             log.info("%s: columns are separated by %s, decimals by %s", path.name, marks[separator],
@@ -86,6 +88,34 @@ def _read_text(path: Path, layer: str | None, encoding: str | None, text: Iterab
             log.info("%s is not UTF-8; read as GB 18030", path.name)
         return frame.dropna(how="all")
     raise ValueError(f"{path} is not text in {encoding or 'UTF-8 or GB 18030'}; save it as UTF-8")
+
+
+class Thousands(str):
+    """A number such as 1.250 where other numbers have a decimal comma: 1250, or 1.25 by another hand?"""
+
+
+def _mark_thousands(frame: pd.DataFrame, text: set[str]) -> None:
+    """Numbers with points, in a text whose decimals are commas, that may be thousands become `Thousands`; `numbers` asks then.
+
+    A point is surely a decimal one where a number of its column has it elsewhere (0.612, 12.5). Numbers with a comma, which stay
+    text beside others with a point, get the point that all else reads.
+    """
+    import pandas as pd
+
+    for name in frame.columns:
+        column = frame[name]
+        if str(name) in text or pd.api.types.is_numeric_dtype(column):
+            continue
+        written = column.dropna().astype(str).str.strip()
+        pointed = written[written.str.fullmatch(r"[-+]?\d+(\.\d+)+(,\d+)?")]
+        if pointed.empty or not written.str.fullmatch(r"[-+]?[\d.,]*").all():
+            continue
+        comma = written[written.str.fullmatch(r"[-+]?\d+,\d+")]
+        values = column.astype(object)
+        values.loc[comma.index] = comma.str.replace(",", ".", regex=False).astype(object)
+        if pointed.str.fullmatch(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?").all():
+            values.loc[pointed.index] = pd.Series([Thousands(value) for value in pointed], index=pointed.index, dtype=object)
+        frame[name] = values
 
 
 def _layout(path: Path, encoding: str, header: int) -> tuple[str, str, int]:
@@ -348,6 +378,9 @@ def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None
     values = pd.to_numeric(column.where(~truth, np.nan), errors="coerce").astype("float64")
     infinite = np.isinf(values)
     wrong = truth | infinite
+    if column.dtype == object:
+        thousands = column.map(lambda value: isinstance(value, Thousands)).astype(bool)
+        wrong, values = wrong | thousands, values.where(~thousands)
     if not pd.api.types.is_numeric_dtype(column):
         text = column.astype("string").str.strip().fillna("")
         wrong |= values.isna() & ~text.str.lower().isin(["", "na", "nan", "null", "none", "-"])
@@ -355,6 +388,8 @@ def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None
     if wrong.any():
         example = str(column[wrong].iloc[0]).strip()
         hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", example) else ""
+        if isinstance(column[wrong].iloc[0], Thousands):
+            hint = "; decimals have a comma elsewhere, so is that a thousand? leave out points between thousands"
         if refuse is not None:
             refuse("number_unreadable", wrong, f"{column.name} is not a number in <rows>, such as {example!r}{hint}")
             return values

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -193,6 +194,115 @@ def net_removal_co2(
     IPCC 2006, vol. 4, ch. 2, eq. 2.8 (stock difference).
     """
     return carbon_dioxide(tree_carbon(agb_change_mg_ha_yr, root_shoot=root_shoot, carbon_fraction=carbon_fraction))
+
+
+@dataclass(frozen=True)
+class CarbonFactors:
+    """What turns a mapped target into tree carbon, with errors that all places and dates share (0 where none is stated).
+
+    biomass_per_target : 1 for biomass, Mg per m3 for volume
+    strata : root:shoot ratio and its standard error of each stratum that has its own
+    """
+
+    root_shoot: float = ROOT_SHOOT
+    root_shoot_se: float = 0.0
+    carbon_fraction: float = CARBON_FRACTION
+    carbon_fraction_se: float = 0.0
+    biomass_per_target: float = 1.0
+    biomass_per_target_se: float = 0.0
+    strata: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def tree_carbon(self, strata: Sequence | None = None) -> np.ndarray | float:
+        """t C per unit of the target: of the study, or of places (n,) by their strata; one without a ratio takes the study's."""
+        if strata is None:
+            return tree_carbon(self.biomass_per_target, root_shoot=self.root_shoot, carbon_fraction=self.carbon_fraction)
+        return np.array([replace(self, root_shoot=ratio).tree_carbon() for ratio, _ in self._ratios(strata)])
+
+    def net_removal(self, years: float, strata: Sequence | None = None) -> np.ndarray | float:
+        """t CO2 a year per unit of the target's change over so many years."""
+        return carbon_dioxide(self.tree_carbon(strata)) / years
+
+    def relative_se(self, strata: Sequence | None = None) -> np.ndarray | float:
+        """Standard error of these factors as a share of them, see `relative_error`."""
+        if strata is None:
+            return relative_error(
+                root_shoot=self.root_shoot, root_shoot_se=self.root_shoot_se, carbon_fraction=self.carbon_fraction,
+                carbon_fraction_se=self.carbon_fraction_se, expansion_factor=self.biomass_per_target,
+                expansion_factor_se=self.biomass_per_target_se,
+            )  # fmt: skip
+        own = self._ratios(strata)
+        return np.array([replace(self, root_shoot=ratio, root_shoot_se=se).relative_se() for ratio, se in own])
+
+    def _ratios(self, strata: Sequence) -> list[tuple[float, float]]:
+        return [self.strata.get(one, (self.root_shoot, self.root_shoot_se)) for one in strata]
+
+
+def relative_error(
+    *, root_shoot: float, root_shoot_se: float = 0.0, carbon_fraction: float = CARBON_FRACTION, carbon_fraction_se: float = 0.0,
+    expansion_factor: float = 1.0, expansion_factor_se: float = 0.0,
+) -> float:  # fmt: skip
+    """Standard error of the factor from biomass (or volume) to tree carbon, as a share of the factor.
+
+    (1 + R) F E, with independent errors of R, F and E to first order. Whatever place and date the factor serves, it is wrong
+    by the same share: stands, years and the project share this error whole.
+
+    References
+    ----------
+    IPCC 2006, vol. 1, ch. 3, eq. 3.1 (products).
+    """
+    parts = (root_shoot_se / (1 + root_shoot), carbon_fraction_se / carbon_fraction, expansion_factor_se / expansion_factor)
+    return float(np.sqrt(sum(part**2 for part in parts)))
+
+
+def with_factor_error(
+    estimates: Mapping[str, np.ndarray], relative_se: np.ndarray | float, *, lowest: float = -np.inf
+) -> dict[str, np.ndarray]:
+    """Standard errors and interval ends of estimates once the factor that they are multiplied by has an error too.
+
+    Parameters
+    ----------
+    estimates : mapping (a table's columns)
+        mean, se and any ends whose names begin with low or high, in the unit before or after the factor. A change of two
+        stocks with one factor is treated as any mean: its error is the share of the change, not of the stocks.
+    relative_se : float or (n,)
+        Of the factor, see `relative_error`.
+    lowest : float
+        Bound of the ends (0 for stocks).
+
+    Returns
+    -------
+    dict
+        se and the ends; these lie as many standard errors from the mean as before.
+    """
+    mean, se = (np.asarray(estimates[name], dtype="float64") for name in ("mean", "se"))
+    whole = np.hypot(se, mean * relative_se)
+    ends = [name for name in estimates if str(name).startswith(("low", "high"))]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        wider = np.where(se > 0, whole / se, 1.0)
+    found = {"se": whole}
+    for name in ends:
+        end = np.asarray(estimates[name], dtype="float64")
+        found[name] = np.maximum(mean + (end - mean) * wider, lowest)
+    return found
+
+
+def ratio_of_plots(part: np.ndarray, whole: np.ndarray, cluster: np.ndarray) -> tuple[float, float]:
+    """Ratio of sums over plots (n,), such as roots to shoots, and its standard error from how it differs between clusters.
+
+    Returns
+    -------
+    ratio, standard error : the latter NaN for a single cluster
+
+    References
+    ----------
+    Cochran 1977, Sampling Techniques, ch. 2.11 and 6.
+    """
+    ratio = float(part.sum() / whole.sum())
+    names, member = np.unique(cluster, return_inverse=True)
+    if len(names) < 2:
+        return ratio, float("nan")
+    residual = np.bincount(member, part - ratio * whole)
+    return ratio, float(np.sqrt(len(names) / (len(names) - 1) * (residual**2).sum()) / whole.sum())
 
 
 def biomass_from_volume(volume_m3_ha: np.ndarray | float, *, expansion_factor_mg_m3: float) -> np.ndarray | float:

@@ -349,6 +349,21 @@ class Plots(Section):
     max_extrapolated_percent: float | None = Field(None, ge=0, le=100)
     max_years_apart: float = Field(1.0, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sheets(cls, given: Any) -> Any:
+        """`book.xlsx:sheet`, as the sheet's verb takes it, is a file and its layer."""
+        if not isinstance(given, dict):
+            return given
+        given = dict(given)
+        for file, layer in (("file", "layer"), ("trees", "tree_layer")):
+            named = re.fullmatch(r"(.+\.(?:xlsx|xlsm)):(.+)", str(given.get(file)), re.IGNORECASE)
+            if named and given.get(layer) not in (None, named[2]):
+                raise ValueError(f"{file} names the sheet {named[2]} and {layer} the sheet {given[layer]}; leave one of them out")
+            if named:
+                given |= {file: named[1], layer: named[2]}
+        return given
+
     @model_validator(mode="after")
     def _positions(self) -> Plots:
         if (self.file is None) == (self.corners is None):
@@ -425,11 +440,14 @@ class Model(Section):
 class Pools(Section):
     """From aboveground biomass to tree carbon, with the sources of the two factors."""
 
-    root_shoot: float = Field(0.26, ge=0)
+    root_shoot: Annotated[float, Field(ge=0)] | Literal["from_plots"] = 0.26
+    root_shoot_se: float | None = Field(None, ge=0)
     root_shoot_source: str = "global non-mangrove fallback, wri/carbon-budget"
     carbon_fraction: float = Field(0.47, gt=0, lt=1)
+    carbon_fraction_se: float | None = Field(None, ge=0, lt=0.5)
     carbon_fraction_source: str = "IPCC 2006, vol. 4, table 4.3"
     expansion_factor_mg_m3: float | None = Field(None, gt=0)
+    expansion_factor_se: float | None = Field(None, ge=0)
     expansion_factor_source: str | None = None
 
     @model_validator(mode="after")
@@ -438,6 +456,8 @@ class Pools(Section):
             raise ValueError(
                 "expansion_factor_source is missing: name the table or study that expansion_factor_mg_m3 comes from"
             )
+        if self.root_shoot == "from_plots" and self.root_shoot_se is not None:
+            raise ValueError("root_shoot: from_plots brings its own error: leave root_shoot_se out")
         return self
 
 
@@ -502,6 +522,11 @@ class Study(Section):
             problems.append("forest.source: canopy needs lidar, and the study has none")
         if self.forest.source == "raster" and (missing := [y for y in self.years if y not in self.forest.files]):
             problems.append(f"forest.files has no raster for {', '.join(map(str, missing))}")
+        if self.pools.root_shoot == "from_plots" and (self.plots.trees is None or self.plots.roots.by == "none"):
+            problems.append(
+                "pools.root_shoot is from_plots, but plots.roots does not say how plots with a tree list get their roots "
+                "(equations, continuous or table)"
+            )
         if "volume" in self.targets and "agb" not in self.targets and self.pools.expansion_factor_mg_m3 is None:
             problems.append(
                 "a study of volume needs pools.expansion_factor_mg_m3 to reach biomass and carbon, or agb among its targets"

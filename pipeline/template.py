@@ -181,11 +181,14 @@ model:                              # from plots to the map
   min_clusters: 4                   # fewer plots (or clusters of plots) than this cannot be fitted
 
 pools:                              # from biomass to tree carbon
-  root_shoot: 0.26                  # belowground per aboveground biomass
+  root_shoot: 0.26                  # belowground per aboveground biomass; or from_plots: by stratum, where plots.roots says how
+  # root_shoot_se: 0.05             # its standard error, which stands and years share; without one it counts as exact
   root_shoot_source: global non-mangrove fallback, wri/carbon-budget
   carbon_fraction: 0.47             # t C per t dry matter
+  # carbon_fraction_se: 0.01        # likewise
   carbon_fraction_source: IPCC 2006, vol. 4, table 4.3
   # expansion_factor_mg_m3: 0.6     # of a study of volume: Mg of aboveground biomass per m3 of stem
+  # expansion_factor_se: 0.05       # likewise
   # expansion_factor_source: ...    # the table or study it comes from
 
 min_cover_percent: 80               # a stand of which less is mapped has no total, percent

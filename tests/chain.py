@@ -142,12 +142,13 @@ def report_numbers(plan: Plan) -> None:
         estimate(maps={name: res / f"maps/{name}/{block}.tif" for name in plan.products},
                  partials=res / f"partials/{block}.parquet", models=models, settings=plan.settings("stands"), grid=grid,
                  block=block, years=list(study.years), sources=plan.sources, forest=plan.settings("forest"),
-                 products=plan.plain_products, carbon=plan.carbon, plots=placed)  # fmt: skip
+                 products=plan.plain_products, carbon=plan.carbon, plots=placed, **plan.rooted_plots)  # fmt: skip
     stands(layers=out / "stands.gpkg", table=out / "stands.parquet", project=out / "project.csv",
            estimates=res / "estimates.parquet", partials=[res / f"partials/{block}.parquet" for block in plan.blocks],
            models=models, settings=plan.settings("stands"), grid=grid, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
-           confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed)  # fmt: skip
+           confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed,
+           **plan.rooted_plots)  # fmt: skip
     maps = {}
     for name in plan.products:
         maps[name] = out / f"maps/{name}{plan.map_suffix}"
@@ -157,7 +158,7 @@ def report_numbers(plan: Plan) -> None:
     check(checks=out / "checks.json", maps=maps, table=out / "stands.parquet", estimates=res / "estimates.parquet",
           truth=truth if truth.exists() else None, products=plan.plain_products,
           comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
-          targets=plan.targets, grid=grid)  # fmt: skip
+          targets=plan.targets, grid=grid, **plan.rooted_plots)  # fmt: skip
 
 
 def one_thread() -> None:

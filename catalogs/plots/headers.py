@@ -61,6 +61,8 @@ ACRE_COMPANIONS = {"dbh_cm": ("dia", "inch"), "height_m": ("ht", "ft")}
 """Trees per acre stand beside diameters in inches and heights in feet: the tables of the US inventory (FIA database guide)."""
 FIA_PLOT_STATUS = {"1": "measured", "2": "no_forest", "3": "not_measured"}
 """PLOT_STATUS_CD of the FIA database: forest sampled; sampled, no forest; not sampled."""
+FIA_STATUS = {"0": "unseen", "1": "live", "2": "dead", "3": "gone"}
+"""STATUSCD of the FIA database: not in the sample that time; live; dead; removed."""
 UNIT_ENDINGS = {"mm": "mm", "inch": "inch", "in": "inch", "ft": "ft", "gr": "gon", "percent": "percent", "m2": "m2"}
 """What a header may end in, where that is the unit of the column."""
 
@@ -138,6 +140,29 @@ def _numeric(found: dict[str, Any]) -> bool:
     return all(pd.to_numeric(frame[found["columns"][name]], errors="coerce").notna().any() for name in ("x", "y"))
 
 
+def _link_as_fia_does(found: dict[str, Any]) -> None:
+    """The keys of the US inventory, where both tables are of it: PLT_CN of a tree is CN of its visit, PREV_TRE_CN of its past."""
+    if "file" not in found or "trees" not in found:
+        return
+    plots, trees = (
+        list(tables.read_table(found[file], layer=found.get(layer), header_row=found.get(row, 1)).columns)
+        for file, layer, row in (("file", "layer", "header_row"), ("trees", "tree_layer", "tree_header_row"))
+    )
+    if "PLT_CN" not in trees or not {"CN", "PLOT"} <= set(plots):
+        return
+    columns, tree_columns = found["columns"], found["tree_columns"]
+    columns |= {"visit": "CN", "plot": [name for name in ("STATECD", "UNITCD", "COUNTYCD", "PLOT") if name in plots]}
+    if {"MEASYEAR", "MEASMON"} <= set(plots):
+        columns["date"] = ["MEASYEAR", "MEASMON"]
+    for name in ("plot", "date"):  # those of the visit
+        tree_columns.pop(name, None)
+    tree_columns |= {"visit": "PLT_CN", "tree": [name for name in ("SUBP", "TREE") if name in trees]}
+    if {"CN", "PREV_TRE_CN"} <= set(trees):
+        tree_columns |= {"record": "CN", "previous_record": "PREV_TRE_CN"}
+    if "STATUSCD" in trees:
+        found["status_codes"] = dict(FIA_STATUS)
+
+
 def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
     """What settings of `plots` some files suggest: which is the tree list, which the table of plots, and their columns."""
     found: dict[str, Any] = {}
@@ -163,6 +188,7 @@ def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
             found["plot_status_codes"] = dict(FIA_PLOT_STATUS)
         if hasattr(frame, "geom_type") and frame.crs is not None:
             found["crs"] = frame.crs.to_string()
+    _link_as_fia_does(found)
     if "file" not in found:
         # the list of trees is the table of plots as well
         row, sheet = found.get("tree_header_row", 1), found.get("tree_layer")

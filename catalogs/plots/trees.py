@@ -26,6 +26,8 @@ NUMBERS = (
     "wood_density_g_cm3", "volume_m3", "commercial_volume_m3",
     "upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du",  # of palms, shrubs, bamboo
 )  # fmt: skip
+OTHER_SIZES = ("basal_diameter_cm", "crown_diameter_m", "cover_percent")
+"""What saplings below breast height and shrubs are measured by: a row that has one of them needs no dbh."""
 TREE_COLUMNS = (*IDS, "date", *NAMES, *CLASSES, *NUMBERS)
 STATUS = {
     "live": "live", "alive": "live", "l": "live", "": "live", "dead": "dead", "d": "dead", "snag": "dead",
@@ -160,7 +162,8 @@ def check_measurements(trees: pd.DataFrame, settings: dict[str, Any], findings: 
         _check_wood_density(trees, file, findings)
     unread = {row for one in findings.found if one.kind == "number_unreadable" and "dbh_cm" in one.what for row in one.rows}
     live = trees["status"] == "live"
-    missing = dbh.isna() & live
+    sized = [name for name in OTHER_SIZES if name in trees]
+    missing = dbh.isna() & live & ~(trees[sized].notna().any(axis=1) if sized else False)
     findings.trees("dbh_missing", trees, missing & ~trees["row"].isin(unread), file=file, what="dbh is missing")
     trees.loc[missing & trees["row"].isin(unread), "status"] = "left_out"
     findings.trees("dbh_impossible", trees, dbh <= 0, file=file, what="dbh is zero or below")

@@ -1,10 +1,12 @@
 """Tree biomass by allometry, and plot totals with the error that is a plot's own and the error that plots share.
 
 forms : how equations compute; matching : which one serves a tree; wood : wood densities; trees : single trees;
-totals : plots, with errors to first order; change : of plots between visits; monte_carlo : the same by simulation.
+totals : plots, with errors to first order; components : errors of their parts and roots; change : of plots between visits;
+monte_carlo : the same by simulation.
 """
 
 from models.allometry.change import SAME_TREE_CORRELATION, plot_changes
+from models.allometry.components import component_errors
 from models.allometry.forms import COEFFICIENTS, FORMS, VARIABLES, Form, form
 from models.allometry.matching import (
     COMPONENTS,
@@ -46,6 +48,7 @@ __all__ = [
     "asked",
     "asked_by_any",
     "check_equations",
+    "component_errors",
     "dbh_error_cm",
     "dominant_height",
     "form",

@@ -203,6 +203,15 @@ def _blocks(member: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class _Thin:
+    """Trees of a curve that breast height bears on: positions among them, expected height, share of the lift drawn."""
+
+    chosen: np.ndarray
+    height: np.ndarray
+    share: np.ndarray
+
+
+@dataclass(frozen=True)
 class _Curve:
     """Trees of a block whose heights one model gives: positions, and what is drawn around it.
 
@@ -219,6 +228,7 @@ class _Curve:
     visit: np.ndarray
     visits: int
     between: np.ndarray
+    thin: _Thin
     highest: float
 
 
@@ -328,19 +338,41 @@ def _curve(part: tuple, place: np.ndarray, trees: int, sources: _Sources) -> _Cu
     shift, between, turn = model.departures_of(where)
     names, visit = np.unique(where, return_inverse=True)
     slopes = model.curve.by_parameter(model.params, dbh) + turn
+    height = model.height(dbh, where)
+    share, _ = model.above_breast_height(np.full(len(dbh), model.residual_sd), dbh, where)
+    thin = np.flatnonzero(share < 1)
+    if not model.curve.logarithmic:
+        between = model.between_sd_m(dbh, where)
     return _Curve(
         model=model, chosen=_places(chosen, trees), params=model.params.astype("float32"),
         moved=sources.heights[name].astype("float32"), shift=shift.astype("float32"), slopes=slopes.astype("float32"),
         visit=visit, visits=len(names), between=between.astype("float32"), highest=highest,
+        thin=_Thin(thin, height[thin].astype("float32"), share[thin].astype("float32")),
     )  # fmt: skip
 
 
 def _drawn_heights(rng: np.random.Generator, curve: _Curve, dbh: np.ndarray, k: int) -> np.ndarray:
     scale = curve.model.curve.mean(curve.params, dbh) + curve.shift + curve.slopes @ curve.moved[k]
     scale += curve.between * _normals(rng, curve.visits)[curve.visit]
-    scale += np.float32(curve.model.residual_sd) * _normals(rng, len(dbh))
-    height = np.exp(scale) if curve.model.curve.logarithmic else scale
+    sd, residual = np.float32(curve.model.residual_sd), _normals(rng, len(dbh))
+    height = scale + sd * residual
+    height = np.exp(height) if curve.model.curve.logarithmic else height
+    thin = curve.thin
+    if len(thin.chosen):
+        height[thin.chosen] = _thin_heights(curve, scale[thin.chosen], sd * residual[thin.chosen])
     return np.clip(height, BREAST_HEIGHT_M, curve.highest)
+
+
+def _thin_heights(curve: _Curve, scale: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Heights of stems that breast height bears on: around a drawn mean, errors cut off and brought down to it
+    (`HeightModel.above_breast_height`)."""
+    thin, half = curve.thin, np.float32(curve.model.residual_sd**2 / 2)
+    if curve.model.curve.logarithmic:
+        mean, raw = np.exp(scale + half), thin.height * np.exp(residual - half)
+    else:
+        mean, raw = scale, thin.height + residual
+    lift = thin.height - np.float32(BREAST_HEIGHT_M)
+    return np.maximum(mean, BREAST_HEIGHT_M) + thin.share * np.maximum(raw - np.float32(BREAST_HEIGHT_M), 0) - lift
 
 
 def _drawn_biomass(one: _Equation, values: Mapping[str, np.ndarray], residual: np.ndarray, k: int) -> np.ndarray:

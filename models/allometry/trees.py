@@ -95,16 +95,17 @@ def tree_agb(
     Returns
     -------
     DataFrame, index as `trees`
-        agb_kg (mean: equations not yet corrected are, see `correction_of`), by_dbh, by_height, by_wood_density (kg per cm,
-        m, g/cm3; others held fixed), by_a ... by_f (kg per coefficient, 0 for those that a tree's equation lacks),
-        residual_sd_kg (NaN where the equation has no rse), equation (name), extrapolated (dbh or height outside the
+        agb_kg (mean: equations not yet corrected are, see `correction_of`), by_dbh, by_height, by_wood_density, by_agb (kg per
+        cm, m, g/cm3, kg; others held fixed; the last of components that are shares of it), by_a ... by_f (kg per coefficient,
+        0 for those that a tree's equation lacks), residual_sd_kg (NaN where the equation has no rse), equation (name),
+        extrapolated (dbh or height outside the
         equation's range). Missing where a variable that the equation needs is missing, or no equation serves the tree. A
         polynomial below zero counts as zero, with a warning.
     """
     import pandas as pd
 
     served = match_equations(trees, equations) if served is None else served
-    named = {"by_dbh": "dbh_cm", "by_height": "height_m", "by_wood_density": "wood_density_g_cm3"}
+    named = {"by_dbh": "dbh_cm", "by_height": "height_m", "by_wood_density": "wood_density_g_cm3", "by_agb": "agb_kg"}
     named |= {f"by_{name}": name for name in COEFFICIENTS}
     found = {name: np.full(len(trees), np.nan) for name in ("agb_kg", "residual_sd_kg", *named)}
     equation, extrapolated = np.full(len(trees), "", dtype=object), np.zeros(len(trees), dtype=bool)

@@ -341,12 +341,20 @@ class Plan:
     @cached_property
     def carbon(self) -> dict:
         pools = self.study.pools
-        factor = pools.expansion_factor_mg_m3 if self.study.stock_target == "volume" else 1.0
+        by_volume = self.study.stock_target == "volume"
         return {
             "root_shoot": pools.root_shoot,
+            "root_shoot_se": pools.root_shoot_se or 0.0,
             "carbon_fraction": pools.carbon_fraction,
-            "biomass_per_target": factor or 1.0,
+            "carbon_fraction_se": pools.carbon_fraction_se or 0.0,
+            "biomass_per_target": (pools.expansion_factor_mg_m3 if by_volume else None) or 1.0,
+            "biomass_per_target_se": (pools.expansion_factor_se if by_volume else None) or 0.0,
         }
+
+    @cached_property
+    def rooted_plots(self) -> dict[str, str]:
+        """The plots' table as `rooted`, where the root:shoot ratio is theirs."""
+        return {"rooted": f"{self.resources}/plots.parquet"} if self.study.pools.root_shoot == "from_plots" else {}
 
     @cached_property
     def targets(self) -> dict[str, dict]:

@@ -109,9 +109,9 @@ def section(material: Material) -> str:
 
 
 def _carbon_sentence(material: Material) -> str:
-    if material.stock_target != "agb":
-        return ""
     pools = material.study["pools"]
+    if material.stock_target != "agb" or pools["root_shoot"] == "from_plots":
+        return ""
     factor = (1 + pools["root_shoot"]) * pools["carbon_fraction"]
     return f"Aboveground biomass in Mg/ha is tree carbon divided by {factor:.4g}; its maps are in the folder of maps."
 

@@ -161,10 +161,11 @@ def _intervals_sentences(material: Material) -> list[str]:
         held.append(f"errors that all plots share ({', '.join(shared)})")
     held.append("what the model leaves unexplained, which is alike in neighbouring places")
     missing = ["the forest definition", "the outlines of stands"]
-    if material.stock_target:
-        missing.insert(0, "the root:shoot ratio and the carbon fraction, which are taken as exact")
-    if material.stock_target == "volume":
-        missing.insert(0, "the expansion factor from volume to biomass")
+    told, exact = _carbon_factors(material)
+    if told:
+        held.append(f"{_listed(told)}, which all stands share")
+    if exact:
+        missing.insert(0, f"{_listed(exact)}, which {'is' if len(exact) == 1 else 'are'} taken as exact")
     if not shared:
         missing.insert(0, "allometry, which the plots do not carry here")
     sentences = [
@@ -173,6 +174,20 @@ def _intervals_sentences(material: Material) -> list[str]:
     if material.spans and material.stock_target:
         sentences.append("Net removal is positive where the forest took up more than it lost, in every table and map.")
     return sentences
+
+
+def _carbon_factors(material: Material) -> tuple[list[str], list[str]]:
+    """The factors from the target to carbon whose errors the intervals hold, and those that are taken as exact."""
+    if not material.stock_target:
+        return [], []
+    pools = material.study["pools"]
+    stated = {
+        "the root:shoot ratio": pools["root_shoot"] == "from_plots" or pools["root_shoot_se"],
+        "the carbon fraction": pools["carbon_fraction_se"],
+    }
+    if material.stock_target == "volume":
+        stated = {"the expansion factor from volume to biomass": pools["expansion_factor_se"], **stated}
+    return [name for name, error in stated.items() if error], [name for name, error in stated.items() if not error]
 
 
 def _listed(parts: list[str]) -> str:
@@ -346,9 +361,12 @@ def _carbon_sentence(pools: Mapping, stock_target: str) -> str:
     begin = ""
     if stock_target == "volume":
         begin = f"Biomass = volume x {pools['expansion_factor_mg_m3']:g} Mg/m3 ({pools['expansion_factor_source']}). "
+    by_plots = pools["root_shoot"] == "from_plots"
+    ratio = "R" if by_plots else f"{pools['root_shoot']:g}"
+    source = "R of the plots, of each stratum in stands, of all plots in maps" if by_plots else pools["root_shoot_source"]
     return (
-        f"{begin}Tree carbon = aboveground biomass x (1 + {pools['root_shoot']:g}) x {pools['carbon_fraction']:g}; "
-        f"roots: {pools['root_shoot_source']}; carbon fraction: {pools['carbon_fraction_source']}; "
+        f"{begin}Tree carbon = aboveground biomass x (1 + {ratio}) x {pools['carbon_fraction']:g}; "
+        f"roots: {source}; carbon fraction: {pools['carbon_fraction_source']}; "
         "CO2 = carbon x 44/12. Dead wood, litter, soil and wood products are not in it."
     )
 

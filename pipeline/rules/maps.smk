@@ -9,6 +9,7 @@ rule estimate:
         made=plan.made("field"),
         forest_files=plan.forest_files,
         **plan.plots_if_stands,
+        **plan.rooted_plots,
     output:
         **{f"maps__{name}": f"{resources}/maps/{name}/{{block}}.tif" for name in plan.products},
         partials=f"{resources}/partials/{{block}}.parquet",
@@ -35,6 +36,7 @@ rule stands:
         stand_files=plan.stand_files,
         warned=f"{resources}/said/plots.json",
         **plan.plots_if_stands,
+        **plan.rooted_plots,
     output:
         layers=f"{results}/stands.gpkg",
         table=f"{results}/stands.parquet",

@@ -8,6 +8,7 @@ rule check:
         estimates=f"{resources}/estimates.parquet",
         project=f"{results}/project.csv",
         **plan.truth_files,
+        **plan.rooted_plots,
         made=plan.made("truth"),
         others=plan.comparison_files,
     output:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ROOT_ERRORS = ("root_shoot_se", "bgb_mg_ha_se", "tree_carbon_t_ha_se", "carbon_fraction_se")
 MANY_DEAD_LEFT_OUT = 0.05  # share of dead trees without an equation or a height above which it is warned of
 
 
@@ -52,7 +53,8 @@ def with_trees(
     served = _checked_served(live, whole, settings)
     unchecked = _unverified_equations(trees, equations)
     if unchecked:
-        caveat(log, "allometry %s has rows of status unverified, and trees rest on them", ", ".join(unchecked))
+        named = ", ".join(unchecked)
+        caveat(log, "allometry %s has rows of status unverified, and trees rest on them", named, unverified=unchecked)
     _say_what_equations_lack(whole.iloc[np.unique(served)])
     _say_what_wood_densities_lack(live, whole, served, settings)
     models = _height_models(trees, whole, settings)
@@ -61,10 +63,13 @@ def with_trees(
     listed = _tree_list(stock)
     totals["trees_without_biomass_n"] = _without_biomass(stock, listed, settings)
     totals = _with_changes(totals, stock)
+    errors = allometry.component_errors(stock, equations)
+    totals = totals.assign(**{name: errors[name] for name in errors})
     _check_extrapolation(totals, settings)
     _say_heights_beyond_pairs(stock, listed["agb_kg"].to_numpy())
     totals = _with_dead(totals, trees, equations, models)
-    totals, doubted = _with_carbon(totals, stock, listed, frame, settings)
+    totals, doubted = _with_carbon(totals, stock, listed, equations, frame, settings)
+    totals = totals.drop(columns="tree_mg_ha_se", errors="ignore")
     totals["unverified"] = ", ".join(dict.fromkeys(unchecked + doubted))
     computed = totals.columns.drop(["plot", "date", "extrapolated_percent"])
     frame = frame.drop(columns=frame.columns.intersection(computed))
@@ -227,8 +232,8 @@ def _height_models(
     Dead trees without a height ask for one too, but none is missed where there are too few pairs for it. With `height_by`
     each stratum or species with enough pairs has a model of its own, the others share that of all.
     """
-    live = trees[trees["status"] == "live"]
-    unmeasured = (live["height_m"].isna() & live["dbh_cm"].notna()).to_numpy()
+    live = trees[(trees["status"] == "live") & trees["dbh_cm"].notna()]  # shrubs have no height by diameter
+    unmeasured = live["height_m"].isna().to_numpy()
     missing = int(unmeasured.sum())
     dead_missing = bool(trees.loc[(trees["status"] == "dead") & trees["dbh_cm"].notna(), "height_m"].isna().any())
     if missing == 0 and not dead_missing:
@@ -399,8 +404,9 @@ def _with_dead(totals: pd.DataFrame, trees: pd.DataFrame, equations: pd.DataFram
 
 
 def _with_carbon(
-    totals: pd.DataFrame, stock: allometry.Inventory, listed: pd.DataFrame, frame: gpd.GeoDataFrame, settings: dict[str, Any]
-) -> tuple[pd.DataFrame, list[str]]:
+    totals: pd.DataFrame, stock: allometry.Inventory, listed: pd.DataFrame, equations: pd.DataFrame, frame: gpd.GeoDataFrame,
+    settings: dict[str, Any],
+) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
     """bgb_mg_ha, root_shoot and tree_carbon_t_ha by the way that `roots` names, and what of it is unverified."""
     roots = settings["roots"]
     if roots["by"] == "none":
@@ -412,21 +418,17 @@ def _with_carbon(
                 f"plots.roots.by is equations, and {_named_equations(settings)} has no rows of the component roots; name an "
                 "allometry that has, or by: continuous or table"
             )
-        caveat(log, "roots by equations have no error of their own")
+        _say_what_roots_lack(stock, equations)
     else:
         ratio, ratio_se, doubted = _root_shoot(totals, frame, roots)
         with np.errstate(invalid="ignore"):
             totals = totals.assign(bgb_mg_ha=np.where(agb == 0, 0.0, agb * ratio))
     with np.errstate(invalid="ignore", divide="ignore"):
         totals["root_shoot"] = totals["bgb_mg_ha"] / np.where(agb > 0, agb, np.nan)
-    fraction, unchecked = _carbon_fractions(stock.live, settings)
-    above = stock.total(stock.weight * listed["agb_kg"] * fraction)
-    expected = stock.total(stock.weight * listed["agb_kg"])
-    with np.errstate(invalid="ignore"):
-        mean = np.where(expected > 0, above / expected, pools.CARBON_FRACTION)
+    mean, mean_se, unchecked = _carbon_fractions(stock, listed, settings)
     totals["tree_carbon_t_ha"] = pools.carbon_by_fraction(agb + totals["bgb_mg_ha"].to_numpy(), mean)
-    if ratio_se is not None:
-        totals = _with_root_errors(totals, ratio_se, mean, _root_groups(totals, frame, roots))
+    totals = totals.assign(carbon_fraction=mean, carbon_fraction_se=mean_se)
+    totals = _with_root_errors(totals, ratio_se, _root_groups(totals, frame, roots))
     known = totals["bgb_mg_ha"].notna()
     whole = totals.loc[known, "bgb_mg_ha"].sum() / totals.loc[known, "agb_mg_ha"].sum()
     log.info("roots by %s: %.3f of aboveground biomass over all plots (maps use pools.root_shoot)", roots["by"], whole)
@@ -455,20 +457,22 @@ def with_roots_of_totals(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> g
     table = factors.carbon_fractions(settings["carbon_fractions"])
     default = table[table["level"] == "default"].iloc[0]
     if default["status"] == "unverified":
-        caveat(log, "carbon fraction of status unverified serves %d plots and dates: default", bare.sum())
-        doubted = [*doubted, "carbon fraction of default"]
+        named = ["carbon fraction of default"]
+        caveat(log, "carbon fraction of status unverified serves %d plots and dates: default", bare.sum(), unverified=named)
+        doubted = [*doubted, *named]
     log.info("roots and carbon of %d plots and dates without trees by %s", bare.sum(), roots["by"])
     with np.errstate(invalid="ignore"):
         totals["bgb_mg_ha"] = np.where(agb == 0, 0.0, agb * ratio)
         totals["root_shoot"] = np.where(agb > 0, ratio, np.nan)
-    fraction = np.full(len(frame), float(default["carbon_fraction"]))
-    totals["tree_carbon_t_ha"] = pools.carbon_by_fraction(agb + totals["bgb_mg_ha"].to_numpy(), fraction)
+    totals["carbon_fraction"], totals["carbon_fraction_se"] = float(default["carbon_fraction"]), float(default["sd"])
+    tree = (agb + totals["bgb_mg_ha"]).to_numpy()
+    totals["tree_carbon_t_ha"] = pools.carbon_by_fraction(tree, totals["carbon_fraction"].to_numpy())
     shared = [name for name in frame if name.startswith("f_")]
     own_se = frame["agb_mg_ha_se"].to_numpy() if "agb_mg_ha_se" in frame else np.full(len(frame), np.nan)
     totals = totals.assign(agb_mg_ha_se=own_se, **{name: frame[name].fillna(0.0) for name in shared})
-    totals = _with_root_errors(totals, ratio_se, fraction, _root_groups(totals, frame, roots))
+    totals = _with_root_errors(totals, ratio_se, _root_groups(totals, frame, roots))
     filled = {}
-    for name in ("bgb_mg_ha", "root_shoot", "tree_carbon_t_ha", "root_shoot_se", "bgb_mg_ha_se", "tree_carbon_t_ha_se"):
+    for name in ("bgb_mg_ha", "root_shoot", "tree_carbon_t_ha", "carbon_fraction", *ROOT_ERRORS):
         filled[name] = np.where(bare, totals[name], frame.get(name, np.nan))
     if doubted:
         for named in dict.fromkeys(doubted):
@@ -476,14 +480,39 @@ def with_roots_of_totals(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> g
     return frame.assign(**filled)
 
 
+def _say_what_roots_lack(stock: allometry.Inventory, equations: pd.DataFrame) -> None:
+    """A caveat where equations of roots state no error: roots have that of diameters, heights and aboveground biomass alone."""
+    rows = allometry.of_component(equations, "roots")
+    found = allometry.match_components(stock.live, rows, stock.equations, stock.served, component="roots")
+    used = rows.iloc[np.unique(found[found >= 0])] if found.size else rows
+    silent = used[used["rse"].isna() & used[[name for name in used if name.startswith("var_")]].isna().all(axis=1)]
+    if len(silent):
+        caveat(log, "equations of roots of %s state no error of their own", ", ".join(dict.fromkeys(silent["name"])))
+
+
 def _with_root_errors(
-    totals: pd.DataFrame, ratio_se: np.ndarray, carbon_fraction: np.ndarray, groups: np.ndarray | None = None
+    totals: pd.DataFrame, ratio_se: np.ndarray | None, groups: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Errors of roots and carbon: all of biomass, shared or not, carried along, and that of the ratio, which plots share.
+    """Errors of roots and carbon: all of biomass, shared or not, carried along, and those of the ratio (None where roots have
+    equations, whose errors are there already) and of the carbon fraction, which plots share.
 
     `groups` (n,) are those whose mean biomass the ratio follows continuously: a plot that holds more than it seems has more roots
     for it and, as its group's ratio falls, fewer for each ton. None where ratios are those of classes, which do not move.
     """
+    fraction, fraction_se = totals["carbon_fraction"].to_numpy(), np.nan_to_num(totals["carbon_fraction_se"].to_numpy())
+    if ratio_se is None:
+        tree_se = totals["tree_mg_ha_se"].to_numpy()
+    else:
+        roots_se, tree_se = _through_ratio(totals, ratio_se, groups)
+        totals = totals.assign(root_shoot_se=ratio_se, bgb_mg_ha_se=roots_se)
+    tree = (totals["agb_mg_ha"] + totals["bgb_mg_ha"]).to_numpy()
+    return totals.assign(tree_carbon_t_ha_se=np.hypot(fraction * tree_se, tree * fraction_se))
+
+
+def _through_ratio(
+    totals: pd.DataFrame, ratio_se: np.ndarray, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard errors (n,) of roots by a ratio, and of shoots and roots together."""
     agb, own = totals["agb_mg_ha"].to_numpy(), totals["agb_mg_ha_se"].to_numpy()
     shared = totals[[column for column in totals if column.startswith("f_")]].to_numpy(dtype="float64")
     ratio = totals["root_shoot"].fillna(0.0).to_numpy()
@@ -508,7 +537,7 @@ def _with_root_errors(
         together = slope[:, None] * shared + falls[:, None] * shared_of_group
         return np.sqrt(alone + (together**2).sum(axis=1) + of_ratio**2)
 
-    return totals.assign(root_shoot_se=ratio_se, bgb_mg_ha_se=se(ratio), tree_carbon_t_ha_se=carbon_fraction * se(1 + ratio))
+    return se(ratio), se(1 + ratio)
 
 
 def _root_groups(totals: pd.DataFrame, frame: gpd.GeoDataFrame, roots: dict[str, Any]) -> np.ndarray | None:
@@ -542,29 +571,51 @@ def _root_shoot(
     classes = factors.root_shoot_classes(
         zone=roots["zone"], continent=roots["continent"], origin=roots["origin"], forest_type=roots["forest_type"]
     )
+    doubted = [f"root:shoot ratio of {classes.source}"] if classes.doubts else []
     for doubt in classes.doubts:
-        caveat(log, "root:shoot ratio of %s: %s", classes.source, doubt)
+        caveat(log, "root:shoot ratio of %s: %s", classes.source, doubt, unverified=doubted)
     ratio, se = (
         pools.by_class_of_groups(agb, groups, upper=classes.upper_mg_ha, factors=values) for values in (classes.ratio, classes.sd)
     )
     if np.isnan(se[np.isfinite(ratio)]).any():
         caveat(log, "root:shoot ratio of %s states no error: roots have that of biomass alone", classes.source)
-    return ratio, se, [f"root:shoot ratio of {classes.source}"] if classes.doubts else []
+    return ratio, se, doubted
 
 
-def _carbon_fractions(live: pd.DataFrame, settings: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
-    """Carbon fraction of each tree: by species, genus, family or group, else the default; and which of them are unverified."""
+def _carbon_fractions(
+    stock: allometry.Inventory, listed: pd.DataFrame, settings: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Carbon fraction of each plot and date, its standard error, and which of its sources are unverified.
+
+    Trees take that of their species, genus, family or group, else the default; plots the mean of theirs by biomass. What a
+    table states as `sd` of a taxon is taken whole as the error of that taxon's fraction, which all its trees share.
+    """
     table = factors.carbon_fractions(settings["carbon_fractions"]).reset_index(drop=True)
+    live, kg = stock.live, stock.weight * listed["agb_kg"].to_numpy()
     served = np.full(len(live), -1)
     for level in ("species", "genus", "family", "group"):
         rows = table[table["level"] == level]
         if level in live and len(rows):
             at_level = live[level].map(dict(zip(rows["taxon"], rows.index, strict=True))).fillna(-1).to_numpy(dtype=int)
             served = np.where(served < 0, at_level, served)
-    served = np.where(served < 0, table.index[table["level"] == "default"][0], served)
-    used = table.loc[served]
-    unchecked = used["status"].to_numpy() == "unverified"
-    names = list(dict.fromkeys((used["taxon"].where(used["taxon"] != "", used["level"]))[unchecked]))
+    default = table.index[table["level"] == "default"][0]
+    served = np.where(served < 0, default, served)
+    whole = stock.total(kg)
+    mean, variance = np.zeros(len(whole)), np.zeros(len(whole))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for row in table.loc[np.unique(served)].itertuples():
+            share = np.where(whole > 0, stock.total(np.where(served == row.Index, kg, 0.0)) / whole, 0.0)
+            mean += share * row.carbon_fraction
+            variance += (share * row.sd) ** 2 if np.isfinite(row.sd) else 0.0
+    mean = np.where(whole == 0, table["carbon_fraction"][default], mean)
+    used = table.loc[served].assign(name=lambda rows: rows["taxon"].where(rows["taxon"] != "", rows["level"]))
+    silent = list(dict.fromkeys(used["name"][used["sd"].isna()]))
+    if silent:
+        caveat(log, "carbon fractions state no error: %s", ", ".join(silent[:5]) + (", ..." if len(silent) > 5 else ""))
+    unchecked = (used["status"] == "unverified").to_numpy()
+    names = list(dict.fromkeys(used["name"][unchecked]))
+    doubted = [f"carbon fraction of {name}" for name in names]
     if names:
-        caveat(log, "carbon fractions of status unverified serve %d trees: %s", unchecked.sum(), ", ".join(names))
-    return used["carbon_fraction"].to_numpy(), [f"carbon fraction of {name}" for name in names]
+        named = ", ".join(names)
+        caveat(log, "carbon fractions of status unverified serve %d trees: %s", unchecked.sum(), named, unverified=doubted)
+    return mean, np.sqrt(variance), doubted

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from catalogs.rasters import grid_of, read_values
-from models import pools
 from pipeline import checks as laws
 from pipeline import store
 from pipeline.grid import Grid
+from pipeline.steps.carbon import carbon_factors
 from pipeline.zonal import WHOLE
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ def check(
     stock_target: str | None,
     targets: Mapping[str, dict],
     grid: dict,
+    rooted: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Write what was checked; raise when a law is broken, with the verdicts already on file."""
@@ -42,9 +43,8 @@ def check(
     estimated = store.read_table(estimates)
     stands = store.read_table(table)
     arrays = {name: store.read_raster(path) for name, path in maps.items()}
-    factors = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
     verdicts = laws.interval_laws(estimated)
-    sink_factor = pools.net_removal_co2(carbon["biomass_per_target"], **factors)
+    sink_factor = carbon_factors(carbon, rooted).net_removal(1)
     verdicts += laws.map_laws(arrays, list(products), sink_factor)
     verdicts += laws.totals_laws(estimated, _zonal(stands, arrays, products, grid_, sink_factor))
     content = {

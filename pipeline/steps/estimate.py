@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models import pools
 from models.applicability import other_unit
 from models.inference.fitted import TargetModel
+from models.pools import CarbonFactors
 from pipeline import mapping, store
 from pipeline.grid import Grid
 from pipeline.products import Product
+from pipeline.steps.carbon import carbon_factors
 from pipeline.steps.windows import read_forest, read_predictors
 from pipeline.zonal import coverage, partial_rows, within
 
@@ -37,12 +38,14 @@ def estimate(
     products: Sequence[dict],
     carbon: dict,
     plots: Path | None = None,
+    rooted: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Stock and change with standard errors, chunk by chunk; sums per stand go to `partials`."""
     grid_ = Grid(**grid)
     place = grid_.block_window(block)
     wanted = [Product(**product) for product in products]
+    factors = carbon_factors(carbon, rooted)
     fitted = {target: TargetModel.from_plain(store.read_json(path)) for target, path in models.items()}
     polygons = read_stands(
         settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
@@ -60,7 +63,7 @@ def estimate(
             for strip in mapping.strips(model, window.shape[0] * window.shape[1]):
                 parts = _layers(model, _part(seen, strip), _part(wood, strip), years)
                 for product in own:
-                    for name, values in _bands(product, model, parts, carbon):
+                    for name, values in _bands(product, model, parts, factors):
                         tiles[product.name][name][strip] = values
                 there = within(covered, strip)
                 for estimand, found in parts.items():
@@ -128,7 +131,7 @@ def _part(layers: Mapping[int, object], strip: slice) -> dict:
 
 
 def _bands(
-    product: Product, model: TargetModel, layers: Mapping, carbon: Mapping
+    product: Product, model: TargetModel, layers: Mapping, factors: CarbonFactors
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and values of each band of a product on a strip."""
     names = [band["name"] for band in product.bands]
@@ -140,13 +143,7 @@ def _bands(
         yield names[2], np.where(np.isfinite(value), found["in_domain"].astype(float), np.nan)
         yield names[3], np.where(np.isfinite(value), found["set_number"] + 1.0, np.nan)
         return
-    factor = carbon["biomass_per_target"]
-    if product.kind == "tree_carbon":
-        per_unit = pools.tree_carbon(factor, root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"])
-    else:
-        span = product.years[1] - product.years[0]
-        per_unit = pools.net_removal_co2(
-            factor / span, root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"]
-        )
+    carbon = product.kind == "tree_carbon"
+    per_unit = factors.tree_carbon() if carbon else factors.net_removal(product.years[1] - product.years[0])
     yield names[0], value * per_unit
-    yield names[1], se * per_unit
+    yield names[1], np.hypot(se, value * factors.relative_se()) * per_unit

@@ -44,8 +44,9 @@ def with_expanded_volume(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> g
     if served.any():
         caveat(log, "expansion factors %s state no error: biomass has that of its volume alone", settings["expansion"])
         if classes.status == "unverified":
-            caveat(log, "expansion factors %s are of status unverified: %s", settings["expansion"], classes.source)
-            out["unverified"] = and_unverified(out, served, f"expansion factors {settings['expansion']}")
+            named = f"expansion factors {settings['expansion']}"
+            caveat(log, "%s are of status unverified: %s", named, classes.source, unverified=[named])
+            out["unverified"] = and_unverified(out, served, named)
     if "volume_m3_ha_se" in frame:
         before_se = frame.get("agb_mg_ha_se", np.nan)
         out["agb_mg_ha_se"] = np.where(served, frame["volume_m3_ha_se"] * factor, before_se)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,8 @@ OURS = ("catalogs", "models", "pipeline")
 @contextmanager
 def kept_warnings(path: Path | None) -> Iterator[None]:
     """Write the warnings of our packages within the block to `path`, in order and once each, as {"warnings": [...]}, and
-    those that every product must carry (`caveat`) a second time under "caveats", where there are any.
+    those that every product must carry (`caveat`) a second time under "caveats", where there are any, with the names of
+    unverified sources under "unverified".
 
     Folders are left out of file names: a page that moves should not tell where it was made. Nothing is written when the
     block fails, or where no path is given.
@@ -36,12 +37,18 @@ def kept_warnings(path: Path | None) -> Iterator[None]:
     content = {"warnings": list(dict.fromkeys(heard.sentences))}
     if heard.caveats:
         content["caveats"] = list(dict.fromkeys(heard.caveats))
+    if heard.unverified:
+        content["unverified"] = list(dict.fromkeys(heard.unverified))
     store.write_json(path, content)
 
 
-def caveat(log: logging.Logger, message: str, *arguments: object) -> None:
-    """Warn of what a user of any product must know, such as numbers nobody has checked: maps and tables say it too."""
-    log.warning(message, *arguments, extra={"caveat": True})
+def caveat(log: logging.Logger, message: str, *arguments: object, unverified: Sequence[str] = ()) -> None:
+    """Warn of what a user of any product must know, such as numbers nobody has checked: maps and tables say it too.
+
+    `unverified` are the names of equations, factors and fractions of that status that products rest on: `unverified_in` tells
+    them to who must refuse them.
+    """
+    log.warning(message, *arguments, extra={"caveat": True, "unverified": list(unverified)})
 
 
 def caveats_in(path: Path | None) -> list[str]:
@@ -49,14 +56,21 @@ def caveats_in(path: Path | None) -> list[str]:
     return [] if path is None else store.read_json(path).get("caveats", [])
 
 
+def unverified_in(path: Path | None) -> list[str]:
+    """Names of the unverified equations, factors and fractions that a step's results rest on, as it kept them at `path`."""
+    return [] if path is None else store.read_json(path).get("unverified", [])
+
+
 class _Heard(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.sentences: list[str] = []
         self.caveats: list[str] = []
+        self.unverified: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         sentence = re.sub(r"(?<!\S)(?:[\w.~-]*/)+(?=[\w-]+\.\w)", "", record.getMessage())
         self.sentences.append(sentence)
         if getattr(record, "caveat", False):
             self.caveats.append(sentence)
+            self.unverified += getattr(record, "unverified", [])

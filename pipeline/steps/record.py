@@ -15,7 +15,7 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.lidar.canopy import canopy_grid
 from pipeline.provenance import canopy_item_of, collection_of, item_of
-from pipeline.steps.notes import caveats_in
+from pipeline.steps.notes import caveats_in, unverified_in
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ def record(
 ) -> None:
     """Write run.json (versions, configuration, digests of results) and the STAC collection, an item per map and canopy.
 
-    `said` is what reading the plots warned of, whose caveats every item of a map carries.
+    `said` is what reading the plots warned of: its caveats, which every item of a map carries too, and the unverified sources
+    stand in run.json, where who issues credits finds them.
     `standard` is the list of indicators that the study follows (`bridge.Plan.standard`), where it follows one.
     """
     folder = store.clear_folder(collection.parent)
@@ -84,6 +85,8 @@ def record(
     store.write_json(run, {
         "study": study,
         **({"indicator_profile": standard} if standard else {}),
+        "caveats": caveats_in(said),
+        "unverified": unverified_in(said),
         "results_sha256": digests,
         "software": {name: metadata.version(name) for name in PACKAGES},
         "forestsink": _commit(),

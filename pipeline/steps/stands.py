@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models import pools
 from models.inference.fitted import TargetModel
 from models.inference.stands import Estimate, RegionEstimator, Sums, lattice
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
-from pipeline.steps.notes import caveats_in, kept_warnings
+from pipeline.steps.carbon import carbon_factors, in_carbon, region_in_carbon
+from pipeline.steps.notes import caveats_in, kept_warnings, unverified_in
 from pipeline.zonal import combine
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def stands(
     plots: Path | None = None,
     said: Path | None = None,
     warned: Path | None = None,
+    rooted: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate."""
@@ -86,12 +87,15 @@ def stands(
             f"none of {len(polygons)} stands has an estimate: nowhere in them is a predictor set complete where there is "
             "forest; do the images and campaigns cover the stands?"
         )
-    wide = _wide(polygons, estimated, years, carbon, stock_target, targets, confidence_percent)
-    summary = _project_table(pd.DataFrame(whole), carbon, stock_target, targets, confidence_percent)
+    factors = carbon_factors(carbon, rooted)
+    wide = _wide(polygons, estimated, years, factors, stock_target, targets, confidence_percent)
+    used = estimated[estimated["has_total"] & estimated["stand"].isin(in_project)].merge(polygons[["stand", "stratum"]])
+    summary = _project_table(pd.DataFrame(whole), factors, used, stock_target, targets, confidence_percent)
     both = pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True)
     caveats = caveats_in(warned)
     if caveats:
-        wide, summary, both = (frame.assign(caveats="; ".join(caveats)) for frame in (wide, summary, both))
+        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
+        wide, summary, both = (frame.assign(**told) for frame in (wide, summary, both))
     store.write_table(estimates, both)
     store.write_table(table, wide)
     store.write_table(project, summary)
@@ -213,12 +217,13 @@ def _project_row(rows, found, estimator, target, span, regions, areas) -> dict:
     return entry
 
 
-def _wide(polygons, estimated: pd.DataFrame, years, carbon, stock_target, targets, confidence_percent: float):
+def _wide(polygons, estimated: pd.DataFrame, years, factors, stock_target, targets, confidence_percent: float):
     """One row per stand: what a forester opens. Columns say estimand, unit and years."""
     known = [name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]
     wide = polygons[[name for name in known if name == "stand" or polygons[name].notna().any()]].copy()
     wide["interval_percent"] = confidence_percent
     wide["reported_estimator"] = ESTIMATOR
+    strata = polygons["stratum"].fillna("").astype(str).tolist()
     first_rows = estimated.drop_duplicates("stand").set_index("stand").reindex(wide["stand"])
     wide["interior_percent"] = first_rows["interior_percent"].to_numpy()
     for (target, first, last), rows in estimated.groupby(["target", "first_year", "last_year"], sort=False):
@@ -229,9 +234,9 @@ def _wide(polygons, estimated: pd.DataFrame, years, carbon, stock_target, target
         if first == last:
             _stock_columns(wide, rows, targets[target]["column"], suffix)
             if target == stock_target:
-                _carbon_columns(wide, rows, carbon, suffix)
+                _carbon_columns(wide, in_carbon(rows, factors, strata=strata), suffix)
         elif target == stock_target:
-            _sink_columns(wide, rows, carbon, first, last)
+            _sink_columns(wide, in_carbon(rows, factors, years=last - first, strata=strata), first, last)
     return wide.assign(geometry=polygons.geometry).set_geometry("geometry", crs=polygons.crs)
 
 
@@ -247,31 +252,21 @@ def _stock_columns(wide, rows, column: str, suffix: str) -> None:
         wide[f"{name}_{suffix}"] = rows[name].to_numpy()
 
 
-def _carbon_columns(wide, rows, carbon, suffix: str) -> None:
-    per_unit = pools.tree_carbon(
-        carbon["biomass_per_target"], root_shoot=carbon["root_shoot"], carbon_fraction=carbon["carbon_fraction"]
-    )
-    _spread(wide, "reported_tree_carbon_t_ha", rows, per_unit, suffix)
-    total = np.where(
-        rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan
-    )
-    wide[f"reported_tree_carbon_t_{suffix}"] = total
+def _carbon_columns(wide, rows, suffix: str) -> None:
+    _spread(wide, "reported_tree_carbon_t_ha", rows, 1.0, suffix)
+    wide[f"reported_tree_carbon_t_{suffix}"] = _totals(wide, rows)
     wide[f"extrapolated_percent_{suffix}"] = 100 - wide[f"cover_percent_{suffix}"]
 
 
-def _sink_columns(wide, rows, carbon, first: int, last: int) -> None:
+def _totals(wide, rows) -> np.ndarray:
+    return np.where(rows["has_total"].fillna(False).astype(bool), rows["mean"] * wide["area_ha"].to_numpy(), np.nan)
+
+
+def _sink_columns(wide, rows, first: int, last: int) -> None:
     suffix = f"{first}_{last}"
-    per_unit = pools.net_removal_co2(
-        carbon["biomass_per_target"] / (last - first),
-        root_shoot=carbon["root_shoot"],
-        carbon_fraction=carbon["carbon_fraction"],
-    )
     name = "reported_net_removal_t_co2_ha_yr"
-    _spread(wide, name, rows, per_unit, suffix)
-    total = np.where(
-        rows["has_total"].fillna(False).astype(bool), rows["mean"] * per_unit * wide["area_ha"].to_numpy(), np.nan
-    )
-    wide[f"reported_net_removal_t_co2_yr_{suffix}"] = total
+    _spread(wide, name, rows, 1.0, suffix)
+    wide[f"reported_net_removal_t_co2_yr_{suffix}"] = _totals(wide, rows)
     low, high = wide[f"{name}_low_{suffix}"], wide[f"{name}_high_{suffix}"]
     wide[f"direction_{suffix}"] = np.select(
         [low > 0, high < 0, low.notna()], ["sink", "source", "not distinguishable from zero"], "no estimate"
@@ -281,31 +276,31 @@ def _sink_columns(wide, rows, carbon, first: int, last: int) -> None:
 
 
 def _project_table(
-    whole: pd.DataFrame, carbon, stock_target, targets, confidence_percent: float
+    whole: pd.DataFrame, factors, used: pd.DataFrame, stock_target, targets, confidence_percent: float
 ) -> pd.DataFrame:
-    """The project's estimates in the units people quote: per hectare and in total."""
+    """The project's estimates in the units people quote: per hectare and in total; `used` are the stands that it adds up."""
     rows = []
-    for row in whole.itertuples():
+    for number, row in enumerate(whole.itertuples()):
         if not row.has_total:
             continue
-        stock = row.first_year == row.last_year
-        quoted = [(targets[row.target]["column"], targets[row.target]["units"], 1.0)] if stock else []
+        stock, one = row.first_year == row.last_year, whole.iloc[[number]]
+        quoted = [(targets[row.target]["column"], targets[row.target]["units"], one)] if stock else []
         if row.target == stock_target:
-            factors = {"root_shoot": carbon["root_shoot"], "carbon_fraction": carbon["carbon_fraction"]}
-            biomass = carbon["biomass_per_target"]
+            same = (used["target"] == row.target) & (used["first_year"] == row.first_year) & (used["last_year"] == row.last_year)
             if stock:
-                quoted.append(("tree_carbon_t_ha", "t C/ha", pools.tree_carbon(biomass, **factors)))
+                quoted.append(("tree_carbon_t_ha", "t C/ha", region_in_carbon(one, factors, used[same])))
             else:
-                per_year = biomass / (row.last_year - row.first_year)
-                quoted.append(("net_removal_t_co2_ha_yr", "t CO2/ha/yr", pools.net_removal_co2(per_year, **factors)))
-        for name, units, factor in quoted:
+                removal = region_in_carbon(one, factors, used[same], years=row.last_year - row.first_year)
+                quoted.append(("net_removal_t_co2_ha_yr", "t CO2/ha/yr", removal))
+        for name, units, table in quoted:
+            told = table.iloc[0]
             rows.append(
                 {
                     "quantity": name, "units": units, "first_year": row.first_year, "last_year": row.last_year,
-                    "mean": row.mean * factor, "se": row.se * factor, "low": row.low * factor, "high": row.high * factor,
+                    "mean": told["mean"], "se": told["se"], "low": told["low"], "high": told["high"],
                     "interval_percent": confidence_percent,
-                    "area_ha": row.area_ha, "total": row.mean * factor * row.area_ha,
-                    "total_se": row.se * factor * row.area_ha,
+                    "area_ha": row.area_ha, "total": told["mean"] * row.area_ha,
+                    "total_se": told["se"] * row.area_ha,
                     "estimator": row.estimator, "degrees_of_freedom": row.degrees_of_freedom, "stands": row.stands,
                     "stands_without_total": row.stands_without_total, "all_stands_area_ha": row.all_stands_area_ha,
                     "cover_percent": row.cover_percent,

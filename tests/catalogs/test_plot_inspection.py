@@ -15,7 +15,7 @@ from conftest import ROOT, data_set, make_settings
 
 from catalogs.plots import Findings, read_plots, read_trees
 from catalogs.plots.findings import KINDS
-from catalogs.plots.headers import TREE_WORDS, guess
+from catalogs.plots.headers import TREE_WORDS, guess, guess_settings
 from catalogs.plots.inspection import inspect_plots
 from pipeline.__main__ import main
 from pipeline.config import Plots
@@ -52,6 +52,27 @@ def test_headers_of_many_languages_are_understood():
     columns, units = guess(["Placette", "Arbre", "Essence", "DBH (mm)", "ht_ft"], TREE_WORDS)
     assert columns == {"plot": "Placette", "tree": "Arbre", "species": "Essence", "dbh_cm": "DBH (mm)", "height_m": "ht_ft"}
     assert units == {"dbh_cm": "mm", "height_m": "ft"}
+
+
+def test_tables_of_the_us_inventory_are_linked_by_their_keys(tmp_path):
+    (tmp_path / "PLOT.csv").write_text(
+        "CN,INVYR,MEASYEAR,MEASMON,STATECD,UNITCD,COUNTYCD,PLOT,PLOT_STATUS_CD,LAT,LON\n7,2009,2009,6,44,1,3,19,1,41.6,-71.4\n"
+    )
+    (tmp_path / "TREE.csv").write_text(
+        "CN,PLT_CN,PREV_TRE_CN,INVYR,SUBP,TREE,STATUSCD,SPCD,DIA,HT,TPA_UNADJ\n9,7,,2009,1,3,1,129,14,62,6.0\n"
+    )
+    found = guess_settings([tmp_path / "PLOT.csv", tmp_path / "TREE.csv"])
+    assert found["columns"]["plot"] == ["STATECD", "UNITCD", "COUNTYCD", "PLOT"]
+    assert found["columns"]["date"] == ["MEASYEAR", "MEASMON"]
+    assert (found["columns"]["visit"], found["tree_columns"]["visit"]) == ("CN", "PLT_CN")
+    assert found["tree_columns"]["previous_record"] == "PREV_TRE_CN" and "date" not in found["tree_columns"]
+    assert found["status_codes"] == {"0": "unseen", "1": "live", "2": "dead", "3": "gone"}
+    settings = Plots(**found, crs="EPSG:4269", radius_m=18.0).model_dump(mode="json")
+    plots = read_plots(settings, crs="EPSG:32619")
+    trees = read_trees(settings, plots=plots)
+    # 14 in, 62 ft, 6 per acre
+    assert trees[["plot", "tree", "dbh_cm", "status"]].iloc[0].tolist() == ["44_1_3_19", "1_3", pytest.approx(35.56), "live"]
+    assert trees["trees_per_ha"][0] == pytest.approx(6 / 0.40468564224)
 
 
 def test_a_sheet_without_a_study_guesses_the_columns_and_prints_them(tables, capsys):

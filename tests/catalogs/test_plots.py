@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from pyproj import Transformer
 
+from catalogs import tables
 from catalogs.plots import read_height_pairs, read_plots, read_trees
 from pipeline.config import Plots
 
@@ -313,3 +314,46 @@ def test_the_plots_of_nouragues_share_one_site_frame(caplog):
     # one tree of plot 213 is listed at (16.2, 20.0), which no reading of the frame puts inside the plot
     assert "the trees of row 1062 stand up to 180 m outside" in caplog.text
     assert len(read_height_pairs(settings)) == 1051 - 163
+
+
+# ---------------------------------------------------------------- decimals and thousands
+
+
+@pytest.fixture
+def column(tmp_path):
+    """Reads a column of numbers from a text whose columns are separated by semicolons, beside one that has a decimal comma."""
+
+    def read(*written):
+        rows = "\n".join(f"P{k};0,5;{one}" for k, one in enumerate(written))
+        (tmp_path / "t.csv").write_text(f"plot;share;value\n{rows}\n", encoding="utf-8")
+        frame = tables.read_table(tmp_path / "t.csv", text=("plot",))
+        return tables.numbers(frame["value"], file="t.csv").tolist()
+
+    return read
+
+
+@pytest.mark.parametrize("written", [("1.250", "980"), ("1.250", "12,5"), ("1.250,5", "12,5")], ids=["alone", "beside", "both"])
+def test_points_that_may_stand_between_thousands_are_asked_about(column, written):
+    with pytest.raises(ValueError, match=r"value is not a number in row 2, such as '1\.250.*is that a thousand\?"):
+        column(*written)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(("0.612", "0.450"), [0.612, 0.45]), (("12.5", "1.250"), [12.5, 1.25]), (("12,5", "7"), [12.5, 7.0]),
+     (("12,5", "0.45"), [12.5, 0.45]), (("500100.123", "500200.456"), [500100.123, 500200.456])],
+    ids=["below_one", "another_length", "commas", "both_marks", "long"],
+)  # fmt: skip
+def test_points_that_are_surely_decimal_ones_are_read(column, written, read):
+    assert column(*written) == pytest.approx(read)
+
+
+# ---------------------------------------------------------------- a sheet with its book
+
+
+def test_a_sheet_may_be_named_with_its_book_as_the_sheets_verb_takes_it():
+    plots = Plots(file="data/survey.xlsx:Plots 2019", trees="data/survey.xlsx:trees")
+    assert (plots.file, plots.layer) == ("data/survey.xlsx", "Plots 2019")
+    assert (plots.trees, plots.tree_layer) == ("data/survey.xlsx", "trees")
+    with pytest.raises(ValueError, match="file names the sheet a and layer the sheet b; leave one of them out"):
+        Plots(file="survey.xlsx:a", layer="b")

@@ -203,3 +203,23 @@ def test_no_modelled_height_lies_below_breast_height(name):
     assert height[:2].tolist() == [1.3, 1.3] and height[2] > 1.3 and np.isnan(height[3])
     assert (model.by_dbh(dbh, where)[:2] == 0).all() and (model.by_parameter(dbh, where)[:2] == 0).all()
     assert model.by_dbh(dbh, where)[2] > 0
+
+
+@pytest.mark.parametrize("name", ["michailoff", "loglog1"])
+@pytest.mark.parametrize("dbh_cm", [1.0, 3.0, 20.0])
+def test_errors_around_the_height_of_a_thin_stem_stay_above_the_breast_and_keep_its_mean(name, dbh_cm):
+    params = np.array([20.0, 9.0]) if name == "michailoff" else np.array([0.35, 0.7])
+    model = HeightModel(
+        name=name, params=params, covariance=np.zeros((2, 2)), residual_sd=1.2 if name == "michailoff" else 0.25,
+        between_sd=0.0, pairs=100, dbh_range_cm=(1.0, 40.0),
+    )  # fmt: skip
+    dbh = np.array([dbh_cm])
+    share, spread = (found[0] for found in model.above_breast_height(np.array([model.residual_sd]), dbh))
+    draws = np.random.default_rng(6).normal(0, model.residual_sd, 1_000_000)
+    scale = model.curve.mean(params, dbh) + draws
+    drawn = 1.3 + share * np.maximum((np.exp(scale) if model.curve.logarithmic else scale) - 1.3, 0)
+    # a million draws know a mean to a thousandth of the spread, and the spread to 0.1 %
+    assert drawn.mean() == pytest.approx(model.height(dbh)[0], abs=4e-3 * spread + 1e-9)
+    assert drawn.std() == pytest.approx(spread, rel=0.005)
+    assert (share == 1) == (dbh_cm == 20)
+    assert model.residual_sd_m(dbh)[0] == spread

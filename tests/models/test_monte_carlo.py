@@ -82,6 +82,41 @@ def test_saplings_have_the_same_error_by_both_ways_and_biomass_without_a_shift(t
     assert drawn["agb_mg_ha"].tolist() == first["agb_mg_ha"].tolist()
 
 
+THIN = np.exp(np.random.default_rng(1).uniform(0, np.log(40), 300))
+"""Diameters of 1 to 40 cm, whose heights spread by a metre."""
+
+
+@pytest.mark.parametrize(
+    ("name", "thinnest_cm"),
+    [("michailoff", 1.0), ("naslund", 1.0), ("weibull", 1.0), ("loglog1", 1.0), ("michailoff", 3.0)],
+)
+def test_thin_stems_with_modelled_heights_have_the_same_error_by_both_ways(name, thinnest_cm):
+    """A normal error of 1 m around a height of 1.4 m would be cut off at breast height in every third draw."""
+    rng = np.random.default_rng(4)
+    heights = np.maximum(1.3 + 25 * np.exp(-8 / THIN) + 1.5 * np.minimum(1, THIN / 10) * rng.normal(size=300), 1.3)
+    model = fit_heights(THIN, heights, model=name)
+    trees = make_trees(dbh_cm=rng.uniform(thinnest_cm, 2 * thinnest_cm, 120))
+    equation = make_equation(var_a=1e-3, var_b=np.nan, cov_ab=np.nan, rse=0.35)
+    first = plot_totals(trees, equation, height_model=model)
+    drawn = plot_totals_monte_carlo(trees, equation, height_model=model, iterations=8000)
+    # 8,000 draws know a standard deviation to 0.8 %
+    assert np.sqrt(np.diag(covariance(drawn))) == pytest.approx(np.sqrt(np.diag(covariance(first))), rel=0.05)
+    assert drawn["agb_mg_ha_se"].to_numpy() == pytest.approx(first["agb_mg_ha_se"].to_numpy(), rel=0.05)
+
+
+def test_errors_of_a_tree_multiply_and_bend_as_worked_out_by_hand():
+    """A D^2 at 20 cm off by 1 cm: of 400, 4 x 400 + 2; times a residual of SD 0.2, (1 + v)(1 + 0.04) - 1 of it."""
+    plain = {"form": "power_d", "a": 1.0, "b": 2.0, "var_a": np.nan, "var_b": np.nan, "cov_ab": np.nan}
+    trees = make_trees(plots=1, per_plot=1, dbh_cm=[20.0], trees_per_ha=1000.0, wood_density_se=0.0, wood_density_sd=0.0)
+    known = {"dbh_sd": np.ones_like}
+    alone = plot_totals(trees, make_equation(**plain, rse=np.nan), **known)["agb_mg_ha_se"]
+    assert alone[0] ** 2 == pytest.approx(4 * 400 + 2)
+    both = plot_totals(trees, make_equation(**plain, rse=0.2, rse_scale="share"), **known)["agb_mg_ha_se"]
+    assert both[0] ** 2 == pytest.approx(400**2 * ((1 + 1602 / 400**2) * 1.04 - 1))
+    added = plot_totals(trees, make_equation(**plain, rse=30.0, rse_scale="kg"), **known)["agb_mg_ha_se"]
+    assert added[0] ** 2 == pytest.approx(1602 + 900)
+
+
 @pytest.mark.parametrize("rse_kg", [20.0, 400.0])
 def test_residuals_in_kilograms_keep_their_spread_where_they_exceed_a_tree(rse_kg):
     """40 trees of 25 per hectare with independent residuals: sqrt(40) x 25 x rse / 1000 Mg/ha."""

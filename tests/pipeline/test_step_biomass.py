@@ -17,7 +17,7 @@ from pipeline import store
 from pipeline.config import Plots
 from pipeline.grid import Grid
 from pipeline.products import products_of
-from pipeline.steps.notes import caveats_in
+from pipeline.steps.notes import caveats_in, unverified_in
 from pipeline.steps.plots import plots
 from pipeline.steps.publish import publish
 
@@ -99,6 +99,38 @@ def test_roots_by_a_table_take_one_class_per_stratum(run):
     assert table["root_shoot"].tolist()[:2] == pytest.approx([0.230, 0.230])
     per_plot = run(make_plots(stratum=["a", "a", "b"]), trees, **{**given, "roots": {**given["roots"], "per": "plot"}})
     assert per_plot["root_shoot"].tolist()[:2] == pytest.approx([0.246, 0.230])
+
+
+@pytest.mark.parametrize("errors", ["first_order", "monte_carlo"])
+def test_palms_bamboo_and_shrubs_are_weighed_by_forms_of_their_own_beside_trees(run, tmp_path, errors):
+    """A tree, a palm of 6 m, a culm of 10 cm and 2 du, shrubs over 40 % (of a hectare): each by hand; stems and basal area of
+    what has a diameter at breast height."""
+    known = {"level": "species", "a": None, "b": None, "c": None, "d": None, "e": None, "f": None, "rse": 0.2, "dbh_min_cm": None,
+             "dbh_max_cm": None, "bias_corrected": "yes", "source": "by hand", "status": "user"}  # fmt: skip
+    rows = [
+        {**known, "name": "tree", "taxon": "Pinus massoniana", "form": "power_d", "a": 0.1, "b": 2.4},
+        {**known, "name": "palm", "taxon": "Livistona chinensis", "form": "linear_h", "a": 2.0, "b": 7.0},
+        {**known, "name": "moso", "taxon": "Phyllostachys edulis", "form": "culm", "a": 747.787, "b": 2.771, "c": 0.148,
+         "d": 0.028, "e": 5.555, "f": 3.772},
+        {**known, "name": "shrub", "taxon": "Rhododendron simsii", "form": "power_cover", "a": 60.0, "b": 1.1},
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
+    trees = pd.DataFrame(
+        {"plot": "P1", "date": "2019-07-15", "species": [row["taxon"] for row in rows], "dbh_cm": [20.0, 15.0, 10.0, None],
+         "height_m": [12.0, 6.0, 11.0, None], "culm_age_du": [None, None, 2.0, None], "cover_percent": [None, None, None, 40.0],
+         "trees_per_ha": [25.0, 25.0, 25.0, 1.0]}
+    )  # fmt: skip
+    table = run(make_plots(n=1), trees, allometry=str(tmp_path / "own.csv"), errors=errors).iloc[0]
+    listed = pd.read_parquet(tmp_path / "trees.parquet").set_index("equation")["agb_kg"]
+    culm = 747.787 * 10**2.771 * (0.148 * 2 / (0.028 + 2)) ** 5.555 + 3.772
+    expected = {"tree": 0.1 * 20**2.4, "palm": 2.0 + 7.0 * 6, "moso": culm, "shrub": 60.0 * 40**1.1}
+    assert listed.to_dict() == pytest.approx(expected)
+    whole = (25 * (expected["tree"] + expected["palm"] + culm) + expected["shrub"]) / 1000
+    assert table["agb_mg_ha"] == pytest.approx(whole)
+    assert np.isfinite(table["agb_mg_ha_se"]) and table["agb_mg_ha_se"] > 0
+    assert table["stems_n_ha"] == 75
+    assert table["basal_area_m2_ha"] == pytest.approx(25 * np.pi / 4 * (0.2**2 + 0.15**2 + 0.1**2))
+    assert np.isfinite(table["dominant_height_m"])
 
 
 def test_an_empty_plot_has_no_roots_and_no_carbon(run):
@@ -274,8 +306,10 @@ def test_unverified_roots_fractions_and_factors_are_said_as_loudly_as_equations(
     said = caveats_in(tmp_path / "said.json")
     assert "allometry own has rows of status unverified, and trees rest on them" in said
     assert "carbon fractions of status unverified serve 30 trees: Cunninghamia" in said
+    assert unverified_in(tmp_path / "said.json") == ["own", "carbon fraction of Cunninghamia"]
     table = run(make_plots(volume_m3_ha=100.0), expansion="china_cunninghamia_lanceolata")
     assert set(table["unverified"]) == {"expansion factors china_cunninghamia_lanceolata"}
+    assert unverified_in(tmp_path / "said.json") == ["expansion factors china_cunninghamia_lanceolata"]
 
 
 @pytest.mark.parametrize(
@@ -325,6 +359,32 @@ def test_roots_of_a_table_carry_the_error_of_their_ratio(run, tmp_path):
     assert table["bgb_mg_ha_se"] == pytest.approx(np.hypot(0.323 * above, 0.073 * table["agb_mg_ha"]))
     expected = 0.47 * np.hypot(1.323 * above, 0.073 * table["agb_mg_ha"])
     assert table["tree_carbon_t_ha_se"] == pytest.approx(expected)
+
+
+def test_roots_by_equations_have_the_errors_that_their_equations_state(run, tmp_path):
+    """Roots 0.3 of the shoots: their error is 0.3 of that of the shoots, that of the tree 1.3 of it."""
+    write_own_equations(tmp_path, roots_status="user")
+    given = {"allometry": str(tmp_path / "own.csv"), "roots": {"by": "equations"}}
+    table = run(make_plots(), make_trees(), **given).iloc[0]
+    above = np.hypot(table["agb_mg_ha_se"], table["f_allometry_own_1"])
+    # each tree of the share form spreads by its own rse too, where the row states one
+    assert table["bgb_mg_ha_se"] >= 0.3 * above and table["tree_carbon_t_ha_se"] >= 0.47 * 1.3 * above
+    assert "root_shoot_se" not in table and "tree_mg_ha_se" not in table
+
+
+def test_the_error_of_a_carbon_fraction_is_shared_by_all_trees_of_its_taxon(run, tmp_path):
+    write_own_equations(tmp_path)
+    fractions = {"level": "genus", "taxon": "Cunninghamia", "carbon_fraction": 0.5, "sd": 0.02, "source": "x", "status": "user"}
+    pd.DataFrame([fractions]).to_csv(tmp_path / "fractions.csv", index=False)
+    roots = {"by": "table", "zone": "tropical moist", "continent": "asia", "per": "plot"}
+    given = {"allometry": str(tmp_path / "own.csv"), "roots": roots, "carbon_fractions": str(tmp_path / "fractions.csv")}
+    table = run(make_plots(), make_trees(), **given).iloc[0]
+    assert (table["carbon_fraction"], table["carbon_fraction_se"]) == pytest.approx((0.5, 0.02))
+    above = np.hypot(table["agb_mg_ha_se"], table["f_allometry_own_1"])
+    of_biomass = 0.5 * np.hypot(1.323 * above, 0.073 * table["agb_mg_ha"])
+    expected = np.hypot(of_biomass, 0.02 * 1.323 * table["agb_mg_ha"])
+    assert table["tree_carbon_t_ha_se"] == pytest.approx(expected)
+    assert not [one for one in caveats_in(tmp_path / "said.json") if "carbon fractions" in one]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("nsvb") is None, reason="the package nsvb is absent")

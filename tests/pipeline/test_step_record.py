@@ -25,3 +25,11 @@ def test_the_list_of_indicators_that_a_study_follows_is_part_of_its_record(tmp_p
     standard = {"title": "A list", "source": "a test", "status": "user", "entries": entries}
     assert recorded(tmp_path, standard=standard)["indicator_profile"] == standard
     assert "indicator_profile" not in recorded(tmp_path)
+
+
+def test_a_record_names_what_nobody_checked_so_that_credits_can_be_refused(tmp_path):
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps({"warnings": ["a", "b"], "caveats": ["b"], "unverified": ["moso_culm"]}))
+    run = recorded(tmp_path, said=said)
+    assert (run["caveats"], run["unverified"]) == (["b"], ["moso_culm"])
+    assert recorded(tmp_path)["unverified"] == []
