@@ -251,8 +251,8 @@ def fit_heights(
         One of `CURVES`.
     plots : array (n,), optional
         The plot (or visit) of each pair. The variance between plots is then estimated from their mean residuals
-        (analysis of variance), the parameters' covariance widened by the design effect 1 + (pairs per plot - 1) x
-        intraclass correlation, and each plot's own departure predicted from its trees.
+        (analysis of variance), the parameters' covariance is that of least squares with errors that pairs of a plot have in
+        common, and each plot's own departure is predicted from its trees.
     weights : array (n,), optional
         Weights that depend on the height itself (such as D^2 H) favour tall trees of a diameter and raise the curve
         by about the squared coefficient of variation of height; weights by diameter alone do not.
@@ -274,11 +274,15 @@ def fit_heights(
     params, slopes, residual = _fitted_curve(model, dbh, height, root)
     total = (residual**2).sum() / (len(dbh) - len(params))
     labels = None if plots is None else np.asarray(plots)[complete].astype(str)
-    within, between, per_plot = _variances(residual, labels, total)
-    bread = np.linalg.inv(slopes.T @ (slopes * root[:, None] ** 2))
-    covariance = (within + between) * bread @ (slopes.T @ (slopes * root[:, None] ** 4)) @ bread
-    if between > 0:
-        covariance *= 1 + (per_plot - 1) * between / (within + between)
+    within, between = _variances(residual, labels, total)
+    weighted = slopes * root[:, None] ** 2
+    bread = np.linalg.inv(slopes.T @ weighted)
+    meat = within * weighted.T @ weighted
+    if between > 0:  # what a plot has in common moves the sum of its pairs' slopes: the height of the curve more than its shape
+        _, member = np.unique(labels, return_inverse=True)
+        of_plots = np.column_stack([np.bincount(member, column) for column in weighted.T])
+        meat = meat + between * of_plots.T @ of_plots
+    covariance = bread @ meat @ bread
     return HeightModel(
         name=model,
         params=params,
@@ -390,18 +394,18 @@ def _predicted_departures(
     return {name: Departure(float(shift[k]), float(sd[k]), turn[k]) for k, name in enumerate(names.tolist())}
 
 
-def _variances(residual: np.ndarray, plots: np.ndarray | None, total: float) -> tuple[float, float, float]:
-    """Variance within and between plots by one-way analysis of variance, and the mean number of pairs a pair shares."""
+def _variances(residual: np.ndarray, plots: np.ndarray | None, total: float) -> tuple[float, float]:
+    """Variance within and between plots by one-way analysis of variance."""
     if plots is None:
-        return total, 0.0, 1.0
+        return total, 0.0
     _, member, count = np.unique(plots, return_inverse=True, return_counts=True)
     groups, n = len(count), len(residual)
     if groups < 2 or n - groups < MIN_PAIRS:
-        return total, 0.0, 1.0
+        return total, 0.0
     mean = np.bincount(member, residual) / count
     within = ((residual - mean[member]) ** 2).sum() / (n - groups)
     typical = (n - (count**2).sum() / n) / (groups - 1)
     between = ((count * (mean - residual.mean()) ** 2).sum() / (groups - 1) - within) / typical
     if between <= 0:
-        return total, 0.0, 1.0
-    return float(within), float(between), float((count**2).sum() / n)
+        return total, 0.0
+    return float(within), float(between)

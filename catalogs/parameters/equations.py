@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalogs import tables
+import numpy as np
+
+from catalogs import names, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,11 +23,14 @@ COVARIANCES = tuple(f"cov_{one}{two}" for i, one in enumerate(COEFFICIENTS) for 
 CHOICES = {
     "component": COMPONENTS,
     "rse_scale": ("ln", "share", "kg"),
+    "rse_of": ("trees", "equations"),
     "dbh_unit": ("cm", "mm", "m", "in"),
     "height_unit": ("m", "dm", "cm", "ft"),
     "result_unit": ("kg", "g", "Mg", "lb", "m3", "dm3", "ft3"),
 }
-"""Columns that may be left out or empty, and what they may say; the first is what an empty one means."""
+"""Columns that may be left out or empty, and what they may say; the first is what an empty one means (stem volumes: m3)."""
+SAME_UNIT = {"inch": "in", "feet": "ft", "t": "Mg"}
+"""Other words for units, those of `plots.tree_units` among them."""
 
 REQUIRED = ("name", "taxon", "level", "form", "a", "dbh_min_cm", "dbh_max_cm", "bias_corrected", "source", "status")
 NUMBERS = (
@@ -34,12 +39,15 @@ NUMBERS = (
 )  # fmt: skip
 TEXTS = ("name", "taxon", "level", "region", "form", "bias_corrected", "sums_to_agb", "source", "status")
 ALLOMETRY_COLUMNS = (
-    "name", "taxon", "level", "region", "component", "form", *COEFFICIENTS, *VARIANCES, *COVARIANCES, "rse", "rse_scale", "n",
-    "dbh_min_cm", "dbh_max_cm", "height_min_m", "height_max_m", "dbh_unit", "height_unit", "result_unit", "bias_corrected",
-    "correction_factor", "sums_to_agb", "source", "status",
+    "name", "taxon", "level", "region", "component", "form", *COEFFICIENTS, *VARIANCES, *COVARIANCES, "rse", "rse_scale",
+    "rse_of", "n", "dbh_min_cm", "dbh_max_cm", "height_min_m", "height_max_m", "dbh_unit", "height_unit", "result_unit",
+    "bias_corrected", "correction_factor", "sums_to_agb", "source", "status",
 )  # fmt: skip
 NATIONAL = ("nsvb", "nsvb_planted")
 """Names that the package nsvb serves."""
+
+EXPANSION = "expansion"
+"""Name under which the volume of trees becomes biomass by `plots.expansion`, in `plots.allometry`."""
 
 GROUPS_OF = {"jenkins2003": "groups_jenkins2003.csv"}
 """Shipped tables of taxon, level and group, by the equations that go by them."""
@@ -60,8 +68,10 @@ def allometry_table(name_or_path: str | Path | Sequence[str | Path], *, region: 
     DataFrame
         Columns `ALLOMETRY_COLUMNS`, numbers as float, missing as NaN (an unknown end of
         a range as 0 or infinity); `bias_corrected` and `sums_to_agb` as bool, and `correction_unknown` where the source does not
-        say: such rows are taken as they are (bias_corrected is True), and may be too low by exp(rse^2 / 2). `rse` is the standard
-        deviation of the residual of ln M (M in kg), or what `rse_scale` says; `var_a`, `cov_ab`, ... are the
+        say: such rows are taken as they are (bias_corrected is True), and may be too low by exp(rse^2 / 2); `file` and `row`, as
+        a spreadsheet numbers it. Taxa are written as `catalogs.names` writes those of trees. `rse` is the standard
+        deviation of the residual of ln M (M in kg), or what `rse_scale` says, of trees around the equation or, where `rse_of`
+        says equations, of published equations around it, which all its trees share; `var_a`, `cov_ab`, ... are the
         (co)variances of the coefficients.
 
     Raises
@@ -80,10 +90,14 @@ def allometry_table(name_or_path: str | Path | Sequence[str | Path], *, region: 
         from catalogs.parameters.national import national_table
 
         return national_table(division=region or "", planted=str(name_or_path) == "nsvb_planted")
+    if str(name_or_path) == EXPANSION:
+        row = {"name": EXPANSION, "taxon": "", "level": "default", "form": "expanded_volume", "a": 1.0, "dbh_min_cm": np.nan,
+               "dbh_max_cm": np.nan, "bias_corrected": "yes", "source": "plots.expansion", "status": "published"}  # fmt: skip
+        return checked_equations(pd.DataFrame([row]), file="plots.expansion")
     table = shipped_allometry()
     chosen = table[table["name"] == str(name_or_path)]
     if chosen.empty:
-        names = [*dict.fromkeys(table["name"]), *NATIONAL]
+        names = [*dict.fromkeys(table["name"]), *NATIONAL, EXPANSION]
         raise ValueError(
             f"plots.allometry: no equation is called {str(name_or_path)!r}{tables.nearest(str(name_or_path), names)}; "
             f"shipped: {', '.join(names)}; or give the path of your own table (.csv)"
@@ -107,9 +121,13 @@ def checked_equations(raw: pd.DataFrame, *, file: str | Path) -> pd.DataFrame:
         table[column] = tables.texts(table[column]) if column in table else ""
     for column in NUMBERS:
         table[column] = tables.numbers(table[column], file=file) if column in table else float("nan")
+    table["taxon"] = names.written_as(table["taxon"], table["level"])
     for column, choices in CHOICES.items():
-        table[column] = tables.texts(table[column]) if column in table else choices[0]
-        table[column] = table[column].replace("", choices[0])
+        table[column] = tables.texts(table[column]) if column in table else ""
+        if column == "result_unit":
+            table[column] = table[column].where((table[column] != "") | (table["component"] != "stem_volume"), "m3")
+        same = {other: unit for other, unit in SAME_UNIT.items() if unit in choices}
+        table[column] = table[column].replace({"": choices[0], **same})
     for variable in ("dbh_{}_cm", "height_{}_m"):
         table[variable.format("min")] = table[variable.format("min")].fillna(0.0)
         table[variable.format("max")] = table[variable.format("max")].fillna(float("inf"))
@@ -119,7 +137,8 @@ def checked_equations(raw: pd.DataFrame, *, file: str | Path) -> pd.DataFrame:
     table["bias_corrected"] = table["bias_corrected"] != "no"
     table["sums_to_agb"] = table["sums_to_agb"] == "yes"
     _refuse_rivals(table, file=file)
-    return table[[*ALLOMETRY_COLUMNS, "correction_unknown"]]
+    table["file"], table["row"] = str(file), table.index
+    return table[[*ALLOMETRY_COLUMNS, "correction_unknown", "file", "row"]]
 
 
 def _refuse_wrong_rows(table: pd.DataFrame, *, file: str | Path) -> None:
@@ -157,6 +176,7 @@ def _refuse_wrong_rows(table: pd.DataFrame, *, file: str | Path) -> None:
         ((table[list(VARIANCES)] < 0).any(axis=1), "a variance is negative"),
         (_impossible_covariance(table), "cov_ab is larger than var_a and var_b allow (or another pair likewise)"),
         (volume & (table["component"] != "stem_volume"), "result_unit is a volume, and component is not stem_volume"),
+        (~volume & (table["component"] == "stem_volume"), "component is stem_volume, and result_unit is a weight (m3, dm3, ft3)"),
     ]
     found = [f"{tables.rows(table.index[wrong])}: {message}" for wrong, message in problems if wrong.any()]
     if found:
@@ -219,6 +239,7 @@ def _groups_of(path: str | Path) -> pd.DataFrame:
     )
     for column in GROUP_COLUMNS:
         table[column] = tables.texts(table[column])
+    table["taxon"] = names.written_as(table["taxon"], table["level"])
     allowed = ("species", "genus", "family", "default")
     problems = [
         (~table["level"].isin(allowed), f"level is not one of {', '.join(allowed)}"),

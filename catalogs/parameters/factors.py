@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalogs import tables
+from catalogs import names, tables
+from catalogs.parameters.equations import STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,8 @@ def root_shoot_classes(
         raise ValueError(
             f"{IPCC_2019}4.4 has no root:shoot ratio for {zone}, {continent}, {origin}, {forest_type}; "
             + (f"there it has: {'; '.join(has)}. " if has else "it has none for that zone and continent. ")
-            + "Name another of them knowingly, or take the continuous function or a ratio of your own"
+            + "Name another of them knowingly, or take the continuous function, or a ratio of your own: a row of the component "
+            "roots and the form share in your allometry, with roots by equations"
         )
     limit = 75.0 if zone.startswith("boreal") else 125.0
     by_class: dict[str, tuple] = {}
@@ -251,13 +253,25 @@ def _own_expansion(file: str) -> ExpansionClasses:
     table = tables.named_columns(raw, {}, known=EXPANSION_COLUMNS, required=required, file=file, setting="the header")
     for column in EXPANSION_COLUMNS[1:6]:
         table[column] = tables.numbers(table[column], file=file) if column in table else float("nan")
+    for column in ("source", "status"):
+        table[column] = tables.texts(table[column])
     table = table.sort_values("volume_min_m3_ha")
+    last = table.index == table.index[-1]
+    problems = [
+        (~table["stock_mg_m3"].between(0.1, 10), "stock_mg_m3 is not within 0.1 to 10 Mg/m3"),
+        (table["source"] == "", "source is empty: say where the numbers come from"),
+        (~table["status"].isin(STATUSES), f"status is not one of {', '.join(STATUSES)}"),
+        (
+            table["volume_max_m3_ha"].notna() & last,
+            "the last class ends, and nothing is said of more volume; leave its volume_max_m3_ha empty",
+        ),
+    ]
+    found = [f"{tables.rows(table.index[wrong])}: {message}" for wrong, message in problems if wrong.any()]
+    if found:
+        raise ValueError(f"{file}: {'; '.join(found)}")
     ends, begins = table["volume_max_m3_ha"].to_numpy()[:-1], table["volume_min_m3_ha"].to_numpy()[1:]
     if (ends != begins).any() or table["volume_min_m3_ha"].iloc[0] != 0:
         raise ValueError(f"{file}: the classes of volume do not begin at 0 and follow one another without gaps")
-    wrong = ~table["stock_mg_m3"].between(0.1, 10)
-    if wrong.any():
-        raise ValueError(f"{file}: stock_mg_m3 is not within 0.1 to 10 Mg/m3 in {tables.rows(table.index[wrong])}")
     return _classes(table)
 
 
@@ -299,6 +313,7 @@ def carbon_fractions(name_or_path: str | Path | None = None) -> pd.DataFrame:
         from catalogs.parameters.national import carbon_fractions as national
 
         own = national()
+        own["taxon"] = names.written_as(own["taxon"], own["level"])
     elif Path(name_or_path).suffix:
         own = _checked_fractions(tables.read_table(name_or_path), name_or_path)
     else:
@@ -312,13 +327,14 @@ def _checked_fractions(raw: pd.DataFrame, file: str | Path) -> pd.DataFrame:
     table = tables.named_columns(raw, {}, known=CARBON_COLUMNS, required=required, file=file, setting="the header")
     for column in ("level", "taxon", "source", "status"):
         table[column] = tables.texts(table[column])
+    table["taxon"] = names.written_as(table["taxon"], table["level"])
     for column in ("carbon_fraction", "sd"):
         table[column] = tables.numbers(table[column], file=file) if column in table else float("nan")
     problems = [
         (~table["level"].isin(["species", "genus", "family", "group", "default"]), "level is not one we know"),
         (~table["carbon_fraction"].between(0.3, 0.7), "carbon_fraction is not a share within 0.3 to 0.7"),
         (table["source"] == "", "source is empty: say where the number comes from"),
-        (~table["status"].isin(["published", "user", "unverified"]), "status is not one of published, user, unverified"),
+        (~table["status"].isin(STATUSES), f"status is not one of {', '.join(STATUSES)}"),
         (table.duplicated(["level", "taxon"], keep=False), "the taxon stands there more than once"),
     ]
     found = [f"{tables.rows(table.index[wrong])}: {message}" for wrong, message in problems if wrong.any()]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalogs import tables
+from catalogs import names, tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LIMITS_G_CM3 = (0.05, 1.5)
 """Dry mass per green volume of any tree: balsa has 0.1 (0.05 where it grows fastest), the densest ironwoods 1.3."""
+MOST_ERROR_G_CM3 = 0.5
+"""Standard errors and deviations above it are no densities': all woods together have a standard deviation of 0.2."""
 WOOD_DENSITY_COLUMNS = ("family", "genus", "species", "wood_density_g_cm3", "se", "sd_tree", "wsg", "sd", "level_tax")
 
 
@@ -50,12 +52,20 @@ def wood_density_table(path: str | Path) -> pd.DataFrame:
         raise ValueError(
             f"{path}: wood density is not within 0.05 to 1.5 g/cm3 in {tables.rows(table.index[wrong])}{hint}"
         )
+    for column in ("se", "sd_tree", "sd"):
+        wrong = table[column].notna() & ~table[column].between(0, MOST_ERROR_G_CM3)
+        if wrong.any():
+            raise ValueError(
+                f"{path}: {column} of wood density is not within 0 to {MOST_ERROR_G_CM3:g} g/cm3 in "
+                f"{tables.rows(table.index[wrong])}, such as {table.loc[wrong, column].iloc[0]:g}; leave empty what is not known"
+            )
     table["se"] = table["se"].fillna(table["sd"])
     table["sd_tree"] = table["sd_tree"].fillna(0.0)
     table["level"] = "species"
     table.loc[table["species"] == "", "level"] = "genus"
     table.loc[(table["species"] == "") & (table["genus"] == ""), "level"] = "family"
     table["taxon"] = [row[row["level"]] for row in table.to_dict("records")]
+    table["taxon"] = names.written_as(table["taxon"], table["level"])
     repeated = table.duplicated(["level", "taxon"], keep=False)
     if repeated.any():
         raise ValueError(

@@ -181,7 +181,7 @@ def check_limits_of_trees(trees: pd.DataFrame, settings: dict[str, Any], finding
 def _check_taxa(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings, taxa: Levels) -> None:
     file, name = settings["trees"], settings["allometry"]
     equations = parameters.allometry_table(name, region=settings["region"])
-    if not (equations["level"] == "default").any():
+    if (equations["level"] != "default").any():  # made for all trees alike, it serves every name
         source = f"allometry {name if isinstance(name, str) else ', '.join(name)}"
         consistency.check_taxa(trees, equations, file, findings, source=source, levels=taxa(trees))
     if settings["wood_density"]:

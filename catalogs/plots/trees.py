@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs import tables, units
+from catalogs.names import genus_name, scientific_name
 from catalogs.parameters import wood
 from catalogs.plots.findings import Findings
 
@@ -36,7 +37,6 @@ STATUS = {
 """Statuses that need no `status_codes`: standing and living, standing and dead, a stump, not there any more, and not looked
 for (outside what was sampled that time)."""
 UNIDENTIFIED = ("indet", "unknown", "unidentified")
-RANKS = ("var.", "subsp.", "ssp.", "f.", "fo.", "cv.", "x")
 MAX_HEIGHT_M = 130.0  # above the tallest tree known
 
 
@@ -110,35 +110,17 @@ def _decode_species(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
         trees[column] = trees.pop(f"{column}_")
 
 
-def bare_name(name: str) -> str:
-    """Genus and epithet of a scientific name: authors, variety and subspecies taken off; other names as they are."""
-    words = name.replace("×", " x ").split()
-    if len(words) < 3 or not words[0][:1].isupper() or not words[1][:1].islower():
-        return " ".join(words)
-    if words[1] == "x":
-        return " ".join(words[:3])
-    follows = words[2]
-    authored = follows[:1].isupper() or follows.startswith(("(", "ex", "&")) or follows.lower() in RANKS
-    return " ".join(words[:2]) if authored else " ".join(words)
-
-
-def capitalised(name: str) -> str:
-    """A scientific name with its genus in a capital; names that do not end as Latin ones do stay as they are ('red oak')."""
-    latin = re.match(r"[a-z]+(us|a|is|um|ix|dron|ops|ys) [a-z-]+(a|us|um|is|i|or|ur|ens|ans|es|ense)( |$)", name)
-    return name[:1].upper() + name[1:] if latin else name
-
-
 def _name_species(trees: pd.DataFrame) -> None:
     """`species` as genus and epithet, `genus` as one word; what was not identified is '' at that level."""
-    trees["species"] = trees["species"].map({name: bare_name(capitalised(name)) for name in trees["species"].unique()})
-    trees["genus"] = trees["genus"].where(~trees["genus"].str.fullmatch("[a-z]+"), trees["genus"].str.capitalize())
+    trees["species"] = trees["species"].map({name: scientific_name(name) for name in trees["species"].unique()})
+    trees["genus"] = trees["genus"].map(genus_name)
     given = trees["species"] != ""
     joined = [
         species if not genus or " " in species or not species else f"{genus} {species}"
         for genus, species in zip(trees["genus"], trees["species"], strict=True)
     ]
     first = trees["species"].str.split(" ").str[0].fillna("")
-    genus = trees["genus"].where(trees["genus"] != "", first.where(given, ""))
+    genus = trees["genus"].where(trees["genus"] != "", first.where(given, "").map(genus_name))
     trees["genus"] = genus.where(~genus.str.lower().str.startswith(UNIDENTIFIED), "")
     trees["species"] = np.where(given, joined, trees["genus"])
 

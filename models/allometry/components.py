@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.allometry.forms import COEFFICIENTS
-from models.allometry.matching import COMPONENTS, match_equations, of_component
-from models.allometry.totals import Inventory, coefficient_parts, dbh_error_cm, error_parts, tree_components
+from models.allometry.matching import COMPONENTS, of_component
+from models.allometry.totals import Inventory, coefficient_parts, dbh_error_cm, error_parts, match_components, tree_components
 from models.allometry.trees import tree_agb
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def component_errors(
     import pandas as pd
 
     live, whole = stock.live, tree_agb(stock.live, stock.equations, stock.served)
-    parts = tree_components(live, equations, whole["agb_kg"])
+    parts = tree_components(live, equations, whole["agb_kg"], stock.served)
     found = {}
     for name in COMPONENTS[1:]:
         rows = of_component(equations, name)
         if len(rows) == 0 or name == "stem_volume":
             continue
-        served = match_equations(live, rows)
+        served = match_components(live, rows, stock.equations, stock.served, component=name)
         own = tree_agb(live.assign(agb_kg=whole["agb_kg"]), rows, served)
         share = own["by_agb"].to_numpy()
         if "sums_to_agb" in rows:

@@ -21,9 +21,11 @@ VARIABLES: dict[str, str] = {
     "cover_percent": "crown cover of the shrubs that the row stands for, percent",
     "culm_age_du": "age of a bamboo culm, du (1 du: the first year, later two years each)",
     "environment_e": "environmental stress E of Chave et al. 2014, of the site",
+    "volume_m3": "stem volume as the tree table gives it, m3",
+    "expansion_mg_m3": "biomass per stem volume of the class of the plot's volume, Mg/m3: plots.expansion",
     "agb_kg": "aboveground biomass of the same tree, kg: components that are shares of it",
 }
-"""What a form may ask of a tree. All but the last come from the tree table."""
+"""What a form may ask of a tree. All but the last two come from the tree table (wood density also from one of its own)."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,27 @@ def power_crown(crown_diameter_m, height_m, *, a, b, c):
 def power_cover(cover_percent, *, a, b):
     """M = a P^b: kg per hectare of shrubs that cover P percent (their row stands for one hectare: trees_per_ha 1)"""
     return a * np.exp(b * np.log(cover_percent))
+
+
+# ---------------------------------------------------------------- stem volume
+
+
+@form(positive=("a",))
+def volume(volume_m3, *, a):
+    """M = a V: kg per m3 of stem (a conversion and expansion factor of 0.6 t/m3 is 600)"""
+    return a * volume_m3
+
+
+@form(positive=("a",))
+def rho_volume(volume_m3, wood_density_g_cm3, *, a):
+    """M = 1000 a rho V: stem volume by wood density, a the expansion factor BEF from stem to all that is above ground"""
+    return 1000 * a * wood_density_g_cm3 * volume_m3
+
+
+@form(positive=("a",))
+def expanded_volume(volume_m3, expansion_mg_m3, *, a):
+    """M = 1000 a BCEF V: stem volume by the factor of the class of the plot's volume (plots.expansion)"""
+    return 1000 * a * expansion_mg_m3 * volume_m3
 
 
 # ---------------------------------------------------------------- components as shares of the whole

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,30 +25,37 @@ def check_equations(equations: pd.DataFrame) -> None:
     Raises
     ------
     ValueError
-        Naming the equations, all at once.
+        Naming the equations with their taxon, file and row where the table says them, all at once.
     """
     problems = []
     for row in equations.to_dict("records"):
+        where = _named_row(row)
         if row["form"] not in FORMS:
-            problems.append(f"equation {row['name']!r} has the form {row['form']!r}; known forms: {', '.join(FORMS)}")
+            problems.append(f"{where} has the form {row['form']!r}; known forms: {', '.join(FORMS)}")
             continue
         form = FORMS[row["form"]]
         missing = [name for name in form.coefficients if not np.isfinite(row.get(name, np.nan))]
         if missing:
-            problems.append(
-                f"equation {row['name']!r} of the form {form.name} ({form.title}) needs the coefficient {' and '.join(missing)}"
-            )
+            problems.append(f"{where} of the form {form.name} ({form.title}) needs the coefficient {' and '.join(missing)}")
         unused = [name for name in COEFFICIENTS if name not in form.coefficients and np.isfinite(row.get(name, np.nan))]
         if unused and not missing:
             problems.append(
-                f"equation {row['name']!r} of the form {form.name} ({form.title}) has no coefficient {' and '.join(unused)}; "
+                f"{where} of the form {form.name} ({form.title}) has no coefficient {' and '.join(unused)}; "
                 "leave it empty, or choose the form that has it"
             )
         for name in form.positive:
             if row.get(name, np.nan) <= 0:
-                problems.append(f"equation {row['name']!r} of the form {form.name} needs {name} above zero, got {row[name]}")
+                problems.append(f"{where} of the form {form.name} needs {name} above zero, got {row[name]}")
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
+
+
+def _named_row(row: Mapping[str, Any]) -> str:
+    """'my.csv, row 7: equation 'gb' for Abies x (agb)', as far as the table says."""
+    place = f"{row['file']}, row {row['row']}: " if row.get("file") else ""
+    taxon = row.get("taxon") or row.get("level")
+    part = f" ({row['component']})" if row.get("component", "agb") not in ("", "agb") else ""
+    return f"{place}equation {row['name']!r}" + (f" for {taxon}" if taxon else "") + part
 
 
 def of_component(equations: pd.DataFrame, component: str) -> pd.DataFrame:
@@ -61,6 +68,22 @@ def of_component(equations: pd.DataFrame, component: str) -> pd.DataFrame:
 def needs(equations: pd.DataFrame, variable: str) -> bool:
     """Whether any of the equations uses a tree variable, such as `height_m`."""
     return any(variable in FORMS[form].variables for form in equations["form"].unique())
+
+
+def asked(equations: pd.DataFrame, served: np.ndarray, variable: str) -> np.ndarray:
+    """Whether the equation of each tree (n,) uses a variable, such as `dbh_cm`; False where none serves it."""
+    uses = [variable in FORMS[form].variables for form in equations["form"]]
+    return np.append(np.array(uses, dtype=bool), False)[served]
+
+
+def asked_by_any(trees: pd.DataFrame, equations: pd.DataFrame, variable: str) -> np.ndarray:
+    """Whether an equation of any component that serves a tree (n,) uses a variable."""
+    found = np.zeros(len(trees), dtype=bool)
+    for component in COMPONENTS:
+        rows = of_component(equations, component)
+        if len(rows) and needs(rows, variable):
+            found |= asked(rows, match_equations(trees, rows), variable)
+    return found
 
 
 def in_region(equations: pd.DataFrame, region: str | None) -> pd.DataFrame:
@@ -130,7 +153,7 @@ def match_equations(trees: pd.DataFrame, equations: pd.DataFrame) -> np.ndarray:
     array (n,) of int
         Positions in `equations`, -1 where none serves the tree. Of several rows for one taxon the one whose range of
         diameters holds the tree is taken, the first listed where more than one does. A tree outside every range of its
-        taxon takes the nearest one: extrapolation, which `tree_agb` flags.
+        taxon takes the nearest one: extrapolation, which `tree_agb` flags. What has no dbh (palms, shrubs) takes the first.
     """
     import pandas as pd
 

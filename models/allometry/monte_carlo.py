@@ -20,12 +20,13 @@ from models.allometry.totals import (
     common_species,
     gross_dbh_sd_cm,
     height_factor_names,
+    height_group_names,
     inventory,
     measured_totals,
     shared_equations,
-    slug,
+    slugs,
 )
-from models.allometry.trees import root_of, tree_agb, units_of
+from models.allometry.trees import residual_sd, root_of, tree_agb, units_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,6 +116,7 @@ class _Sources:
     """What is drawn once per iteration for all who share it: standard normal numbers (iterations, sources), by name.
 
     coefficients : of each equation, (iterations,) per coefficient
+    spreads : of each equation whose spread its trees share, (iterations,)
     heights : errors of the parameters of each height model (iterations, p)
     species : standard normal numbers (iterations, species) of mean wood densities, and each tree's column in it
     """
@@ -122,6 +124,7 @@ class _Sources:
     names: list[str]
     shared: np.ndarray
     coefficients: dict[int, dict[str, np.ndarray]]
+    spreads: dict[int, np.ndarray]
     heights: dict[str, np.ndarray]
     species: np.ndarray
     species_of: np.ndarray
@@ -129,30 +132,33 @@ class _Sources:
     @classmethod
     def of(cls, stock: Inventory, expected: pd.DataFrame, iterations: int, seed: int) -> _Sources:
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(0,))))
-        names, columns, coefficients, heights = [], [], {}, {}
+        names, columns, coefficients, spreads, heights = [], [], {}, {}, {}
+        written = height_group_names(stock)
         for group, model, *_ in stock.modelled_parts():
             z = rng.standard_normal((iterations, len(model.params)))
             heights[group] = z @ root_of(model.covariance).T
-            names += height_factor_names(group, len(model.params))
+            names += height_factor_names(written[group], len(model.params))
             columns.append(z)
         records = stock.equations.to_dict("records")
-        for position, name, uncertain, covariance in shared_equations(stock.equations, stock.served):
-            z = rng.standard_normal((iterations, len(uncertain)))
-            moved = z @ root_of(covariance).T
+        for position, labels, uncertain, covariance, spread in shared_equations(stock.equations, stock.served):
+            z = rng.standard_normal((iterations, len(labels)))
+            moved = z[:, : len(uncertain)] @ root_of(covariance).T
+            if spread:
+                spreads[position] = z[:, -1]
             coefficients[position] = {
                 one: records[position][one] + moved[:, k] for k, one in enumerate(uncertain)
             }
-            names += [f"f_allometry_{name}_{k + 1}" for k in range(len(uncertain))]
+            names += labels
             columns.append(z)
         species, species_of = np.zeros((iterations, 0)), np.zeros(len(stock.live), dtype=int)
         if "wood_density_se" in stock.live and needs(stock.equations, "wood_density_g_cm3"):
             every, species_of = np.unique(stock.live["species"].to_numpy(dtype=str), return_inverse=True)
             species = rng.standard_normal((iterations, len(every)))
             common = common_species(stock.live, stock.weight * expected["agb_kg"].to_numpy())
-            names += [f"f_wood_density_{slug(name)}" for name in common]
+            names += [f"f_wood_density_{name}" for name in slugs(common).values()]
             columns.append(species[:, np.searchsorted(every, common)] if common else np.zeros((iterations, 0)))
         shared = np.hstack(columns) if columns else np.zeros((iterations, 0))
-        return cls(names, shared, coefficients, heights, species, species_of)
+        return cls(names, shared, coefficients, spreads, heights, species, species_of)
 
 
 def _drawn_totals(
@@ -236,6 +242,7 @@ class _Equation:
     scale: Mapping[str, float]
     unit: float
     drawn: Mapping[str, np.ndarray]
+    spread: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -268,7 +275,8 @@ class _Block:
             drawn = sources.coefficients.get(position, {})
             row = {name: np.float32(records[position][name]) for name in form.coefficients}
             row |= {key: records[position].get(key) for key in ("bias_corrected", "correction_factor", "rse", "rse_scale")}
-            equations.append(_Equation(form, row, _places(np.flatnonzero(served == position), len(rows)), scale, unit, drawn))
+            chosen = _places(np.flatnonzero(served == position), len(rows))
+            equations.append(_Equation(form, row, chosen, scale, unit, drawn, sources.spreads.get(position)))
         dense = "wood_density_g_cm3" in used and "wood_density_se" in live
         return cls(
             weight=stock.weight[rows],
@@ -378,6 +386,8 @@ def _drawn_biomass(one: _Equation, values: Mapping[str, np.ndarray], residual: n
         own = one.row["correction_factor"]
         known = own is not None and np.isfinite(own)
         kg = kg * np.float32(own if known else np.exp(rse**2 / 2))
+    if one.spread is not None:  # shared and drawn as first order has it: a share of the biomass, whole on both sides
+        return kg + residual_sd(one.row, kg) * one.spread[k]
     if np.isfinite(rse) and rse > 0:
         if scale == "ln":
             kg = kg * np.exp(np.float32(rse) * residual - np.float32(rse**2 / 2))

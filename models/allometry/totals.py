@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.allometry.matching import COMPONENTS, match_equations, needs, of_component
-from models.allometry.trees import covariance_of, root_of, tree_agb
+from models.allometry.forms import FORMS
+from models.allometry.matching import COMPONENTS, asked, match_equations, needs, of_component
+from models.allometry.trees import covariance_of, root_of, spread_is_shared, tree_agb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHARED_SPECIES_SHARE = 0.01  # a species with more of the biomass carries a wood density factor of its own
+BESIDE_AGB = ("roots", "stem_volume")  # components that are no part of aboveground biomass
 DOMINANT_TREES_PER_HA = 100  # dominant height: mean height of the 100 thickest trees of a hectare
 CAREFUL_SHARE, GROSS_SD_CM = 0.95, 4.64  # of diameters read carefully; SD of the gross errors among the others
 TURN_STEP = 1e-4  # of a diameter, over which a height model's slope is told apart
@@ -141,9 +143,11 @@ def plot_totals(
     Parameters
     ----------
     trees : DataFrame
-        plot, date, dbh_cm, height_m (measured; NaN where not), status (`live` trees make the totals; a plot whose rows all
-        have another status is empty, not missing), trees_per_ha, and where the equations ask for them species, genus,
-        family, group, the columns of `match_wood_density` and other variables; volume_m3 where given.
+        plot, date, dbh_cm (NaN for palms, shrubs and saplings whose equation needs none: they hold biomass, and are no stems at
+        breast height, have no basal area and no part in dominant height), height_m (measured; NaN where not), status (`live`
+        trees make the totals; a plot whose rows all have another status is empty, not missing), trees_per_ha, and where the
+        equations ask for them species, genus, family, group, the columns of `match_wood_density` and other variables;
+        volume_m3 where given.
     equations : DataFrame
         Rows of an allometry table; rows of components other than agb give their totals too.
     height_model : HeightModel or mapping of them, optional
@@ -176,6 +180,9 @@ def plot_totals(
     variance, factors = np.zeros(len(out)), {}
     for own, shared in error_parts(stock, agb, dbh_sd):
         variance += own
+        twice = factors.keys() & shared.keys()
+        if twice:
+            raise ValueError(f"two errors that plots share have the name {sorted(twice)[0]!r}; one of them would be lost")
         factors.update(shared)
     out.insert(3, "agb_mg_ha_se", np.sqrt(variance))
     return pd.concat([out, pd.DataFrame(factors, index=out.index)], axis=1)
@@ -185,12 +192,13 @@ def measured_totals(stock: Inventory, agb: pd.DataFrame, equations: pd.DataFrame
     """What needs no error model: biomass and its components, basal area, stems, heights, volume."""
     live, total, weight = stock.live, stock.total, stock.weight
     out = stock.keys.assign(agb_mg_ha=total(weight * agb["agb_kg"]))
-    stems = live["trees_per_ha"].where(live["dbh_cm"].notna(), 0.0)  # shrubs by crown or cover are no stems at breast height
-    basal_area_m2 = np.pi / 4 * (live["dbh_cm"].fillna(0.0).to_numpy() / 100) ** 2
-    out["basal_area_m2_ha"] = total(stems * basal_area_m2)
-    out["stems_n_ha"] = total(stems)
-    out["dominant_height_m"] = dominant_height(live, stock.member, len(out))
-    parts = tree_components(live, equations, agb["agb_kg"])
+    dbh = live["dbh_cm"].to_numpy(dtype="float64")
+    not_by_dbh = np.isnan(dbh) & ~asked(stock.equations, stock.served, "dbh_cm") & (stock.served >= 0)
+    basal_area_m2 = np.where(not_by_dbh, 0.0, np.pi / 4 * (dbh / 100) ** 2)
+    out["basal_area_m2_ha"] = total(live["trees_per_ha"] * basal_area_m2)
+    out["stems_n_ha"] = total(np.where(not_by_dbh, 0.0, live["trees_per_ha"]))
+    out["dominant_height_m"] = dominant_height(live[~not_by_dbh], stock.member[~not_by_dbh], len(out))
+    parts = tree_components(live, equations, agb["agb_kg"], stock.served)
     if "volume_m3" in live:
         out["volume_m3_ha"] = total(live["trees_per_ha"] * live["volume_m3"])
     elif "stem_volume" in parts:
@@ -202,23 +210,33 @@ def measured_totals(stock: Inventory, agb: pd.DataFrame, equations: pd.DataFrame
     return out
 
 
-def tree_components(live: pd.DataFrame, equations: pd.DataFrame, agb_kg: pd.Series) -> pd.DataFrame:
+def tree_components(
+    live: pd.DataFrame, equations: pd.DataFrame, agb_kg: pd.Series, served: np.ndarray | None = None
+) -> pd.DataFrame:
     """Components of trees, kg (m3 for stem_volume), by the rows of the table that are not of the whole.
 
-    Rows that say `sums_to_agb` are scaled together so that they add up to aboveground biomass, as the US national system
-    asks. A tree that no row of a component serves has none, which is missing, not zero.
+    Parts of aboveground biomass come from the equations that gave the tree its biomass: rows of the same name and, unless they
+    are shares of it, of the same level and taxon, since parts by one author and the whole by another need not add up. Roots
+    and stem volume come from there where it has them, else from any row that serves the tree, which is said. Rows that say
+    `sums_to_agb` are scaled together so that they add up to aboveground biomass, as the US national system asks. A tree that no
+    row of a component serves has none, which is missing, not zero.
+
+    `served` are the trees' equations of aboveground biomass, by default `match_equations`.
     """
     import pandas as pd
 
+    whole = of_component(equations, "agb")
+    served = match_equations(live, whole) if served is None else served
     found, scaled = {}, {}
     trees = live.assign(agb_kg=agb_kg.to_numpy())
     for name in COMPONENTS[1:]:
         rows = of_component(equations, name)
         if len(rows):
-            served = match_equations(trees, rows)
-            found[name] = tree_agb(trees, rows, served, derivatives=False)["agb_kg"].to_numpy()
+            chosen = match_components(trees, rows, whole, served, component=name)
+            _say_how_components_are_served(rows, chosen, whole, served, name)
+            found[name] = tree_agb(trees, rows, chosen, derivatives=False)["agb_kg"].to_numpy()
             if "sums_to_agb" in rows:
-                scaled[name] = np.append(rows["sums_to_agb"].to_numpy(dtype=bool), False)[served]
+                scaled[name] = np.append(rows["sums_to_agb"].to_numpy(dtype=bool), False)[chosen]
     if any(flags.any() for flags in scaled.values()):
         parts = sum(np.where(flags, found[name], 0.0) for name, flags in scaled.items())
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -226,6 +244,47 @@ def tree_components(live: pd.DataFrame, equations: pd.DataFrame, agb_kg: pd.Seri
         for name, flags in scaled.items():
             found[name] = np.where(flags, found[name] * factor, found[name])
     return pd.DataFrame(found, index=live.index)
+
+
+def match_components(
+    trees: pd.DataFrame, rows: pd.DataFrame, whole: pd.DataFrame, served: np.ndarray, *, component: str
+) -> np.ndarray:
+    """The row of a component for each tree (n,), -1 for none, by the trees' equations of the whole; see `tree_components`."""
+    chosen = np.full(len(trees), -1)
+    own = np.append(whole["name"].to_numpy(dtype=object), "")[served]
+    for name in dict.fromkeys(own[served >= 0]):
+        of_name, here = np.flatnonzero(rows["name"] == name), np.flatnonzero(own == name)
+        if len(of_name):
+            at = match_equations(trees.iloc[here], rows.iloc[of_name].reset_index(drop=True))
+            chosen[here] = np.append(of_name, -1)[at]
+    if component in BESIDE_AGB:
+        elsewhere = np.flatnonzero((chosen < 0) & (served >= 0))
+        chosen[elsewhere] = match_equations(trees.iloc[elsewhere], rows)
+        return chosen
+    shares = np.array(["agb_kg" in FORMS[form].variables for form in rows["form"]])
+    keys, keys_of_whole = (
+        np.append((table["level"] + "\n" + table["taxon"]).to_numpy(dtype=object), "") for table in (rows, whole)
+    )
+    apart = (chosen >= 0) & ~np.append(shares, True)[chosen] & (keys[chosen] != keys_of_whole[served])
+    return np.where(apart, -1, chosen)
+
+
+def _say_how_components_are_served(
+    rows: pd.DataFrame, chosen: np.ndarray, whole: pd.DataFrame, served: np.ndarray, component: str
+) -> None:
+    own = np.append(whole["name"].to_numpy(dtype=object), "")[served]
+    named = np.append(rows["name"].to_numpy(dtype=object), "")[chosen]
+    lacking, lent = (chosen < 0) & (served >= 0), (chosen >= 0) & (named != own)
+    if lent.any():
+        log.warning(
+            "%s of %d of %d trees is by %s, and their biomass by %s", component.replace("_", " "), lent.sum(), len(own),
+            ", ".join(dict.fromkeys(named[lent])), ", ".join(dict.fromkeys(own[lent])),
+        )  # fmt: skip
+    if lacking.any() and component not in BESIDE_AGB:
+        log.warning(
+            "%d of %d trees have no %s: their equation of biomass (%s) has none", lacking.sum(), len(own),
+            component.replace("_", " "), ", ".join(dict.fromkeys(own[lacking])),
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------- errors
@@ -242,7 +301,7 @@ def error_parts(
     live, weight, total = stock.live, stock.weight, stock.total
     by_dbh, by_height = agb["by_dbh"].to_numpy().copy(), agb["by_height"].to_numpy()
     around, others, turn = np.zeros(len(live)), np.zeros(len(live)), np.zeros(len(live))
-    groups = []
+    groups, written = [], height_group_names(stock)
     for name, model, chosen, at, where in stock.modelled_parts():
         slopes, between = model.by_parameter(at, where), model.between_sd_m(at, where)
         rise, step = model.by_dbh(at, where), TURN_STEP * at
@@ -255,23 +314,30 @@ def error_parts(
         others[chosen] = between**2 + np.einsum("ip,pq,iq->i", slopes, model.covariance, slopes)
         groups.append((name, model, chosen, slopes, between))
     residual, added = agb["residual_sd_kg"].fillna(0.0).to_numpy(), _residuals_are_added(stock)
+    spread = np.append([spread_is_shared(row) for row in stock.equations.to_dict("records")], False).astype(bool)[stock.served]
+    residual = np.where(spread, 0.0, residual)  # of published equations: `coefficient_parts` has it
     kg = agb["agb_kg"].to_numpy()
     own = [np.where(added, 0.0, residual), _of_diameters(stock, kg, by_dbh, turn, dbh_sd), by_height * around]
     dense = "wood_density_se" in live and needs(stock.equations, "wood_density_g_cm3")
     if dense:
-        own.append(agb["by_wood_density"].to_numpy() * live["wood_density_sd"].to_numpy())
+        own.append(_times(agb["by_wood_density"].to_numpy(), live["wood_density_sd"].to_numpy()))
     multiplied = _multiplied(kg, own, by_height**2 * others)
     yield total(weight**2 * (multiplied + np.where(added, residual, 0.0) ** 2)), {}
     for name, model, chosen, slopes, between in groups:
         effect = weight[chosen] * by_height[chosen]
         columns = [stock.total_of(chosen, effect * column) for column in slopes.T]
         shared = np.column_stack(columns) @ root_of(model.covariance)
-        labels = height_factor_names(name, len(model.params))
+        labels = height_factor_names(written[name], len(model.params))
         yield stock.total_of(chosen, effect * between) ** 2, dict(zip(labels, shared.T, strict=True))
-    for name, columns in coefficient_parts(stock, agb):
-        yield np.zeros(1), {f"f_allometry_{name}_{k + 1}": column for k, column in enumerate(columns.T)}
+    for labels, columns in coefficient_parts(stock, agb):
+        yield np.zeros(1), dict(zip(labels, columns.T, strict=True))
     if dense:
         yield _species_parts(stock, agb, weight * agb["by_wood_density"].to_numpy())
+
+
+def _times(effect: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """Effect times standard deviation (n,), zero where what has the error is not asked for, and may be missing."""
+    return np.where(effect == 0, 0.0, effect * sd)
 
 
 def _of_diameters(
@@ -313,28 +379,40 @@ def _multiplied(kg: np.ndarray, own: Sequence[np.ndarray], others: np.ndarray) -
     return np.where(kg > 0, product, squares.sum(axis=0))
 
 
-def height_factor_names(group: str, parameters: int) -> list[str]:
-    return [f"f_height_{slug(group) + '_' if group else ''}{k + 1}" for k in range(parameters)]
+def height_group_names(stock: Inventory) -> dict[str, str]:
+    """Each group of heights as a column's name holds it; the model of all has none."""
+    return {"": ""} | slugs(name for name in stock.models if name)
 
 
-def coefficient_parts(stock: Inventory, agb: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """Name of each equation that states errors of its coefficients, and its shared factors (plots, coefficients)."""
-    for position, name, coefficients, covariance in shared_equations(stock.equations, stock.served):
+def height_factor_names(name: str, parameters: int) -> list[str]:
+    return [f"f_height_{name + '_' if name else ''}{k + 1}" for k in range(parameters)]
+
+
+def coefficient_parts(stock: Inventory, agb: pd.DataFrame) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Names and columns (plots, k) of the factors of each equation that states errors which its trees share."""
+    for position, labels, coefficients, covariance, spread in shared_equations(stock.equations, stock.served):
         here = np.where(stock.served == position, stock.weight, 0.0)
         columns = [stock.total(here * agb[f"by_{one}"].fillna(0)) for one in coefficients]
-        yield name, np.column_stack(columns) @ root_of(covariance)
+        parts = [np.column_stack(columns) @ root_of(covariance)] if columns else []
+        if spread:
+            parts.append(stock.total(here * agb["residual_sd_kg"].fillna(0))[:, None])
+        yield labels, np.hstack(parts)
 
 
 def shared_equations(
     equations: pd.DataFrame, served: np.ndarray
-) -> Iterator[tuple[int, str, tuple[str, ...], np.ndarray]]:
-    """Position, factor name, uncertain coefficients and their covariance of each equation that serves trees and states it."""
+) -> Iterator[tuple[int, list[str], tuple[str, ...], np.ndarray, bool]]:
+    """Of each equation that serves trees and states an error that they share: position, names of its factors, uncertain
+    coefficients, their covariance, and whether its spread is shared too (the last factor)."""
     records = equations.to_dict("records")
     for position in np.unique(served[served >= 0]).tolist():
-        stated = covariance_of(records[position])
-        if stated:
+        names, covariance = covariance_of(records[position]) or ((), np.zeros((0, 0)))
+        spread = spread_is_shared(records[position])
+        if names or spread:
             number = "" if len(records) == 1 else f"_{position + 1}"
-            yield position, slug(records[position]["name"]) + number, *stated
+            label = f"f_allometry_{slug(records[position]['name'])}{number}"
+            labels = [f"{label}_{k + 1}" for k in range(len(names))] + [f"{label}_spread"] * spread
+            yield position, labels, names, covariance, spread
 
 
 def common_species(live: pd.DataFrame, agb_mg_ha: np.ndarray) -> list[str]:
@@ -352,13 +430,13 @@ def _species_parts(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Errors of species' mean wood density: a shared factor for the common ones, own variance for the rarer."""
     live = stock.live
-    common = set(common_species(live, stock.weight * agb["agb_kg"].to_numpy()))
-    se, species = live["wood_density_se"].to_numpy(), live["species"].to_numpy()
+    common = slugs(common_species(live, stock.weight * agb["agb_kg"].to_numpy()))
+    se, species = np.nan_to_num(live["wood_density_se"].to_numpy(dtype="float64")), live["species"].to_numpy()
     own, factors = np.zeros(1), {}
     for name in sorted(set(species[se > 0])):
         column = stock.total(np.where(species == name, effect * se, 0.0))
         if name in common:
-            factors[f"f_wood_density_{slug(name)}"] = column
+            factors[f"f_wood_density_{common[name]}"] = column
         else:
             own = own + column**2
     return own, factors
@@ -390,5 +468,18 @@ def dominant_height(live: pd.DataFrame, member: np.ndarray, plots: int) -> np.nd
     return np.divide(heights, stems, out=np.full(plots, np.nan), where=stems > 0)
 
 
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Each name as a column's name can hold it, letters of any script, and no two alike ('a-b' and 'a b': a_b, a_b_2)."""
+    found: dict[str, str] = {}
+    for name in names:
+        written = first = slug(name)
+        number = 1
+        while written in found.values():
+            number += 1
+            written = f"{first}_{number}"
+        found[name] = written
+    return found
+
+
 def slug(name: str) -> str:
-    return re.sub(r"[^0-9a-zA-Z]+", "_", name).strip("_").lower() or "unnamed"
+    return re.sub(r"\W+", "_", name).strip("_").lower() or "unnamed"

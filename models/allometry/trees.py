@@ -53,6 +53,11 @@ def residual_sd(row: Mapping[str, Any], value: np.ndarray) -> np.ndarray:
     return value * (row["rse"] if scale == "share" else np.sqrt(np.expm1(row["rse"] ** 2)))
 
 
+def spread_is_shared(row: Mapping[str, Any]) -> bool:
+    """Whether the rse of an equation is that of published equations around it: an error that all its trees have in common."""
+    return row.get("rse_of") == "equations" and bool(row["rse"] > 0)
+
+
 def variables_of(trees: pd.DataFrame, form: Form, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The variables of a form (n,) in our units.
 
@@ -155,6 +160,8 @@ def covariance_of(row: Mapping[str, Any]) -> tuple[tuple[str, ...], np.ndarray] 
 
 def root_of(covariance: np.ndarray) -> np.ndarray:
     """L with L L' = covariance; columns of zero variance stay zero, so that known parameters cause no error."""
+    if not covariance.size:
+        return covariance
     values, vectors = np.linalg.eigh(covariance)
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(values))])
     return vectors * signs * np.sqrt(np.maximum(values, 0.0))

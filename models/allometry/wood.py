@@ -28,9 +28,9 @@ def match_wood_density(trees: pd.DataFrame, table: pd.DataFrame | None, *, group
     -------
     DataFrame, index as `trees`
         wood_density_g_cm3 (NaN where no tree is known), wood_density_se (of the mean of its species: shared by all
-        trees of the species), wood_density_sd (of the single tree), wood_density_level (tree, species, genus, family,
-        group). A species that only genus, family or group stand in for departs from them as a whole, so their spread
-        counts as shared; of trees not identified to species it counts as their own.
+        trees of the species; NaN where the table states none), wood_density_sd (of the single tree), wood_density_level
+        (tree, species, genus, family, group). A species that only genus, family or group stand in for departs from them as a
+        whole, so their spread counts as shared; of trees not identified to species it counts as their own.
     """
     import pandas as pd
 
@@ -58,6 +58,7 @@ def match_wood_density(trees: pd.DataFrame, table: pd.DataFrame | None, *, group
     out.loc[unknown, "wood_density_sd"] = 0.0
     out.loc[unknown, "wood_density_level"] = "group"
     unnamed = ~out["wood_density_level"].isin(["tree", "species"]) & ~_identified(trees["species"])
+    unnamed &= out["wood_density_se"].notna()
     out.loc[unnamed, "wood_density_sd"] = np.hypot(out["wood_density_sd"], out["wood_density_se"])[unnamed]
     out.loc[unnamed, "wood_density_se"] = 0.0
     return out

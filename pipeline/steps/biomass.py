@@ -12,6 +12,7 @@ from catalogs import parameters, tables
 from catalogs.parameters import factors
 from catalogs.plots import read_height_pairs
 from models import allometry, heights, pools
+from pipeline.steps.expansion import and_unverified, with_expansion_factors
 from pipeline.steps.notes import caveat
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ROOT_ERRORS = ("root_shoot_se", "bgb_mg_ha_se", "tree_carbon_t_ha_se", "carbon_fraction_se")
 MANY_DEAD_LEFT_OUT = 0.05  # share of dead trees without an equation or a height above which it is warned of
 
 
@@ -31,7 +33,8 @@ def with_trees(
     Returns
     -------
     frame
-        The totals of `models.allometry.plot_totals`; trees_without_biomass_n; standing_dead_mg_ha where trees are dead;
+        The totals of `models.allometry.plot_totals`; agb_change_mg_ha with agb_change_mg_ha_se since the visit before, where
+        plots were visited again; trees_without_biomass_n; standing_dead_mg_ha where trees are dead;
         bgb_mg_ha, root_shoot and tree_carbon_t_ha where `roots` says how, with root_shoot_se (the error of the ratio, which all
         plots share) and errors that hold it and all of biomass; unverified: whose numbers nobody has checked.
     trees
@@ -44,7 +47,7 @@ def with_trees(
     if "stratum" not in trees:
         strata = frame[["plot", "date", "stratum"]].drop_duplicates(["plot", "date"])
         trees = trees.merge(strata, on=["plot", "date"], how="left")
-    trees = _with_what_equations_ask(trees, equations, settings)
+    trees, equations = _with_what_equations_ask(trees, equations, settings)
     whole = allometry.of_component(equations, "agb")
     live = trees[trees["status"] == "live"]
     served = _checked_served(live, whole, settings)
@@ -53,11 +56,13 @@ def with_trees(
         named = ", ".join(unchecked)
         caveat(log, "allometry %s has rows of status unverified, and trees rest on them", named, unverified=unchecked)
     _say_what_equations_lack(whole.iloc[np.unique(served)])
+    _say_what_wood_densities_lack(live, whole, served, settings)
     models = _height_models(trees, whole, settings)
     totals = _totals(trees, equations, models, settings)
     stock = allometry.inventory(trees, equations, height_model=models)
     listed = _tree_list(stock)
     totals["trees_without_biomass_n"] = _without_biomass(stock, listed, settings)
+    totals = _with_changes(totals, stock)
     errors = allometry.component_errors(stock, equations)
     totals = totals.assign(**{name: errors[name] for name in errors})
     _check_extrapolation(totals, settings)
@@ -71,45 +76,6 @@ def with_trees(
     return frame.merge(totals, on=["plot", "date"], how="left"), listed
 
 
-def with_expanded_volume(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
-    """Plots that carry volume and no biomass, with biomass by the expansion factors that the study names.
-
-    With `expansion_per: stratum` the mean volume of a stratum over all its plots and dates decides its class, so that no plot has
-    less biomass than one with less volume, or than itself before it grew; plots without strata are one.
-    """
-    if not settings["expansion"] or "volume_m3_ha" not in frame:
-        return frame
-    known = (frame["agb_mg_ha"] if "agb_mg_ha" in frame else frame["volume_m3_ha"] * np.nan).to_numpy()
-    classes = factors.expansion_classes(settings["expansion"])
-    volume = frame["volume_m3_ha"].to_numpy()
-    served = np.isnan(known) & np.isfinite(volume)
-    own = pools.by_class(volume, classes.upper_m3_ha, classes.stock_mg_m3)
-    factor = own
-    if settings["expansion_per"] == "stratum":
-        strata = frame["stratum"].fillna("").astype(str).to_numpy()
-        factor = pools.by_class_of_groups(volume, strata, upper=classes.upper_m3_ha, factors=classes.stock_mg_m3)
-        apart = served & (factor != own)
-        if apart.any():
-            log.warning(
-                "%d of %d plots and dates have a volume of another class of %s than the mean of their stratum, which decides; "
-                "each by its own class, biomass would be %+.1f %%", apart.sum(), served.sum(), settings["expansion"],
-                100 * ((volume * own)[served].sum() / (volume * factor)[served].sum() - 1),
-            )  # fmt: skip
-    log.info("biomass of %d plots by expansion factors %s (%s)", served.sum(), settings["expansion"], classes.source)
-    out = frame.assign(agb_mg_ha=np.where(served, volume * factor, known))
-    if served.any():
-        caveat(log, "expansion factors %s state no error: biomass has that of its volume alone", settings["expansion"])
-        if classes.status == "unverified":
-            named = f"expansion factors {settings['expansion']}"
-            caveat(log, "%s are of status unverified: %s", named, classes.source, unverified=[named])
-            before = out["unverified"].fillna("").tolist() if "unverified" in out else [""] * len(out)
-            out["unverified"] = np.where(served, [f"{one}, {named}" if one else named for one in before], before)
-    if "volume_m3_ha_se" in frame:
-        before_se = frame.get("agb_mg_ha_se", np.nan)
-        out["agb_mg_ha_se"] = np.where(served, frame["volume_m3_ha_se"] * factor, before_se)
-    return out
-
-
 # ---------------------------------------------------------------- equations
 
 
@@ -118,19 +84,30 @@ def _named_equations(settings: dict[str, Any]) -> str:
     return ", ".join(chosen) if isinstance(chosen, list | tuple) else chosen
 
 
-def _with_what_equations_ask(trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
-    """The trees with groups, wood density and site values, where equations need them."""
+def _with_what_equations_ask(
+    trees: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The trees with groups, wood density, site values and expansion factors, where an equation that serves them needs them; and
+    the equations with the status of what `plots.expansion` names."""
     groups = parameters.group_table(settings["groups"], equations=equations)
     if groups is not None:
         trees = allometry.with_groups(trees, groups)
-    if allometry.needs(equations, "environment_e"):
+    weighed = trees["status"].isin(["live", "dead"]).to_numpy()
+
+    def asks(variable: str) -> np.ndarray:
+        return weighed & allometry.asked_by_any(trees, equations, variable)
+
+    if asks("environment_e").any():
         if settings["environment_e"] is None:
             raise ValueError(
                 f"allometry {_named_equations(settings)} needs the environmental stress E of the site; set plots.environment_e "
                 "(Chave et al. 2014: (0.178 TS - 0.938 CWD - 6.61 PS) / 1000)"
             )
         trees = trees.assign(environment_e=settings["environment_e"])
-    return _with_wood_density(trees, settings) if allometry.needs(equations, "wood_density_g_cm3") else trees
+    if asks("expansion_mg_m3").any():
+        trees, equations = with_expansion_factors(trees, equations, settings)
+    dense = asks("wood_density_g_cm3")
+    return (_with_wood_density(trees, dense, settings) if dense.any() else trees), equations
 
 
 def _checked_served(live: pd.DataFrame, equations: pd.DataFrame, settings: dict[str, Any]) -> np.ndarray:
@@ -149,21 +126,38 @@ def _checked_served(live: pd.DataFrame, equations: pd.DataFrame, settings: dict[
 def _unverified_equations(trees: pd.DataFrame, equations: pd.DataFrame) -> list[str]:
     """Names of the equations of any component that serve trees, live or dead, although nobody has checked their numbers."""
     weighed = trees[(trees["status"] == "live") | ((trees["status"] == "dead") & trees["dbh_cm"].notna())]
-    names: list[str] = []
-    for component in equations["component"].unique():
+    whole = allometry.of_component(equations, "agb")
+    served = allometry.match_equations(weighed, whole)
+    names = allometry.unverified(whole, served)
+    for component in allometry.COMPONENTS[1:]:
         rows = allometry.of_component(equations, component)
-        names += allometry.unverified(rows, allometry.match_equations(weighed, rows))
+        if len(rows):
+            chosen = allometry.match_components(weighed, rows, whole, served, component=component)
+            names += allometry.unverified(rows, chosen)
     return list(dict.fromkeys(names))
 
 
 def _say_what_equations_lack(used: pd.DataFrame) -> None:
     """Every product must say it where equations that serve trees count as better known than they are."""
+    by_dbh = np.array(["dbh_cm" in allometry.FORMS[form].variables for form in used["form"]], dtype=bool)
     lacks = (
         (used["rse"].isna(), "allometry %s has no rse: the spread of trees around it is left out of the errors"),
-        (used["var_a"].isna(), "allometry %s has no parameter covariance: its error, which all plots share, is left out"),
+        (
+            used["rse_of"] == "equations",
+            "allometry %s states the spread of published equations around it, which its trees share; the spread of trees is left "
+            "out of the errors",
+        ),
+        (
+            used["var_a"].isna() & (used["rse_of"] != "equations"),
+            "allometry %s has no parameter covariance: its error, which all plots share, is left out",
+        ),
         (
             used["correction_unknown"],
             "nothing says whether allometry %s is corrected for logarithms: it is taken as printed, and may be low",
+        ),
+        (
+            by_dbh & np.isinf(used["dbh_max_cm"]),
+            "allometry %s does not say how thick its sample's trees were: which trees lie outside is not known",
         ),
     )
     for rows, sentence in lacks:
@@ -171,7 +165,25 @@ def _say_what_equations_lack(used: pd.DataFrame) -> None:
             caveat(log, sentence, ", ".join(dict.fromkeys(used.loc[rows, "name"])))
 
 
-def _with_wood_density(trees: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+def _say_what_wood_densities_lack(
+    live: pd.DataFrame, equations: pd.DataFrame, served: np.ndarray, settings: dict[str, Any]
+) -> None:
+    asked = allometry.asked(equations, served, "wood_density_g_cm3")
+    if not asked.any():
+        return
+    silent = asked & live["wood_density_se"].isna().to_numpy()
+    if silent.any():
+        caveat(
+            log, "wood densities%s state no error for %d of %d trees: it is left out of theirs",
+            f" {settings['wood_density']}" if settings.get("wood_density") else "", silent.sum(), asked.sum(),
+        )  # fmt: skip
+    own = asked & (live["wood_density_level"] == "tree").to_numpy()
+    if own.any():
+        log.info("wood densities given with %d trees count as exact", own.sum())
+
+
+def _with_wood_density(trees: pd.DataFrame, asked: np.ndarray, settings: dict[str, Any]) -> pd.DataFrame:
+    """Wood density of the trees whose equation asks for one; missing for the others."""
     import pandas as pd
 
     table = parameters.wood_density_table(settings["wood_density"]) if settings.get("wood_density") else None
@@ -180,7 +192,7 @@ def _with_wood_density(trees: pd.DataFrame, settings: dict[str, Any]) -> pd.Data
             f"allometry {_named_equations(settings)} needs wood density: name a table in plots.wood_density, or give "
             "the trees a column wood_density_g_cm3"
         )
-    live = trees["status"] == "live"
+    live = asked & (trees["status"] == "live")
     matched = allometry.match_wood_density(trees[live], table, groups=trees.loc[live, "cluster"])
     unknown = matched["wood_density_level"] == "group"
     if unknown.any() and settings["unknown_species"] == "fail":
@@ -194,7 +206,7 @@ def _with_wood_density(trees: pd.DataFrame, settings: dict[str, Any]) -> pd.Data
         raise ValueError(f"{settings['trees']}: not one species is in {settings['wood_density']}")
     counts = matched["wood_density_level"].value_counts()
     log.info("wood density of trees by %s", ", ".join(f"{level} {count}" for level, count in counts.items()))
-    dead = trees["status"] == "dead"
+    dead = asked & (trees["status"] == "dead")
     if dead.any():
         both = live | dead
         beside = allometry.match_wood_density(trees[both], table, groups=trees.loc[both, "cluster"])
@@ -221,7 +233,8 @@ def _height_models(
     each stratum or species with enough pairs has a model of its own, the others share that of all.
     """
     live = trees[(trees["status"] == "live") & trees["dbh_cm"].notna()]  # shrubs have no height by diameter
-    missing = int(live["height_m"].isna().sum())
+    unmeasured = live["height_m"].isna().to_numpy()
+    missing = int(unmeasured.sum())
     dead_missing = bool(trees.loc[(trees["status"] == "dead") & trees["dbh_cm"].notna(), "height_m"].isna().any())
     if missing == 0 and not dead_missing:
         return None
@@ -231,7 +244,8 @@ def _height_models(
     else:
         pairs = live[live["height_m"].notna()]
         labels = allometry.visits(pairs)
-    needed = missing > 0 and allometry.needs(equations, "height_m")
+    asking = unmeasured & allometry.asked(equations, allometry.match_equations(live, equations), "height_m")
+    needed = int(asking.sum())
     if not needed and len(pairs) < heights.MIN_PAIRS:
         return None
     try:
@@ -243,7 +257,7 @@ def _height_models(
             log.warning("no dominant height: %s", error)
             return None
         raise ValueError(
-            f"{settings.get('height_pairs') or settings['trees']}: {missing} trees have no height, and {error}; "
+            f"{settings.get('height_pairs') or settings['trees']}: {needed} trees have no height, and {error}; "
             "name more pairs in plots.height_pairs, or an allometry without height"
         ) from None
     log.info(
@@ -297,6 +311,18 @@ def _totals(trees: pd.DataFrame, equations: pd.DataFrame, models: Any, settings:
     )
 
 
+def _with_changes(totals: pd.DataFrame, stock: allometry.Inventory) -> pd.DataFrame:
+    """agb_change_mg_ha and its error since each plot's visit before, where there are such."""
+    if not totals.duplicated("plot").any():
+        return totals
+    found = allometry.plot_changes(stock, totals["agb_mg_ha"].to_numpy(), totals["agb_mg_ha_se"].to_numpy())
+    log.info(
+        "changes of plots: a tree's residual and height correlate %g between visits, median error of a plot's own %.3g Mg/ha",
+        allometry.SAME_TREE_CORRELATION, found["agb_change_mg_ha_se"].median(),
+    )  # fmt: skip
+    return totals.assign(**{name: found[name] for name in found})
+
+
 def _tree_list(stock: allometry.Inventory) -> pd.DataFrame:
     """Every live tree with what was done to it, for who wants to follow a number to its source."""
     agb = allometry.tree_agb(stock.live, stock.equations, stock.served, derivatives=False)
@@ -335,7 +361,7 @@ def _check_extrapolation(totals: pd.DataFrame, settings: dict[str, Any]) -> None
             "with such trees, or raise the limit"
         )
     if percent > 0:
-        caveat(log, "%.2g %% of the biomass is of trees outside the diameters or heights of their equation", percent)
+        caveat(log, "%.3g %% of the biomass is of trees outside the diameters or heights of their equation", percent)
 
 
 def _say_heights_beyond_pairs(stock: allometry.Inventory, kg: np.ndarray) -> None:
@@ -345,7 +371,7 @@ def _say_heights_beyond_pairs(stock: allometry.Inventory, kg: np.ndarray) -> Non
         beyond = chosen[dbh > model.dbh_range_cm[1]]
         if len(beyond):
             log.warning(
-                "heights of %d trees%s are by %s beyond the thickest measured tree of %.3g cm; they hold %.2g %% of the biomass",
+                "heights of %d trees%s are by %s beyond the thickest measured tree of %.3g cm; they hold %.3g %% of the biomass",
                 len(beyond), f" of {name}" if name else "", model.name, model.dbh_range_cm[1],
                 100 * np.nansum((stock.weight * kg)[beyond]) / biomass if biomass > 0 else 0.0,
             )  # fmt: skip
@@ -402,37 +428,133 @@ def _with_carbon(
     mean, mean_se, unchecked = _carbon_fractions(stock, listed, settings)
     totals["tree_carbon_t_ha"] = pools.carbon_by_fraction(agb + totals["bgb_mg_ha"].to_numpy(), mean)
     totals = totals.assign(carbon_fraction=mean, carbon_fraction_se=mean_se)
-    totals = _with_root_errors(totals, ratio_se)
+    totals = _with_root_errors(totals, ratio_se, _root_groups(totals, frame, roots))
     known = totals["bgb_mg_ha"].notna()
     whole = totals.loc[known, "bgb_mg_ha"].sum() / totals.loc[known, "agb_mg_ha"].sum()
     log.info("roots by %s: %.3f of aboveground biomass over all plots (maps use pools.root_shoot)", roots["by"], whole)
     return totals, doubted + unchecked
 
 
+def with_roots_of_totals(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
+    """Roots and carbon of plots whose biomass comes from no trees: from the plot table itself, or from volume by factors.
+
+    As of plots with trees, by the way that `roots` names; their species is not known, so carbon is by the default fraction.
+    """
+    roots = settings["roots"]
+    if roots["by"] == "none" or "agb_mg_ha" not in frame:
+        return frame
+    used = (frame["left_out"] == "").to_numpy() if "left_out" in frame else np.full(len(frame), True)
+    agb = np.where(used, frame["agb_mg_ha"], np.nan)
+    before = frame["bgb_mg_ha"].to_numpy() if "bgb_mg_ha" in frame else np.full(len(frame), np.nan)
+    bare = np.isfinite(agb) & np.isnan(before)
+    if not bare.any():
+        return frame
+    if roots["by"] == "equations":
+        log.warning("roots by equations give neither roots nor carbon to %d plots and dates that carry no trees", bare.sum())
+        return frame
+    totals = frame[["plot", "date"]].assign(agb_mg_ha=agb)
+    ratio, ratio_se, doubted = _root_shoot(totals, frame, roots)
+    table = factors.carbon_fractions(settings["carbon_fractions"])
+    default = table[table["level"] == "default"].iloc[0]
+    if default["status"] == "unverified":
+        named = ["carbon fraction of default"]
+        caveat(log, "carbon fraction of status unverified serves %d plots and dates: default", bare.sum(), unverified=named)
+        doubted = [*doubted, *named]
+    log.info("roots and carbon of %d plots and dates without trees by %s", bare.sum(), roots["by"])
+    with np.errstate(invalid="ignore"):
+        totals["bgb_mg_ha"] = np.where(agb == 0, 0.0, agb * ratio)
+        totals["root_shoot"] = np.where(agb > 0, ratio, np.nan)
+    totals["carbon_fraction"], totals["carbon_fraction_se"] = float(default["carbon_fraction"]), float(default["sd"])
+    tree = (agb + totals["bgb_mg_ha"]).to_numpy()
+    totals["tree_carbon_t_ha"] = pools.carbon_by_fraction(tree, totals["carbon_fraction"].to_numpy())
+    shared = [name for name in frame if name.startswith("f_")]
+    own_se = frame["agb_mg_ha_se"].to_numpy() if "agb_mg_ha_se" in frame else np.full(len(frame), np.nan)
+    totals = totals.assign(agb_mg_ha_se=own_se, **{name: frame[name].fillna(0.0) for name in shared})
+    totals = _with_root_errors(totals, ratio_se, _root_groups(totals, frame, roots))
+    filled = {}
+    for name in ("bgb_mg_ha", "root_shoot", "tree_carbon_t_ha", "carbon_fraction", *ROOT_ERRORS):
+        filled[name] = np.where(bare, totals[name], frame.get(name, np.nan))
+    if doubted:
+        for named in dict.fromkeys(doubted):
+            frame = frame.assign(unverified=and_unverified(frame, bare, named))
+    return frame.assign(**filled)
+
+
 def _say_what_roots_lack(stock: allometry.Inventory, equations: pd.DataFrame) -> None:
     """A caveat where equations of roots state no error: roots have that of diameters, heights and aboveground biomass alone."""
     rows = allometry.of_component(equations, "roots")
-    used = rows.iloc[np.unique(found[found >= 0])] if (found := allometry.match_equations(stock.live, rows)).size else rows
+    found = allometry.match_components(stock.live, rows, stock.equations, stock.served, component="roots")
+    used = rows.iloc[np.unique(found[found >= 0])] if found.size else rows
     silent = used[used["rse"].isna() & used[[name for name in used if name.startswith("var_")]].isna().all(axis=1)]
     if len(silent):
         caveat(log, "equations of roots of %s state no error of their own", ", ".join(dict.fromkeys(silent["name"])))
 
 
-def _with_root_errors(totals: pd.DataFrame, ratio_se: np.ndarray | None) -> pd.DataFrame:
+def _with_root_errors(
+    totals: pd.DataFrame, ratio_se: np.ndarray | None, groups: np.ndarray | None = None
+) -> pd.DataFrame:
     """Errors of roots and carbon: all of biomass, shared or not, carried along, and those of the ratio (None where roots have
-    equations, whose errors are there already) and of the carbon fraction, which plots share."""
+    equations, whose errors are there already) and of the carbon fraction, which plots share.
+
+    `groups` (n,) are those whose mean biomass the ratio follows continuously: a plot that holds more than it seems has more roots
+    for it and, as its group's ratio falls, fewer for each ton. None where ratios are those of classes, which do not move.
+    """
     fraction, fraction_se = totals["carbon_fraction"].to_numpy(), np.nan_to_num(totals["carbon_fraction_se"].to_numpy())
     if ratio_se is None:
         tree_se = totals["tree_mg_ha_se"].to_numpy()
     else:
-        shared = totals[[column for column in totals if column.startswith("f_")]].to_numpy()
-        above = np.sqrt(totals["agb_mg_ha_se"].to_numpy() ** 2 + (shared**2).sum(axis=1))
-        ratio = totals["root_shoot"].fillna(0.0).to_numpy()
-        of_ratio = totals["agb_mg_ha"].to_numpy() * np.nan_to_num(ratio_se)
-        tree_se = np.hypot((1 + ratio) * above, of_ratio)
-        totals = totals.assign(root_shoot_se=ratio_se, bgb_mg_ha_se=np.hypot(ratio * above, of_ratio))
+        roots_se, tree_se = _through_ratio(totals, ratio_se, groups)
+        totals = totals.assign(root_shoot_se=ratio_se, bgb_mg_ha_se=roots_se)
     tree = (totals["agb_mg_ha"] + totals["bgb_mg_ha"]).to_numpy()
     return totals.assign(tree_carbon_t_ha_se=np.hypot(fraction * tree_se, tree * fraction_se))
+
+
+def _through_ratio(
+    totals: pd.DataFrame, ratio_se: np.ndarray, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard errors (n,) of roots by a ratio, and of shoots and roots together."""
+    agb, own = totals["agb_mg_ha"].to_numpy(), totals["agb_mg_ha_se"].to_numpy()
+    shared = totals[[column for column in totals if column.startswith("f_")]].to_numpy(dtype="float64")
+    ratio = totals["root_shoot"].fillna(0.0).to_numpy()
+    of_ratio = agb * np.nan_to_num(ratio_se)
+    falls, variance_of_group, shared_of_group = np.zeros(len(agb)), np.zeros(len(agb)), np.zeros_like(shared)
+    if groups is not None:
+        known = np.isfinite(agb)
+        _, member = np.unique(groups.astype(str), return_inverse=True)
+
+        def summed(values: np.ndarray) -> np.ndarray:
+            return np.bincount(member, np.where(known, np.nan_to_num(values), 0.0))[member]
+
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # R = e^a m^(b - 1) of the group's mean m: R' = (b - 1) R / m, and a plot moves m by one part in n
+            falls = np.nan_to_num((pools.CONTINUOUS_ROOT_SHOOT[1] - 1) * ratio * agb / summed(agb))
+        variance_of_group = summed(own**2)
+        shared_of_group = np.column_stack([summed(column) for column in shared.T]) if shared.shape[1] else shared
+
+    def se(slope: np.ndarray) -> np.ndarray:
+        """Of slope times a plot's biomass plus `falls` times that of its whole group."""
+        alone = (slope**2 + 2 * slope * falls) * own**2 + falls**2 * np.where(np.isnan(own), np.nan, variance_of_group)
+        together = slope[:, None] * shared + falls[:, None] * shared_of_group
+        return np.sqrt(alone + (together**2).sum(axis=1) + of_ratio**2)
+
+    return se(ratio), se(1 + ratio)
+
+
+def _root_groups(totals: pd.DataFrame, frame: gpd.GeoDataFrame, roots: dict[str, Any]) -> np.ndarray | None:
+    """The groups (n,) whose mean decides the continuous ratio; None for ratios of classes."""
+    return _groups_of_roots(totals, frame, roots) if roots["by"] == "continuous" else None
+
+
+def _groups_of_roots(totals: pd.DataFrame, frame: gpd.GeoDataFrame, roots: dict[str, Any]) -> np.ndarray:
+    if roots["per"] != "stratum":
+        return np.arange(len(totals)).astype(str)
+    strata = totals[["plot", "date"]].merge(
+        frame[["plot", "date", "stratum"]].drop_duplicates(["plot", "date"]), on=["plot", "date"], how="left"
+    )
+    groups = strata["stratum"].fillna("").astype(str).to_numpy()
+    if roots["by"] == "continuous":  # smooth in biomass, so that dates may each have a mean of their own
+        groups = np.char.add(groups.astype(str), (" " + totals["date"].astype(str)).to_numpy(dtype=str))
+    return groups
 
 
 def _root_shoot(
@@ -442,14 +564,9 @@ def _root_shoot(
     agb = totals["agb_mg_ha"].to_numpy()
     if roots["per"] == "stratum" and frame["stratum"].isna().all():
         raise ValueError("plots.roots.per is stratum, and no plot has one; give the plots a column stratum, or per: plot")
-    groups = np.arange(len(totals)).astype(str)
-    if roots["per"] == "stratum":
-        strata = totals[["plot", "date"]].merge(frame[["plot", "date", "stratum"]], on=["plot", "date"], how="left")
-        groups = strata["stratum"].fillna("").astype(str).to_numpy()
+    groups = _groups_of_roots(totals, frame, roots)
     if roots["by"] == "continuous":
         caveat(log, "the continuous root:shoot function states no error: roots have that of biomass alone")
-        if roots["per"] == "stratum":  # smooth in biomass, so that dates may each have a mean of their own
-            groups = np.char.add(groups.astype(str), (" " + totals["date"].astype(str)).to_numpy(dtype=str))
         return pools.root_shoot_continuous(pools.mean_of_groups(agb, groups)), np.full(len(agb), np.nan), []
     classes = factors.root_shoot_classes(
         zone=roots["zone"], continent=roots["continent"], origin=roots["origin"], forest_type=roots["forest_type"]

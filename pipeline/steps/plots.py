@@ -15,7 +15,8 @@ from catalogs.plots.remeasured import changes_of_plots
 from pipeline import store
 from pipeline.config import TARGETS
 from pipeline.grid import Grid
-from pipeline.steps.biomass import with_expanded_volume, with_trees
+from pipeline.steps.biomass import with_roots_of_totals, with_trees
+from pipeline.steps.expansion import with_expanded_volume
 from pipeline.steps.notes import kept_warnings
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def plots(
             if tree_list is not None:
                 store.write_table(tree_list, listed)
             frame = frame.merge(changes_of_plots(trees), on=["plot", "date"], how="left")
-        frame = with_expanded_volume(frame, settings)
+        frame = with_roots_of_totals(with_expanded_volume(frame, settings), settings)
         frame = _judged(frame, read, settings, findings)
         frame = _kept(_left_out(frame, findings), study_grid, targets, settings)
     store.write_table(table, frame)

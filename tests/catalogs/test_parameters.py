@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from catalogs.parameters import allometry_table, factors, group_table
+from catalogs.parameters import allometry_table, factors, group_table, wood_density_table
 
 needs_nsvb = pytest.mark.skipif(importlib.util.find_spec("nsvb") is None, reason="the package nsvb is absent")
 
@@ -166,6 +166,38 @@ def test_a_users_expansion_factors_have_no_gaps(tmp_path):
         factors.expansion_classes(str(tmp_path / "mine.csv"))
     pd.DataFrame({**rows, "volume_max_m3_ha": [60, None]}).to_csv(tmp_path / "mine.csv", index=False)
     assert factors.expansion_classes(str(tmp_path / "mine.csv")).upper_m3_ha == (60, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"source": ["x", ""]}, "row 3: source is empty: say where the numbers come from"),
+        ({"status": "unverifed"}, "rows 2 and 3: status is not one of published, user, unverified"),
+        ({"volume_max_m3_ha": [60, 100]}, "row 3: the last class ends, and nothing is said of more volume; leave its"),
+        ({"stock_mg_m3": [1.1, None]}, "row 3: stock_mg_m3 is not within 0.1 to 10"),
+    ],
+)
+def test_a_users_expansion_factors_are_checked_row_by_row(tmp_path, columns, sentence):
+    rows = {"volume_min_m3_ha": [0, 60], "volume_max_m3_ha": [60, None], "stock_mg_m3": [1.1, 0.7]}
+    pd.DataFrame({**rows, "source": "x", "status": "user", **columns}).to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(ValueError, match=sentence):
+        factors.expansion_classes(str(tmp_path / "mine.csv"))
+
+
+@pytest.mark.parametrize(("column", "value"), [("se", 0.9), ("se", -0.1), ("sd_tree", 5), ("sd", 2)])
+def test_errors_of_wood_density_that_cannot_be_are_refused(tmp_path, column, value):
+    row = {"genus": "Pinus", "species": ["Pinus a", "Pinus b"], "wood_density_g_cm3": 0.4, column: [0.02, value]}
+    pd.DataFrame(row).to_csv(tmp_path / "wood.csv", index=False)
+    with pytest.raises(ValueError, match=rf"{column} of wood density is not within 0 to 0\.5 g/cm3 in row 3, such as {value}"):
+        wood_density_table(tmp_path / "wood.csv")
+
+
+def test_a_variety_beside_its_species_keeps_its_own_name(tmp_path):
+    row = {"genus": "Pinus", "species": ["Pinus nigra", "Pinus nigra var. pallasiana", "Pinus mugo Turra"]}
+    pd.DataFrame({**row, "wood_density_g_cm3": [0.5, 0.6, 0.4]}).to_csv(tmp_path / "wood.csv", index=False)
+    assert wood_density_table(tmp_path / "wood.csv")["taxon"].tolist() == [
+        "Pinus nigra", "Pinus nigra var. pallasiana", "Pinus mugo"
+    ]  # fmt: skip
 
 
 @needs_nsvb

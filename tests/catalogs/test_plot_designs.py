@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from catalogs import tables, units
+from catalogs.names import scientific_name
 from catalogs.plots import read_plots, read_trees
 from catalogs.plots.tallies import limiting_distance_m
-from catalogs.plots.trees import bare_name
 from pipeline.config import Plots
 
 UTM = "EPSG:32650"
@@ -226,10 +226,20 @@ def test_a_table_of_species_codes_gives_family_and_genus_as_well(field, tmp_path
         ("소나무", "소나무"),
         ("Pinus sp.", "Pinus sp."),
         ("yellow birch", "yellow birch"),
+        ("Pinus densiflora for. multicaulis Uyeki", "Pinus densiflora"),
+        ("Cunninghamia lanceolata(Lamb.) Hook.", "Cunninghamia lanceolata"),
+        ("PINUS MASSONIANA", "Pinus massoniana"),
+        ("PINUS MASSONIANA LAMB.", "Pinus massoniana"),
+        ("Pinus Massoniana", "Pinus massoniana"),
+        ("ACER RUBRUM", "Acer rubrum"),
+        ("abies alba", "Abies alba"),
+        ("RED OAK", "RED OAK"),
+        ("ma wei song", "ma wei song"),
+        ("杉木(实生)", "杉木(实生)"),
     ],
 )
 def test_names_lose_their_authors_and_nothing_else(given, name):
-    assert bare_name(given) == name
+    assert scientific_name(given) == name
 
 
 # ---------------------------------------------------------------- tables

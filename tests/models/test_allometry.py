@@ -160,17 +160,26 @@ def write_allometry(folder: Path, **columns) -> Path:
         ({"var_a": 1e-4, "var_b": 1e-6, "cov_ab": 1e-4}, "cov_ab is larger than var_a and var_b allow"),
         ({"source": ""}, "row 2: source is empty"),
         ({"dbh_min_cm": 300.0}, "dbh_min_cm is not below dbh_max_cm"),
-        ({"dbh_unit": "inch"}, "row 2: dbh_unit is not one of cm, mm, m, in"),
+        ({"dbh_unit": "feet"}, "row 2: dbh_unit is not one of cm, mm, m, in"),
         ({"component": "twigs"}, "row 2: component is not one of agb, stem,"),
         ({"correction_factor": 1.05}, "bias_corrected: yes says that nothing is left to correct"),
         ({"result_unit": "m3"}, "result_unit is a volume, and component is not stem_volume"),
         ({"var_q": 1.0}, r"var_q is not a \(co\)variance we know; write cov_ab, letters in order"),
+        ({"component": "stem_volume", "result_unit": "kg"}, "component is stem_volume, and result_unit is a weight"),
+        ({"rse_of": "tree"}, "row 2: rse_of is not one of trees, equations"),
         ({"height_min_m": 30.0, "height_max_m": 20.0}, "height_min_m is not below height_max_m"),
     ],
 )
 def test_rows_of_a_users_table_are_checked(tmp_path, columns, sentence):
     with pytest.raises(ValueError, match=sentence):
         allometry_table(write_allometry(tmp_path, **columns))
+
+
+def test_units_may_be_written_as_tree_lists_write_them(tmp_path):
+    table = allometry_table(write_allometry(tmp_path, dbh_unit="inch", height_unit="feet", result_unit="t"))
+    assert table[["dbh_unit", "height_unit", "result_unit"]].iloc[0].tolist() == ["in", "ft", "Mg"]
+    volumes = allometry_table(write_allometry(tmp_path, component="stem_volume"))
+    assert volumes["result_unit"].tolist() == ["m3"]
 
 
 def test_an_equation_whose_source_is_silent_on_its_correction_is_taken_as_it_is(tmp_path):

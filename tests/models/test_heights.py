@@ -89,16 +89,17 @@ def test_a_plot_without_measured_heights_takes_the_common_curve():
     assert fitted.between_sd_m(at, np.array(["elsewhere"] * 2)) == pytest.approx(fitted.between_sd)
 
 
-def test_parameter_errors_cover_what_plots_share():
-    """Over seeds, the fitted height at 30 cm scatters as the covariance says (100 seeds: SD known to 7 %)."""
-    at, fitted_heights, said = np.array([30.0]), [], []
-    for seed in range(100):
+def test_parameter_errors_are_those_of_curves_whose_plots_share_errors():
+    """Over seeds, the fitted heights of thin, middling and thick trees scatter as the covariance says (400 seeds know a standard
+    deviation to 3.5 %). A design effect for all parameters alike said up to 1.7 times too much of thin and thick trees."""
+    at, fitted_heights, said = np.array([12.0, 20.0, 35.0]), [], []
+    for seed in range(400):
         dbh, height, plot = make_pairs("michailoff", n=600, noise=3.0, between=2.0, plots=20, seed=seed)
         fitted = fit_heights(dbh, height, model="michailoff", plots=plot)
-        slope = fitted.by_parameter(at)[0]
-        fitted_heights.append(fitted.height(at)[0])
-        said.append(slope @ fitted.covariance @ slope)
-    assert np.sqrt(np.mean(said)) == pytest.approx(np.std(fitted_heights), rel=0.25)
+        slopes = fitted.curve.by_parameter(fitted.params, at)
+        fitted_heights.append(fitted.curve.mean(fitted.params, at))
+        said.append(np.diag(slopes @ fitted.covariance @ slopes.T))
+    assert np.sqrt(np.mean(said, axis=0)) == pytest.approx(np.std(fitted_heights, axis=0), rel=0.11)
 
 
 def test_a_logarithmic_fit_gives_mean_heights_not_medians():
