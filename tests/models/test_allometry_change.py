@@ -56,9 +56,10 @@ def test_other_trees_share_nothing():
 
 
 def test_readings_of_a_diameter_do_not_cancel():
+    """To first order (0.2 cm of 20 is 1 %, so that the second order adds 1e-4 of it)."""
     found = change(make_trees([20.0], [22.0]), rse=np.nan, dbh_sd=lambda dbh: np.full_like(dbh, 0.2))
     slopes = 0.1 * 2.4 * np.array([20.0, 22.0]) ** 1.4 * 0.2 * 25 / 1000
-    assert found["agb_change_mg_ha_se"] == pytest.approx(np.hypot(*slopes))
+    assert found["agb_change_mg_ha_se"] == pytest.approx(np.hypot(*slopes), rel=5e-4)
 
 
 def test_the_density_of_a_trees_wood_is_the_same_at_both_dates():
