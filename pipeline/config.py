@@ -299,6 +299,7 @@ class Plots(Section):
     trees: FilePath | None = None
     crs: str | None = None
     date: Date | None = None
+    date_order: Literal["day_first", "month_first"] | None = None
     columns: dict[str, str | tuple[str, ...]] = {}
     units: dict[str, str] = {}
     visits: tuple[Visit, ...] = ()

@@ -34,7 +34,9 @@ STATUS = {
 """Statuses that need no `status_codes`: standing and living, standing and dead, a stump, not there any more, and not looked
 for (outside what was sampled that time)."""
 UNIDENTIFIED = ("indet", "unknown", "unidentified")
-RANKS = ("var.", "subsp.", "ssp.", "f.", "fo.", "cv.", "x")
+RANKS = ("var.", "subsp.", "ssp.", "f.", "fo.", "for.", "forma", "cv.", "x")
+OTHER_SIZES = ("upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du")
+"""What a list may give instead of diameters: palms, shrubs and saplings have equations of their own."""
 MAX_HEIGHT_M = 130.0  # above the tallest tree known
 
 
@@ -49,9 +51,13 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
     )  # fmt: skip
     if settings["tree_visits"]:
         raw = tables.by_visit(raw, settings["tree_visits"], file=file, setting="plots.tree_visits")
+    other = [name for name in OTHER_SIZES if name in columns or name in raw]
     trees = tables.named_columns(
-        raw, columns, known=TREE_COLUMNS, required=required, file=file, setting="plots.tree_columns"
+        raw, columns, known=TREE_COLUMNS, required=[name for name in required if name != "dbh_cm" or not other], file=file,
+        setting="plots.tree_columns",
     ).rename_axis("row").reset_index()  # fmt: skip
+    if "dbh_cm" in required and "dbh_cm" not in trees:
+        trees["dbh_cm"] = np.nan
     refuse = findings.refuse(trees, file)
     for column in (*IDS, *NAMES, *CLASSES):
         if column in trees:
@@ -67,7 +73,10 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
         trees["height_m"] = np.nan
     if "date" in trees:
         trees["year_only"] = tables.texts(trees["date"]).str.fullmatch(r"\d{4}")
-        trees["date"] = tables.dates(trees["date"].set_axis(trees["row"]), file=file, refuse=refuse).to_numpy()
+        trees["date"] = tables.dates(
+            trees["date"].set_axis(trees["row"]), file=file, refuse=refuse, order=settings["date_order"],
+            setting="plots.date_order",
+        ).to_numpy()  # fmt: skip
         if trees["date"].isna().all():
             trees = trees.drop(columns="date")
     trees["numbered"] = trees["tree"] != ""
@@ -110,7 +119,7 @@ def _decode_species(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
 
 def bare_name(name: str) -> str:
     """Genus and epithet of a scientific name: authors, variety and subspecies taken off; other names as they are."""
-    words = name.replace("×", " x ").split()
+    words = name.replace("×", " x ").replace("(", " (").split()
     if len(words) < 3 or not words[0][:1].isupper() or not words[1][:1].islower():
         return " ".join(words)
     if words[1] == "x":
@@ -122,7 +131,9 @@ def bare_name(name: str) -> str:
 
 def capitalised(name: str) -> str:
     """A scientific name with its genus in a capital; names that do not end as Latin ones do stay as they are ('red oak')."""
-    latin = re.match(r"[a-z]+(us|a|is|um|ix|dron|ops|ys) [a-z-]+(a|us|um|is|i|or|ur|ens|ans|es|ense)( |$)", name)
+    # of four letters at least each, as scientific names have and the syllables of 'ma wei song' have not
+    genus, epithet = r"(?=[a-z]{4})[a-z]+(us|a|is|um|ix|dron|ops|ys)", r"(?=[a-z-]{4})[a-z-]+(a|us|um|is|i|or|ur|ens|ans|es|ense)"
+    latin = re.match(rf"{genus} {epithet}( |$)", name)
     return name[:1].upper() + name[1:] if latin else name
 
 
@@ -149,7 +160,8 @@ def _name_status(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
     unknown = status.isna()
     trees["status"] = status.fillna("left_out")
     if "dbh_cm" in trees:
-        blank = trees["dbh_cm"].isna() & (trees["species"] == "") & trees["status"].isin(["live", "none"])
+        sizes = trees[trees.columns.intersection(["dbh_cm", *OTHER_SIZES])]
+        blank = sizes.isna().all(axis=1) & (trees["species"] == "") & trees["status"].isin(["live", "none"])
         trees["status"] = trees["status"].where(~blank, "none")
     trees["status_unknown"] = given.where(unknown, "")
 
@@ -171,15 +183,26 @@ def check_names(trees: pd.DataFrame, settings: dict[str, Any], findings: Finding
             findings.trees("code_unknown", trees, unknown != "", file=file, what=what)
 
 
-def check_measurements(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
-    """Diameters, heights and wood densities that cannot be; their rules are carried out in place."""
+def check_measurements(
+    trees: pd.DataFrame, settings: dict[str, Any], findings: Findings, *, without_dbh: np.ndarray | None = None
+) -> None:
+    """Diameters, heights and wood densities that cannot be; their rules are carried out in place.
+
+    `without_dbh` (trees,) marks those whose equation asks for none.
+    """
     file, limit, dbh = settings["trees"], settings["max_dbh_cm"], trees["dbh_cm"]
     if "wood_density_g_cm3" in trees:
         _check_wood_density(trees, file, findings)
     unread = {row for one in findings.found if one.kind == "number_unreadable" and "dbh_cm" in one.what for row in one.rows}
     live = trees["status"] == "live"
     missing = dbh.isna() & live
-    findings.trees("dbh_missing", trees, missing & ~trees["row"].isin(unread), file=file, what="dbh is missing")
+    asked = missing & ~trees["row"].isin(unread)
+    if without_dbh is not None:
+        free = asked & without_dbh
+        asked &= ~free
+        if free.any():
+            log.info("%d live trees have no dbh, and their equations need none: they count in biomass and stems", free.sum())
+    findings.trees("dbh_missing", trees, asked, file=file, what="dbh is missing")
     trees.loc[missing & trees["row"].isin(unread), "status"] = "left_out"
     findings.trees("dbh_impossible", trees, dbh <= 0, file=file, what="dbh is zero or below")
     counted = trees["status"].isin(["live", "dead"]) & (dbh > 0)

@@ -15,7 +15,7 @@ from conftest import ROOT, data_set, make_settings
 
 from catalogs.plots import Findings, read_plots, read_trees
 from catalogs.plots.findings import KINDS
-from catalogs.plots.headers import TREE_WORDS, guess
+from catalogs.plots.headers import PLOT_WORDS, TREE_WORDS, guess
 from catalogs.plots.inspection import inspect_plots
 from pipeline.__main__ import main
 from pipeline.config import Plots
@@ -52,6 +52,24 @@ def test_headers_of_many_languages_are_understood():
     columns, units = guess(["Placette", "Arbre", "Essence", "DBH (mm)", "ht_ft"], TREE_WORDS)
     assert columns == {"plot": "Placette", "tree": "Arbre", "species": "Essence", "dbh_cm": "DBH (mm)", "height_m": "ht_ft"}
     assert units == {"dbh_cm": "mm", "height_m": "ft"}
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "ours", "unit"),
+    [
+        ("DBH (inches)", TREE_WORDS, "dbh_cm", "inch"), ("Höhe [dm]", TREE_WORDS, "height_m", "dm"),
+        ("Höhe (m)", TREE_WORDS, "height_m", None), ("Diamètre (mm)", TREE_WORDS, "dbh_cm", "mm"),
+        ("Année", TREE_WORDS, "date", None), ("Diámetro", TREE_WORDS, "dbh_cm", None), ("Año", TREE_WORDS, "date", None),
+        ("Árbol", TREE_WORDS, "tree", None), ("样地编号", PLOT_WORDS, "plot", None), ("표본점번호", PLOT_WORDS, "plot", None),
+        ("SLOPE%", PLOT_WORDS, "slope_deg", "percent"), ("Neigung (%)", PLOT_WORDS, "slope_deg", "percent"),
+        ("AREA_M2", PLOT_WORDS, "area_ha", "m2"), ("面积(亩)", PLOT_WORDS, "area_ha", "mu"),
+        ("样地面积（m²）", PLOT_WORDS, "area_ha", "m2"), ("DBH (cm)", TREE_WORDS, "dbh_cm", None),
+    ],
+)  # fmt: skip
+def test_headers_with_accents_and_units_are_understood(header, words, ours, unit):
+    columns, named = guess([header], words)
+    assert columns == {ours: header}
+    assert named == ({ours: unit} if unit else {})
 
 
 def test_a_sheet_without_a_study_guesses_the_columns_and_prints_them(tables, capsys):
