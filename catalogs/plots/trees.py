@@ -25,6 +25,8 @@ NUMBERS = (
     "wood_density_g_cm3", "volume_m3", "commercial_volume_m3",
     "upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du",  # of palms, shrubs, bamboo
 )  # fmt: skip
+OTHER_SIZES = ("upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du")
+"""What a list may give instead of diameters: palms, shrubs and saplings have equations of their own."""
 TREE_COLUMNS = (*IDS, "date", *NAMES, *CLASSES, *NUMBERS)
 STATUS = {
     "live": "live", "alive": "live", "l": "live", "": "live", "dead": "dead", "d": "dead", "snag": "dead",
@@ -34,9 +36,7 @@ STATUS = {
 """Statuses that need no `status_codes`: standing and living, standing and dead, a stump, not there any more, and not looked
 for (outside what was sampled that time)."""
 UNIDENTIFIED = ("indet", "unknown", "unidentified")
-RANKS = ("var.", "subsp.", "ssp.", "f.", "fo.", "for.", "forma", "cv.", "x")
-OTHER_SIZES = ("upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du")
-"""What a list may give instead of diameters: palms, shrubs and saplings have equations of their own."""
+RANKS = ("var.", "subsp.", "ssp.", "f.", "fo.", "cv.", "x")
 MAX_HEIGHT_M = 130.0  # above the tallest tree known
 
 
@@ -119,7 +119,7 @@ def _decode_species(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
 
 def bare_name(name: str) -> str:
     """Genus and epithet of a scientific name: authors, variety and subspecies taken off; other names as they are."""
-    words = name.replace("×", " x ").replace("(", " (").split()
+    words = name.replace("×", " x ").split()
     if len(words) < 3 or not words[0][:1].isupper() or not words[1][:1].islower():
         return " ".join(words)
     if words[1] == "x":
@@ -131,9 +131,7 @@ def bare_name(name: str) -> str:
 
 def capitalised(name: str) -> str:
     """A scientific name with its genus in a capital; names that do not end as Latin ones do stay as they are ('red oak')."""
-    # of four letters at least each, as scientific names have and the syllables of 'ma wei song' have not
-    genus, epithet = r"(?=[a-z]{4})[a-z]+(us|a|is|um|ix|dron|ops|ys)", r"(?=[a-z-]{4})[a-z-]+(a|us|um|is|i|or|ur|ens|ans|es|ense)"
-    latin = re.match(rf"{genus} {epithet}( |$)", name)
+    latin = re.match(r"[a-z]+(us|a|is|um|ix|dron|ops|ys) [a-z-]+(a|us|um|is|i|or|ur|ens|ans|es|ense)( |$)", name)
     return name[:1].upper() + name[1:] if latin else name
 
 

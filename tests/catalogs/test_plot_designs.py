@@ -11,7 +11,7 @@ import pytest
 from catalogs import tables, units
 from catalogs.plots import read_plots, read_trees
 from catalogs.plots.tallies import limiting_distance_m
-from catalogs.plots.trees import bare_name, capitalised
+from catalogs.plots.trees import bare_name
 from pipeline.config import Plots
 
 UTM = "EPSG:32650"
@@ -305,8 +305,6 @@ def test_a_table_of_species_codes_gives_family_and_genus_as_well(field, tmp_path
         ("Acer pictum Thunb. var. mono (Maxim.) Maxim. ex Franch.", "Acer pictum"),
         ("Acer pseudosieboldianum (Pax) Kom.", "Acer pseudosieboldianum"),
         ("Quercus × hispanica Lam.", "Quercus x hispanica"),
-        ("Cunninghamia lanceolata(Lamb.) Hook.", "Cunninghamia lanceolata"),
-        ("Pinus densiflora for. erecta Uyeki", "Pinus densiflora"),
         ("소나무", "소나무"),
         ("Pinus sp.", "Pinus sp."),
         ("yellow birch", "yellow birch"),
@@ -314,14 +312,6 @@ def test_a_table_of_species_codes_gives_family_and_genus_as_well(field, tmp_path
 )
 def test_names_lose_their_authors_and_nothing_else(given, name):
     assert bare_name(given) == name
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [("pinus massoniana", "Pinus massoniana"), ("ma wei song", "ma wei song"), ("red oak", "red oak")],
-)
-def test_a_genus_gets_its_capital_where_the_name_is_latin(given, name):
-    assert capitalised(given) == name
 
 
 # ---------------------------------------------------------------- tables
