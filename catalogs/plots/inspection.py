@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs import parameters, tables
+from catalogs.findings import by_rule
 from catalogs.plots import consistency
-from catalogs.plots.findings import KINDS, RULES, Findings
+from catalogs.plots.findings import Findings
 from catalogs.plots.reading import MEASURED_COLUMNS, WithoutDbh, read_height_pairs, read_plots, read_trees
 from catalogs.plots.remeasured import changes_of_plots
 
@@ -114,13 +115,7 @@ def inspect_plots(
     totals = None if done is None else done.totals
     if totals is not None:
         facts |= _total_facts(totals)
-    listed = [
-        {
-            "kind": one.kind, "title": KINDS[one.kind].title, "rule": one.rule, "file": one.file,
-            "sentence": one.sentence(MOST_ROWS), "rows": [_plain(row) for row in one.rows],
-        }
-        for one in findings.found
-    ]  # fmt: skip
+    listed = findings.listed(MOST_ROWS)
     problems += [one["sentence"] for one in listed if one["rule"] == "fail"]
     files = [name for name in dict.fromkeys([settings["corners"] or settings["file"], settings["trees"]]) if name]
     report = {"files": files, "facts": facts, "findings": listed, "problems": problems, "notes": notes}
@@ -135,12 +130,7 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
     lines += [f"note: {note}" for note in report["notes"]]
     unreadable = [one for one in report["problems"] if one not in {found["sentence"] for found in report["findings"]}]
     lines += [f"stops a run: {sentence}" for sentence in unreadable]
-    for rule in ("fail", "leave_out_plot", "leave_out", "keep"):
-        chosen = [one for one in report["findings"] if one["rule"] == rule]
-        if chosen:
-            heading = {"fail": "stops a run", "keep": "flagged, and used as it is"}.get(rule, RULES[rule])
-            lines += ["", f"{heading}:"]
-            lines += [f"  [{one['kind']}] {one['sentence']}" for one in chosen]
+    lines += by_rule(report["findings"])
     if not report["findings"] and not unreadable:
         lines.append("nothing was found wrong")
     elif report["findings"]:
