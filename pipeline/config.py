@@ -379,6 +379,7 @@ class Stands(Section):
     grid_m: float | None = Field(None, gt=0)
     include_plots: bool = False
     overlaps: Literal["fail", "first"] = "fail"
+    rules: dict[str, Literal["keep", "leave_out", "first", "merge", "fail"]] = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> Stands:

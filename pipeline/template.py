@@ -158,6 +158,7 @@ stands:                             # management polygons
   # grid_m: 100                     # instead of file: squares of this side, metres
   include_plots: false              # true: plots become stands as well
   overlaps: fail                    # or first: the common part goes to the stand listed first
+  rules: {}                         # kind of finding: keep, leave_out, first, merge, fail (docs/how-to/bring-your-plots.md)
 
 forest:                             # where the map holds biomass
   source: everywhere                # or raster, stands, canopy (lidar height and cover)
