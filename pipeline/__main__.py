@@ -266,8 +266,13 @@ def _estimators() -> list[tuple[str, ...]]:
 
 def _findings() -> list[tuple[str, ...]]:
     from catalogs.plots.findings import KINDS
+    from catalogs.stand_findings import KINDS as STAND_KINDS
 
-    return [(name, one.default, " ".join(one.rules), one.takes, one.title) for name, one in KINDS.items()]
+    return [
+        (section, name, one.default, " ".join(one.rules), one.takes, one.title)
+        for section, kinds in (("plots", KINDS), ("stands", STAND_KINDS))
+        for name, one in kinds.items()
+    ]
 
 
 def _equations() -> list[tuple[str, ...]]:
