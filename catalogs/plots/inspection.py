@@ -264,7 +264,7 @@ def _tree_facts(trees: pd.DataFrame, plots: gpd.GeoDataFrame) -> dict[str, str]:
     facts["height_m"] = f"{measured.mean():.0%} of live trees" + (f", {_span(live['height_m'])}" if measured.any() else "")
     names = live["species"].replace("", "(no name)").value_counts()
     facts["species"] = f"{len(names)}: " + ", ".join(f"{name} {count}" for name, count in names.head(5).items())
-    live = live[live["trees_per_ha"].notna()]
+    live = live[live["trees_per_ha"].notna() & live["dbh_cm"].notna()]
     if live.empty:
         return facts
     basal_area = (np.pi / 4 * (live["dbh_cm"] / 100) ** 2 * live["trees_per_ha"]).groupby([live["plot"], live["date"]]).sum()

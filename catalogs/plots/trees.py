@@ -199,7 +199,7 @@ def check_measurements(
         free = asked & without_dbh
         asked &= ~free
         if free.any():
-            log.info("%d live trees have no dbh, and their equations need none: they count in biomass and stems", free.sum())
+            log.info("%d live trees have no dbh, and their equations need none: they count in biomass alone", free.sum())
     findings.trees("dbh_missing", trees, asked, file=file, what="dbh is missing")
     trees.loc[missing & trees["row"].isin(unread), "status"] = "left_out"
     findings.trees("dbh_impossible", trees, dbh <= 0, file=file, what="dbh is zero or below")
