@@ -10,14 +10,12 @@ import numpy as np
 
 from catalogs import stands as polygons
 from catalogs import tables
+from catalogs.findings import by_rule
+from catalogs.stand_findings import StandFindings, findings_for
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import pandas as pd
 
-SLIVER_WIDTH_M = 10.0
-SLIVER_AREA_HA = 0.05
-"""A polygon narrower than a crown or two (twice its area over its perimeter), or smaller than any plot, is left of drawing."""
 MOST_ROWS = 12
 MOST_VALUES = 8
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -48,15 +46,13 @@ def inspect_stands(settings: Mapping[str, Any], *, crs: str | None = None, named
     Returns
     -------
     dict
-        files, facts (name: text), problems (sentences that stop a run), warnings, settings (a first guess).
+        files, facts (name: text), findings (list of kind, title, rule, file, sentence, rows), problems (sentences that stop
+        a run), warnings, settings (a first guess).
     """
-    import geopandas as gpd
-
-    file = settings["file"]
-    raw = tables.read_table(file, layer=settings["layer"], encoding=settings["encoding"])
-    if not isinstance(raw, gpd.GeoDataFrame):
-        raise ValueError(f"{file} holds no polygons; stands are read from GeoPackage, shapefile, GeoJSON or GeoParquet")
-    report: dict[str, Any] = {"files": [file], "facts": {}, "problems": [], "warnings": [], "settings": {"file": file}}
+    file, raw = settings["file"], polygons.raw_stands(dict(settings))
+    report: dict[str, Any] = {
+        "files": [file], "facts": {}, "problems": [], "warnings": [], "findings": [], "settings": {"file": file},
+    }  # fmt: skip
     present = {name.lower(): str(name) for name in raw.columns if name != raw.geometry.name}
     found = {what: next((present[word.lower()] for word in words if word.lower() in present), None)
              for what, words in ATTRIBUTES.items()}  # fmt: skip
@@ -65,30 +61,57 @@ def inspect_stands(settings: Mapping[str, Any], *, crs: str | None = None, named
         settings |= _guessed(raw, found, report)
     report["facts"]["features"] = f"{len(raw)}, {', '.join(sorted(set(raw.geom_type.dropna())))}"
     _say_text(raw, report)
-    layer = gpd.GeoDataFrame({"feature": raw.index}, geometry=raw.geometry.array, crs=raw.crs)
-    layer["stand"] = _ids(raw, settings, report).to_numpy()
-    layer = _without_empty(layer, file, report)
-    _say_same(layer, file, report)
-    layer = _placed(layer, settings, crs, report)
-    if layer is not None and len(layer):
-        _say_shapes(layer, file, report)
-        _say_areas(raw, layer, settings, report, declared_unit=settings["area_unit"] if named else None)
+    raw, settings = _with_columns(raw, settings, report)
+    findings = findings_for(settings, stops=False, quiet=True)
+    layer = _placed(raw, settings, crs, findings, report)
+    if layer is not None:
+        report["facts"] |= findings.facts
+        _say_shapes(layer, report)
+        _say_areas(layer, settings, findings, report, declared_unit=settings["area_unit"] if named else None)
+        _say_strata(layer, settings, report)
     _say_attributes(raw, found, report)
-    _say_strata(raw, settings, report)
+    report["findings"] = findings.listed(MOST_ROWS)
+    report["problems"] += [one["sentence"] for one in report["findings"] if one["rule"] == "fail"]
+    report["warnings"] += [one["sentence"] for one in report["findings"] if one["rule"] == "keep"]
     return report
 
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
-    """The sheet as lines: what is there, what stops a run, what is said and goes on."""
+    """The sheet as lines: what is there, what stops a run, what is left out, what is said and goes on."""
     width = max(len(name) for name in report["facts"])
     lines = [", ".join(report["files"])]
     lines += [f"  {name.ljust(width)}  {text}" for name, text in report["facts"].items()]
-    for heading, key in (("stops a run", "problems"), ("flagged, and used as it is", "warnings")):
-        if report[key]:
-            lines += ["", f"{heading}:", *(f"  {sentence}" for sentence in report[key])]
-    if not report["problems"] and not report["warnings"]:
+    told = {one["sentence"] for one in report["findings"]}
+    for heading, key in (("stops a run", "problems"), ("note", "warnings")):
+        lines += [f"{heading}: {sentence}" for sentence in report[key] if sentence not in told]
+    lines += by_rule(report["findings"])
+    if not report["problems"] and not report["warnings"] and not report["findings"]:
         lines.append("nothing was found wrong")
+    elif report["findings"]:
+        lines += ["", "what is done about a kind is a setting: stands: {rules: {KIND: keep, leave_out, first, merge or fail}}"]
     return lines
+
+
+def _with_columns(
+    raw: gpd.GeoDataFrame, settings: dict[str, Any], report: dict[str, Any]
+) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+    """What of the named columns is there, so that the rest can be looked at; the number of a feature where it has no id."""
+    present = [str(name) for name in raw.columns if name != raw.geometry.name]
+    for key in ("id", "stratum", "area_column"):
+        listed = [settings[key]] if isinstance(settings[key], str) else list(settings[key] or [])
+        absent = [column for column in listed if column not in present]
+        if not absent:
+            continue
+        report["problems"].append(
+            f"{settings['file']} has no column {absent[0]!r} (stands.{key}){tables.nearest(absent[0], present)}; "
+            f"it has {', '.join(present)}"
+        )
+        settings = {**settings, key: "feature number" if key == "id" else None}
+        if key == "id":
+            raw = raw.assign(**{"feature number": raw.index.astype(str)})
+    for key in ("stratum_classes", "stratum_codes"):
+        settings[key] = {column: value for column, value in settings[key].items() if column in present}
+    return raw, settings
 
 
 def _guessed(raw: gpd.GeoDataFrame, found: dict[str, str | None], report: dict[str, Any]) -> dict[str, Any]:
@@ -130,55 +153,15 @@ def _say_text(raw: gpd.GeoDataFrame, report: dict[str, Any]) -> None:
             )
 
 
-def _ids(raw: gpd.GeoDataFrame, settings: dict[str, Any], report: dict[str, Any]) -> pd.Series:
-    file, columns = settings["file"], settings["id"]
-    listed = [columns] if isinstance(columns, str) else list(columns)
-    absent = [column for column in listed if column not in raw.columns]
-    if absent:
-        names = [str(name) for name in raw.columns if name != raw.geometry.name]
-        report["problems"].append(
-            f"{file} has no column {absent[0]!r} (stands.id){tables.nearest(absent[0], names)}; it has {', '.join(names)}"
-        )
-        return raw.index.to_series().astype(str)
-    ids = polygons.stand_ids(raw, settings)
-    if (ids == "").any():
-        report["problems"].append(f"{file}: {' and '.join(listed)} is empty in {_features(ids.index[ids == ''])}")
-    repeated = ids.duplicated(keep=False) & (ids != "")
-    for name in list(dict.fromkeys(ids[repeated]))[:MOST_ROWS]:
-        report["problems"].append(f"{file}: the stand id {name!r} stands in {_features(ids.index[ids == name])}")
-    if repeated.any():
-        report["facts"]["repeated ids"] = f"{ids[repeated].nunique()} ids in {int(repeated.sum())} features"
-    return ids
-
-
-def _without_empty(layer: gpd.GeoDataFrame, file: str, report: dict[str, Any]) -> gpd.GeoDataFrame:
-    empty = layer.geometry.isna() | layer.geometry.is_empty
-    if empty.any():
-        report["problems"].append(f"{file}: {_features(layer.loc[empty, 'feature'])} has no polygon")
-    other = ~empty & ~layer.geom_type.isin(["Polygon", "MultiPolygon"])
-    if other.any():
-        kinds = ", ".join(sorted(set(layer.geom_type[other])))
-        report["problems"].append(f"{file}: {_features(layer.loc[other, 'feature'])} is {kinds}; stands are polygons")
-    return layer[~empty & ~other].reset_index(drop=True)
-
-
-def _say_same(layer: gpd.GeoDataFrame, file: str, report: dict[str, Any]) -> None:
-    """Polygons drawn twice, whatever their ids."""
-    outline = layer.geometry.normalize().to_wkb()
-    for _, features in layer["feature"].groupby(outline.to_numpy(), sort=False):
-        if len(features) > 1:
-            report["problems"].append(f"{file}: {_features(features)} are the same polygon; delete all but one")
-
-
 def _placed(
-    layer: gpd.GeoDataFrame, settings: dict[str, Any], crs: str | None, report: dict[str, Any]
+    raw: gpd.GeoDataFrame, settings: dict[str, Any], crs: str | None, findings: StandFindings, report: dict[str, Any]
 ) -> gpd.GeoDataFrame | None:
-    """The layer in metres, by the very steps of a run: zone numbers put right, degrees and CRS compared."""
+    """The stands by the very steps of a run: zone numbers put right, degrees and CRS compared, rules carried out."""
     import logging
 
-    declared = layer.crs.to_string() if layer.crs is not None else "none"
+    declared = raw.crs.to_string() if raw.crs is not None else "none"
     report["facts"]["CRS"] = declared + (f", read as {settings['crs']}" if settings["crs"] else "")
-    bounds = " ".join(f"{value:.7g}" for value in layer.total_bounds)
+    bounds = " ".join(f"{value:.7g}" for value in raw.total_bounds)
     report["facts"]["extent"] = f"{bounds} (west south east north)"
     heard: list[str] = []
     handler = logging.Handler(logging.WARNING)
@@ -187,17 +170,15 @@ def _placed(
     logger.addHandler(handler)
     said, logger.propagate = logger.propagate, False
     try:
-        target = crs or _metric(layer, settings)
-        placed = polygons.in_crs(layer, settings, target)
-        placed = polygons.mended(placed, settings["file"])
+        target = crs or _metric(raw, settings)
+        return polygons.stands_of(raw, settings, target, findings)
     except ValueError as error:
         report["problems"].append(str(error))
         return None
     finally:
         logger.removeHandler(handler)
         logger.propagate = said
-    report["warnings"] += heard
-    return placed
+        report["warnings"] += heard
 
 
 def _metric(layer: gpd.GeoDataFrame, settings: dict[str, Any]) -> str:
@@ -211,54 +192,30 @@ def _metric(layer: gpd.GeoDataFrame, settings: dict[str, Any]) -> str:
     return layer.set_crs(source, allow_override=True).estimate_utm_crs().to_string()
 
 
-def _say_shapes(layer: gpd.GeoDataFrame, file: str, report: dict[str, Any]) -> None:
+def _say_shapes(layer: gpd.GeoDataFrame, report: dict[str, Any]) -> None:
     import shapely
 
-    geometry = layer.geometry.to_numpy()
-    area, length = shapely.area(geometry), shapely.length(geometry)
+    area, parts = layer["area_ha"].to_numpy(), shapely.get_num_geometries(layer.geometry.to_numpy())
     report["facts"]["polygons"] = (
-        f"{area.sum() / 1e4:.1f} ha; {area.min() / 1e4:.3g} to {area.max() / 1e4:.3g} ha, median {np.median(area) / 1e4:.3g}; "
-        f"{int((shapely.get_num_geometries(geometry) > 1).sum())} of several parts"
+        f"{area.sum():.1f} ha; {area.min():.3g} to {area.max():.3g} ha, median {np.median(area):.3g}; "
+        f"{int((parts > 1).sum())} of several parts"
     )
-    thin = (2 * area / length < SLIVER_WIDTH_M) | (area < SLIVER_AREA_HA * 1e4)
-    if thin.any():
-        report["warnings"].append(
-            f"{file}: {_features(layer.loc[thin, 'feature'])} is a sliver: narrower than {SLIVER_WIDTH_M:g} m or smaller than "
-            f"{SLIVER_AREA_HA:g} ha"
-        )
-    first, second, common = polygons.overlapping(geometry)
-    features, names = layer["feature"].to_numpy(), layer["stand"].to_numpy()
-    order = np.argsort(-common, kind="stable")[:MOST_ROWS]
-    for pair in order:
-        report["problems"].append(
-            f"{file}: features {features[first[pair]]} ({names[first[pair]]}) and {features[second[pair]]} "
-            f"({names[second[pair]]}) overlap by {common[pair]:,.0f} m2 (stands.overlaps: first gives it to the first)"
-        )
-    if len(common):
-        report["facts"]["overlaps"] = f"{len(common)} pairs, {common.sum() / 1e4:.4f} ha"
 
 
 def _say_areas(
-    raw: gpd.GeoDataFrame, layer: gpd.GeoDataFrame, settings: dict[str, Any], report: dict[str, Any], *, declared_unit: str | None
-) -> None:
+    layer: gpd.GeoDataFrame, settings: dict[str, Any], findings: StandFindings, report: dict[str, Any], *,
+    declared_unit: str | None,
+) -> None:  # fmt: skip
     """The unit that the declared areas are in by the polygons, and the features that differ from it."""
-    column = settings["area_column"]
+    column, file = settings["area_column"], settings["file"]
     if not column:
         return
-    if column not in raw.columns:
-        report["problems"].append(f"{settings['file']} has no column {column!r} (stands.area_column)")
+    declared = layer["declared"].where(layer["declared"] > 0)
+    ratio = declared / layer["area_ha"]
+    if ratio.isna().all():
+        report["problems"].append(f"{file}: {column} holds no area above zero")
         return
-    try:
-        declared = tables.numbers(raw[column], file=settings["file"]).loc[layer["feature"]].to_numpy()
-    except ValueError as error:
-        report["problems"].append(str(error))
-        return
-    area_ha = layer.area.to_numpy() / 1e4
-    ratio = np.where(declared > 0, declared, np.nan) / area_ha
-    if np.isnan(ratio).all():
-        report["problems"].append(f"{settings['file']}: {column} holds no area above zero")
-        return
-    middle = float(np.nanmedian(ratio))
+    middle = float(ratio.median())
     unit = next(
         (name for name, hectares in polygons.HECTARES.items() if abs(middle * hectares - 1) <= polygons.AREA_TOLERANCE), None
     )
@@ -266,23 +223,15 @@ def _say_areas(
     report["facts"]["declared area"] = f"{column}: {said}"
     report["settings"] |= {"area_column": column} | ({"area_unit": unit} if unit else {})
     if unit is None:
-        report["warnings"].append(f"{settings['file']}: {column} is {middle:.4g} per hectare of the polygons, no unit we know")
+        report["warnings"].append(f"{file}: {column} is {middle:.4g} per hectare of the polygons, no unit we know")
         return
     if declared_unit and unit != declared_unit:
         report["problems"].append(
-            f"{settings['file']}: {column} read as {declared_unit} is not the area of the polygons; it is in {unit}: set "
+            f"{file}: {column} read as {declared_unit} is not the area of the polygons; it is in {unit}: set "
             f"stands.area_unit: {unit}"
         )
-    apart = np.abs(ratio * polygons.HECTARES[unit] - 1) > polygons.AREA_TOLERANCE
-    if apart.any():
-        report["warnings"].append(
-            f"{settings['file']}: {column} differs from the polygon by more than {polygons.AREA_TOLERANCE:.0%} in "
-            f"{_features(layer.loc[apart, 'feature'])}"
-        )
-    without = ~(declared > 0)
-    if without.any():
-        features = _features(layer.loc[without, "feature"])
-        report["warnings"].append(f"{settings['file']}: {column} is missing or zero in {features}")
+    checked = layer.assign(declared_area_ha=declared * polygons.HECTARES[unit])
+    polygons.check_declared(checked, settings, findings)
 
 
 def _say_attributes(raw: gpd.GeoDataFrame, found: dict[str, str | None], report: dict[str, Any]) -> None:
@@ -306,19 +255,10 @@ def _say_attributes(raw: gpd.GeoDataFrame, found: dict[str, str | None], report:
             report["warnings"].append(f"{report['files'][0]}: {column} is empty in {_features(raw.index[missing])}")
 
 
-def _say_strata(raw: gpd.GeoDataFrame, settings: dict[str, Any], report: dict[str, Any]) -> None:
+def _say_strata(layer: gpd.GeoDataFrame, settings: dict[str, Any], report: dict[str, Any]) -> None:
     if not settings["stratum"]:
         return
-    columns = [settings["stratum"]] if isinstance(settings["stratum"], str) else list(settings["stratum"])
-    if absent := [column for column in columns if column not in raw.columns]:
-        report["problems"].append(f"{settings['file']} has no column {absent[0]!r} (stands.stratum)")
-        return
-    try:
-        strata = polygons.strata_of(raw, settings)
-    except ValueError as error:
-        report["problems"].append(str(error))
-        return
-    counts = strata[strata != ""].value_counts()
+    counts = layer["stratum"].dropna().value_counts()
     listed = ", ".join(f"{name} {count}" for name, count in counts.head(MOST_VALUES).items())
     report["facts"]["strata"] = f"{len(counts)}: {listed}{', ...' if len(counts) > MOST_VALUES else ''}"
     single = counts[counts == 1]

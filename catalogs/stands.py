@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogs import gauss_krueger, tables
+from catalogs.stand_findings import StandFindings, findings_for
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -22,6 +23,10 @@ HECTARES = {"ha": 1.0, "m2": 1e-4, "mu": 1 / 15, "acre": 0.40468564224}
 """Hectares in one unit of area; 15 mu are a hectare, the acre is the international one."""
 
 MAX_OVERLAP_M2, MAX_OVERLAP_SHARE = 1.0, 0.001
+SLIVER_WIDTH_M, SLIVER_AREA_HA = 10.0, 0.05
+SLIVER = f"<rows> is a sliver: narrower than {SLIVER_WIDTH_M:g} m or smaller than {SLIVER_AREA_HA:g} ha"
+MOST_FEATURES = 12
+"""Repeated ids, twins and overlaps are told one by one up to so many."""
 AREA_TOLERANCE = 0.10
 COLUMNS = ("stand", "stratum", "layer", "area_ha", "declared_area_ha", "geometry")
 
@@ -57,8 +62,8 @@ def read_stands(
     Raises
     ------
     ValueError, FileNotFoundError
-        For stands that cannot be used: no CRS, repeated or missing ids, empty geometry, overlaps, an area column in
-        another unit, none inside the study.
+        For stands that cannot be used: no CRS, an area column in another unit, none inside the study, and where the rule
+        of something found (`catalogs.stand_findings`) is `fail`: repeated or missing ids, empty geometry, overlaps.
     """
     import pandas as pd
 
@@ -113,12 +118,76 @@ def index_stands(
 
 
 def _stands_of_file(settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
+    findings = findings_for(settings)
+    raw = raw_stands(settings)
+    stands = stands_of(raw, settings, crs, findings)
+    for name, record in (settings.get("records") or {}).items():
+        columns = _recorded(raw.loc[stands.index], name, record, settings["file"])
+        stands[record_columns(name)[0]], stands[record_columns(name)[1]] = columns
+    if settings.get("area_column"):
+        stands["declared_area_ha"] = declared_area(stands["declared"], stands["area_ha"], settings)
+        stands = check_declared(stands, settings, findings)
+    findings.settle()
+    log.info("read %d stands, %.1f ha", len(stands), stands["area_ha"].sum())
+    return stands
+
+
+def raw_stands(settings: dict[str, Any]) -> gpd.GeoDataFrame:
+    """The vector file as it is, its features numbered from 1."""
     import geopandas as gpd
 
     file = settings["file"]
     raw = tables.read_table(file, layer=settings.get("layer"), encoding=settings.get("encoding"))
     if not isinstance(raw, gpd.GeoDataFrame):
         raise ValueError(f"{file} holds no polygons; stands are read from GeoPackage, shapefile, GeoJSON or GeoParquet")
+    return raw
+
+
+def stands_of(
+    raw: gpd.GeoDataFrame, settings: dict[str, Any], crs: str, findings: StandFindings
+) -> gpd.GeoDataFrame:
+    """Stands of a file's features by the rules of `findings`: for a run, and for the sheet, which stops at nothing.
+
+    Columns as of `read_stands`, and `declared`, the declared area in the unit of its column; the index numbers the features,
+    of merged stands their first one.
+    """
+    import geopandas as gpd
+
+    file = settings["file"]
+    _check_columns(raw, settings)
+    stands = gpd.GeoDataFrame(
+        {"stand": stand_ids(raw, settings).to_numpy(dtype=object), "stratum": None, "declared": np.nan},
+        geometry=raw.geometry.array, crs=raw.crs,
+    ).set_index(raw.index)  # fmt: skip
+    if settings.get("stratum"):
+        stands["stratum"] = strata_of(raw, settings, findings)
+    if settings.get("area_column"):
+        refuse = findings.refuse(raw.index.to_frame(name="row"), file, noun="feature")
+        stands["declared"] = tables.numbers(raw[settings["area_column"]], file=file, refuse=refuse)
+    named = " and ".join(_several(settings["id"]))
+    stands = findings.stands("id_missing", stands, stands["stand"] == "", file=file, what=f"{named} is empty")
+    stands = _with_polygons(stands, file, findings)
+    stands = _drawn_once(stands, file, findings)
+    findings.settle()
+    if stands.empty:
+        raise ValueError(f"{file}: no feature is left that could be a stand")
+    stands = in_crs(stands, settings, crs)
+    stands = mended(stands, file, findings)
+    stands = _named_once(stands, named, file, findings)
+    findings.settle()
+    if stands.empty:
+        raise ValueError(f"{file}: no polygon is left that could be a stand")
+    stands = findings.stands("sliver", stands, slivers(stands), file=file, what=SLIVER)
+    stands = _without_overlaps(stands, settings, findings)
+    if settings.get("stratum"):
+        what = f"{' or '.join(_several(settings['stratum']))} is missing, and so is the stratum,"
+        stands = findings.stands("stratum_missing", stands, stands["stratum"].fillna("") == "", file=file, what=what)
+        stands["stratum"] = stands["stratum"].where(stands["stratum"] != "", None)
+    stands["layer"], stands["area_ha"], stands["declared_area_ha"] = "stands", stands.area / 1e4, np.nan
+    return stands
+
+
+def _check_columns(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> None:
     named = {
         "stands.id": settings["id"], "stands.stratum": settings.get("stratum"), "stands.area_column": settings.get("area_column"),
         "stands.stratum_classes": list(settings.get("stratum_classes", {})),
@@ -131,26 +200,9 @@ def _stands_of_file(settings: dict[str, Any], crs: str) -> gpd.GeoDataFrame:
             if column not in raw.columns:
                 present = [str(name) for name in raw.columns if name != raw.geometry.name]
                 raise ValueError(
-                    f"{file} has no column {column!r} ({key}){tables.nearest(column, present)}; it has {', '.join(present)}"
+                    f"{settings['file']} has no column {column!r} ({key}){tables.nearest(column, present)}; "
+                    f"it has {', '.join(present)}"
                 )
-    stands = gpd.GeoDataFrame(
-        {"stand": _ids(raw, settings), "stratum": _strata(raw, settings)}, geometry=raw.geometry.array, crs=raw.crs
-    ).set_index(raw.index)
-    _check_shapes(stands, file)
-    stands = in_crs(stands, settings, crs)
-    stands = mended(stands, file)
-    stands["layer"] = "stands"
-    stands = _without_overlaps(stands, settings)
-    stands["area_ha"] = stands.area / 1e4
-    stands["declared_area_ha"] = np.nan
-    if settings.get("area_column"):
-        declared = tables.numbers(raw[settings["area_column"]], file=file).loc[stands.index]
-        stands["declared_area_ha"] = declared_area(declared, stands["area_ha"], settings)
-    for name, record in (settings.get("records") or {}).items():
-        value, error = _recorded(raw.loc[stands.index], name, record, file)
-        stands[record_columns(name)[0]], stands[record_columns(name)[1]] = value, error
-    log.info("read %d stands, %.1f ha", len(stands), stands["area_ha"].sum())
-    return stands
 
 
 def _recorded(raw: gpd.GeoDataFrame, name: str, record: dict[str, Any], file: str) -> tuple[np.ndarray, np.ndarray]:
@@ -172,33 +224,6 @@ def _recorded(raw: gpd.GeoDataFrame, name: str, record: dict[str, Any], file: st
     return np.where(told, value, np.nan), np.where(told, error, np.nan)
 
 
-def _ids(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray:
-    file, ids = settings["file"], stand_ids(raw, settings)
-    named = " and ".join(_several(settings["id"]))
-    if (ids == "").any():
-        raise ValueError(f"{file}: {named} is empty in {tables.rows(ids.index[ids == ''], noun='feature')}")
-    repeated = ids.duplicated(keep=False)
-    if repeated.any():
-        first = ids[repeated].iloc[0]
-        raise ValueError(
-            f"{file}: the stand id {first!r} stands in {tables.rows(ids.index[ids == first], noun='feature')} "
-            f"({ids[repeated].nunique()} ids are repeated); give each stand its own {named}, "
-            "or merge its parts"
-        )
-    return ids.to_numpy(dtype=object)
-
-
-def _strata(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray | None:
-    columns = _several(settings.get("stratum"))
-    if not columns:
-        return None
-    strata = strata_of(raw, settings)
-    missing = int((strata == "").sum())
-    if missing:
-        log.warning("%d of %d stands have no %s", missing, len(strata), " and ".join(columns))
-    return strata.where(strata != "", None).to_numpy(dtype=object)
-
-
 def _several(columns: str | Sequence[str] | None) -> list[str]:
     return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
 
@@ -208,50 +233,124 @@ def stand_ids(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> pd.Series:
     return tables.joined([raw[column] for column in _several(settings["id"])], "_")
 
 
-def strata_of(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> pd.Series:
+def strata_of(raw: gpd.GeoDataFrame, settings: dict[str, Any], findings: StandFindings) -> pd.Series:
     """The stratum of each feature: its columns decoded and classed, joined by '_'; '' where one of them is missing.
 
     `stratum_codes` turns codes of a column into words; a code that is not there is named. `stratum_classes` turns numbers
-    into classes: the edges 20 and 40 make 0-20, 20-40 and 40+ (a number on an edge belongs to the upper class).
+    into classes: the edges 20 and 40 make 0-20, 20-40 and 40+ (a number on an edge belongs to the upper class); numbers
+    below zero belong to none.
     """
     import pandas as pd
 
     file, parts = settings["file"], []
+    refuse = findings.refuse(raw.index.to_frame(name="row"), file, noun="feature")
     for column in _several(settings["stratum"]):
         edges, codes = settings.get("stratum_classes", {}).get(column), settings.get("stratum_codes", {}).get(column)
         if edges:
-            values = tables.numbers(raw[column], file=file)
+            values = tables.numbers(raw[column], file=file, refuse=refuse)
+            negative = values < 0
+            if negative.any():
+                what = f"{column} is below zero in <rows>, such as {values[negative].iloc[0]:g}, and makes no class"
+                findings.add("class_negative", file=file, what=what, rows=raw.index[negative], noun="feature")
             names = [f"{low:g}-{high:g}" for low, high in pairwise([0, *edges])] + [f"{edges[-1]:g}+"]
             place = np.searchsorted(edges, values.to_numpy(), side="right")
-            words = pd.Series(np.array(names, dtype=object)[place], index=raw.index).where(values.notna(), "")
+            words = pd.Series(np.array(names, dtype=object)[place], index=raw.index).where(values >= 0, "")
         else:
             words = tables.texts(raw[column])
         if codes:
             unknown = ~words.isin(codes) & (words != "")
             if unknown.any():
-                raise ValueError(
-                    f"{file}: {column} {words[unknown].iloc[0]!r} of {tables.rows(raw.index[unknown], noun='feature')} is not in "
-                    f"stands.stratum_codes.{column}; it has {', '.join(codes)}"
+                what = (
+                    f"{column} {words[unknown].iloc[0]!r} of <rows> is not in stands.stratum_codes.{column}; "
+                    f"it has {', '.join(codes)}"
                 )
+                findings.add("code_unknown", file=file, what=what, rows=raw.index[unknown], noun="feature")
             words = words.map(codes).fillna("")
         parts.append(words)
     return tables.joined(parts, "_")
 
 
-def _check_shapes(stands: gpd.GeoDataFrame, file: str) -> None:
-    empty = stands.geometry.isna() | stands.geometry.is_empty
-    if empty.any():
-        names = tables.rows([repr(stand) for stand in stands.loc[empty, "stand"]], noun="stand")
-        raise ValueError(f"{file}: {names} without a polygon; draw it or delete the row")
-    other = ~stands.geom_type.isin(["Polygon", "MultiPolygon"])
-    if other.any():
-        kinds = ", ".join(sorted(set(stands.geom_type[other])))
-        raise ValueError(
-            f"{file}: stands are polygons, but {tables.rows(stands.index[other], noun='feature')} is {kinds}"
+# ---------------------------------------------------------------- polygons
+
+
+def _with_polygons(stands: gpd.GeoDataFrame, file: str, findings: StandFindings) -> gpd.GeoDataFrame:
+    """Those that can be stands: a run stops, or leaves out what has no polygon; the sheet goes on without it."""
+    empty = (stands.geometry.isna() | stands.geometry.is_empty).to_numpy()
+    what = "<stands> without a polygon (<rows>); draw it or delete the row"
+    stands = findings.stands("polygon_missing", stands, empty, file=file, what=what)
+    other = ~stands.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy()
+    kinds = ", ".join(sorted(set(stands.geom_type[other].dropna())))
+    return findings.stands("polygon_kind", stands, other, file=file, what=f"stands are polygons, but <rows> is {kinds}")
+
+
+def _drawn_once(stands: gpd.GeoDataFrame, file: str, findings: StandFindings) -> gpd.GeoDataFrame:
+    """Polygons drawn twice, whatever their ids; the later ones go where the rule says so."""
+    outline = stands.geometry.normalize().to_wkb()
+    outline = outline[outline.duplicated(keep=False)]
+    rest = outline.duplicated()  # all but the first of each
+    for number, (_, features) in enumerate(outline.groupby(outline.to_numpy(), sort=False)):
+        same = tables.rows(features.index, most=MOST_FEATURES, noun="feature")
+        what, later = f"{same} are the same polygon; delete all but one: <rows>", features.index[1:]
+        if number == MOST_FEATURES:
+            what, later = "more features are drawn twice: <rows>", rest.index[rest]
+        stands = findings.stands("polygon_repeated", stands, stands.index.isin(later), file=file, what=what)
+        rest[later] = False
+        if number == MOST_FEATURES:
+            break
+    return stands
+
+
+def _named_once(stands: gpd.GeoDataFrame, named: str, file: str, findings: StandFindings) -> gpd.GeoDataFrame:
+    """One stand per id: a run stops, takes the first feature of an id, or makes one stand of several parts."""
+    ids = stands["stand"]
+    repeated = ids.duplicated(keep=False) & (ids != "")
+    if not repeated.any():
+        return stands
+    names = list(dict.fromkeys(ids[repeated]))
+    findings.facts["repeated ids"] = f"{len(names)} ids in {int(repeated.sum())} features"
+    rule = "keep"
+    for name in names[:MOST_FEATURES]:
+        features = ids.index[ids == name]
+        strata = stands.loc[features, "stratum"].dropna().unique()
+        differ = f"; their strata differ ({', '.join(map(str, strata))})" if len(strata) > 1 else ""
+        what = (
+            f"the stand id {name!r} stands in <rows>{differ} ({len(names)} ids are repeated); give each stand its own {named}, "
+            "or merge its parts (stands.rules.id_repeated: merge, first)"
         )
+        rule = findings.add("id_repeated", file=file, what=what, rows=features, noun="feature")
+    if len(names) > MOST_FEATURES:
+        rest = ids.index[ids.isin(names[MOST_FEATURES:])]
+        findings.add("id_repeated", file=file, what="more ids are repeated", rows=rest, noun="feature")
+    if rule == "first":
+        return stands[~ids.duplicated() | ~repeated]
+    return _merged(stands, repeated) if rule == "merge" else stands
 
 
-def mended(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
+def _merged(stands: gpd.GeoDataFrame, repeated: pd.Series) -> gpd.GeoDataFrame:
+    """Features of one id as one stand: declared areas add up, the stratum is that of the largest part."""
+    import shapely
+
+    gone = []
+    stands = stands.copy()
+    for _, part in stands[repeated].groupby("stand", sort=False):
+        first, largest = part.index[0], part.area.idxmax()
+        stands.loc[[first], stands.geometry.name] = [shapely.union_all(part.geometry.to_numpy())]
+        stands.loc[first, "stratum"] = part.loc[largest, "stratum"]
+        stands.loc[first, "declared"] = part["declared"].sum(min_count=1)
+        gone += list(part.index[1:])
+    return stands.drop(index=gone)
+
+
+def slivers(stands: gpd.GeoDataFrame) -> np.ndarray:
+    """Polygons narrower than a crown or two (twice the area over the perimeter), or smaller than any plot."""
+    import shapely
+
+    area, length = shapely.area(stands.geometry.to_numpy()), shapely.length(stands.geometry.to_numpy())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (2 * area / length < SLIVER_WIDTH_M) | (area < SLIVER_AREA_HA * 1e4)
+
+
+def mended(stands: gpd.GeoDataFrame, file: str, findings: StandFindings) -> gpd.GeoDataFrame:
     """Polygons that cross themselves made valid; lines and points that this leaves over fall away."""
     import shapely
 
@@ -261,13 +360,13 @@ def mended(stands: gpd.GeoDataFrame, file: str) -> gpd.GeoDataFrame:
         before = shapely.area(geometry[invalid]).sum()
         geometry[invalid] = [polygons_of(shape) for shape in shapely.make_valid(geometry[invalid])]
         change_ha = (shapely.area(geometry[invalid]).sum() - before) / 1e4
-        names = tables.rows(stands["stand"].to_numpy()[invalid], noun="stand")
-        log.warning("%s: mended %d invalid polygons (%s), area %+.4f ha", file, invalid.sum(), names, change_ha)
-    flat = shapely.area(geometry) <= 0
-    if flat.any():
-        names = tables.rows([repr(stand) for stand in stands["stand"].to_numpy()[flat]], noun="stand")
-        raise ValueError(f"{file}: {names} has a polygon without area; draw it again")
-    return stands.set_geometry(geometry, crs=stands.crs)
+        what = f"mended {invalid.sum()} invalid polygons (<stands>), area {change_ha:+.4f} ha: <rows>"
+    stands = stands.set_geometry(geometry, crs=stands.crs)
+    if invalid.any():
+        stands = findings.stands("polygon_mended", stands, invalid, file=file, what=what)
+    flat = (stands.area <= 0).to_numpy()
+    what = "<stands> has a polygon without area (<rows>); draw it again"
+    return findings.stands("polygon_flat", stands, flat, file=file, what=what)
 
 
 def polygons_of(shape: Any) -> Any:
@@ -340,33 +439,51 @@ def overlapping(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return first[real], second[real], common[real]
 
 
-def _without_overlaps(stands: gpd.GeoDataFrame, settings: dict[str, Any]) -> gpd.GeoDataFrame:
+def _without_overlaps(
+    stands: gpd.GeoDataFrame, settings: dict[str, Any], findings: StandFindings
+) -> gpd.GeoDataFrame:
     """The stands as they are when none overlap; else a sentence, or the later stand cut by the earlier one."""
     import shapely
 
-    geometry = stands.geometry.to_numpy().copy()
+    file, geometry = settings["file"], stands.geometry.to_numpy().copy()
     first, second, common = overlapping(geometry)
     count = len(first)
     if not count:
         return stands
-    names = stands["stand"].to_numpy()
-    if settings["overlaps"] != "first":
-        raise ValueError(
-            f"{settings['file']}: stands {names[first[0]]!r} and {names[second[0]]!r} overlap by "
-            f"{common[0]:,.0f} m2{f' ({count} pairs overlap in all)' if count > 1 else ''}; mend them, or set "
-            "stands.overlaps: first to give the common part to the stand listed first"
+    findings.facts["overlaps"] = f"{count} pairs, {common.sum() / 1e4:.4f} ha"
+    names, features, rule = stands["stand"].to_numpy(), stands.index.to_numpy(), "keep"
+    for pair in np.argsort(-common, kind="stable")[:MOST_FEATURES]:
+        one, other = first[pair], second[pair]
+        what = (
+            f"stands {names[one]!r} and {names[other]!r} overlap by {common[pair]:,.0f} m2"
+            f"{f' ({count} pairs overlap in all)' if count > 1 else ''}; mend them, or set stands.overlaps: first to give the "
+            "common part to the stand listed first:"
         )
+        rule = findings.add("overlap", file=file, what=f"{what} <rows>", rows=features[[one, other]], noun="feature")
+    if rule != "first":
+        return stands
     for earlier, later in zip(first, second, strict=True):
         geometry[later] = polygons_of(shapely.difference(geometry[later], geometry[earlier]))
-    log.warning(
-        "%d pairs of stands overlap, by %.4f ha; the stand listed first keeps it", count, common.sum() / 1e4
-    )
+    log.warning("%d pairs of stands overlap, by %.4f ha; the stand listed first keeps it", count, common.sum() / 1e4)
+    stands = stands.set_geometry(geometry, crs=stands.crs)
     covered = shapely.is_empty(geometry)
-    if covered.any():
-        raise ValueError(
-            f"{settings['file']}: {tables.rows(names[covered], noun='stand')} lies wholly under earlier stands"
-        )
-    return stands.set_geometry(geometry, crs=stands.crs)
+    stands = findings.stands("covered", stands, covered, file=file, what="<stands> lies wholly under earlier stands: <rows>")
+    findings.settle()
+    return stands
+
+
+def check_declared(stands: gpd.GeoDataFrame, settings: dict[str, Any], findings: StandFindings) -> gpd.GeoDataFrame:
+    """Declared areas (declared_area_ha) that are missing, or far from what is drawn (area_ha)."""
+    file, column, given = settings["file"], settings["area_column"], stands["declared_area_ha"]
+    stands = findings.stands("area_missing", stands, given.isna(), file=file, what=f"{column} is missing or zero")
+    ratio = stands["declared_area_ha"] / stands["area_ha"]
+    apart = (ratio - 1).abs() > AREA_TOLERANCE
+    if apart.any():
+        what = f"{column} differs from the polygon by more than {AREA_TOLERANCE:.0%}"
+        rule = findings.add("area_differs", file=file, what=what, rows=stands.index[apart], noun="feature")
+        if rule == "leave_out":
+            stands.loc[apart, "declared_area_ha"] = np.nan
+    return stands
 
 
 def declared_area(declared: pd.Series, area_ha: pd.Series, settings: dict[str, Any]) -> pd.Series:
@@ -387,8 +504,7 @@ def declared_area(declared: pd.Series, area_ha: pd.Series, settings: dict[str, A
             "%s: %s read as %s is %.3g times the area of the polygons, in no unit we know", file, column, unit, ratio
         )
     else:
-        apart = int(((given / area_ha - 1).abs() > AREA_TOLERANCE).sum())
-        log.info("%s: declared areas are %.3f of the polygons'; %d stands differ by over 10 %%", file, ratio, apart)
+        log.info("%s: declared areas are %.3f of the polygons'", file, ratio)
     return given
 
 

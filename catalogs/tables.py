@@ -47,7 +47,9 @@ def read_table(
     reader = next((function for suffixes, function in readers.items() if suffix in suffixes), None)
     if reader is None:
         known = ", ".join(suffix for suffixes in readers for suffix in suffixes)
-        raise ValueError(f"{path} ends in {suffix or 'nothing'!r}; tables are read from {known}")
+        older = {".xls": ".xlsx", ".xlsb": ".xlsx", ".ods": ".xlsx", ".dbf": ".csv", ".mdb": ".csv", ".accdb": ".csv"}.get(suffix)
+        advice = f"; save it as {older}" if older else ""
+        raise ValueError(f"{path} ends in {suffix or 'nothing'!r}; tables are read from {known}{advice}")
     headed = suffix in (*TEXT, *SPREADSHEETS)
     frame = reader(path, layer, encoding, text, *([header_row - 1] if headed else []))
     if frame.empty:
@@ -286,6 +288,10 @@ def named_columns(
             chosen[ours] = frame[theirs]
         elif ours in columns:
             raise ValueError(f"{file} has no column {theirs!r} ({setting}.{ours}){nearest(theirs, present)}")
+    for theirs in named_in(columns, chosen):
+        # pandas calls the second of two columns of one name X.1; which of the two is meant nobody knows
+        if theirs in present and f"{theirs}.1" in present:
+            log.warning("%s: the column %s stands twice; the first one is used", file, theirs)
     missing = [ours for ours in required if ours not in chosen]
     if missing:
         sentences = [f"{ours!r}{nearest(ours, present)}" for ours in missing]
@@ -375,6 +381,7 @@ def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None
     truth = pd.Series(pd.api.types.is_bool_dtype(column), index=column.index)
     if column.dtype == object:
         truth = column.map(lambda value: isinstance(value, bool | np.bool_)).astype(bool)
+    column = _with_points(column)
     values = pd.to_numeric(column.where(~truth, np.nan), errors="coerce").astype("float64")
     infinite = np.isinf(values)
     wrong = truth | infinite
@@ -387,7 +394,8 @@ def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None
     values = values.where(~infinite)
     if wrong.any():
         example = str(column[wrong].iloc[0]).strip()
-        hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", example) else ""
+        thousands = re.fullmatch(r"-?\d{1,3}(,\d{3})+", example)
+        hint = "; is that a decimal comma or one of thousands? write decimals with a point" if thousands else ""
         if isinstance(column[wrong].iloc[0], Thousands):
             hint = "; decimals have a comma elsewhere, so is that a thousand? leave out points between thousands"
         if refuse is not None:
@@ -397,6 +405,24 @@ def numbers(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None
             f"{file}: {column.name} is not a number in {rows(column.index[wrong])}, such as {example!r}{hint}"
         )
     return values
+
+
+def _with_points(column: pd.Series) -> pd.Series:
+    """Texts such as '12,5' with a decimal point: cells of a spreadsheet, or of a list that mixes both marks.
+
+    Three figures behind a comma may be thousands ('1,250'): such cells are decimals only where another one of the column
+    shows that its commas are.
+    """
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    text = column.map(lambda value: value.strip() if isinstance(value, str) else "")
+    comma = text.str.fullmatch(r"[-+]?\d+,\d+").astype(bool)
+    certain = comma & ~text.str.fullmatch(r"[-+]?\d{1,3},\d{3}").astype(bool)
+    if not certain.any():
+        return column
+    return column.astype(object).where(~comma, text.str.replace(",", "."))
 
 
 def texts(column: pd.Series) -> pd.Series:
@@ -414,13 +440,29 @@ def texts(column: pd.Series) -> pd.Series:
     return text.astype(object)
 
 
-def dates(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None) -> pd.Series:
+EXCEL_DAY_ZERO = "1899-12-30"
+EXCEL_SERIALS = r"[1-7]\d{4}(?:\.\d+)?"
+"""Days since 30 December 1899 as spreadsheets count them: 10000 is 1927, 79999 is 2119."""
+YEARS = (1800, 2100)
+"""No field plot was measured outside these; such a year is a slip (2919, 0201)."""
+DATE_ORDERS = ("day_first", "month_first")
+
+
+def dates(
+    column: pd.Series, *, file: str | Path, refuse: Refuse | None = None, order: str | None = None, setting: str = "date_order"
+) -> pd.Series:
     """A column as days; a bare year is its first of July, a year and month that month's 15th.
 
-    Missing stays missing; other text is named with its rows, or told to `refuse`.
+    Year first in any usual writing; day, month, year with points (01.07.2019, where only the day can stand first); with
+    slashes or hyphens (1/7/2019) by `order` (day_first, month_first), or by the column itself where one of its dates has a
+    number above 12; a spreadsheet's number of a day (43647).
+
+    Missing stays missing; other text, and years no plot was measured in, are named with their rows, or told to `refuse`.
+    `setting` is the key of `order` in the configuration, for messages.
     """
     import pandas as pd
 
+    ambiguous = False
     if not pd.api.types.is_datetime64_any_dtype(column):
         text = texts(column)
         year_first = text.str.extract(r"^(\d{4})(?:[-/.年](\d{1,2})(?:月|[-/.月](\d{1,2})日?(?:[T ].*)?)?|(\d{2})(\d{2}))?$")
@@ -428,16 +470,36 @@ def dates(column: pd.Series, *, file: str | Path, refuse: Refuse | None = None) 
         day = day.fillna(month.notna().map({True: "15", False: "1"}))
         month = month.fillna("7")
         parsed = pd.to_datetime(year_first[0] + "-" + month.str.zfill(2) + "-" + day.str.zfill(2), errors="coerce")
+        year_last = text.str.extract(r"^(\d{1,2})([./-])(\d{1,2})[./-](\d{4})(?:[T ].*)?$")
+        if year_last[0].notna().any():
+            first, second = (pd.to_numeric(year_last[part]) for part in (0, 2))
+            pointed = year_last[1] == "."
+            shown = "day_first" if (first[~pointed] > 12).any() else "month_first" if (second[~pointed] > 12).any() else None
+            order = order or shown
+            ambiguous = order is None and bool((first.notna() & ~pointed).any())
+            swapped = ~pointed & (order == "month_first")
+            days, months = first.where(~swapped, second), second.where(~swapped, first)
+            writing = pd.DataFrame({"year": pd.to_numeric(year_last[3]), "month": months, "day": days})
+            if ambiguous:
+                writing = writing[pointed]
+            parsed = parsed.fillna(pd.to_datetime(writing.dropna(), errors="coerce").reindex(text.index))
+        serial = text.str.fullmatch(EXCEL_SERIALS).astype(bool) & parsed.isna()
+        if serial.any():
+            log.info("%s: %d dates of %s are a spreadsheet's numbers of days", file, serial.sum(), column.name)
+            counted = pd.to_timedelta(pd.to_numeric(text.where(serial)), unit="D")
+            parsed = parsed.fillna(pd.Timestamp(EXCEL_DAY_ZERO) + counted)
         wrong = parsed.isna() & (text != "")
-        if wrong.any() and refuse is not None:
-            example = text[wrong].iloc[0]
-            refuse("date_unreadable", wrong, f"{column.name} is not a date in <rows>, such as {example!r}; write 2019-07-15")
-        elif wrong.any():
-            raise ValueError(
-                f"{file}: {column.name} is not a date in {rows(column.index[wrong])}, such as {text[wrong].iloc[0]!r}; "
-                "write 2019-07-15"
-            )
-        column = parsed
-    if column.dt.tz is not None:
-        column = column.dt.tz_localize(None)
+        column = parsed.rename(column.name)
+    else:
+        text, wrong = column.astype("string"), pd.Series(False, index=column.index)
+        if column.dt.tz is not None:
+            column = column.dt.tz_localize(None)
+    wrong |= column.notna() & ~column.dt.year.between(*YEARS)
+    column = column.where(~wrong)
+    if wrong.any():
+        advice = f"; say {setting}: {' or '.join(DATE_ORDERS)}" if ambiguous else "; write 2019-07-15"
+        what = f"such as {text[wrong].iloc[0]!r}{advice}"
+        if refuse is None:
+            raise ValueError(f"{file}: {column.name} is not a date in {rows(column.index[wrong])}, {what}")
+        refuse("date_unreadable", wrong, f"{column.name} is not a date in <rows>, {what}")
     return column.dt.normalize().astype("datetime64[us]")

@@ -38,6 +38,14 @@ The international foot, acre and pound (NIST Handbook 44, appendix C); 15 mu are
 """
 
 
+ALIASES = {
+    "in": "inch", "inches": "inch", "feet": "ft", "foot": "ft", "m²": "m2", "m³": "m3", "sqm": "m2", "hectare": "ha",
+    "acres": "acre", "亩": "mu", "公顷": "ha", "厘米": "cm", "毫米": "mm", "米": "m", "%": "percent", "degrees": "degree",
+    "deg": "degree", "°": "degree", "gr": "gon", "grad": "gon", "trees/acre": "1/acre", "trees/ha": "1/ha",
+}  # fmt: skip
+"""Other ways of writing a unit, as headers, tables of equations and foresters do."""
+
+
 def units_of(column: str) -> dict[str, float]:
     """The units a column of ours may come in; empty for what has none (names, dates, codes)."""
     bare = column.removesuffix("_se")
@@ -47,11 +55,19 @@ def units_of(column: str) -> dict[str, float]:
     return {}
 
 
+def named_unit(written: str, known: Mapping[str, float]) -> str:
+    """A unit as it is called here, whatever its capitals and its plural; one that is not `known` stays as it is."""
+    lowered = {name.lower(): name for name in known}
+    plain = written.strip().lower()
+    return lowered.get(plain) or lowered.get(ALIASES.get(plain, ""), written)
+
+
 def converted(values: pd.Series, unit: str | None, *, setting: str) -> pd.Series:
     """Numbers of a column of ours brought from the unit that the configuration names to the one in its name."""
     if unit is None:
         return values
     known = units_of(str(values.name))
+    unit = named_unit(unit, known)
     if unit not in known:
         offered = f"known are {', '.join(known)}" if known else "it is not a column with a unit"
         raise ValueError(f"{setting}.{values.name}: {unit!r} is no unit of it{tables.nearest(unit, known)}; {offered}")

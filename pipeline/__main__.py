@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--vertical-unit", choices=["m", "ft", "us-ft"], help="of lidar: what heights are counted in")
     verb.add_argument("--private-host", action="append", default=[], help="of lidar: a server in a private network to read from")
     verb.add_argument("--data-folder", action="append", default=[], help="of lidar: a folder that a listing may point to")
+    verb.add_argument("--totals", type=Path, help="of plots with a study: where to write what each holds per hectare (.csv)")
     verb.add_argument("--json", action="store_true", help="for machines")
     verb = verbs.add_parser("design", help="how many plots a precision takes, and where; writes points for the field")
     _design_options(verb)
@@ -105,7 +106,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
     if chosen.what != "lidar":
         from pipeline.bridge.looking import inspect_field
 
-        report, lines = inspect_field(chosen.what, chosen.path, study=chosen.study, crs=chosen.crs)
+        report, lines = inspect_field(chosen.what, chosen.path, study=chosen.study, crs=chosen.crs, totals=chosen.totals)
         print(json.dumps(report, indent=1, sort_keys=True) if chosen.json else "\n".join(lines))
         return 1 if report["problems"] else 0
     from catalogs.lidar import access_of, canopy, inspection
@@ -265,8 +266,13 @@ def _estimators() -> list[tuple[str, ...]]:
 
 def _findings() -> list[tuple[str, ...]]:
     from catalogs.plots.findings import KINDS
+    from catalogs.stand_findings import KINDS as STAND_KINDS
 
-    return [(name, one.default, " ".join(one.rules), one.takes, one.title) for name, one in KINDS.items()]
+    return [
+        (section, name, one.default, " ".join(one.rules), one.takes, one.title)
+        for section, kinds in (("plots", KINDS), ("stands", STAND_KINDS))
+        for name, one in kinds.items()
+    ]
 
 
 def _equations() -> list[tuple[str, ...]]:

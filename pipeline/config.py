@@ -299,6 +299,7 @@ class Plots(Section):
     trees: FilePath | None = None
     crs: str | None = None
     date: Date | None = None
+    date_order: Literal["day_first", "month_first"] | None = None
     columns: dict[str, str | tuple[str, ...]] = {}
     units: dict[str, str] = {}
     visits: tuple[Visit, ...] = ()
@@ -417,6 +418,7 @@ class Stands(Section):
     include_plots: bool = False
     overlaps: Literal["fail", "first"] = "fail"
     records: dict[Name, StandRecord] = {}
+    rules: dict[str, Literal["keep", "leave_out", "first", "merge", "fail"]] = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> Stands:

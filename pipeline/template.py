@@ -94,6 +94,7 @@ plots:                              # field plots
   trees: data/trees.csv             # <- plot, date, tree, species, dbh_cm, height_m; leave out where plots carry targets
   crs: EPSG:32650                   # <- of the plots' coordinates
   # date: 2019                      # where the table has no date
+  # date_order: day_first           # or month_first: of dates such as 1/7/2019, where none of them tells
   columns: {}                       # our name: yours, such as {plot: PLOT_ID, x: EASTING, date: [YEAR, MONTH]}
   units: {}                         # of columns that are in another unit than their name says, such as {area_ha: m2}
   # visits: [{date: 2014, columns: {agb_mg_ha: AGB14}}, {date: 2019, columns: {agb_mg_ha: AGB19}}]   # columns per date
@@ -166,6 +167,7 @@ stands:                             # management polygons
   #   se_column: AGB_SE             # a column of standard errors
   #   unbiased: false               # or true: drawn by chance; else probability plots tell its bias, or
   #   bias_percent: 10              # this bounds it (standard deviation, percent of the mean)
+  rules: {}                         # kind of finding: keep, leave_out, first, merge, fail (docs/how-to/bring-your-plots.md)
 
 forest:                             # where the map holds biomass
   source: everywhere                # or raster, stands, canopy (lidar height and cover)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MIN_PAIRS = 20
+OUTLIER_DBH = 2.0
 OUTLIER_SD, OUTLIER_FACTOR = 4.0, 1.5
 """A height is odd beyond both: 4 robust standard deviations of ln H about the curve, and 1.5 times or less what it says."""
 TALLNESS = (0.8, 4.0)
@@ -29,6 +30,8 @@ FORM_FACTOR = (0.2, 0.9)
 ONE_FORM_FACTOR = (0.1, 1.1)
 AGB_PER_VOLUME = (0.2, 3.0)
 """Mg of biomass per m3 of stem where there are more than 20 m3/ha: light conifers without crowns to IPCC 2006, table 4.5."""
+LEAST_M2_HA, FEW_VISITS = 0.1, 3
+"""Fifty trees of 5 cm have 0.1 m2 of basal area; plots with trees that hold less a hectare are read as far too large."""
 FORM_HEIGHT_M = (1.0, 40.0)
 MEAN_DBH_CM = (1.0, 200.0)
 MOST_PER_HA = {"agb_mg_ha": 2000.0, "volume_m3_ha": 5000.0, "basal_area_m2_ha": 300.0, "stems_n_ha": 1e6}
@@ -48,16 +51,55 @@ def check_trees(trees: pd.DataFrame, file: str, findings: Findings) -> None:
     findings.trees("species_missing", trees, live & (trees["species"] == ""), file=file, what="a live tree has no species")
     _check_repeated(trees, file, findings)
     _check_spelling(trees[live], file, findings)
-    if _check_height_unit(trees, file, findings):
-        odd = _far_heights(trees)
-        if odd.any():
-            first = trees[odd].iloc[0]
-            what = (
-                f"height is far from that of trees of its dbh in <rows>, such as {first['height_m']:g} m at "
-                f"{first['dbh_cm']:g} cm"
-            )
-            findings.trees("height_outlier", trees, odd, file=file, what=what, value="height_m")
+    thick = _far_diameters(trees)
+    if thick.any():
+        what = f"dbh is at least {OUTLIER_DBH:g} times any other in <rows>, up to {trees.loc[thick, 'dbh_cm'].max():g}: a slip?"
+        findings.trees("dbh_outlier", trees, thick, file=file, what=what)
+    check_heights(trees, file, findings, setting="plots.tree_units")
     _check_volumes(trees, file, findings)
+
+
+def check_heights(trees: pd.DataFrame, file: str, findings: Findings, *, setting: str) -> None:
+    """Measured heights against diameters: another unit (`setting` is where one would say so), and single ones far off."""
+    if not _check_height_unit(trees, file, findings, setting):
+        return
+    odd = _far_heights(trees)
+    if odd.any():
+        first = trees[odd].iloc[0]
+        what = f"height is far from that of trees of its dbh in <rows>, such as {first['height_m']:g} m at {first['dbh_cm']:g} cm"
+        findings.trees("height_outlier", trees, odd, file=file, what=what, value="height_m")
+
+
+def check_basal_area(trees: pd.DataFrame, file: str, findings: Findings) -> None:
+    """Plots with trees that add up to next to nothing: their size is said in another unit, or trees_per_ha is."""
+    live = trees[(trees["status"] == "live") & (trees["dbh_cm"] > 0) & (trees["trees_per_ha"] > 0)]
+    per_ha = np.pi / 4 * (live["dbh_cm"] / 100) ** 2 * live["trees_per_ha"]
+    totals = per_ha.groupby([live["plot"], live["date"]]).sum()
+    if len(totals) < FEW_VISITS or totals.median() >= LEAST_M2_HA:
+        return
+    what = (
+        f"half of the {len(totals)} plots and dates with trees have less than {LEAST_M2_HA:g} m2 of basal area per hectare, the "
+        f"median {totals.median():.2g}: is the plots' size (or trees_per_ha) in another unit?"
+    )
+    findings.add("basal_area_low", file=file, what=what)
+
+
+def _far_diameters(trees: pd.DataFrame) -> np.ndarray:
+    """The thickest hundredth (one tree at least) where it begins with a gap: twice as thick as all others of its species, or
+    of the list. A decimal point that slipped makes ten times."""
+    chosen = np.flatnonzero((trees["status"] == "live") & (trees["dbh_cm"] > 0))
+    odd = np.zeros(len(trees), bool)
+    dbh, species = trees["dbh_cm"].to_numpy(float)[chosen], trees["species"].to_numpy()[chosen]
+    for among in [np.ones(len(chosen), bool), *(species == name for name in set(species) - {""})]:
+        order = np.flatnonzero(among)[np.argsort(dbh[among], kind="stable")]
+        count = len(order)
+        if count < MIN_PAIRS:
+            continue
+        top = count - max(1, count // 100)
+        gaps = np.flatnonzero(dbh[order[top:]] >= OUTLIER_DBH * dbh[order[top - 1 : -1]])
+        if len(gaps):
+            odd[chosen[order[top + gaps[0] :]]] = True
+    return odd
 
 
 def _check_repeated(trees: pd.DataFrame, file: str, findings: Findings) -> None:
@@ -130,7 +172,7 @@ def _named(trees: pd.DataFrame) -> str:
     return f"{len(names)} species of {len(trees)} trees ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
-def _check_height_unit(trees: pd.DataFrame, file: str, findings: Findings) -> bool:
+def _check_height_unit(trees: pd.DataFrame, file: str, findings: Findings, setting: str) -> bool:
     """Whether the measured heights go with the diameters in the middle; else a sentence with the units that would."""
     paired = (trees["status"] == "live") & (trees["dbh_cm"] >= 5) & trees["height_m"].notna()
     if paired.sum() < MIN_PAIRS:
@@ -146,7 +188,7 @@ def _check_height_unit(trees: pd.DataFrame, file: str, findings: Findings) -> bo
         "dbh_cm: inch, height_m: ft": ratio * 0.3048 / 2.54**0.6,
     }  # fmt: skip
     fitting = [f"{{{name}}}" for name, value in guesses.items() if low <= value <= high]
-    advice = f"; plots.tree_units of {' or '.join(fitting)} would do" if fitting else ""
+    advice = f"; {setting} of {' or '.join(fitting)} would do" if fitting else ""
     taller = "tall" if ratio > high else "short"
     what = (
         f"trees are too {taller} for their dbh: at a median dbh_cm of {dbh.median():.3g} the median height_m is "

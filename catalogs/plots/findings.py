@@ -1,38 +1,21 @@
-"""What is found wrong or odd in field tables, and the rule for each kind of it: one list for the sheet and for the run."""
+"""Kinds of what is found wrong or odd in field tables, and what is done to trees and plots by the rule of each."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from catalogs import tables
+from catalogs import findings, tables
+from catalogs.findings import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
-log = logging.getLogger(__name__)
-
-RULES = {
-    "keep": "flagged and used as it is",
-    "leave_out": "the row or the value is left out, counted",
-    "leave_out_plot": "the whole plot at that date is left out, counted",
-    "fail": "the run stops",
-}
-WRONG, ODD, WHOLE, TOLD = ("fail", "leave_out", "leave_out_plot"), tuple(RULES), ("fail", "keep"), ("keep",)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of finding: what it is, the rule where the configuration names none, the rules it may have."""
-
-    title: str
-    default: str
-    rules: tuple[str, ...]
-    takes: str = "the row"
+RULES = ("keep", "leave_out", "leave_out_plot", "fail")
+WRONG, ODD, WHOLE, TOLD = ("fail", "leave_out", "leave_out_plot"), RULES, ("fail", "keep"), ("keep",)
 
 
 KINDS: dict[str, Kind] = {
@@ -48,9 +31,10 @@ KINDS: dict[str, Kind] = {
     "dbh_missing": Kind("a live tree without dbh", "fail", WRONG),
     "dbh_impossible": Kind("a dbh of zero or below", "fail", WRONG),
     "dbh_too_large": Kind("a dbh above plots.max_dbh_cm", "fail", ODD),
+    "dbh_outlier": Kind("a dbh at least twice any other of its species or list", "keep", ODD),
     "dbh_unit": Kind("diameters that look like another unit", "fail", WHOLE, "nothing"),
     "height_impossible": Kind("a height not above zero or above any tree's", "fail", WRONG, "the height"),
-    "height_unit": Kind("heights that do not go with the diameters: another unit", "keep", WHOLE, "nothing"),
+    "height_unit": Kind("heights that do not go with the diameters: another unit", "fail", WHOLE, "nothing"),
     "height_outlier": Kind("a height far from that of trees of its diameter", "keep", ODD, "the height"),
     "volume_unit": Kind("stem volumes that do not go with dbh and height: another unit", "keep", WHOLE, "nothing"),
     "volume_contradiction": Kind("a volume below its commercial part, or far from dbh and height", "keep", ODD),
@@ -76,6 +60,7 @@ KINDS: dict[str, Kind] = {
     "species_changes": Kind("a tree of another species than before", "keep", ODD),
     "tree_revives": Kind("a tree alive that was dead or gone", "keep", ODD),
     "tree_vanishes": Kind("a live tree that the next visit does not list", "keep", TOLD, "nothing"),
+    "tree_missed": Kind("a live tree that one visit does not list and a later one does", "keep", TOLD, "nothing"),
     "tree_appears_large": Kind("a tree too thick to have grown in since the last visit", "keep", ODD),
     "tree_renumbered": Kind("a tree that seems to stand under another number at the next visit", "keep", TOLD, "nothing"),
     "tree_moved": Kind("a tree that seems to be listed in another plot at the next visit", "keep", TOLD, "nothing"),
@@ -92,9 +77,14 @@ KINDS: dict[str, Kind] = {
     "sampling_unknown": Kind("a way of choosing plots that is neither probability nor purposive", "fail",
                              ("fail", "leave_out"), "the word: plots.sampling counts"),
     "size_missing": Kind("a plot without radius, area or design", "fail", ("fail", "leave_out"), "the plot"),
+    "size_contradiction": Kind("a radius, area or basal area factor of a plot that is not that of plots.nested, which counts",
+                               "fail", WHOLE, "nothing"),
+    "share_impossible": Kind("a measured share of zero, or above 1", "fail", ("fail", "leave_out"), "the plot"),
+    "basal_area_low": Kind("half of the plots with less than 0.1 m2 of basal area per hectare: a size in another unit", "fail",
+                           WHOLE, "nothing"),
     "plot_repeated": Kind("a plot listed twice for one date", "fail", ("fail", "leave_out"), "all but the first"),
     "value_negative": Kind("a size or total below zero", "fail", ("fail", "leave_out"), "the value"),
-    "size_impossible": Kind("a coordinate beyond the earth, or a plot larger than 1000 ha", "fail", ("fail", "leave_out"),
+    "size_impossible": Kind("a coordinate beyond the earth, or a plot larger than 100 ha", "fail", ("fail", "leave_out"),
                             "the value"),
     "total_impossible": Kind("biomass, volume, basal area or stems beyond any forest", "fail", ("fail", "keep", "leave_out"),
                              "the plot"),
@@ -103,6 +93,10 @@ KINDS: dict[str, Kind] = {
     "totals_contradict": Kind("totals of a plot that cannot be true together", "keep", ("keep", "fail", "leave_out"), "the plot"),
     "visit_without_trees": Kind("a dated visit without a tree in the list: it counts as empty", "keep",
                                 ("keep", "fail", "leave_out"), "the plot"),
+    "visit_not_listed": Kind("a plot without trees at a date when others of its first date have some, and no table says what was "
+                             "found", "keep", WHOLE, "nothing"),
+    "status_contradiction": Kind("a plot said to hold no forest, or not to be measured, that has trees in the list", "keep",
+                                 ("keep", "fail", "leave_out"), "the plot"),
     "plot_outside": Kind("a plot not wholly inside the study's area", "leave_out", ("leave_out",), "the plot"),
     "plot_on_edge": Kind("a plot across the border of its stand", "keep", TOLD, "nothing"),
     "plot_partly_outside": Kind("a plot of which a part was not measured (measured_share)", "keep",
@@ -110,71 +104,19 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One kind of finding in one file: the sentence, its rows as a spreadsheet numbers them, the rule that was applied."""
-
-    kind: str
-    file: str
-    what: str
-    rows: tuple[Any, ...]
-    rule: str
-    noun: str = "row"
-
-    def sentence(self, most: int = 5) -> str:
-        """What was found and where; `<rows>` in `what` is the place of the rows, which else come last."""
-        where = tables.rows(self.rows, most=most, noun=self.noun) if self.rows else ""
-        if "<rows>" in self.what or not where:
-            return f"{self.file}: {self.what.replace('<rows>', where)}"
-        return f"{self.file}: {self.what} in {where}"
-
-
 def rules_from(chosen: Mapping[str, str]) -> dict[str, str]:
-    """The rule of every kind; a kind or rule that is not known is a mistake of the configuration."""
-    for kind, rule in chosen.items():
-        if kind not in KINDS:
-            raise ValueError(f"plots.rules.{kind} is not a kind of finding{tables.nearest(kind, KINDS)}")
-        if rule not in KINDS[kind].rules:
-            raise ValueError(
-                f"plots.rules.{kind}: {rule!r} cannot be done with {KINDS[kind].title}; choose {' or '.join(KINDS[kind].rules)}"
-            )
-    return {kind: chosen.get(kind, about.default) for kind, about in KINDS.items()}
+    """The rule of every kind of finding about plots and trees."""
+    return findings.rules_of(chosen, KINDS, "plots")
 
 
 @dataclass
-class Findings:
-    """Collects what checks find and carries out the rules; `stops=False` goes on where a run would stop, for the sheet.
+class Findings(findings.Findings):
+    """Of plots and trees. `visits` are the plots left out at a date, with the reason."""
 
-    `visits` are the plots left out at a date, with the reason.
-    """
+    KINDS: ClassVar[Mapping[str, Kind]] = KINDS
+    SECTION: ClassVar[str] = "plots"
 
-    rules: Mapping[str, str] = field(default_factory=dict)
-    stops: bool = True
-    quiet: bool = False
-    found: list[Finding] = field(default_factory=list)
     visits: dict[tuple[str, Any], str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.rules = rules_from(self.rules)
-
-    def add(self, kind: str, *, file: str, what: str, rows: Iterable[Any] = (), noun: str = "row") -> str:
-        """Note a finding; returns what is to be done with its rows: keep, leave_out or leave_out_plot."""
-        rule = self.rules[kind]
-        listed = list(rows)
-        ordered = sorted(listed) if all(isinstance(row, int | np.integer) for row in listed) else listed
-        finding = Finding(kind, str(file), what, tuple(ordered), rule, noun)
-        self.found.append(finding)
-        if rule == "fail":
-            # where nothing stops, a row that cannot be used is looked at no further
-            return "keep" if KINDS[kind].rules == WHOLE or "leave_out" not in KINDS[kind].rules else "leave_out"
-        message = f"{finding.sentence()}{'' if rule == 'keep' else ': ' + self._done(kind, rule)}"
-        if not self.quiet:
-            log.warning("%s", message)
-        return rule
-
-    @staticmethod
-    def _done(kind: str, rule: str) -> str:
-        return "the plot is left out at that date" if rule == "leave_out_plot" else f"left out: {KINDS[kind].takes}"
 
     def trees(self, kind: str, frame: pd.DataFrame, wrong: Any, *, file: str, what: str, value: str | None = None) -> None:
         """Note a finding about trees and carry out its rule: a row left out keeps its place under the status `left_out`.
@@ -213,20 +155,3 @@ class Findings:
         labels = frame["row"].to_numpy()[wrong] if noun == "row" else names
         if self.add(kind, file=file, what=what, rows=labels, noun=noun) != "keep":
             frame.loc[wrong & (frame["reason"] == "").to_numpy(), "reason"] = KINDS[kind].title
-
-    def settle(self) -> None:
-        """Stop the run where the rule of something found is `fail`."""
-        stopping = [finding for finding in self.found if finding.rule == "fail"]
-        if not stopping or not self.stops:
-            return
-        more = len(stopping) - 1
-        others = f"{more} more {'kind' if more == 1 else 'kinds'} of mistake, see `python -m pipeline inspect plots`"
-        raise ValueError(f"{stopping[0].sentence()}{f'; {others}' if more else ''}")
-
-    def refuse(self, frame: pd.DataFrame, file: str) -> tables.Refuse:
-        """What `tables.numbers` and `tables.dates` tell of cells that they cannot read (their value is missing then)."""
-
-        def refuse(kind: str, wrong: pd.Series, what: str) -> None:
-            self.add(kind, file=file, what=what, rows=frame["row"].to_numpy()[np.asarray(wrong, bool)])
-
-        return refuse

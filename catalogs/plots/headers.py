@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalogs import tables
+from catalogs import tables, units
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TREE_WORDS: dict[str, tuple[str, ...]] = {
     "plot": ("plot", "plotid", "plotno", "plotnr", "plotnumber", "plotcode", "plotname", "idplot", "subplot", "placette",
-             "parcelle", "parzelle", "probekreis", "parcela", "样地", "样地号", "表本点", "표본점", "부표본점"),
-    "tree": ("tree", "treeid", "treeno", "treenr", "treenumber", "tag", "tagno", "stem", "stemid", "baumnr", "arbre", "arbol",
-             "cn", "样木号", "树号", "임목번호"),
+             "parcelle", "parzelle", "probekreis", "probeflache", "parcela", "样地", "样地号", "样地编号",
+             "样方号", "样圆号", "표본점", "표본점번호", "부표본점", "부표본점번호"),
+    "tree": ("tree", "treeid", "treeno", "treenr", "treenumber", "tag", "tagno", "stem", "stemid", "baumnr", "baum", "arbre",
+             "narbre", "arbol", "narbol", "cn", "样木号", "树号", "임목번호"),
     "date": ("date", "measdate", "measuredate", "surveydate", "visitdate", "inventorydate", "datum", "fecha", "createddate",
-             "调查日期", "조사일자", "year", "measyear", "invyr", "inventoryyear", "annee", "jahr", "年度", "조사연도"),
+             "调查日期", "조사일자", "year", "measyear", "invyr", "inventoryyear", "annee", "jahr", "ano",
+             "aufnahmejahr", "anneemesure", "年度", "年份", "调查年度", "조사연도"),
     "species": ("scientificname", "latinname", "latin", "species", "speciesname", "spname", "spp", "sp", "speciescode", "spcd",
                 "essence", "baumart", "especie", "树种", "수종명", "수종", "laji"),
     "genus": ("genus", "genre", "gattung", "genero", "属"),
     "family": ("family", "famille", "familie", "familia", "科"),
-    "dbh_cm": ("dbh", "dbhcm", "dbhmm", "dbhin", "d", "dcm", "dia", "diam", "diameter", "d13", "d130", "bhd", "dap", "胸径",
-               "흉고직경"),
+    "dbh_cm": ("dbh", "dbhcm", "dbhmm", "dbhin", "d", "dcm", "dia", "diam", "diameter", "d13", "d130", "bhd", "dap", "diametre",
+               "diametro", "durchmesser", "brusthohendurchmesser", "胸径", "흉고직경"),
     "height_m": ("height", "heightm", "totalheight", "treeheight", "ht", "htm", "htft", "h", "hm", "hauteur", "hohe", "hoehe",
-                 "altura", "树高", "수고"),
+                 "baumhohe", "altura", "alturatotal", "树高", "수고"),
     "status": ("status", "statuscd", "treestatus", "livedead", "condition", "alive", "zustand", "状态"),
     "trees_per_ha": ("treesperha", "expansionfactor", "expf", "nha", "tpa", "tpaunadj"),
     "volume_m3": ("volume", "volumem3", "vol", "volm3", "volest", "v", "材积", "재적"),
@@ -45,7 +48,8 @@ PLOT_WORDS: dict[str, tuple[str, ...]] = {
     "cluster": ("cluster", "clusterid", "tract", "trakt", "clstplot", "grappe"),
     "stratum": ("stratum", "strata", "strate", "layer", "层"),
     "radius_m": ("radius", "radiusm", "rayon", "plotradius", "半径"),
-    "area_ha": ("areaha", "plotarea", "area", "plotsize", "surface", "样地面积"),
+    "area_ha": ("areaha", "plotarea", "area", "plotsize", "surface", "superficie", "flache", "aream2", "样地面积", "面积",
+                "면적"),
     "plot_status": ("plotstatuscd", "plotstatus"),
     "slope_deg": ("slope", "slopedeg", "slopegr", "slopepercent", "pente", "neigung", "坡度"),
     "weight": ("weight", "plotweight", "expns"),
@@ -63,13 +67,28 @@ FIA_PLOT_STATUS = {"1": "measured", "2": "no_forest", "3": "not_measured"}
 """PLOT_STATUS_CD of the FIA database: forest sampled; sampled, no forest; not sampled."""
 FIA_STATUS = {"0": "unseen", "1": "live", "2": "dead", "3": "gone"}
 """STATUSCD of the FIA database: not in the sample that time; live; dead; removed."""
-UNIT_ENDINGS = {"mm": "mm", "inch": "inch", "in": "inch", "ft": "ft", "gr": "gon", "percent": "percent", "m2": "m2"}
-"""What a header may end in, where that is the unit of the column."""
 
 
 def plain(header: str) -> str:
-    """A header as letters and digits in lower case: 'DBH (cm)' is 'dbhcm'."""
-    return re.sub(r"[\W_]+", "", str(header).lower())
+    """A header as letters and digits in lower case, without accents: 'DBH (cm)' is 'dbhcm', 'Höhe' is 'hohe'."""
+    parts = unicodedata.normalize("NFKD", str(header).lower())
+    bare = "".join(mark for mark in parts if unicodedata.category(mark) != "Mn")
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", bare))  # Hangul come apart above, and together here
+
+
+def unit_in(header: str, ours: str) -> str | None:
+    """The unit that a header ends in, such as 'DBH (inches)', 'ht_ft', 'SLOPE%', '面积(亩)'; None where it is ours, or none.
+
+    Units of one letter (m) count in brackets only: 'plot_m' may be anything.
+    """
+    known = units.units_of(ours)
+    text = unicodedata.normalize("NFC", str(header)).strip().lower()
+    bracketed = re.search(r"[\(\[（【]\s*(?:in |en )?([^\(\)\[\]（）【】]+?)\s*[\)\]）】]\s*$", text)
+    ending = re.search(r"(?:[\W_]|dbh|dia|ht|slope|area)([a-z]{2,}[23²³]?|m[2²]|%)[\W_]*$", text) or re.search(r"(%)$", text)
+    for found in (bracketed, ending):
+        if found and (unit := units.named_unit(found[1].strip(), known)) in known:
+            return None if known[unit] == 1 else unit
+    return None
 
 
 def guess(headers: Iterable[str], words: dict[str, tuple[str, ...]]) -> tuple[dict[str, str], dict[str, str]]:
@@ -77,21 +96,19 @@ def guess(headers: Iterable[str], words: dict[str, tuple[str, ...]]) -> tuple[di
     by_name: dict[str, str] = {}
     for header in headers:
         by_name.setdefault(plain(header), str(header))
-        unitless = re.sub(r"[\(\[].*?[\)\]]", "", str(header))
+        unitless = re.sub(r"[\(\[（【].*?[\)\]）】]", "", str(header))
         by_name.setdefault(plain(unitless), str(header))
-    columns, units = {}, {}
+    columns, found_units = {}, {}
     for ours, names in words.items():
         found = next((by_name[name] for name in (plain(ours), *names) if name in by_name), None)
         if found is None or found in columns.values():
             continue
         columns[ours] = found
-        ending = re.search(r"(?:[\W_]|dbh|ht|slope)(mm|inch|in|ft|gr|percent|m2)[\W_]*$", found.lower())
-        if ending and ours.rsplit("_", 1)[-1] in ("cm", "m", "deg", "ha"):
-            units[ours] = UNIT_ENDINGS[ending[1]]
-        units |= {ours: HEADER_UNITS[plain(found)]} if plain(found) in HEADER_UNITS else {}
-    if units.get("trees_per_ha") == "1/acre":
-        units |= {ours: unit for ours, (name, unit) in ACRE_COMPANIONS.items() if plain(columns.get(ours, "")) == name}
-    return columns, units
+        unit = HEADER_UNITS.get(plain(found)) or unit_in(found, ours)
+        found_units |= {ours: unit} if unit else {}
+    if found_units.get("trees_per_ha") == "1/acre":
+        found_units |= {ours: unit for ours, (name, unit) in ACRE_COMPANIONS.items() if plain(columns.get(ours, "")) == name}
+    return columns, found_units
 
 
 def headed(path: str, sheet: str | None = None) -> tuple[pd.DataFrame, int]:
@@ -172,17 +189,17 @@ def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
     for path, sheet in sources:
         frame, row = headed(path, sheet)
         headers = [str(name) for name in frame.columns]
-        columns, units = guess(headers, TREE_WORDS)
+        columns, named_units = guess(headers, TREE_WORDS)
         if "dbh_cm" in columns and "trees" not in found:
-            found |= {"trees": path, "tree_columns": columns, "tree_units": units}
+            found |= {"trees": path, "tree_columns": columns, "tree_units": named_units}
             found |= ({"tree_header_row": row} if row > 1 else {}) | ({"tree_layer": sheet} if sheet else {})
             continue
         if "file" in found:
             named = f"{path}:{sheet}" if sheet else path
             first = f"{found['file']}:{found['layer']}" if "layer" in found else found["file"]
             raise ValueError(f"{named} has no column of dbh, so it is no tree list, and {first} is the table of plots")
-        columns, units = guess(headers, PLOT_WORDS)
-        found |= {"file": path, "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
+        columns, named_units = guess(headers, PLOT_WORDS)
+        found |= {"file": path, "columns": columns, "units": named_units} | ({"header_row": row} if row > 1 else {})
         found |= {"layer": sheet} if sheet else {}
         if plain(columns.get("plot_status", "")) == "plotstatuscd":
             found["plot_status_codes"] = dict(FIA_PLOT_STATUS)
@@ -193,8 +210,9 @@ def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
         # the list of trees is the table of plots as well
         row, sheet = found.get("tree_header_row", 1), found.get("tree_layer")
         headers = [str(name) for name in tables.read_table(found["trees"], layer=sheet, header_row=row).columns]
-        columns, units = guess(headers, {ours: PLOT_WORDS[ours] for ours in ("plot", "date", "x", "y", "cluster", "stratum")})
-        found |= {"file": found["trees"], "columns": columns, "units": units} | ({"header_row": row} if row > 1 else {})
+        words = {ours: PLOT_WORDS[ours] for ours in ("plot", "date", "x", "y", "cluster", "stratum")}
+        columns, named_units = guess(headers, words)
+        found |= {"file": found["trees"], "columns": columns, "units": named_units} | ({"header_row": row} if row > 1 else {})
         found |= {"layer": sheet} if sheet else {}
     if not {"x", "y"} <= set(found["columns"]) or not _numeric(found):
         found["rules"] = {"position_missing": "leave_out"}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from catalogs import parameters, tables
+from catalogs.findings import by_rule
 from catalogs.plots import consistency
-from catalogs.plots.findings import KINDS, RULES, Findings
-from catalogs.plots.reading import MEASURED_COLUMNS, read_plots, read_trees
+from catalogs.plots.findings import Findings
+from catalogs.plots.reading import MEASURED_COLUMNS, WithoutDbh, read_height_pairs, read_plots, read_trees
 from catalogs.plots.remeasured import changes_of_plots
 
 if TYPE_CHECKING:
@@ -21,6 +23,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Levels = Callable[["pd.DataFrame"], np.ndarray]
+TOTAL_COLUMNS = (
+    "plot", "date", "stratum", "area_ha", "stems_n_ha", "basal_area_m2_ha", "dominant_height_m", "volume_m3_ha",
+    "volume_m3_ha_se", "agb_mg_ha", "agb_mg_ha_se", "extrapolated_percent", "trees_without_biomass_n", "standing_dead_mg_ha",
+    "bgb_mg_ha", "bgb_mg_ha_se", "tree_carbon_t_ha", "tree_carbon_t_ha_se", "unverified", "reason",
+)  # fmt: skip
+"""What a sheet tells of each plot and date, as far as it is there."""
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What a run makes of plots and trees: totals per plot and date, what was warned of, and the sentences that stop it."""
+
+    totals: pd.DataFrame | None
+    warnings: list[str]
+    problems: list[str]
+
+
+Weigh = Callable[["gpd.GeoDataFrame", "pd.DataFrame | None", Findings], Weighed]
 PLANE = "+proj=aeqd +lat_0=0 +lon_0=0 +units=m +type=crs"
 """Stands in for a projected CRS that nobody named: places are compared with one another only."""
 INSIDE_SHARE = 0.99
@@ -34,6 +54,8 @@ def inspect_plots(
     bounds: tuple[float, float, float, float] | None = None,
     stands: gpd.GeoDataFrame | None = None,
     taxa: Levels | None = None,
+    without_dbh: WithoutDbh | None = None,
+    weigh: Weigh | None = None,
 ) -> dict[str, Any]:
     """Read plots and trees as a run would, go on where it would stop, and report.
 
@@ -50,42 +72,54 @@ def inspect_plots(
     taxa : function, optional
         Looks species up in the wood densities and equations that the settings name: gives the level (species to default,
         '' for none) by which a run finds an equation for each tree.
+    without_dbh : function, optional
+        See `read_trees`.
+    weigh : function, optional
+        Does what a run does next: biomass, roots, carbon, and whether a map can use the plots. It is called where nothing
+        has stopped a run so far.
 
     Returns
     -------
     dict
         files, facts (name: text), findings (list of kind, title, rule, file, sentence, rows), problems (sentences of
-        those that stop a run), notes.
+        those that stop a run), notes, and with `weigh` totals (one dict per plot and date, see `TOTAL_COLUMNS`).
     """
     settings, crs, notes = _with_crs(dict(settings), crs)
     findings = Findings(settings["rules"], stops=False, quiet=True)
     facts: dict[str, str] = {}
     problems: list[str] = []
-    plots = trees = None
+    plots = trees = done = None
     try:
         plots = read_plots(settings, crs=crs, findings=findings)
         _check_area(plots, bounds, stands, settings, findings)
         if settings["trees"]:
-            trees = read_trees(settings, plots=plots, findings=findings)
-            check_limits_of_trees(trees, settings, findings)
+            trees = read_trees(settings, plots=plots, findings=findings, without_dbh=without_dbh)
+            if weigh is None:
+                check_limits_of_trees(trees, settings, findings)
             if taxa is not None:
                 _check_taxa(trees, settings, findings, taxa)
-    except ValueError as error:
+        if settings["height_pairs"]:
+            read_height_pairs(settings, findings=findings)
+        if weigh is not None and not any(one.rule == "fail" for one in findings.found):
+            done = weigh(plots, trees, findings)
+            problems += done.problems
+            notes += done.warnings
+        elif weigh is not None:
+            notes.append("biomass was not computed, for what stops a run comes first")
+    except (ValueError, OSError) as error:
         problems.append(str(error))
     if plots is not None:
         facts |= _plot_facts(plots)
     if trees is not None:
         facts |= _tree_facts(trees, plots)
-    listed = [
-        {
-            "kind": one.kind, "title": KINDS[one.kind].title, "rule": one.rule, "file": one.file,
-            "sentence": one.sentence(MOST_ROWS), "rows": [_plain(row) for row in one.rows],
-        }
-        for one in findings.found
-    ]  # fmt: skip
+    totals = None if done is None else done.totals
+    if totals is not None:
+        facts |= _total_facts(totals)
+    listed = findings.listed(MOST_ROWS)
     problems += [one["sentence"] for one in listed if one["rule"] == "fail"]
     files = [name for name in dict.fromkeys([settings["corners"] or settings["file"], settings["trees"]]) if name]
-    return {"files": files, "facts": facts, "findings": listed, "problems": problems, "notes": notes}
+    report = {"files": files, "facts": facts, "findings": listed, "problems": problems, "notes": notes}
+    return report if totals is None else report | {"totals": _rows_of(totals)}
 
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
@@ -96,12 +130,7 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
     lines += [f"note: {note}" for note in report["notes"]]
     unreadable = [one for one in report["problems"] if one not in {found["sentence"] for found in report["findings"]}]
     lines += [f"stops a run: {sentence}" for sentence in unreadable]
-    for rule in ("fail", "leave_out_plot", "leave_out", "keep"):
-        chosen = [one for one in report["findings"] if one["rule"] == rule]
-        if chosen:
-            heading = {"fail": "stops a run", "keep": "flagged, and used as it is"}.get(rule, RULES[rule])
-            lines += ["", f"{heading}:"]
-            lines += [f"  [{one['kind']}] {one['sentence']}" for one in chosen]
+    lines += by_rule(report["findings"])
     if not report["findings"] and not unreadable:
         lines.append("nothing was found wrong")
     elif report["findings"]:
@@ -235,7 +264,7 @@ def _tree_facts(trees: pd.DataFrame, plots: gpd.GeoDataFrame) -> dict[str, str]:
     facts["height_m"] = f"{measured.mean():.0%} of live trees" + (f", {_span(live['height_m'])}" if measured.any() else "")
     names = live["species"].replace("", "(no name)").value_counts()
     facts["species"] = f"{len(names)}: " + ", ".join(f"{name} {count}" for name, count in names.head(5).items())
-    live = live[live["trees_per_ha"].notna()]
+    live = live[live["trees_per_ha"].notna() & live["dbh_cm"].notna()]
     if live.empty:
         return facts
     basal_area = (np.pi / 4 * (live["dbh_cm"] / 100) ** 2 * live["trees_per_ha"]).groupby([live["plot"], live["date"]]).sum()
@@ -248,6 +277,30 @@ def _tree_facts(trees: pd.DataFrame, plots: gpd.GeoDataFrame) -> dict[str, str]:
         facts["changes"] = ", ".join(f"{name.removesuffix('_n')} {count}" for name, count in counts.items())
         facts["growth"] = f"{_span(trees.loc[trees['change'] == 'survivor', 'dbh_growth_cm_yr'])} cm of dbh a year"
     return facts
+
+
+def _total_facts(totals: pd.DataFrame) -> dict[str, str]:
+    """Biomass, roots and carbon per plot and date, as a run computes them; means count the empty visits."""
+    facts = {}
+    named = {"aboveground biomass": "agb_mg_ha", "roots": "bgb_mg_ha", "tree carbon": "tree_carbon_t_ha"}
+    for name, column in named.items():
+        if column not in totals or not totals[column].notna().any():
+            continue
+        known = totals[column].dropna()
+        unit = "t C/ha" if column == "tree_carbon_t_ha" else "Mg/ha"
+        lacking = len(totals) - len(known)
+        facts[name] = f"{_span(known)}, mean {known.mean():.4g} {unit} per plot" + (f"; unknown for {lacking}" if lacking else "")
+    return facts
+
+
+def _rows_of(totals: pd.DataFrame) -> list[dict[str, Any]]:
+    """One plain dict per plot and date, None where a value is missing."""
+    chosen = totals[[column for column in TOTAL_COLUMNS if column in totals]].copy()
+    chosen["date"] = chosen["date"].dt.strftime("%Y-%m-%d")
+    return [
+        {name: None if value is None or value != value else _plain(value) for name, value in row.items()}
+        for row in chosen.to_dict("records")
+    ]
 
 
 def _span(values: pd.Series) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from catalogs import gauss_krueger, tables, units
 from catalogs.plots.findings import Findings
+from catalogs.plots.tallies import MOST_AREA_HA, MOST_RADIUS_M
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BEYOND = {"x": 1e8, "y": 1e8, "radius_m": 2000.0, "area_ha": 1000.0}
-"""Coordinates with a zone number in front reach 6e7 m."""
+BEYOND = {"x": 1e8, "y": 1e8, "radius_m": MOST_RADIUS_M, "area_ha": MOST_AREA_HA}
+"""Coordinates with a zone number in front reach 6e7 m. The largest plots of the world's forest observatories have 25 to 60 ha;
+a plot of 400 m2 read as hectares is larger than any."""
+LIKELY_AREA_HA = (0.001, 60.0)
 FIX_COLUMNS = ("plot", "x", "y")
 CIRCLE_CORNERS = 64
 MAX_SLOPE_DEG = 80.0
@@ -43,6 +46,7 @@ def with_points(frame: pd.DataFrame, settings: dict[str, Any], crs: str, finding
         values = tables.numbers(frame[column].set_axis(frame["row"]), file=file, refuse=refuse)
         frame[column] = units.converted(values, settings["units"].get(column), setting="plots.units").to_numpy()
         clear_beyond(frame, column, file, findings)
+    _clear_no_degrees(frame, np.ones(len(frame), bool), settings, file, findings, most_y=180.0)
     missing = frame["x"].isna() | frame["y"].isna()
     _say_missing(frame, missing, file, findings)
     geometry = np.full(len(frame), None, dtype=object)
@@ -58,6 +62,8 @@ def with_points(frame: pd.DataFrame, settings: dict[str, Any], crs: str, finding
             mask[np.flatnonzero(there)[swapped]] = True
             findings.plots("coordinates_swapped", frame, mask, file=file, what=what, noun="row")
             there &= ~mask
+        _clear_no_degrees(frame, there, settings, file, findings, most_y=90.0)
+        there &= frame["x"].notna().to_numpy()
     if there.any():
         x, y = map_coordinates(frame[there], settings, crs, file)
         geometry[there] = shapely.points(x, y)
@@ -68,9 +74,36 @@ def clear_beyond(frame: pd.DataFrame, column: str, file: str, findings: Findings
     """Coordinates and sizes that no plot can have are named and taken out of the frame."""
     far = frame[column].abs() > BEYOND.get(column, np.inf)
     if far.any():
-        what = f"{column} is above {BEYOND[column]:g} in <rows>, such as {frame.loc[far, column].iloc[0]:g}"
+        example = frame.loc[far, column].iloc[0]
+        what = f"{column} is above {BEYOND[column]:g} in <rows>, such as {example:g}"
+        low, high = LIKELY_AREA_HA
+        if column == "area_ha" and low <= example * units.UNITS["ha"]["m2"] <= high:
+            what += "; the values look like square metres (plots.units: {area_ha: m2})"
         findings.add("size_impossible", file=file, what=what, rows=frame.loc[far, "row"])
         frame.loc[far, column] = np.nan
+
+
+def _clear_no_degrees(
+    frame: pd.DataFrame, among: np.ndarray, settings: dict[str, Any], file: str, findings: Findings, *, most_y: float
+) -> None:
+    """Among longitudes and latitudes the few that are none are named and cleared; where most are none, the CRS is wrong.
+
+    `most_y` is 180 as long as x and y may be exchanged, then 90.
+    """
+    from pyproj import CRS
+
+    if not settings.get("crs") or not CRS.from_user_input(settings["crs"]).is_geographic:
+        return
+    x, y = frame["x"].abs().to_numpy(), frame["y"].abs().to_numpy()
+    given = among & ~np.isnan(x) & ~np.isnan(y)
+    wrong = given & ((x > 180) | (y > most_y))
+    if not wrong.any() or wrong.sum() * 2 >= given.sum():
+        return
+    first = frame[wrong].iloc[0]
+    what = f"x and y are no longitude and latitude in <rows>, such as {first['x']:g} and {first['y']:g}"
+    findings.add("size_impossible", file=file, what=what, rows=frame.loc[wrong, "row"])
+    findings.settle()
+    frame.loc[wrong, ["x", "y"]] = np.nan
 
 
 def _say_missing(frame: pd.DataFrame, missing: pd.Series, file: str, findings: Findings) -> None:
@@ -128,13 +161,10 @@ def _swapped(frame: pd.DataFrame, settings: dict[str, Any], crs: str) -> np.ndar
     """Plots that lie outside where their CRS, or the study's, is used, and inside once x and y are exchanged."""
     from pyproj import CRS
 
-    nothing = np.zeros(len(frame), bool)
     if not settings.get("crs"):
-        return nothing
+        return np.zeros(len(frame), bool)
     source, study = CRS.from_user_input(settings["crs"]), CRS.from_user_input(crs)
     x, y = frame["x"].to_numpy(float), frame["y"].to_numpy(float)
-    if source.is_geographic and not _like_degrees(frame["x"], frame["y"]) and not _like_degrees(frame["y"], frame["x"]):
-        return nothing  # no degrees at all: another mistake, with a sentence of its own
     return ~_used_at(x, y, source, study) & _used_at(y, x, source, study)
 
 
@@ -205,9 +235,10 @@ def fixes_of(settings: dict[str, Any], crs: str, findings: Findings) -> pd.DataF
 
 
 def with_footprints(
-    frame: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings, *, design_radius_m: float | None
+    frame: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings, *, design_radius_m: np.ndarray | float | None
 ) -> gpd.GeoDataFrame:
-    """Circles around centres; polygons stay. The area is the table's, else the radius's or the polygon's.
+    """Circles around centres; polygons stay. `design_radius_m` is that of plots without a size of their own (NaN: none).
+ The area is the table's, else the radius's or the polygon's.
 
     Adds `level` (horizontal area per area laid out: the cosine of the slope where distances lie along the ground),
     `measured_share`, `radius_m` (as laid out, NaN for polygons) and `area_ha` (horizontal and measured).
@@ -219,8 +250,8 @@ def with_footprints(
     radius = frame["radius_m"].to_numpy(float) if "radius_m" in frame else nothing
     if settings["area_ha"] and not settings["radius_m"]:
         area = np.where(np.isnan(area) & np.isnan(radius), settings["area_ha"], area)
-    fallback = design_radius_m or settings["radius_m"]
-    if fallback:
+    fallback = settings["radius_m"] if design_radius_m is None else design_radius_m
+    if fallback is not None:
         radius = np.where(np.isnan(radius) & np.isnan(area), fallback, radius)
     radius = np.where(np.isnan(radius), np.sqrt(area * 1e4 / np.pi), radius)
     frame["level"] = _level(frame, settings, findings)
@@ -235,8 +266,7 @@ def with_footprints(
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = (np.abs(area / drawn - 1) > 0.05) & (drawn > 0)
     findings.plots("area_contradiction", frame, apart, file=file, what="area_ha differs from the footprint by more than 5 %")
-    share = frame["measured_share"].to_numpy(float) if "measured_share" in frame else np.ones(len(frame))
-    frame["measured_share"] = np.where(np.isnan(share), 1.0, share)
+    frame["measured_share"] = _share(frame, file, findings)
     cut = frame["measured_share"] < 1
     if cut.any():
         what = f"only a part was measured (measured_share), {frame.loc[cut, 'measured_share'].min():.0%} at least"
@@ -254,6 +284,19 @@ def with_footprints(
         geometry[centre & ~drawable] = None
         frame = frame.set_geometry(geometry, crs=frame.crs)
     return frame
+
+
+def _share(frame: gpd.GeoDataFrame, file: str, findings: Findings) -> np.ndarray:
+    """Part of each plot that was measured, 1 where nothing is said; NaN where what is said cannot be."""
+    share = frame["measured_share"].to_numpy(float) if "measured_share" in frame else np.ones(len(frame))
+    wrong = ~np.isnan(share) & ~((share > 0) & (share <= 1))
+    if wrong.any():
+        percent = "; the values look like percent (plots.units: {measured_share: percent})"
+        hint = percent if (share[wrong] > 2).all() and np.nanmax(share) <= 100 else ""
+        none = "; a plot that nobody measured is plot_status: not_measured" if (share[wrong] == 0).any() else ""
+        what = f"measured_share is not above 0 and at most 1 in <rows>, such as {share[wrong][0]:g}{hint}{none}"
+        findings.plots("share_impossible", frame, wrong, file=file, what=what, noun="row")
+    return np.where(wrong, np.nan, np.where(np.isnan(share), 1.0, share))
 
 
 def _level(frame: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings) -> np.ndarray:

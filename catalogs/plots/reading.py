@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Glance = Callable[[], "pd.DataFrame | None"]
+WithoutDbh = Callable[["pd.DataFrame"], np.ndarray]
 
 TARGET_COLUMNS = ("agb_mg_ha", "volume_m3_ha", "basal_area_m2_ha", "dominant_height_m", "stems_n_ha")
 MEASURED_COLUMNS = (*TARGET_COLUMNS, *(f"{column}_se" for column in TARGET_COLUMNS))
@@ -115,7 +116,9 @@ def _chosen_by(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray:
     return np.where(by_chance, "probability", "purposive").astype(object)
 
 
-def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: Findings | None = None) -> pd.DataFrame:
+def read_trees(
+    settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: Findings | None = None, without_dbh: WithoutDbh | None = None
+) -> pd.DataFrame:
     """Trees of the plots, checked row by row.
 
     Parameters
@@ -127,15 +130,18 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
     findings : Findings, optional
         Where what is found is collected; without, one by the rules of the settings. Plots that a rule leaves out at a date
         are in its `visits`; their trees are not in the list.
+    without_dbh : function, optional
+        Says of trees (a table as returned, (trees,) of bool) whether their equation asks for no dbh: palms by height, shrubs
+        by cover. A live tree without dbh is a mistake for all others, and for all where nothing is said.
 
     Returns
     -------
     DataFrame
-        plot, date, cluster, tree, species (genus and epithet, '' where unknown), genus, family, dbh_cm, height_m
-        (NaN where not measured), status (live; dead, stump, gone, unseen, small, left_out and none do not
-        count), trees_per_ha
-        (the table's, else by the design), row (of the file, -1 where the list lacks a visit), stem, change, dbh_before_cm,
-        dbh_growth_cm_yr, height_growth_m_yr (see `remeasured.linked`), and wood_density_g_cm3, volume_m3 where given.
+        plot, date, cluster, tree, species (genus and epithet, '' where unknown), genus, family, dbh_cm (NaN where
+        the equation needs none), height_m (NaN where not measured), status (live; dead, stump, gone, unseen, small, left_out
+        and none do not count), trees_per_ha (the table's, else by the design), row (of the file, -1 where the list lacks a
+        visit), stem, change, dbh_before_cm, dbh_growth_cm_yr, height_growth_m_yr (see `remeasured.linked`), and
+        wood_density_g_cm3, volume_m3 where given.
         Status `none` marks visits that found no tree: rows with neither dbh nor species, and one row for each visited plot
         and date that the list lacks.
 
@@ -150,7 +156,8 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
     trees = _with_plots(trees, plots, settings, findings)
     check_names(trees, settings, findings)
     findings.settle()
-    check_measurements(trees, settings, findings)
+    free = without_dbh(trees) if without_dbh is not None and trees["dbh_cm"].isna().any() else None
+    check_measurements(trees, settings, findings, without_dbh=free)
     _mark_small(trees, settings, findings)
     tallies.check_given(trees, settings, findings)
     tallies.check_distances(trees, settings, findings, radius_m=trees["radius_m"].to_numpy())
@@ -161,10 +168,11 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
         share=trees["measured_share"].to_numpy(float), baf=trees["baf_m2_ha"].to_numpy(float),
     )  # fmt: skip
     _check_expansion(trees, settings, findings)
+    consistency.check_basal_area(trees, file, findings)
+    trees = _with_empty_visits(trees, plots, settings, findings)
     trees = remeasured.linked(trees, settings, findings)
     # a dead tree that was not measured again is no longer standing to be counted
     trees.loc[(trees["status"] == "dead") & trees["dbh_cm"].isna(), "status"] = "gone"
-    trees = _with_empty_visits(trees, plots, settings, findings)
     findings.settle()
     trees = _without_left_out_visits(trees, findings)
     _report(trees)
@@ -174,9 +182,13 @@ def read_trees(settings: dict[str, Any], *, plots: gpd.GeoDataFrame, findings: F
     return trees.sort_values(["plot", "date"], kind="stable", ignore_index=True)
 
 
-def read_height_pairs(settings: dict[str, Any]) -> pd.DataFrame:
-    """Diameters with measured heights from the file `height_pairs`: dbh_cm, height_m, and plot where known."""
+def read_height_pairs(settings: dict[str, Any], *, findings: Findings | None = None) -> pd.DataFrame:
+    """Diameters with measured heights from the file `height_pairs`: dbh_cm, height_m, and plot where known.
+
+    Their units are looked at as those of the tree list are, and by the same rules.
+    """
     file = settings["height_pairs"]
+    findings = Findings(settings["rules"]) if findings is None else findings
     frame = tables.named_columns(
         tables.read_table(file, text=tables.named_in(settings["height_columns"], ("plot",))),
         settings["height_columns"],
@@ -192,8 +204,9 @@ def read_height_pairs(settings: dict[str, Any]) -> pd.DataFrame:
     if not complete.all():
         log.info("%s: left out %d of %d rows without dbh or height", file, (~complete).sum(), len(frame))
     frame = frame[complete].reset_index().assign(status="live")
-    findings = Findings(settings["rules"])
+    frame["genus"] = tables.texts(frame["genus"]) if "genus" in frame else ""
     check_measurements(frame, {**settings, "trees": file}, findings)
+    consistency.check_heights(frame, file, findings, setting="plots.height_units")
     findings.settle()
     if "plot" in frame:
         frame["plot"] = tables.texts(frame["plot"])
@@ -267,7 +280,10 @@ def _plots_of_table(
             if rule == "leave_out":
                 frame.loc[negative, column] = np.nan
     if "disturbance_date" in frame:
-        dates = tables.dates(frame["disturbance_date"].set_axis(frame["row"]), file=file, refuse=refuse)
+        dates = tables.dates(
+            frame["disturbance_date"].set_axis(frame["row"]), file=file, refuse=refuse, order=settings["date_order"],
+            setting="plots.date_order",
+        )  # fmt: skip
         frame["disturbance_date"] = dates.to_numpy()
     frame["cluster"] = frame["cluster"].where(frame["cluster"] != "", frame["plot"]) if "cluster" in frame else frame["plot"]
     for column in ("stratum", "phase"):
@@ -282,9 +298,22 @@ def _plots_of_table(
         points = places.with_shapes(frame, settings, crs, findings)
     else:
         points = places.with_points(frame, settings, crs, findings)
-    angle = any(tier["baf_m2_ha"] is not None for tier in settings["nested"])
-    radius = tallies.footprint_radius_m(settings, glance() if angle else None)
+    tallies.check_sizes(points, settings, findings)
+    radius = _design_radius_m(points, settings, glance)
     return places.with_footprints(points, settings, findings, design_radius_m=radius)
+
+
+def _design_radius_m(frame: pd.DataFrame, settings: dict[str, Any], glance: Glance) -> np.ndarray | float | None:
+    """See `tallies.footprint_radius_m`; the tree list is looked at only where there are angle counts."""
+    baf = frame["baf_m2_ha"].to_numpy(float)
+    listed = None
+    if not np.isnan(baf).all() or any(tier["baf_m2_ha"] is not None for tier in settings["nested"]):
+        listed = glance()
+    if listed is None:
+        return tallies.footprint_radius_m(settings, None, baf=baf, baf_of_trees=None)
+    key = _keys(settings)[0]
+    of_plot = frame[frame["baf_m2_ha"].notna()].drop_duplicates(key).set_index(key)["baf_m2_ha"]
+    return tallies.footprint_radius_m(settings, listed, baf=baf, baf_of_trees=listed[key].map(of_plot).to_numpy(float))
 
 
 def _name_plot_status(frame: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
@@ -329,13 +358,23 @@ def _dated(
     default = pd.Timestamp(settings["date"]) if settings["date"] else pd.NaT
     frame["visited"] = False
     if "date" in frame:
-        dates = tables.dates(frame["date"].set_axis(frame["row"]), file=file, refuse=findings.refuse(frame, file))
+        dates = tables.dates(
+            frame["date"].set_axis(frame["row"]), file=file, refuse=findings.refuse(frame, file), order=settings["date_order"],
+            setting="plots.date_order",
+        )  # fmt: skip
         frame["date"] = dates.to_numpy()
         frame["visited"] = frame["date"].notna()
     elif (listed := glance()) is not None and {"plot", "date"} <= set(listed):
         key = "cluster" if settings["corners"] else "plot"
-        visits = listed[["plot", "date"]].drop_duplicates().rename(columns={"plot": key})
-        frame = frame.merge(visits, on=key, how="left")
+        visits = listed.loc[listed["date"].notna(), ["plot", "date"]].drop_duplicates()
+        if settings["tree_visits"]:
+            # columns per date are of every plot: one without a number at a date was looked at and had no tree
+            days = visits["date"].drop_duplicates().sort_values()
+            frame = frame.merge(days.to_frame(), how="cross")
+            frame["visited"] = True
+        else:
+            _check_unlisted(visits, settings, findings)
+            frame = frame.merge(visits.rename(columns={"plot": key}), on=key, how="left")
     if "date" not in frame:
         frame["date"] = default
     frame["date"] = frame["date"].fillna(default).astype("datetime64[us]")
@@ -346,6 +385,30 @@ def _dated(
         # somebody looked and found no forest: biomass zero, which needs no trees to be said
         frame["visited"] |= (frame["plot_status"] == "no_forest") & ~undated
     return frame
+
+
+def _check_unlisted(visits: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    """Plots dated by their trees alone that lack a year in which others of their first year were measured.
+
+    A felled plot has no trees, so no date: it would vanish from the later map instead of counting as empty.
+    """
+    import pandas as pd
+
+    years = visits.assign(year=visits["date"].dt.year)[["plot", "year"]].drop_duplicates()
+    years["first"] = years.groupby("plot")["year"].transform("min")
+    # plots that began together are one panel, expected at all its later years
+    expected = years[["first", "year"]].drop_duplicates().merge(years[["plot", "first"]].drop_duplicates(), on="first")
+    wanted, there = (pd.MultiIndex.from_frame(one[["plot", "year"]]) for one in (expected, years))
+    lacking = expected[~wanted.isin(there)]
+    if len(lacking):
+        one = lacking.sort_values(["plot", "year"]).iloc[0]
+        what = (
+            "<rows> have no tree at a date at which others of their first date have some, such as "
+            f"{one['plot']} with trees in {one['first']} and none in {one['year']}: a felled plot is missing from the later date "
+            "instead of counting as empty; where somebody was there, give the table of plots a row with that date"
+        )
+        names = list(dict.fromkeys(lacking["plot"]))
+        findings.add("visit_not_listed", file=settings["trees"], what=what, rows=names, noun="plot")
 
 
 def _check_repeated(frame: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings) -> None:
@@ -424,12 +487,32 @@ def _with_plots(
             f"the plot table has {dates}"
         )
         findings.trees("visit_unknown", merged, lost, file=file, what=what)
+    _check_status_of_plots(merged, plots, settings, findings)
     known = merged["cluster"].notna()
     if not known.all():
         findings.settle()
         log.info("%s: %d rows belong to no plot and date, and are left out", file, int((~known).sum()))
         merged = merged[known].reset_index(drop=True)
     return merged
+
+
+def _check_status_of_plots(
+    trees: pd.DataFrame, plots: gpd.GeoDataFrame, settings: dict[str, Any], findings: Findings
+) -> None:
+    """Live trees of plots that hold no forest, or that nobody measured, by their plot_status."""
+    import pandas as pd
+
+    said = {"holds no forest": plots["no_forest"], "was not measured": plots["left_out"] == KINDS["plot_not_measured"].title}
+    live = trees.loc[trees["status"] == "live", ["plot", "date"]].drop_duplicates()
+    for words, chosen in said.items():
+        visits = pd.DataFrame(plots.loc[chosen, ["plot", "date"]]).merge(live, on=["plot", "date"])
+        if visits.empty:
+            continue
+        what = f"<rows> {words} by plot_status, and the list has live trees there"
+        names = list(dict.fromkeys(visits["plot"]))
+        if findings.add("status_contradiction", file=settings["trees"], what=what, rows=names, noun="plot") != "keep":
+            for visit in visits.itertuples():
+                findings.visits.setdefault((visit.plot, visit.date), KINDS["status_contradiction"].title)
 
 
 def _take_days_of_visits(trees: pd.DataFrame, visits: pd.DataFrame) -> None:
@@ -474,8 +557,10 @@ def _with_empty_visits(
     """The trees, and a row of status `none` for each visit that the plot table dates and that lists no tree."""
     import pandas as pd
 
-    used = plots["visited"] & (plots["left_out"] == "")
-    visits = pd.DataFrame(plots.loc[used, ["plot", "date", "cluster", "area_ha", "no_forest"]])
+    # a plot that is left out for its position or size was visited all the same: its total, zero, is known
+    unknown = [KINDS[kind].title for kind in ("plot_not_measured", "plot_status_unknown", "date_missing")]
+    used = plots["visited"] & ~plots["left_out"].isin(unknown)
+    visits = pd.DataFrame(plots.loc[used, ["plot", "date", "cluster", "area_ha", "no_forest"]]).drop_duplicates(["plot", "date"])
     listed = pd.MultiIndex.from_frame(trees[["plot", "date"]])
     empty = visits[~pd.MultiIndex.from_frame(visits[["plot", "date"]]).isin(listed)]
     if empty.empty:
@@ -492,10 +577,12 @@ def _with_empty_visits(
             for visit in unsaid.itertuples():
                 findings.visits.setdefault((visit.plot, visit.date), KINDS["visit_without_trees"].title)
             empty = empty[empty["no_forest"]]
-    blank = dict.fromkeys(["tree", "species", "genus", "family", "stem", "change"], "")
+    blank = dict.fromkeys(["tree", "species", "genus", "family"], "")
     rows = empty.drop(columns="no_forest").assign(
-        **blank, row=-1, status="none", dbh_cm=np.nan, height_m=np.nan, trees_per_ha=1 / empty["area_ha"]
+        **blank, row=-1, status="none", dbh_cm=np.nan, height_m=np.nan, trees_per_ha=1 / empty["area_ha"], numbered=False
     )
+    if "record" in trees:
+        rows["record"], rows["previous_record"] = [f"empty visit {number}" for number in range(len(rows))], ""
     return pd.concat([trees, rows], ignore_index=True)
 
 

@@ -19,6 +19,9 @@ MEASUREMENT_SD = (0.006214, 0.09036)
 ERROR_LIMIT, MAX_GROWTH_CM_YR = 4.0, 7.5
 """Both as trim.growth has them: shrinking beyond 4 standard deviations and growing by 75 mm a year are no growth."""
 RENUMBERED_GROWTH_CM_YR, RENUMBERED_APART_M = 2.0, 1.0
+INGROWTH_CM_YR, INGROWTH_GROWTH = 1.5, 1.5
+"""What a new tree may have grown in a year since the last visit: 1.5 cm, or 1.5 times what all but the fastest twentieth of the
+list's own trees grow."""
 UNSTABLE_SHARE, UNSTABLE_PAIRS = 0.2, 20
 """Numbers of which a fifth change species or shrink name other trees."""
 CHANGES = {
@@ -45,7 +48,8 @@ def linked(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) ->
     DataFrame
         The same rows with stem (one name for a tree at all its dates), change (see `CHANGES`; '' at a plot's first date,
         and where nothing can be told), dbh_before_cm, dbh_growth_cm_yr and height_growth_m_yr (per year since the plot's
-        date before; NaN without both).
+        date before at which the tree was seen; NaN without both). A tree that a visit missed, or did not look for, is
+        compared with the last visit that saw it.
     """
     trees = trees.assign(
         stem=trees["plot"] + "/" + trees["tree"], change="", dbh_before_cm=np.nan, dbh_growth_cm_yr=np.nan,
@@ -62,12 +66,17 @@ def linked(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) ->
     trees = trees.merge(visits, on=["plot", "date"], how="left")
     used = (~trees["status"].isin(["left_out", "none"]) & (trees["numbered"] | given)).to_numpy()
     used = used & ~trees.duplicated(["stem", "plot", "date"], keep=False).to_numpy()
-    pairs, seen_before = _pairs(trees, used)
+    unseen = (trees["status"] == "unseen").to_numpy()
+    pairs, seen_before = _pairs(trees, used, unseen)
     if not given and _unstable(trees, pairs, settings, findings):
         return trees.drop(columns=["order", "before", "last"])
-    _name_changes(trees, pairs, used & (trees["order"] > 0).to_numpy() & ~seen_before)
+    # what nobody looked for before is neither new nor known from before
+    first_unseen = trees["stem"].map(trees[unseen].groupby("stem")["order"].min()).astype(float)
+    known = (first_unseen < trees["order"]).to_numpy()
+    _name_changes(trees, pairs, used & (trees["order"] > 0).to_numpy() & ~seen_before & ~known)
     _check_pairs(trees, pairs, settings["trees"], findings)
-    _check_gone_and_new(trees, pairs, used, settings, findings)
+    _check_missed(trees, pairs, unseen, settings["trees"], findings)
+    _check_gone_and_new(trees, pairs, used & ~unseen & ~_looked_away(trees, unseen), settings, findings)
     counts = trees["change"].value_counts()
     log.info(
         "remeasured: %s; median growth of survivors %.2f cm a year",
@@ -103,19 +112,38 @@ def _visits(trees: pd.DataFrame) -> pd.DataFrame:
     return visits
 
 
-def _pairs(trees: pd.DataFrame, used: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-    """Positions of rows of one stem at consecutive visits of its plot: earlier, later, years between; rows with an earlier."""
+def _pairs(trees: pd.DataFrame, used: np.ndarray, unseen: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """Positions of the rows of a stem at a visit and at the last one before that saw it: earlier, later, years between,
+    visits missed; and which rows have an earlier one."""
     import pandas as pd
 
     rows = pd.DataFrame(
         {"stem": trees["stem"], "order": trees["order"], "at": np.arange(len(trees)), "date": trees["date"]}
-    )[used]
-    later = rows.assign(order=rows["order"] - 1)
-    pairs = rows.merge(later, on=["stem", "order"], suffixes=("_1", "_2"))
-    years = (pairs["date_2"] - pairs["date_1"]) / pd.Timedelta(days=365.25)
+    )[used].sort_values(["stem", "date"], kind="stable")  # fmt: skip
+    seen_at = rows[["order", "at", "date"]].copy()
+    seen_at[unseen[rows["at"].to_numpy()]] = None
+    before = seen_at.groupby(rows["stem"], sort=False).ffill().groupby(rows["stem"], sort=False).shift()
+    both = before["at"].notna()
+    rows, before = rows[both].sort_values("at"), before[both]
+    before = before.loc[rows.index]
+    pairs = pd.DataFrame(
+        {
+            "earlier": before["at"].to_numpy(int), "later": rows["at"].to_numpy(),
+            "years": ((rows["date"] - before["date"]) / pd.Timedelta(days=365.25)).to_numpy(),
+            "missed": (rows["order"] - before["order"]).to_numpy(int) - 1,
+        }
+    )  # fmt: skip
     seen = np.zeros(len(trees), bool)
-    seen[pairs["at_2"].to_numpy()] = True
-    return pd.DataFrame({"earlier": pairs["at_1"], "later": pairs["at_2"], "years": years}), seen
+    seen[pairs["later"].to_numpy()] = True
+    return pairs, seen
+
+
+def _looked_away(trees: pd.DataFrame, unseen: np.ndarray) -> np.ndarray:
+    """Rows of trees that nobody looked for at the plot's next visit."""
+    import pandas as pd
+
+    away = pd.MultiIndex.from_arrays([trees.loc[unseen, "stem"], trees.loc[unseen, "order"] - 1])
+    return pd.MultiIndex.from_arrays([trees["stem"], trees["order"]]).isin(away)
 
 
 def _beyond_error(before: np.ndarray, trees: pd.DataFrame) -> np.ndarray:
@@ -207,14 +235,26 @@ def _check_pairs(trees: pd.DataFrame, pairs: pd.DataFrame, file: str, findings: 
     )
 
 
+def _check_missed(trees: pd.DataFrame, pairs: pd.DataFrame, unseen: np.ndarray, file: str, findings: Findings) -> None:
+    """Live trees of two visits that one between them does not list: it lacks their biomass."""
+    second = pairs.loc[pairs["missed"] > 0, "later"].to_numpy()
+    missed = np.zeros(len(trees), bool)
+    missed[second] = True
+    missed &= trees["change"].isin(["survivor", "ingrowth"]).to_numpy()
+    missed &= ~trees["stem"].isin(trees.loc[unseen, "stem"]).to_numpy()  # nobody looked, so nobody forgot
+    what = "a tree comes back that the visit before did not list (it was forgotten there, and its biomass is missing)"
+    findings.trees("tree_missed", trees, missed, file=file, what=what)
+
+
 def _check_gone_and_new(
-    trees: pd.DataFrame, pairs: pd.DataFrame, used: np.ndarray, settings: dict[str, Any], findings: Findings
+    trees: pd.DataFrame, pairs: pd.DataFrame, expected: np.ndarray, settings: dict[str, Any], findings: Findings
 ) -> None:
-    """Live trees that the next visit does not list, trees too thick to be new, and the two that are one tree."""
+    """Live trees that no later visit lists, trees too thick to be new, and the two that are one tree; `expected` are those
+    that somebody looked for at the next visit."""
     file = settings["trees"]
     again = np.zeros(len(trees), bool)
     again[pairs["earlier"].to_numpy()] = True
-    vanished = used & ~again & ~trees["last"].to_numpy() & (trees["status"] == "live").to_numpy()
+    vanished = expected & ~again & ~trees["last"].to_numpy() & (trees["status"] == "live").to_numpy()
     what = "a live tree is not listed at the next visit (dead, cut, or forgotten)"
     findings.trees("tree_vanishes", trees, vanished, file=file, what=what)
     large = _too_large(trees, settings)
@@ -238,7 +278,9 @@ def _too_large(trees: pd.DataFrame, settings: dict[str, Any]) -> np.ndarray:
     threshold = tiers[-1]["min_dbh_cm"] if tiers else settings["min_dbh_cm"] or float(np.nanmin(dbh))
     years = ((trees["date"] - trees["before"]).dt.days / 365.25).to_numpy()
     new = (trees["change"] == "ingrowth").to_numpy() & trees["dbh_before_cm"].isna().to_numpy()
-    return new & (dbh > threshold + MAX_GROWTH_CM_YR * years)
+    growth = trees.loc[trees["change"] == "survivor", "dbh_growth_cm_yr"].dropna()
+    usual = INGROWTH_GROWTH * float(growth.quantile(0.95)) if len(growth) >= UNSTABLE_PAIRS else 0.0
+    return new & (dbh > threshold + max(INGROWTH_CM_YR, usual) * years)
 
 
 def _check_renumbered(

@@ -16,6 +16,9 @@ MAX_FACTOR_APART = 0.1
 """Expansion factors given and those of the design differ by less where both are right: plots at a border, rounded areas."""
 EDGE_TOLERANCE_M = 0.1
 """A tree this much beyond its radius is a matter of the tape."""
+MAX_SIZE_APART = 0.05
+"""Sizes said twice may differ by what rounding does to a radius or an area."""
+MOST_AREA_HA, MOST_RADIUS_M = 100.0, 250.0
 
 
 def tier_of(dbh_cm: np.ndarray, tiers: list[dict[str, Any]]) -> np.ndarray:
@@ -107,29 +110,84 @@ def _per_ha_angle(dbh_cm: np.ndarray, baf_m2_ha: np.ndarray | float) -> np.ndarr
         return baf_m2_ha / (np.pi / 4 * (dbh_cm / 100) ** 2)
 
 
-def footprint_radius_m(settings: dict[str, Any], trees: pd.DataFrame | None) -> float | None:
+def footprint_radius_m(
+    settings: dict[str, Any], trees: pd.DataFrame | None, *, baf: np.ndarray, baf_of_trees: np.ndarray | None
+) -> np.ndarray | float | None:
     """The radius of the ground that plots of one design speak for; None where the design does not say.
 
     Of nested circles the widest. An angle-count plot has no edge: the root mean square of the limiting distances of the
-    trees counted, one radius for all plots of the study.
+    trees counted, one radius for all angle counts of the study.
+
+    Parameters
+    ----------
+    trees : DataFrame, optional
+        The tree list, where it can be read: dbh_cm, status.
+    baf : array (plots,)
+        Basal area factor that the table gives a plot, m2/ha; NaN for none.
+    baf_of_trees : array (trees,), optional
+        The same of each tree's plot.
+
+    Returns
+    -------
+    array (plots,) where only some plots are angle counts (NaN for the others), else one number or None.
     """
     tiers = settings["nested"]
     if settings["radius_m"]:
         return settings["radius_m"]
-    fixed = [tier["radius_m"] or np.sqrt(tier["area_ha"] * 1e4 / np.pi) for tier in tiers if tier["baf_m2_ha"] is None]
-    if not any(tier["baf_m2_ha"] is not None for tier in tiers):
+    fixed = [_tier_radius_m(tier) for tier in tiers if tier["baf_m2_ha"] is None]
+    by_table = ~np.isnan(baf)
+    by_tier = any(tier["baf_m2_ha"] is not None for tier in tiers)
+    if not by_tier and not by_table.any():
         return max(fixed) if fixed else None
-    if trees is None or "dbh_cm" not in trees:
+    reach = np.array([])
+    if trees is not None and "dbh_cm" in trees:
+        counts = ((trees["status"] == "live") & (trees["dbh_cm"] > 0)).to_numpy()
+        dbh = trees.loc[counts, "dbh_cm"].to_numpy()
+        factor = np.full(len(dbh), np.nan) if baf_of_trees is None else baf_of_trees[counts]
+        if tiers:
+            which = tier_of(dbh, tiers)
+            of_tier = np.array([tier["baf_m2_ha"] or np.nan for tier in tiers])
+            factor = np.where(which >= 0, of_tier[which], np.nan)
+        reach = limiting_distance_m(dbh, factor)
+        reach = reach[~np.isnan(reach)]
+    if not len(reach):
         return max(fixed) if fixed else None
-    dbh = trees.loc[(trees["status"] == "live") & (trees["dbh_cm"] > 0), "dbh_cm"].to_numpy()
-    which = tier_of(dbh, tiers)
-    by_angle = np.array([tier["baf_m2_ha"] is not None for tier in tiers])
-    factor = np.array([tier["baf_m2_ha"] or np.nan for tier in tiers])
-    counted = (which >= 0) & by_angle[which]
-    if not counted.any():
-        return max(fixed) if fixed else None
-    reach = limiting_distance_m(dbh[counted], factor[which[counted]])
-    return float(max([np.sqrt((reach**2).mean()), *fixed]))
+    radius = float(max([np.sqrt((reach**2).mean()), *fixed]))
+    return radius if by_tier else np.where(by_table, radius, np.nan)
+
+
+def _tier_radius_m(tier: dict[str, Any]) -> float:
+    return tier["radius_m"] or float(np.sqrt(tier["area_ha"] * 1e4 / np.pi))
+
+
+def check_sizes(frame: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
+    """Radii, areas and factors of the plot table against plots.nested, which alone says what a tree stands for.
+
+    A table may repeat the widest circle and the factors of the design. Anything else would count for nothing, unsaid.
+    """
+    tiers = settings["nested"]
+    if not tiers:
+        return
+    factors = [tier["baf_m2_ha"] for tier in tiers if tier["baf_m2_ha"] is not None]
+    fixed = [_tier_radius_m(tier) for tier in tiers if tier["baf_m2_ha"] is None]
+    # beside angles, radius and area are the footprint that the user wants
+    widest = max(fixed) if fixed and not factors else None
+    known = {
+        "baf_m2_ha": factors, "radius_m": [widest] if widest else None, "area_ha": [np.pi * widest**2 / 1e4] if widest else None,
+    }  # fmt: skip
+    for column, values in known.items():
+        if values is None or column not in frame:
+            continue
+        given = frame[column].to_numpy(float)
+        apart = np.min([np.abs(given / value - 1) for value in values], axis=0) if values else np.full(len(frame), np.inf)
+        wrong = ~np.isnan(given) & (apart > MAX_SIZE_APART)
+        if wrong.any():
+            named = f"it has {', '.join(f'{value:.4g}' for value in values)}" if values else "it has none"
+            what = (
+                f"{column} of the table is {given[wrong][0]:g} in <rows>, and plots.nested decides how trees are counted: "
+                f"{named}; mend one of the two"
+            )
+            findings.add("size_contradiction", file=settings["file"], what=what, rows=frame["row"].to_numpy()[wrong])
 
 
 def check_distances(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings, *, radius_m: np.ndarray) -> None:
@@ -145,7 +203,7 @@ def check_distances(trees: pd.DataFrame, settings: dict[str, Any], findings: Fin
             if tier["baf_m2_ha"] is not None:
                 reach[here] = limiting_distance_m(dbh[here], tier["baf_m2_ha"])
             else:
-                reach[here] = tier["radius_m"] or np.sqrt(tier["area_ha"] * 1e4 / np.pi)
+                reach[here] = _tier_radius_m(tier)
     beyond = trees["distance_m"].to_numpy(float) - reach
     far = (beyond > EDGE_TOLERANCE_M) & trees["status"].isin(["live", "dead"]).to_numpy()
     if far.any():
@@ -166,5 +224,24 @@ def check_tiers(settings: dict[str, Any]) -> None:
         raise ValueError(f"plots.nested: the thresholds min_dbh_cm must rise from circle to circle, got {listed}")
     if settings["radius_m"] and tiers and all(tier["baf_m2_ha"] is None for tier in tiers):
         raise ValueError("plots.nested gives the radii of the plots, so leave plots.radius_m out")
+    if settings["area_ha"] and tiers and all(tier["baf_m2_ha"] is None for tier in tiers):
+        raise ValueError("plots.nested gives the sizes of the plots, so leave plots.area_ha out")
+    _check_named_sizes(settings)
     if tiers and not settings["trees"]:
         raise ValueError("plots.nested counts trees of a list: plots.trees is missing")
+
+
+def _check_named_sizes(settings: dict[str, Any]) -> None:
+    """One size said twice is the same size, and no plot is as large as a number of square metres read as hectares."""
+    radius, area = settings["radius_m"], settings["area_ha"]
+    if radius and area and abs(np.pi * radius**2 / 1e4 / area - 1) > MAX_SIZE_APART:
+        raise ValueError(
+            f"plots.radius_m {radius:g} is a circle of {np.pi * radius**2 / 1e4:.4g} ha, and plots.area_ha is {area:g}; "
+            "keep the one that is right"
+        )
+    sizes = [("plots", radius, area)] + [("plots.nested", tier["radius_m"], tier["area_ha"]) for tier in settings["nested"]]
+    for where, radius_m, area_ha in sizes:
+        if area_ha and area_ha > MOST_AREA_HA:
+            raise ValueError(f"{where}: area_ha {area_ha:g} is larger than any plot; 400 m2 are 0.04 ha")
+        if radius_m and radius_m > MOST_RADIUS_M:
+            raise ValueError(f"{where}: radius_m {radius_m:g} is wider than any plot")

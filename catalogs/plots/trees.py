@@ -26,8 +26,8 @@ NUMBERS = (
     "wood_density_g_cm3", "volume_m3", "commercial_volume_m3",
     "upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du",  # of palms, shrubs, bamboo
 )  # fmt: skip
-OTHER_SIZES = ("basal_diameter_cm", "crown_diameter_m", "cover_percent")
-"""What saplings below breast height and shrubs are measured by: a row that has one of them needs no dbh."""
+OTHER_SIZES = ("upper_diameter_cm", "basal_diameter_cm", "crown_diameter_m", "cover_percent", "culm_age_du")
+"""What a list may give instead of diameters: palms, shrubs and saplings have equations of their own."""
 TREE_COLUMNS = (*IDS, "date", *NAMES, *CLASSES, *NUMBERS)
 STATUS = {
     "live": "live", "alive": "live", "l": "live", "": "live", "dead": "dead", "d": "dead", "snag": "dead",
@@ -51,9 +51,13 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
     )  # fmt: skip
     if settings["tree_visits"]:
         raw = tables.by_visit(raw, settings["tree_visits"], file=file, setting="plots.tree_visits")
+    other = [name for name in OTHER_SIZES if name in columns or name in raw]
     trees = tables.named_columns(
-        raw, columns, known=TREE_COLUMNS, required=required, file=file, setting="plots.tree_columns"
+        raw, columns, known=TREE_COLUMNS, required=[name for name in required if name != "dbh_cm" or not other], file=file,
+        setting="plots.tree_columns",
     ).rename_axis("row").reset_index()  # fmt: skip
+    if "dbh_cm" in required and "dbh_cm" not in trees:
+        trees["dbh_cm"] = np.nan
     refuse = findings.refuse(trees, file)
     for column in (*IDS, *NAMES, *CLASSES):
         if column in trees:
@@ -69,7 +73,10 @@ def tree_table(settings: dict[str, Any], findings: Findings, *, required: tuple[
         trees["height_m"] = np.nan
     if "date" in trees:
         trees["year_only"] = tables.texts(trees["date"]).str.fullmatch(r"\d{4}")
-        trees["date"] = tables.dates(trees["date"].set_axis(trees["row"]), file=file, refuse=refuse).to_numpy()
+        trees["date"] = tables.dates(
+            trees["date"].set_axis(trees["row"]), file=file, refuse=refuse, order=settings["date_order"],
+            setting="plots.date_order",
+        ).to_numpy()  # fmt: skip
         if trees["date"].isna().all():
             trees = trees.drop(columns="date")
     trees["numbered"] = trees["tree"] != ""
@@ -133,7 +140,8 @@ def _name_status(trees: pd.DataFrame, settings: dict[str, Any]) -> None:
     unknown = status.isna()
     trees["status"] = status.fillna("left_out")
     if "dbh_cm" in trees:
-        blank = trees["dbh_cm"].isna() & (trees["species"] == "") & trees["status"].isin(["live", "none"])
+        sizes = trees[trees.columns.intersection(["dbh_cm", *OTHER_SIZES])]
+        blank = sizes.isna().all(axis=1) & (trees["species"] == "") & trees["status"].isin(["live", "none"])
         trees["status"] = trees["status"].where(~blank, "none")
     trees["status_unknown"] = given.where(unknown, "")
 
@@ -155,16 +163,26 @@ def check_names(trees: pd.DataFrame, settings: dict[str, Any], findings: Finding
             findings.trees("code_unknown", trees, unknown != "", file=file, what=what)
 
 
-def check_measurements(trees: pd.DataFrame, settings: dict[str, Any], findings: Findings) -> None:
-    """Diameters, heights and wood densities that cannot be; their rules are carried out in place."""
+def check_measurements(
+    trees: pd.DataFrame, settings: dict[str, Any], findings: Findings, *, without_dbh: np.ndarray | None = None
+) -> None:
+    """Diameters, heights and wood densities that cannot be; their rules are carried out in place.
+
+    `without_dbh` (trees,) marks those whose equation asks for none.
+    """
     file, limit, dbh = settings["trees"], settings["max_dbh_cm"], trees["dbh_cm"]
     if "wood_density_g_cm3" in trees:
         _check_wood_density(trees, file, findings)
     unread = {row for one in findings.found if one.kind == "number_unreadable" and "dbh_cm" in one.what for row in one.rows}
     live = trees["status"] == "live"
-    sized = [name for name in OTHER_SIZES if name in trees]
-    missing = dbh.isna() & live & ~(trees[sized].notna().any(axis=1) if sized else False)
-    findings.trees("dbh_missing", trees, missing & ~trees["row"].isin(unread), file=file, what="dbh is missing")
+    missing = dbh.isna() & live
+    asked = missing & ~trees["row"].isin(unread)
+    if without_dbh is not None:
+        free = asked & without_dbh
+        asked &= ~free
+        if free.any():
+            log.info("%d live trees have no dbh, and their equations need none: they count in biomass alone", free.sum())
+    findings.trees("dbh_missing", trees, asked, file=file, what="dbh is missing")
     trees.loc[missing & trees["row"].isin(unread), "status"] = "left_out"
     findings.trees("dbh_impossible", trees, dbh <= 0, file=file, what="dbh is zero or below")
     counted = trees["status"].isin(["live", "dead"]) & (dbh > 0)

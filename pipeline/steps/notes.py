@@ -42,6 +42,26 @@ def kept_warnings(path: Path | None) -> Iterator[None]:
     store.write_json(path, content)
 
 
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """The warnings of our packages within the block, in order and once each, and not on the terminal: for a sheet that tells
+    them itself."""
+    heard = _Heard()
+    sentences: list[str] = []
+    loggers = [logging.getLogger(name) for name in OURS]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(heard)
+        logger.propagate = False
+    try:
+        yield sentences
+    finally:
+        for logger, passed_on in zip(loggers, before, strict=True):
+            logger.removeHandler(heard)
+            logger.propagate = passed_on
+        sentences += dict.fromkeys(heard.sentences)
+
+
 def caveat(log: logging.Logger, message: str, *arguments: object, unverified: Sequence[str] = ()) -> None:
     """Warn of what a user of any product must know, such as numbers nobody has checked: maps and tables say it too.
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from catalogs import parameters
 from catalogs.plots import Findings, read_plots, read_trees
 from catalogs.plots.consistency import MOST_PER_HA, check_limits
-from catalogs.plots.reading import INNER_COLUMNS
+from catalogs.plots.reading import INNER_COLUMNS, WithoutDbh
 from catalogs.plots.remeasured import changes_of_plots
+from models import allometry
 from pipeline import store
 from pipeline.config import TARGETS
 from pipeline.grid import Grid
@@ -21,6 +23,7 @@ from pipeline.steps.notes import kept_warnings
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -58,19 +61,59 @@ def plots(
     study_grid = Grid(**grid)
     with kept_warnings(said):
         findings = Findings(settings["rules"])
-        frame = read_plots(settings, crs=study_grid.crs, findings=findings)
-        read = frame
+        frame, trees = read_plots(settings, crs=study_grid.crs, findings=findings), None
         if settings.get("trees"):
-            trees = read_trees(settings, plots=frame, findings=findings)
-            frame, listed = with_trees(frame, trees, settings)
-            if tree_list is not None:
-                store.write_table(tree_list, listed)
-            frame = frame.merge(changes_of_plots(trees), on=["plot", "date"], how="left")
-        frame = with_roots_of_totals(with_expanded_volume(frame, settings), settings)
-        frame = _judged(frame, read, settings, findings)
-        frame = _kept(_left_out(frame, findings), study_grid, targets, settings)
+            trees = read_trees(settings, plots=frame, findings=findings, without_dbh=without_dbh(settings))
+        frame, listed = weighed(frame, trees, settings, findings)
+        if tree_list is not None and listed is not None:
+            store.write_table(tree_list, listed)
+        frame = kept(frame, study_grid, targets, settings)
     store.write_table(table, frame)
     log.info("plots: kept %d of %d rows of plot and date for %s", frame["kept"].sum(), len(frame), ", ".join(targets))
+
+
+def without_dbh(settings: dict[str, Any]) -> WithoutDbh | None:
+    """Which trees have an equation that asks for no dbh (palms by height, shrubs by cover); None where no equation is such.
+
+    A misnamed allometry is said where the equations are used, not here.
+    """
+    try:
+        equations = parameters.allometry_table(settings["allometry"], region=settings["region"])
+        whole = allometry.of_component(allometry.in_region(equations, settings["region"]), "agb")
+        groups = parameters.group_table(settings["groups"], equations=equations)
+    except (ValueError, OSError):
+        return None
+    known = whole["form"].isin(list(allometry.FORMS))
+    free = np.array([form in allometry.FORMS and "dbh_cm" not in allometry.FORMS[form].variables for form in whole["form"]])
+    if not known.all() or not free.any():
+        return None
+
+    def chosen(trees: pd.DataFrame) -> np.ndarray:
+        listed = allometry.with_groups(trees, groups) if groups is not None else trees
+        return np.append(free, False)[allometry.match_equations(listed, whole)]
+
+    return chosen
+
+
+def weighed(
+    frame: gpd.GeoDataFrame, trees: pd.DataFrame | None, settings: dict[str, Any], findings: Findings
+) -> tuple[gpd.GeoDataFrame, pd.DataFrame | None]:
+    """What the plots hold per hectare, from their trees or totals, before anyone asks where they lie: so a sheet can tell it
+    of plots that no map can use.
+
+    Returns
+    -------
+    frame
+        As `plots` writes it, but for `kept`; `reason` says what the rules leave out.
+    listed
+        Every live tree with what was done to it (`with_trees`); None without a list.
+    """
+    read, listed = frame, None
+    if trees is not None:
+        frame, listed = with_trees(frame, trees, settings)
+        frame = frame.merge(changes_of_plots(trees), on=["plot", "date"], how="left")
+    frame = with_roots_of_totals(with_expanded_volume(frame, settings), settings)
+    return _left_out(_judged(frame, read, settings, findings), findings), listed
 
 
 def _judged(
@@ -91,7 +134,7 @@ def _left_out(frame: gpd.GeoDataFrame, findings: Findings) -> gpd.GeoDataFrame:
     return frame.drop(columns=[column for column in INNER_COLUMNS if column in frame])
 
 
-def _kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dict[str, Any]) -> gpd.GeoDataFrame:
+def kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dict[str, Any]) -> gpd.GeoDataFrame:
     """Flags which rows can be used: whole footprint on the grid, and at least one target of the study."""
     import shapely
 

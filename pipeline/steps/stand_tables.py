@@ -17,11 +17,11 @@ SATURATED = "saturated: no map-only change"
 
 def intervals(mean: float, se: float, freedom: float, lowest: float) -> dict[str, float]:
     """low_90, high_90, low_95, high_95 of an estimate by Student's t; a stock's ends at `lowest`, 0."""
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
     found = {}
     for level in ALWAYS:
-        reach = float(student.ppf(0.5 + level / 200, freedom)) * se if freedom > 0 else np.nan
+        reach = float(stdtrit(freedom, 0.5 + level / 200)) * se if freedom > 0 else np.nan
         found |= {f"low_{level}": max(mean - reach, lowest), f"high_{level}": max(mean + reach, lowest)}
     return found
 

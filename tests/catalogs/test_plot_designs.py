@@ -194,8 +194,90 @@ def test_units_are_those_of_the_handbooks(column, unit, factor):
 
 
 def test_a_unit_that_a_column_cannot_have_is_refused_with_those_it_can():
-    with pytest.raises(ValueError, match=r"plots\.tree_units\.dbh_cm: 'inches' is no unit of it \(did you mean 'inch'\?\)"):
-        units.converted(pd.Series([1.0], name="dbh_cm"), "inches", setting="plots.tree_units")
+    with pytest.raises(ValueError, match=r"plots\.tree_units\.dbh_cm: 'inhc' is no unit of it \(did you mean 'inch'\?\)"):
+        units.converted(pd.Series([1.0], name="dbh_cm"), "inhc", setting="plots.tree_units")
+
+
+@pytest.mark.parametrize("written", ["inch", "in", "inches", "Inches"])
+def test_a_unit_may_be_written_as_tables_of_equations_and_foresters_do(written):
+    assert units.converted(pd.Series([2.0], name="dbh_cm"), written, setting="plots.tree_units").tolist() == [5.08]
+
+
+# ---------------------------------------------------------------- sizes that cannot be, or contradict one another
+
+
+@pytest.mark.parametrize(
+    ("share", "hint"),
+    [(80, r"the values look like percent \(plots.units: \{measured_share: percent\}\)"), (1.5, "1.5$"), (0, "not_measured")],
+    ids=["percent", "above_one", "zero"],
+)
+def test_a_measured_share_is_above_zero_and_at_most_one(field, share, hint):
+    plots = plot_table(2, area_ha=0.05, measured_share=[share, 1.0])
+    with pytest.raises(ValueError, match=rf"measured_share is not above 0 and at most 1 in row 2, such as .*{hint}"):
+        field(plots)
+    found, _ = field(plots, rules={"share_impossible": "leave_out"})
+    assert found["left_out"].tolist() == ["a measured share of zero, or above 1", ""]
+
+
+def test_square_metres_read_as_hectares_are_refused_with_the_unit_that_would_do(field):
+    plots = plot_table(2, area_ha=666.7)
+    with pytest.raises(ValueError, match=r"area_ha is above 100 in rows 2 and 3, such as 666\.7; the values look like square"):
+        field(plots)
+    assert field(plots, units={"area_ha": "m2"})[0]["area_ha"].tolist() == pytest.approx([0.06667, 0.06667])
+    with pytest.raises(ValueError, match=r"plots: area_ha 400 is larger than any plot; 400 m2 are 0\.04 ha"):
+        field(plot_table(), area_ha=400)
+
+
+def test_plots_that_hold_next_to_nothing_have_a_size_in_another_unit(field):
+    # 50 m2 read as 50 ha: a tree of 20 cm is 0.0314 m2, 0.0006 m2/ha; as 50 m2 it is 6.3 m2/ha
+    plots = plot_table(3, area_ha=50)
+    trees = pd.concat([tree_table((20.0,), plot=f"P{number}") for number in (1, 2, 3)])
+    with pytest.raises(ValueError, match=r"less than 0\.1 m2 of basal area per hectare, the median 0\.00063"):
+        field(plots, trees)
+    assert len(field(plots, trees, units={"area_ha": "m2"})[1]) == 3
+    assert len(field(plots, trees, rules={"basal_area_low": "keep"})[1]) == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "nested"),
+    [
+        ("baf_m2_ha", 1, [{"baf_m2_ha": 4}]), ("baf_m2_ha", 2, [{"radius_m": 4}]),
+        ("radius_m", 5, [{"radius_m": 4}, {"min_dbh_cm": 12, "radius_m": 8}]), ("area_ha", 0.5, [{"radius_m": 4}]),
+    ],
+    ids=["factor", "factor_without_angles", "radius", "area"],
+)  # fmt: skip
+def test_a_size_of_the_table_beside_another_design_is_not_passed_over(field, column, value, nested):
+    plots = plot_table(**{column: value})
+    with pytest.raises(ValueError, match=rf"{column} of the table is {value} in row 2, and plots\.nested decides"):
+        field(plots, tree_table(), nested=nested, radius_m=None)
+    field(plots, tree_table(), nested=nested, rules={"size_contradiction": "keep"})
+
+
+def test_a_table_may_repeat_the_widest_circle(field):
+    plots, _ = field(plot_table(radius_m=16, area_ha=0.0804), tree_table(), nested=CIRCLES)
+    assert plots["area_ha"].iloc[0] == pytest.approx(0.0804)
+
+
+def test_two_sizes_in_the_settings_that_differ_are_refused(field):
+    with pytest.raises(ValueError, match=r"radius_m 10 is a circle of 0\.03142 ha, and plots\.area_ha is 0\.1"):
+        field(plot_table(), radius_m=10, area_ha=0.1)
+    assert field(plot_table(), radius_m=17.84, area_ha=0.1)[0]["radius_m"].tolist() == [17.84]
+    with pytest.raises(ValueError, match=r"plots\.nested gives the sizes of the plots, so leave plots\.area_ha out"):
+        field(plot_table(), tree_table(), nested=CIRCLES, area_ha=0.1)
+
+
+def test_an_angle_count_by_a_column_alone_has_a_footprint(field):
+    plots = plot_table(3, baf_m2_ha=[4, 1, np.nan], radius_m=[np.nan, np.nan, 10])
+    trees = pd.concat([tree_table((20.0, 40.0)), tree_table((30.0,), plot="P2"), tree_table((90.0,), plot="P3")])
+    found, counted = field(plots, trees)
+    # limiting distances 0.5 d / sqrt(BAF): 5, 10 and 15 m; root mean square sqrt(350 / 3); the third plot keeps its own
+    assert found["radius_m"].tolist() == pytest.approx([np.sqrt(350 / 3), np.sqrt(350 / 3), 10])
+    assert (counted["trees_per_ha"] * np.pi / 4 * (counted["dbh_cm"] / 100) ** 2).tolist()[:3] == pytest.approx([4, 4, 1])
+
+
+def test_a_plot_without_factor_takes_no_footprint_from_the_angle_counts(field):
+    with pytest.raises(ValueError, match=r"no size for plot P2 \(row 3\)"):
+        field(plot_table(2, baf_m2_ha=[4, np.nan]), tree_table((20.0,)))
 
 
 def test_codes_of_status_and_species_mean_what_the_configuration_says(field):

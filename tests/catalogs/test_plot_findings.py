@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from catalogs import tables
-from catalogs.plots import Findings, read_plots, read_trees
+from catalogs.plots import Findings, read_height_pairs, read_plots, read_trees
 from catalogs.plots.findings import KINDS, rules_from
 from pipeline.config import Plots
 
@@ -201,7 +201,7 @@ def test_an_unreadable_dbh_that_may_be_left_out_leaves_its_tree_out(look):
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
-        ({"dbh_outlier": "keep"}, r"plots\.rules\.dbh_outlier is not a kind of finding \(did you mean"),
+        ({"dbh_outliar": "keep"}, r"plots\.rules\.dbh_outliar is not a kind of finding \(did you mean"),
         ({"dbh_missing": "keep"}, "'keep' cannot be done with a live tree without dbh; choose fail or leave_out"),
     ],
 )
@@ -431,3 +431,118 @@ def test_a_layer_of_points_and_polygons_is_read(tmp_path):
     ).to_file(tmp_path / "plots.gpkg")  # fmt: skip
     read = read_plots(Plots(file=str(tmp_path / "plots.gpkg")).model_dump(mode="json"), crs=UTM)
     assert read.geometry.area.tolist() == pytest.approx([500.0, 400.0])
+
+
+# ---------------------------------------------------------------- what passed by before
+
+
+def test_a_dbh_with_its_decimal_point_slipped_is_named_in_its_species(look):
+    plots, trees = forest(years=(2019,))
+    trees["dbh_cm"] = trees["dbh_cm"].clip(upper=29)
+    trees["height_m"] = np.nan
+    _, _, findings = look(plots, planted(trees, 30, dbh_cm=158.0))  # row 32 is a Schima, of which there are 40
+    assert rows_of(findings, "dbh_outlier") == [32]
+    _, found, findings = look(plots, planted(trees, 30, dbh_cm=158.0), rules={"dbh_outlier": "leave_out"})
+    assert found.loc[found["row"] == 32, "status"].tolist() == ["left_out"]
+    _, _, findings = look(plots, planted(trees, 30, dbh_cm=48.0))
+    assert rows_of(findings, "dbh_outlier") == []
+
+
+def test_heights_in_feet_stop_a_run_unless_one_says_keep(look):
+    plots, trees = forest()
+    trees["height_m"] = (trees["height_m"] / 0.3048).round(1)
+    trees = trees.drop(columns="volume_m3")
+    with pytest.raises(ValueError, match=r"too tall for their dbh: .*\{height_m: ft\}"):
+        look(plots, trees)
+    look(plots, trees, rules={"height_unit": "keep"})
+
+
+def test_height_pairs_in_another_unit_are_seen(tmp_path):
+    dbh = np.tile(np.arange(8.0, 28.0), 2)
+    file = tmp_path / "pairs.csv"
+    pd.DataFrame({"dbh_cm": dbh, "height_m": (5 + 0.35 * (dbh - 8)) * 10}).to_csv(file, index=False)
+    settings = Plots(file="plots.csv", height_pairs=str(file)).model_dump(mode="json")
+    with pytest.raises(ValueError, match=r"too tall for their dbh: .*plots\.height_units of \{height_m: dm\}"):
+        read_height_pairs(settings)
+    pairs = read_height_pairs({**settings, "height_units": {"height_m": "dm"}})
+    assert pairs["height_m"].max() == pytest.approx(5 + 0.35 * 19)
+
+
+def test_a_plot_left_out_for_its_position_still_counts_as_empty(look):
+    plots, trees = forest(years=(2019,))
+    plots = pd.concat([plots, pd.DataFrame({"plot": ["P5", "P6"], "date": "2019-07-15", "area_ha": 0.05})])
+    plots["plot_status"] = ["measured"] * 5 + ["not_measured"]
+    _, listed, findings = look(plots, trees, rules={"position_missing": "leave_out"})
+    assert listed.loc[listed["status"] == "none", "plot"].tolist() == ["P5"]
+    assert [one.rows for one in findings.found if one.kind == "visit_without_trees"] == [("P5",)]
+
+
+def test_a_plot_that_vanishes_from_a_list_dated_by_its_trees_is_named(look):
+    plots, trees = forest()
+    plots = plots.drop(columns="date").drop_duplicates("plot")
+    trees = trees[~((trees["plot"] == "P2") & (trees["date"] == "2019-07-15"))]
+    _, _, findings = look(plots, trees)
+    assert [one.rows for one in findings.found if one.kind == "visit_not_listed"] == [("P2",)]
+    # plots that began in another year are another panel, not expected in the years of the first
+    trees["date"] = trees["date"].where(trees["plot"] != "P2", "2015-07-15")
+    _, _, findings = look(plots, trees)
+    assert "visit_not_listed" not in {one.kind for one in findings.found}
+
+
+def test_a_plot_felled_between_dates_in_columns_counts_as_empty_at_the_second(look):
+    plots, trees = forest(n_plots=2, years=(2014,))
+    trees = trees.drop(columns=["date", "volume_m3", "height_m"]).rename(columns={"dbh_cm": "D14"})
+    trees["D19"] = (trees["D14"] + 2).where(trees["plot"] == "P1")
+    visits = [{"date": 2014, "columns": {"dbh_cm": "D14"}}, {"date": 2019, "columns": {"dbh_cm": "D19"}}]
+    found, listed, findings = look(plots.drop(columns="date"), trees, tree_visits=visits)
+    assert found.groupby("plot").size().tolist() == [2, 2]
+    assert listed.loc[listed["status"] == "none", ["plot", "date"]].to_numpy().tolist() == [["P2", pd.Timestamp("2019-07-01")]]
+    assert len(rows_of(findings, "tree_vanishes")) == 30
+
+
+@pytest.mark.parametrize("status", ["no_forest", "not_measured"])
+def test_trees_of_a_plot_said_to_have_none_are_a_contradiction(look, status):
+    plots, trees = forest(years=(2019,))
+    plots["plot_status"] = ["measured", status, "measured", "measured"]
+    _, _, findings = look(plots, trees)
+    assert [one.rows for one in findings.found if one.kind == "status_contradiction"] == [("P2",)]
+    _, listed, _ = look(plots, trees, rules={"status_contradiction": "leave_out"})
+    assert "P2" not in set(listed["plot"])
+
+
+def test_a_tree_without_dbh_is_no_mistake_where_its_equation_asks_for_none(look, tmp_path):
+    plots, trees = forest(years=(2019,))
+    palm = {"plot": "P1", "tree": 99, "species": "Trachycarpus fortunei", "date": "2019-07-15", "height_m": 6.0}
+    forgotten = {**palm, "tree": 98, "species": "Pinus massoniana"}
+    trees = pd.concat([trees.drop(columns="volume_m3"), pd.DataFrame([palm, forgotten])], ignore_index=True)
+    look(plots, trees.iloc[:-1], rules={"dbh_missing": "leave_out"})
+    settings = Plots(file=str(tmp_path / "plots.csv"), trees=str(tmp_path / "trees.csv"), crs=UTM).model_dump(mode="json")
+    found = read_plots(settings, crs=UTM)
+
+    def palms(listed: pd.DataFrame) -> np.ndarray:
+        return (listed["genus"] == "Trachycarpus").to_numpy()
+
+    listed = read_trees(settings, plots=found, without_dbh=palms)
+    one = listed[listed["genus"] == "Trachycarpus"].iloc[0]
+    assert one["status"] == "live" and np.isnan(one["dbh_cm"]) and one["trees_per_ha"] == pytest.approx(20)
+    trees.to_csv(tmp_path / "trees.csv", index=False)
+    with pytest.raises(ValueError, match="dbh is missing in row 123"):
+        read_trees(settings, plots=found, without_dbh=palms)
+
+
+def test_a_list_of_shrubs_needs_no_column_of_diameters(look, tmp_path):
+    plots, _ = forest(years=(2019,))
+    shrubs = pd.DataFrame({"plot": "P1", "date": "2019-07-15", "species": "", "cover_percent": [40.0, np.nan]})
+    look(plots, shrubs, rules={"dbh_missing": "leave_out", "species_missing": "keep"})
+    settings = Plots(file=str(tmp_path / "plots.csv"), trees=str(tmp_path / "trees.csv"), crs=UTM).model_dump(mode="json")
+    listed = read_trees(settings, plots=read_plots(settings, crs=UTM), without_dbh=lambda one: np.ones(len(one), bool))
+    assert listed.loc[listed["plot"] == "P1", "status"].tolist() == ["live", "none"]
+
+
+def test_one_latitude_that_is_none_is_named_with_its_row(look):
+    plots, _ = forest(years=(2019,))
+    plots = plots.assign(x=117.1 + np.arange(4) / 1000, y=[27.1, 27.1, 271.0, 27.1])
+    with pytest.raises(ValueError, match=r"x and y are no longitude and latitude in row 4, such as 117\.102 and 271"):
+        look(plots, crs="EPSG:4326")
+    with pytest.raises(ValueError, match=r"plot P3 look exchanged \(row 4\)"):
+        look(plots.assign(x=[117.1, 117.1, 27.1, 117.1], y=[27.1, 27.1, 117.1, 27.1]), crs="EPSG:4326")

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-import yaml
 from conftest import ROOT, data_set, make_settings
 
 from catalogs.plots import Findings, read_plots, read_trees
 from catalogs.plots.findings import KINDS
-from catalogs.plots.headers import TREE_WORDS, guess, guess_settings
+from catalogs.plots.headers import PLOT_WORDS, TREE_WORDS, guess, guess_settings
 from catalogs.plots.inspection import inspect_plots
 from pipeline.__main__ import main
 from pipeline.config import Plots
@@ -73,6 +72,24 @@ def test_tables_of_the_us_inventory_are_linked_by_their_keys(tmp_path):
     # 14 in, 62 ft, 6 per acre
     assert trees[["plot", "tree", "dbh_cm", "status"]].iloc[0].tolist() == ["44_1_3_19", "1_3", pytest.approx(35.56), "live"]
     assert trees["trees_per_ha"][0] == pytest.approx(6 / 0.40468564224)
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "ours", "unit"),
+    [
+        ("DBH (inches)", TREE_WORDS, "dbh_cm", "inch"), ("Höhe [dm]", TREE_WORDS, "height_m", "dm"),
+        ("Höhe (m)", TREE_WORDS, "height_m", None), ("Diamètre (mm)", TREE_WORDS, "dbh_cm", "mm"),
+        ("Année", TREE_WORDS, "date", None), ("Diámetro", TREE_WORDS, "dbh_cm", None), ("Año", TREE_WORDS, "date", None),
+        ("Árbol", TREE_WORDS, "tree", None), ("样地编号", PLOT_WORDS, "plot", None), ("표본점번호", PLOT_WORDS, "plot", None),
+        ("SLOPE%", PLOT_WORDS, "slope_deg", "percent"), ("Neigung (%)", PLOT_WORDS, "slope_deg", "percent"),
+        ("AREA_M2", PLOT_WORDS, "area_ha", "m2"), ("面积(亩)", PLOT_WORDS, "area_ha", "mu"),
+        ("样地面积（m²）", PLOT_WORDS, "area_ha", "m2"), ("DBH (cm)", TREE_WORDS, "dbh_cm", None),
+    ],
+)  # fmt: skip
+def test_headers_with_accents_and_units_are_understood(header, words, ours, unit):
+    columns, named = guess([header], words)
+    assert columns == {ours: header}
+    assert named == ({ours: unit} if unit else {})
 
 
 def test_a_sheet_without_a_study_guesses_the_columns_and_prints_them(tables, capsys):
@@ -178,18 +195,32 @@ def test_the_page_on_plots_names_every_kind_of_finding_with_its_rule():
         assert f"| `{name}` | {about.title} | `{about.default}` |" in page
 
 
-def test_the_example_of_the_page_reads_the_korean_set_as_it_says(data):
-    data_set(data, "korea-nfi-donghae")
+def test_the_example_of_the_page_reads_the_korean_set_as_it_says(data, tmp_path, monkeypatch, capsys):
+    folder = data_set(data, "korea-nfi-donghae").parent
+    monkeypatch.setenv("FORESTSINK_DATA", str(folder))
+    monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs/how-to/bring-your-plots.md").read_text(encoding="utf-8")
     example = page.split("the section `plots` becomes")[1].split("```yaml")[1].split("```")[0]
-    settings = Plots(**yaml.safe_load(example)["plots"]).model_dump(mode="json")
-    report = inspect_plots(settings)
-    assert report["problems"] == []
+    assert main(["new", "donghae"]) == 0
+    study = tmp_path / "donghae" / "study.yaml"
+    template = study.read_text(encoding="utf-8")
+    before, rest = template.split("\nplots:")
+    study.write_text(f"{before}\n{example}\nstands:{rest.split(chr(10) + 'stands:')[1]}", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["inspect", "plots", "--json", str(study), "--totals", "donghae/plots.csv"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [one.split(": ")[1] for one in report["problems"]] == ["no plot has a position, so none can be mapped"]
     assert report["facts"]["visits"] == "1 plots once, 2 plots 2 times, 33 plots 3 times"
     assert report["facts"]["basal area"].startswith("0.2121 to 56.07, median 32 ")
     assert report["facts"]["stems"] == "50 to 3225, median 1200 per ha"
-    odd = [one for one in report["findings"] if one["kind"] == "volume_contradiction"]
-    assert [one["rows"] for one in odd] == [[816, 817]]
+    found = {one["kind"]: one["rows"] for one in report["findings"]}
+    assert found["volume_contradiction"] == [816, 817]
+    assert len(found["visit_without_trees"]) == 4  # five visits of four young plantations
+    assert "status_contradiction" not in found, "what is no forest has no trees"
+    totals = pd.read_csv("donghae/plots.csv")
+    biomass = totals["agb_mg_ha"]
+    assert (len(totals), (biomass == 0).sum()) == (104, 11)
+    assert (round(biomass.mean(), -1), round(biomass[biomass > 0].mean(), -1), round(biomass.max(), -1)) == (150, 170, 390)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".xlsx"])

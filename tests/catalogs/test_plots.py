@@ -161,7 +161,7 @@ def test_other_formats_give_the_same_plots(study, tmp_path, suffix):
         (plot_table(), {"crs": None}, "name their CRS in plots.crs"),
         (plot_table(x=117.1, y=26.5), {}, "x and y look like degrees, but plots.crs EPSG:32650 is projected"),
         (plot_table(agb_mg_ha=[100, -1]), {}, "agb_mg_ha is negative in row 3"),
-        (plot_table(x=["500000,5", "500100"]), {}, "such as '500000,5'; write decimals with a point"),
+        (plot_table(x=["500,100", "500100"]), {}, "such as '500,100'; is that a decimal comma or one of thousands?"),
     ],
     ids=[
         "no_plots", "no_position", "repeated", "unreadable_date", "no_date", "no_size", "misspelt_column",
@@ -370,3 +370,61 @@ def test_a_sheet_may_be_named_with_its_book_as_the_sheets_verb_takes_it():
     assert (plots.trees, plots.tree_layer) == ("data/survey.xlsx", "trees")
     with pytest.raises(ValueError, match="file names the sheet a and layer the sheet b; leave one of them out"):
         Plots(file="survey.xlsx:a", layer="b")
+
+
+# ---------------------------------------------------------------- dates and numbers as people write them
+
+
+@pytest.mark.parametrize(
+    ("written", "order", "expected"),
+    [
+        (["01.07.2019", "15.12.2019"], None, ["2019-07-01", "2019-12-15"]),
+        (["1/7/2019", "15/12/2019"], None, ["2019-07-01", "2019-12-15"]),
+        (["7/1/2019", "12/15/2019"], None, ["2019-07-01", "2019-12-15"]),
+        (["1/7/2019", "2/8/2019"], "day_first", ["2019-07-01", "2019-08-02"]),
+        (["1/7/2019", "2/8/2019"], "month_first", ["2019-01-07", "2019-02-08"]),
+        (["43647", "43814.5"], None, ["2019-07-01", "2019-12-15"]),
+        (["2019-07-01", "15.12.2019"], None, ["2019-07-01", "2019-12-15"]),
+    ],
+    ids=["points", "day_shown", "month_shown", "day_first", "month_first", "spreadsheet", "mixed"],
+)
+def test_dates_are_read_as_people_write_them(study, written, order, expected):
+    settings = study(plot_table(date=written), date_order=order)
+    assert read_plots(settings, crs=UTM)["date"].dt.strftime("%Y-%m-%d").tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        (["1/7/2019", "2/8/2019"], r"'1/7/2019'; say plots\.date_order: day_first or month_first"),
+        (["2919-07-01", "2019-07-01"], "date is not a date in row 2, such as '2919-07-01'"),
+        (["0201-07-01", "2019-07-01"], "date is not a date in row 2, such as '0201-07-01'"),
+        (["31.02.2019", "2019-07-01"], "date is not a date in row 2"),
+    ],
+    ids=["either_order", "future", "ancient", "no_such_day"],
+)
+def test_dates_that_cannot_be_told_are_named_with_what_to_say(study, written, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_plots(study(plot_table(date=written)), crs=UTM)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_decimal_commas_among_points_are_read(tmp_path, suffix):
+    plots = plot_table(2, radius_m=["12,5", "7.25"])
+    file = tmp_path / f"plots{suffix}"
+    plots.to_csv(file, index=False, sep=";") if suffix == ".csv" else plots.to_excel(file, index=False)
+    settings = Plots(file=str(file), crs=UTM).model_dump(mode="json")
+    assert read_plots(settings, crs=UTM)["radius_m"].tolist() == [12.5, 7.25]
+
+
+def test_a_column_that_stands_twice_is_said(tmp_path, caplog):
+    file = tmp_path / "plots.csv"
+    file.write_text("plot,date,x,y,radius_m,radius_m\nP1,2019,500000,3000000,10,12\n")
+    assert read_plots(Plots(file=str(file), crs=UTM).model_dump(mode="json"), crs=UTM)["radius_m"].tolist() == [10]
+    assert "the column radius_m stands twice; the first one is used" in caplog.text
+
+
+def test_an_old_workbook_is_refused_with_what_to_save_it_as(tmp_path):
+    (tmp_path / "plots.xls").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"save it as \.xlsx"):
+        read_plots(Plots(file=str(tmp_path / "plots.xls"), crs=UTM).model_dump(mode="json"), crs=UTM)

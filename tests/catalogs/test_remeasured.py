@@ -144,3 +144,35 @@ def test_the_order_of_rows_changes_nothing():
     pd.testing.assert_frame_equal(
         first[columns].sort_values("row", ignore_index=True), second[columns].sort_values("row", ignore_index=True)
     )
+
+
+def test_a_tree_that_one_visit_missed_is_a_survivor_and_not_new():
+    trees, findings = follow(tree_list({"1": (30.0,), "2": (20.0,)}, {"1": (31.0,)}, {"1": (32.0,), "2": (23.0,)}))
+    last = trees[trees["date"].dt.year == 2020].set_index("tree")
+    assert last["change"].to_dict() == {"1": "survivor", "2": "survivor"}
+    # 3 cm in the 3,653 days since the visit that saw it
+    assert last.loc["2", "dbh_growth_cm_yr"] == pytest.approx(3 / (3653 / 365.25))
+    assert rows_of(findings, "tree_missed") == [6]
+    assert rows_of(findings, "tree_vanishes") == []
+
+
+def test_a_tree_that_nobody_looked_for_is_neither_missed_nor_revived_nor_new():
+    gone = (np.nan, "Pinus massoniana", "unseen")
+    trees, findings = follow(tree_list({"1": (30.0,), "2": gone}, {"1": gone, "2": gone}, {"1": (33.0,), "2": (20.0,)}))
+    last = trees[trees["date"].dt.year == 2020].set_index("tree")
+    assert last["change"].to_dict() == {"1": "survivor", "2": ""}
+    assert {one.kind for one in findings.found} == set()
+
+
+def test_a_tree_of_17_cm_is_too_thick_to_be_new_after_five_years():
+    # the threshold of 10 cm and 1.5 cm a year are 17.5 cm
+    _, findings = follow(tree_list({"1": (30.0,)}, {"1": (31.0,), "2": (17.4,), "3": (17.6,)}))
+    assert rows_of(findings, "tree_appears_large") == [5]
+
+
+def test_where_trees_grow_fast_new_ones_may_be_thick():
+    first = {str(number): (20.0 + number / 10,) for number in range(30)}
+    second = {name: (dbh[0] + 15,) for name, dbh in first.items()} | {"99": (30.0,)}
+    _, findings = follow(tree_list(first, second))
+    # 3 cm a year, so that new ones may have 10 + 1.5 x 15 cm
+    assert rows_of(findings, "tree_appears_large") == []

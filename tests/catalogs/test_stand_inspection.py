@@ -8,8 +8,10 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from conftest import ROOT
 
-from catalogs.stand_inspection import inspect_stands
+from catalogs.stand_findings import KINDS
+from catalogs.stand_inspection import inspect_stands, sentences
 from catalogs.stands import read_stands
 from pipeline.__main__ import main
 from pipeline.config import Stands
@@ -70,7 +72,7 @@ def test_what_is_wrong_with_polygons_is_named_by_feature(look):
     problems, warnings = "\n".join(said["problems"]), "\n".join(said["warnings"])
     assert "the stand id '2' stands in features 2 and 5" in problems
     assert "features 1 and 4 are the same polygon" in problems
-    assert "features 2 (2) and 3 (3) overlap by 1,000 m2" in problems
+    assert "stands '2' and '3' overlap by 1,000 m2" in problems and "listed first: features 2 and 3" in problems
     assert said["facts"]["overlaps"] == "2 pairs, 1.1000 ha"
     assert "feature 5 is a sliver" in warnings
     assert "MIAN_JI differs from the polygon by more than 10% in feature 5" in warnings
@@ -154,3 +156,96 @@ def test_the_command_prints_the_sheet_and_exits_by_what_a_run_would_do(tmp_path,
     sub_compartments(square(0), square(50)).to_file(file)
     assert main(["inspect", "stands", "--json", str(file)]) == 1
     assert "overlap by 5,000 m2" in json.loads(capsys.readouterr().out)["problems"][0]
+
+
+# ---------------------------------------------------------------- rules
+
+
+SLOPPY = {
+    "shapes": (square(0), square(100), square(300), square(0), None, square(400), square(500, 5)),
+    "XIAO_BAN": ["1", "2", "2", "4", "5", "", "7"], "MIAN_JI": [15, 10, 20, 15, 15, 15, 0.0375],
+    "YOU_SHI_SZ": ["杉木", "杉木", "马尾松", "杉木", "杉木", "杉木", None],
+}  # fmt: skip
+"""Stand 2 in two features that lie apart, 4 drawn as 1 is, 5 without polygon, one without id, and a sliver without species."""
+RULES = {"id_missing": "leave_out", "id_repeated": "merge", "polygon_missing": "leave_out", "polygon_repeated": "first",
+         "sliver": "leave_out"}  # fmt: skip
+
+
+@pytest.fixture
+def sloppy(tmp_path):
+    layer = sub_compartments(*SLOPPY["shapes"], **{name: value for name, value in SLOPPY.items() if name != "shapes"})
+    layer.to_file(tmp_path / "sloppy.gpkg")
+
+    def settings(**chosen) -> dict:
+        named = {"id": "XIAO_BAN", "stratum": "YOU_SHI_SZ", "area_column": "MIAN_JI", "area_unit": "mu"}
+        return Stands(file=str(tmp_path / "sloppy.gpkg"), **named, **chosen).model_dump(mode="json")
+
+    return settings
+
+
+def test_what_is_wrong_with_stands_is_left_out_or_merged_by_rule_and_counted(sloppy, caplog):
+    stands = read_stands(sloppy(rules=RULES), crs=UTM).set_index("stand")
+    assert stands["area_ha"].to_dict() == pytest.approx({"1": 1.0, "2": 2.0})
+    assert stands.geometry["2"].geom_type == "MultiPolygon"
+    # 10 and 20 mu on 1 ha each: together the 2 ha that are drawn; the first of two equal parts gives the stratum
+    assert stands["declared_area_ha"].to_dict() == pytest.approx({"1": 1.0, "2": 2.0})
+    assert stands["stratum"].to_dict() == {"1": "杉木", "2": "杉木"}
+    for said in (
+        "XIAO_BAN is empty in feature 6: left out: the stand", "stand 5 without a polygon (feature 5)",
+        "features 1 and 4 are the same polygon", "their strata differ (杉木, 马尾松)", "feature 7 is a sliver",
+    ):  # fmt: skip
+        assert said in caplog.text
+
+
+def test_of_stands_of_one_id_the_first_may_be_taken(sloppy):
+    stands = read_stands(sloppy(rules={**RULES, "id_repeated": "first"}), crs=UTM)
+    assert stands["stand"].tolist() == ["1", "2"]
+    assert stands["area_ha"].tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", sorted(set(RULES) - {"sliver"}))
+def test_each_of_them_stops_a_run_where_no_rule_says_otherwise(sloppy, kind):
+    settings = sloppy(rules={name: rule for name, rule in RULES.items() if name != kind})
+    with pytest.raises(ValueError, match=r"empty in feature 6|stands in features 2 and 3|without a polygon|same polygon"):
+        read_stands(settings, crs=UTM)
+
+
+def test_the_sheet_carries_the_rules_out_and_says_so(sloppy):
+    report = inspect_stands(sloppy(rules=RULES), crs=UTM)
+    assert report["problems"] == []
+    assert {one["kind"]: (one["rule"], one["rows"]) for one in report["findings"]} == {
+        "id_missing": ("leave_out", [6]), "polygon_missing": ("leave_out", [5]), "polygon_repeated": ("first", [4]),
+        "id_repeated": ("merge", [2, 3]), "sliver": ("leave_out", [7]),
+    }  # fmt: skip
+    assert report["facts"]["polygons"].startswith("3.0 ha; 1 to 2 ha")
+    lines = sentences(report)
+    assert "what carries one name becomes one, counted:" in lines
+    report = inspect_stands(sloppy(), crs=UTM)
+    assert len(report["problems"]) == 5  # the twin polygon overlaps as well
+
+
+def test_an_age_below_zero_makes_no_class(tmp_path):
+    file = tmp_path / "stands.gpkg"
+    sub_compartments(PINGJUN_NL=[12, -3, 41]).to_file(file)
+    chosen = {"file": str(file), "id": "XIAO_BAN", "stratum": "PINGJUN_NL", "stratum_classes": {"PINGJUN_NL": [20]}}
+    with pytest.raises(ValueError, match="PINGJUN_NL is below zero in feature 2, such as -3"):
+        read_stands(Stands(**chosen).model_dump(mode="json"), crs=UTM)
+    stands = read_stands(Stands(**chosen, rules={"class_negative": "leave_out"}).model_dump(mode="json"), crs=UTM)
+    assert stands["stratum"].fillna("?").tolist() == ["0-20", "?", "20+"]
+
+
+def test_a_rule_that_stands_cannot_have_is_refused(tmp_path):
+    file = tmp_path / "stands.gpkg"
+    sub_compartments().to_file(file)
+    for rules, sentence in (
+        ({"overlap": "keep"}, r"stands\.rules\.overlap: 'keep' cannot be done .*choose fail or first"),
+        ({"slivers": "keep"}, r"stands\.rules\.slivers is not a kind of finding \(did you mean 'sliver'\?\)"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            read_stands(Stands(file=str(file), id="XIAO_BAN", rules=rules).model_dump(mode="json"), crs=UTM)
+
+
+def test_the_page_names_every_kind_of_finding_about_stands_with_its_rule():
+    page = (ROOT / "docs/how-to/bring-your-plots.md").read_text(encoding="utf-8")
+    for name, about in KINDS.items():
+        assert f"| `{name}` | {about.title} | `{about.default}` |" in page

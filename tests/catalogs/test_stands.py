@@ -138,7 +138,7 @@ def test_areas_in_mu_given_as_hectares_are_recognised(read):
         (stand_layer(square(0), square(50)), {}, "stands 's1' and 's2' overlap by 5,000 m2"),
         (stand_layer(stand=["a", "b", "a"]), {}, "the stand id 'a' stands in features 1 and 3"),
         (stand_layer(stand=["a", None, "c"]), {}, "stand is empty in feature 2"),
-        (stand_layer(square(0), shapely.Polygon()), {}, "stand 's2' without a polygon"),
+        (stand_layer(square(0), shapely.Polygon()), {}, "stand s2 without a polygon (feature 2)"),
         (stand_layer(square(0), shapely.Point(0, 0)), {}, "stands are polygons, but feature 2 is Point"),
         (stand_layer(crs=None), {}, "does not say its coordinate reference system; name it in stands.crs"),
         (stand_layer().to_crs(4527).set_crs(None, allow_override=True), {}, "3-degree zone 39, EPSG:4527"),

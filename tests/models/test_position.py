@@ -114,7 +114,9 @@ def test_position_errors_are_not_taken_for_a_nugget():
         told = spatial_structure(z, xy, ones, patch, beside=np.eye(n))
         found.append((plain.nugget, told.nugget))
     plain, told = np.mean(found, axis=0)
-    assert plain > 0.3 and told < 0.15
+    # readings are averaged under a prior of mean 1/3, which draws both towards it: from half of the variance, and from none;
+    # over 12 draws the difference has a standard error of 0.02
+    assert plain - told > 0.1
 
 
 def test_what_misplaced_plots_do_to_a_mean_is_that_of_moving_their_targets():
