@@ -81,7 +81,8 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
     frame["disturbance_date"] = frame["disturbance_date"].astype("datetime64[us]")
     findings.settle()
     frame = frame.rename(columns={"reason": "left_out"})
-    frame["sampling"] = _chosen_by(frame, settings)
+    if "sampling" not in frame:
+        frame["sampling"] = settings["sampling"]
     frame["no_forest"] = frame["plot_status"] == "no_forest" if "plot_status" in frame else False
     for column, missing in {"phase": None, "weight": np.nan, "position_error_m": np.nan, "visit": ""}.items():
         if column not in frame:
@@ -94,26 +95,6 @@ def read_plots(settings: dict[str, Any], *, crs: str, findings: Findings | None 
     ]  # fmt: skip
     log.info("read %d plots, %d rows of plot and date", frame["plot"].nunique(), len(frame))
     return frame.sort_values(["plot", "date"], kind="stable", ignore_index=True)[kept]
-
-
-def _chosen_by(frame: gpd.GeoDataFrame, settings: dict[str, Any]) -> np.ndarray:
-    """How each plot was chosen: by chance where the study says so, and the table's own column does not say otherwise."""
-    if settings["sampling"] != "probability" or "sampling" not in frame:
-        return np.full(len(frame), settings["sampling"], dtype=object)
-    said = tables.texts(frame["sampling"]).str.lower()
-    strange = said[~said.isin(["", "probability", "purposive"])]
-    if len(strange):
-        raise ValueError(
-            f"{settings['file']}: the column sampling says {strange.iloc[0]!r}; it says probability or purposive of each plot, "
-            "or nothing (then plots.sampling holds)"
-        )
-    by_chance = said.isin(["", "probability"]).to_numpy()
-    if not by_chance.all():
-        log.info(
-            "%d of %d rows of the plots say of themselves (%s) that chance did not choose them: they claim nothing for the area",
-            (~by_chance).sum(), len(frame), ", ".join(sorted(set(said[~by_chance]))),
-        )  # fmt: skip
-    return np.where(by_chance, "probability", "purposive").astype(object)
 
 
 def read_trees(

@@ -138,20 +138,25 @@ def _within(found: Mapping[str, Mapping[str, tuple]]) -> tuple[float, float]:
 
 def _of_stand(plots: list[tuple], region: Region, within: float, freedom: float) -> OwnPlots:
     moved, sd, xy, cluster, seen, structures = (list(column) for column in zip(*plots, strict=True))
-    apart = max(within / len(plots), _as_field(np.array(xy), region, structures[0]))
+    by_plots = within / len(plots)
+    by_field, doubt = _as_field(np.array(xy), region, structures[0])
+    apart = max(by_plots, by_field)
+    if by_field >= by_plots and doubt > 0:
+        freedom = 2 * by_field**2 / doubt
     return OwnPlots(
         len(plots), len(set(cluster)), float(np.mean(seen)), float(np.mean(moved)),
         float(np.sqrt(np.mean(np.square(sd)) * apart)), float(freedom), frozenset(map(str, cluster)),
     )  # fmt: skip
 
 
-def _as_field(xy: np.ndarray, region: Region, structure: Structure) -> float:
-    """Variance of the mean residual of plots about the stand's, of residuals of unit size: mean over their readings.
+def _as_field(xy: np.ndarray, region: Region, structure: Structure) -> tuple[float, float]:
+    """Variance of the mean residual of plots about the stand's, of residuals of unit size: mean over their readings, and the
+    variance of that, from how far readings differ and how few plots tell the residuals' size.
 
     What a whole stand has in common the plots have too, so that it is in no difference.
     """
     apart, among = cdist(xy, region.points), cdist(xy, xy)
-    same, side, found = float((among <= 1.0).mean()), np.array(region.spacing_m / np.sqrt(2)), 0.0
+    same, side, found = float((among <= 1.0).mean()), np.array(region.spacing_m / np.sqrt(2)), []
     for one in structure.readings:
         field = 0.0
         if one.smooth > 0:
@@ -161,8 +166,11 @@ def _as_field(xy: np.ndarray, region: Region, structure: Structure) -> float:
                 own = region.apart.correlation(one.range_m)
             across = float(mean_correlation(apart, side, one.range_m).mean())
             field = one.smooth * max(float(correlation(among, one.range_m).mean()) - 2 * across + own, 0.0)
-        found += one.weight * (field + one.nugget * same)
-    return found
+        found.append(field + one.nugget * same)
+    weight = np.array([one.weight for one in structure.readings])
+    mean = float(weight @ found)
+    doubt = float(weight @ (np.array(found) - mean) ** 2) + 2 * mean**2 / structure.degrees_of_freedom
+    return mean, doubt
 
 
 def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:

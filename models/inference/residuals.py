@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import eigh, solve_triangular
 from scipy.linalg.lapack import dpotrf, dtrtrs
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
@@ -208,7 +208,7 @@ def spatial_structure(
     nuggets = np.linspace(0.0, 1.0, 11)
     same = (patch[:, None] == patch[None, :]).astype(float)
     fields, about = [], []
-    for shared in (0.0, 0.5, 1.0) if patches_tell(distance, same) else (0.0,):
+    for shared in (0.0, 0.5, 1.0) if patches_possible(distance, same) else (0.0,):
         for range_m in ranges if shared < 1.0 else ranges[:1]:
             fields.append(lambda d, rows, m=range_m, q=shared: (1 - q) * correlation(d, m) + q * same[np.ix_(rows, rows)])
             about.append((range_m, shared))
@@ -251,16 +251,12 @@ def _mean_in_square(side_m: float, range_m: float) -> float:
     return float(weight @ correlation(side_m * np.hypot(offset[:, None], offset[None, :]), range_m) @ weight)
 
 
-def patches_tell(distance: np.ndarray, same: np.ndarray) -> bool:
-    """Whether pairs of plots of one patch and of two patches stand equally near, enough of each to tell them apart.
+def patches_possible(distance: np.ndarray, same: np.ndarray) -> bool:
+    """Whether enough pairs of plots stand in one patch that what they have in common may be the patch's, not the field's.
 
-    Clusters that come near each other by chance are few beside the pairs within them.
+    Where no neighbours stand in two patches the plots cannot say which it is, and both readings count.
     """
-    upper = np.triu(distance > 1.0)
-    within = distance[upper & (same > 0)]
-    if len(within) < TOLD_PAIRS:
-        return False
-    return int((upper & (same == 0) & (distance <= np.median(within) * 1.1)).sum()) >= max(TOLD_PAIRS, len(within) / 4)
+    return int((np.triu(distance > 1.0) & (same > 0)).sum()) >= TOLD_PAIRS
 
 
 MOST_TOGETHER = 400
@@ -322,7 +318,7 @@ def restricted_likelihood(
         white = solve_triangular(lower, both[rows], lower=True)
         for number, field in enumerate(fields):
             smooth = solve_triangular(lower, dates * field(distance, rows), lower=True)
-            sizes, vectors = np.linalg.eigh(solve_triangular(lower, smooth.T, lower=True))
+            sizes, vectors = _spectrum(solve_triangular(lower, smooth.T, lower=True))
             spectrum = np.outer(1 - nuggets, np.maximum(sizes, 0.0) + 1e-6) + nuggets[:, None]
             turned = vectors.T @ white
             inner[number] += np.einsum("na,kn,nb->kab", turned, 1 / spectrum, turned, optimize=True)
@@ -333,6 +329,18 @@ def restricted_likelihood(
     variance = np.maximum(squares, 1e-12) / (n - p)
     sign, log_trend = np.linalg.slogdet(trend)
     return np.where(sign > 0, -0.5 * ((n - p) * np.log(variance) + logs + log_trend), -np.inf), variance
+
+
+def _spectrum(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (n,) and vectors (n, n) of a matrix that is symmetric but for rounding.
+
+    LAPACK's divide and conquer, the fast one, now and then does not converge; its QR iteration does.
+    """
+    matrix = (matrix + matrix.T) / 2
+    try:
+        return np.linalg.eigh(matrix)
+    except np.linalg.LinAlgError:
+        return eigh(matrix, driver="ev")
 
 
 def compact_groups(xy: np.ndarray, most: int) -> list[np.ndarray]:

@@ -531,7 +531,7 @@ class Effects:
             field_like = smooth > 0
             own[field_like] = _double_sums(field, ranges[field_like])
             across[field_like] = self._in_common(gradient, field, ranges[field_like])
-        area = smooth * own + patch * float((field.stands**2).sum())
+        area = smooth * own + patch * float((field.stands**2 * _in_one_patch(field)).sum())
         errors = np.maximum(pulled + area + alone * nugget - 2 * smooth * across, 0.0)
         mean = float(weight @ errors)
         doubt = float(weight @ (errors - mean) ** 2) + 2 * mean**2 / self.structure.degrees_of_freedom
@@ -603,6 +603,20 @@ def _effects_of(
     nearest = min((one.range_m for one in structure.readings if one.smooth > 0), default=1.0)
     pull, places = _gathered(matrix * seen[:, None], xy, VERY_NEAR * nearest)
     return Effects(np.array(forms), pull, places, structure)
+
+
+PATCH_HA = 20.0
+"""Land up to which a stand is one patch, whose own departure does not average out; a larger one is made of several (our choice:
+stands of managed forest are drawn to be alike inside, and are seldom larger)."""
+
+
+def _in_one_patch(field: Field) -> np.ndarray:
+    """Share (k,) of a patch's variance that is left in the mean of each stand."""
+    round_ones = np.isfinite(field.axes_m[:, 0])
+    square_m = np.empty(len(field.stands))
+    square_m[round_ones] = field.axes_m[round_ones].prod(axis=1)
+    square_m[~round_ones] = [field.apart[number].radius_m ** 2 for number in np.flatnonzero(~round_ones)]
+    return np.minimum(PATCH_HA * 1e4 / np.maximum(np.pi * square_m, 1.0), 1.0)
 
 
 VERY_NEAR = 0.05

@@ -106,7 +106,7 @@ def composites(
         return {}, []
     names = rows["stand"].tolist()
     maps = _maps_apart(names, mapped, own, estimator, field)
-    sources, correlation = _sources(rows, names, maps, own, field, used, model.degrees_of_freedom)
+    sources, correlation = _sources(rows, names, maps, own, field, used)
     kept = _usable(sources, f"{target} {'-'.join(map(str, span))}", names, correlation)
     if len(kept) == 1 and kept[0].name == MAP:
         return {}, []
@@ -146,15 +146,16 @@ def _maps_apart(
 
 
 def _sources(
-    rows, names: Sequence[str], maps: Mapping, own: Mapping[str, OwnPlots], field: Field, records: Mapping, freedom: float
+    rows, names: Sequence[str], maps: Mapping, own: Mapping[str, OwnPlots], field: Field, records: Mapping
 ) -> tuple[list[Source], dict]:
     n, nan = len(names), np.nan
-    map_mean, map_se, plot_mean, plot_se, free, common = (np.full(n, nan) for _ in range(6))
+    map_mean, map_se, map_free, plot_mean, plot_se, free, common = (np.full(n, nan) for _ in range(7))
     for number, name in enumerate(names):
         if name not in maps:
             continue
         estimate, moved, wooded = maps[name]
         map_mean[number], map_se[number] = estimate.mean + moved, max(estimate.se, 1e-9)
+        map_free[number] = estimate.degrees_of_freedom
         if name in own and wooded > 0:
             mine = own[name]
             plot_mean[number] = map_mean[number] + wooded * mine.departure
@@ -172,7 +173,7 @@ def _sources(
             Source(name, value, error, unbiased=record["unbiased"],
                    bias_sd=None if percent is None else percent / 100 * float(np.nanmean(value)))
         )  # fmt: skip
-    sources.append(Source(MAP, map_mean, map_se, fitted=True, freedom=float(freedom)))
+    sources.append(Source(MAP, map_mean, map_se, fitted=True, freedom=map_free))
     return sources, {(MAP, PLOTS): common} if np.isfinite(common).any() else {}
 
 

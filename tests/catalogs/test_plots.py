@@ -116,12 +116,12 @@ def test_plots_laid_on_purpose_beside_a_sample_are_told_by_the_table(study):
     plots = read_plots(study(plot_table(sampling=["probability", "purposive"]), sampling="probability"), crs=UTM)
     assert list(plots["sampling"]) == ["probability", "purposive"]
     plots = read_plots(study(plot_table(sampling=["probability", None]), sampling="purposive"), crs=UTM)
-    assert set(plots["sampling"]) == {"purposive"}  # the study claims nothing, whatever a column says
+    assert list(plots["sampling"]) == ["probability", "purposive"]  # a table's own word wins
 
 
 def test_a_word_that_no_sampling_is_called_by_is_refused(study):
     settings = study(plot_table(sampling=["probability", "systematic"]), sampling="probability")
-    with pytest.raises(ValueError, match=r"column sampling says 'systematic'.* probability or purposive"):
+    with pytest.raises(ValueError, match=r"sampling 'systematic' in row 3 is none of probability, purposive"):
         read_plots(settings, crs=UTM)
 
 

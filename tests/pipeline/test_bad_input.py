@@ -59,4 +59,4 @@ def test_more_predictors_than_the_clusters_carry_are_warned_of_where_nothing_shr
     said = [one for one in model.warnings if "3 predictors for 14 clusters of plots: with fewer than 5 for each" in one]
     assert bool(said) == warned
     more, _ = fit_target(make_plots(n=15), {"lidar": sets["lidar"][:2]}, target="agb", column="agb_mg_ha", regressor=regressor)
-    assert not more.warnings
+    assert not [one for one in more.warnings if "for each" in one]

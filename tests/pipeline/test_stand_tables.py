@@ -10,12 +10,13 @@ import shapely
 from conftest import make_plots
 
 from models.inference.fitted import fit_target
+from models.pools import CarbonFactors
 from models.saturation import Saturation
 from pipeline.config import TARGETS
 from pipeline.steps.stand_tables import SATURATED, intervals, wide_table
 from pipeline.steps.stands import _flag_saturated, saturation_of
 
-CARBON = {"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47}
+CARBON = CarbonFactors(root_shoot=0.26, carbon_fraction=0.47)
 PER_UNIT = 1.26 * 0.47 * 44 / 12 / 5
 """t CO2/ha/yr per Mg/ha of biomass over five years."""
 
@@ -31,6 +32,7 @@ def row(stand, first, last, mean, se, *, level="stand", **columns) -> dict:
         "level": level, "stand": stand, "target": "agb", "first_year": first, "last_year": last, "mean": mean, "se": se,
         "low": mean - 2 * se, "high": mean + 2 * se, **intervals(mean, se, 20, -np.inf), "cover_percent": 100.0,
         "has_total": True,
+        "dissimilarity_index": 0.5, "local_point_density": 9.0,
         "map_mean": mean - 1, "forest_percent": 100.0, "in_domain_percent": 100.0, "interior_percent": 80.0, "gained_ha": 0.0,
         "lost_ha": 0.0, "estimator": "model-based synthetic", "map_only": True, "saturated": False, **columns,
     }  # fmt: skip

@@ -149,7 +149,7 @@ def test_directions_have_levels_of_their_own(study, tmp_path):
 
 
 def test_a_plots_backscatter_is_the_decibel_of_its_mean_power(study):
-    from pipeline.steps.training import _coverage
+    from pipeline.steps.windows import footprint_share
 
     plots = store.read_table(study.resources / "plots.parquet").reset_index(drop=True)
     table = pd.read_parquet(study.resources / "training/agb.parquet")
@@ -157,7 +157,7 @@ def test_a_plots_backscatter_is_the_decibel_of_its_mean_power(study):
     row = next(row for row in table[table["kept"] & (table["year"] == 2019)].itertuples())
     footprint = plots.geometry.iloc[row.Index]
     window = grid.window_of(footprint.bounds)
-    weight = _coverage(footprint, grid, window)
+    weight = footprint_share(footprint, grid, window)
     power = (image["vh"][window.slices] * weight).sum() / weight.sum()
     assert row.s1_vh_db == pytest.approx(10 * np.log10(power), abs=1e-4)
 
