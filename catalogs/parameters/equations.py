@@ -161,7 +161,8 @@ def _refuse_wrong_rows(table: pd.DataFrame, *, file: str | Path) -> None:
         ),
         (
             (table["bias_corrected"] != "no") & table["correction_factor"].notna(),
-            "correction_factor is given, and bias_corrected: yes says that nothing is left to correct (no: it is to be applied)",
+            "correction_factor is given, and only bias_corrected: no says that it is to be applied (yes: nothing is left to "
+            "correct; unknown: nothing is)",
         ),
         ((table["correction_factor"] < 0.5) | (table["correction_factor"] > 3), "correction_factor is not within 0.5 to 3"),
         (

@@ -294,8 +294,14 @@ def _total_facts(totals: pd.DataFrame) -> dict[str, str]:
 
 
 def _rows_of(totals: pd.DataFrame) -> list[dict[str, Any]]:
-    """One plain dict per plot and date, None where a value is missing."""
+    """One plain dict per plot and date, None where a value is missing.
+
+    The error of biomass holds what plots share too (`f_*`), as those of roots and carbon do: alone it is told to nobody else.
+    """
     chosen = totals[[column for column in TOTAL_COLUMNS if column in totals]].copy()
+    if "agb_mg_ha_se" in chosen:
+        shared = totals[[column for column in totals if column.startswith("f_")]].fillna(0.0).to_numpy(float)
+        chosen["agb_mg_ha_se"] = np.sqrt(chosen["agb_mg_ha_se"].astype(float) ** 2 + (shared**2).sum(axis=1))
     chosen["date"] = chosen["date"].dt.strftime("%Y-%m-%d")
     return [
         {name: None if value is None or value != value else _plain(value) for name, value in row.items()}

@@ -345,6 +345,8 @@ def _dated(
         )  # fmt: skip
         frame["date"] = dates.to_numpy()
         frame["visited"] = frame["date"].notna()
+        if settings["file"] and settings["file"] == settings["trees"]:  # one list: plots are dated by their trees
+            _check_unlisted(frame.loc[frame["visited"], ["plot", "date"]], settings, findings)
     elif (listed := glance()) is not None and {"plot", "date"} <= set(listed):
         key = "cluster" if settings["corners"] else "plot"
         visits = listed.loc[listed["date"].notna(), ["plot", "date"]].drop_duplicates()
@@ -358,6 +360,7 @@ def _dated(
             frame = frame.merge(visits.rename(columns={"plot": key}), on=key, how="left")
     if "date" not in frame:
         frame["date"] = default
+        frame["visited"] = settings["date"] is not None  # one date for all plots: somebody was at each of them
     frame["date"] = frame["date"].fillna(default).astype("datetime64[us]")
     undated = frame["date"].isna()
     what = "no date of measurement for <plots> (<rows>); add a column date or set plots.date"

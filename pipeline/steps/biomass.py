@@ -430,8 +430,10 @@ def _with_carbon(
     totals = totals.assign(carbon_fraction=mean, carbon_fraction_se=mean_se)
     totals = _with_root_errors(totals, ratio_se, _root_groups(totals, frame, roots))
     known = totals["bgb_mg_ha"].notna()
-    whole = totals.loc[known, "bgb_mg_ha"].sum() / totals.loc[known, "agb_mg_ha"].sum()
-    log.info("roots by %s: %.3f of aboveground biomass over all plots (maps use pools.root_shoot)", roots["by"], whole)
+    shoots = totals.loc[known, "agb_mg_ha"].sum()
+    if shoots > 0:
+        whole = totals.loc[known, "bgb_mg_ha"].sum() / shoots
+        log.info("roots by %s: %.3f of aboveground biomass over all plots (maps use pools.root_shoot)", roots["by"], whole)
     return totals, doubted + unchecked
 
 

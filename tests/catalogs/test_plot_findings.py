@@ -489,6 +489,25 @@ def test_a_plot_that_vanishes_from_a_list_dated_by_its_trees_is_named(look):
     assert "visit_not_listed" not in {one.kind for one in findings.found}
 
 
+def test_a_plot_that_vanishes_from_the_one_list_of_trees_is_named(tmp_path):
+    plots, trees = forest()
+    trees = trees.merge(plots.drop_duplicates("plot")[["plot", "x", "y", "area_ha"]], on="plot")
+    trees = trees[~((trees["plot"] == "P2") & (trees["date"] == "2019-07-15"))]
+    trees.to_csv(tmp_path / "list.csv", index=False)
+    one = str(tmp_path / "list.csv")
+    settings = Plots(file=one, trees=one, crs=UTM).model_dump(mode="json")
+    findings = Findings(settings["rules"])
+    read_plots(settings, crs=UTM, findings=findings)
+    assert [one.rows for one in findings.found if one.kind == "visit_not_listed"] == [("P2",)]
+
+
+def test_a_plot_without_trees_counts_as_empty_where_the_settings_date_all_plots(look):
+    plots, trees = forest(years=(2019,))
+    plots, trees = plots.drop(columns="date"), trees[trees["plot"] != "P2"].drop(columns="date")
+    _, listed, _ = look(plots, trees, date="2019-07-15")
+    assert listed.loc[listed["status"] == "none", "plot"].tolist() == ["P2"]
+
+
 def test_a_plot_felled_between_dates_in_columns_counts_as_empty_at_the_second(look):
     plots, trees = forest(n_plots=2, years=(2014,))
     trees = trees.drop(columns=["date", "volume_m3", "height_m"]).rename(columns={"dbh_cm": "D14"})

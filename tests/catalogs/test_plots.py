@@ -271,7 +271,8 @@ def test_trees_outside_the_corners_count_in_the_nearest_subplot(corner_study, ca
     settings = corner_study(corner_table(), corner_trees([-4.5, 25, 100], [310, 301, 404]), subplot_m=25)
     with caplog.at_level(logging.INFO):
         trees = read_trees(settings, plots=read_plots(settings, crs=UTM))
-    assert sorted(trees["plot"]) == ["A_0_0", "A_1_0", "A_3_3"]
+    assert sorted(trees.loc[trees["status"] == "live", "plot"]) == ["A_0_0", "A_1_0", "A_3_3"]
+    assert (trees["status"] == "none").sum() == 13  # the other subplots were looked at, and are empty
     assert "2 trees stand up to 4.5 m outside their plot's corners" in caplog.text
 
 

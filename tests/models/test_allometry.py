@@ -162,7 +162,7 @@ def write_allometry(folder: Path, **columns) -> Path:
         ({"dbh_min_cm": 300.0}, "dbh_min_cm is not below dbh_max_cm"),
         ({"dbh_unit": "feet"}, "row 2: dbh_unit is not one of cm, mm, m, in"),
         ({"component": "twigs"}, "row 2: component is not one of agb, stem,"),
-        ({"correction_factor": 1.05}, "bias_corrected: yes says that nothing is left to correct"),
+        ({"correction_factor": 1.05}, "only bias_corrected: no says that it is to be applied"),
         ({"result_unit": "m3"}, "result_unit is a volume, and component is not stem_volume"),
         ({"var_q": 1.0}, r"var_q is not a \(co\)variance we know; write cov_ab, letters in order"),
         ({"component": "stem_volume", "result_unit": "kg"}, "component is stem_volume, and result_unit is a weight"),
