@@ -84,28 +84,13 @@ def stands(
         for target, path in models.items():
             model = TargetModel.from_plain(store.read_json(path))
             apart = store.read_table(left_out[target])
-            field = Field.of(apart, store.read_table(training[target]), polygons)
-            levels, flagged = saturation_of(model, apart), set()
-            for estimand, span in estimands_of(target, tuple(years)).items():
-                rows = totals[totals["estimand"] == estimand]
-                estimator = RegionEstimator(
-                    model, years=span, confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf
-                )
-                found, mapped = _stand_rows(rows, estimator, target, span, regions, project, min_cover_percent)
-                seen = {entry["stand"] for entry in found}
-                found += [
-                    _entry("stand", stand, target, span, project.areas[stand], 0.0) for stand in regions if stand not in seen
-                ]
-                for entry in found:
-                    entry |= {"in_project": entry["stand"] in project.members, "map_only": True}
-                _flag_saturated(found, flagged, levels, [one.name for one in model.sets])
-                joined, told = composites(
-                    target, span, mapped, polygons, estimator, field, settings.get("records") or {},
-                    units=targets[target]["units"],
-                )  # fmt: skip
-                long += found + _composite_rows(found, joined, estimator, min_cover_percent)
-                sources += told
-                whole += _region_rows(rows, found, estimator, target, span, regions, project)
+            told = _of_target(
+                target, model, apart, Field.of(apart, store.read_table(training[target]), polygons), totals, polygons, regions,
+                project, records=settings.get("records") or {}, years=years, units=targets[target]["units"],
+                confidence_percent=confidence_percent, min_cover_percent=min_cover_percent,
+            )  # fmt: skip
+            for every, own in zip((long, whole, sources), told, strict=True):
+                every += own
     estimated = pd.DataFrame(long)
     if "mean" not in estimated:
         raise ValueError(
@@ -128,6 +113,32 @@ def stands(
     short = modelled.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
     log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
     log.info("%d stands have a composite of several sources", entries["stand"].nunique())
+
+
+def _of_target(
+    target: str, model: TargetModel, apart: pd.DataFrame, field: Field, totals: pd.DataFrame, polygons, regions: Mapping,
+    project: Project, *, records: Mapping[str, Mapping], years: Sequence[int], units: str, confidence_percent: float,
+    min_cover_percent: float,
+) -> tuple[list[dict], list[dict], list[dict]]:  # fmt: skip
+    """Rows of a target's stands with their composites, of project and strata, and of the composites' sources."""
+    long, whole, sources = [], [], []
+    levels, flagged = saturation_of(model, apart), set()
+    for estimand, span in estimands_of(target, tuple(years)).items():
+        rows = totals[totals["estimand"] == estimand]
+        estimator = RegionEstimator(
+            model, years=span, confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf
+        )
+        found, mapped = _stand_rows(rows, estimator, target, span, regions, project, min_cover_percent)
+        seen = {entry["stand"] for entry in found}
+        found += [_entry("stand", stand, target, span, project.areas[stand], 0.0) for stand in regions if stand not in seen]
+        for entry in found:
+            entry |= {"in_project": entry["stand"] in project.members, "map_only": True}
+        _flag_saturated(found, flagged, levels, [one.name for one in model.sets])
+        joined, told = composites(target, span, mapped, polygons, estimator, field, records, units=units)
+        long += found + _composite_rows(found, joined, estimator, min_cover_percent)
+        sources += told
+        whole += _region_rows(rows, found, estimator, target, span, regions, project)
+    return long, whole, sources
 
 
 WARN_OUTSIDE_PERCENT = 50.0
