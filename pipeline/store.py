@@ -6,8 +6,10 @@ import json
 import math
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +214,7 @@ def _describe(raster: Any, number: int, name: str, unit: str) -> None:
 
 def raster_bands(path: str | Path) -> tuple[str, ...]:
     """Names of the bands of one of our rasters."""
-    with _open_to_read(path) as raster:
+    with _to_read(path) as raster:
         return tuple(raster.descriptions)
 
 
@@ -222,23 +224,72 @@ def read_raster(
     """Bands by name as float32 with scale applied and missing as NaN; `window` counts from the file's corner."""
     from rasterio.windows import Window as Pixels
 
-    with _open_to_read(path) as raster:
+    with _to_read(path) as raster:
         names = list(raster.descriptions)
+        wanted = list(bands) if bands is not None else names
+        if unknown := [name for name in wanted if name not in names]:
+            raise ValueError(f"{path} has no band {unknown[0]!r}; it has {', '.join(map(str, names))}")
+        if not wanted:
+            return {}
         part = None
         if window is not None:
             part = Pixels(window.col0, window.row0, window.shape[1], window.shape[0])
-        read = {}
-        for name in bands if bands is not None else names:
-            if name not in names:
-                raise ValueError(f"{path} has no band {name!r}; it has {', '.join(map(str, names))}")
-            number = names.index(name) + 1
-            array = raster.read(number, window=part)
-            if array.dtype != np.float32:
-                missing = array == raster.nodata
-                array = (array * raster.scales[number - 1]).astype("float32")
-                array[missing] = np.nan
-            read[name] = array
-        return read
+        arrays = raster.read([names.index(name) + 1 for name in wanted], window=part)
+        if arrays.dtype == np.float32:
+            return dict(zip(wanted, arrays, strict=True))
+        nodata, scales = raster.nodata, raster.scales
+        return {
+            name: _unpacked(array, nodata, scales[names.index(name)]) for name, array in zip(wanted, arrays, strict=True)
+        }
+
+
+def _unpacked(array: np.ndarray, nodata: float | None, scale: float) -> np.ndarray:
+    missing = array == nodata
+    found = (array * scale).astype("float32")
+    found[missing] = np.nan
+    return found
+
+
+MOST_OPEN = 64
+"""Rasters that `kept_open` keeps open at a time."""
+
+_open: ContextVar[OrderedDict | None] = ContextVar("open rasters", default=None)
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Inside the body a raster that is read stays open for the next window of it, and what GDAL has decoded of it at hand.
+
+    For many small windows of few files, plot by plot; without it each window opens its file and decodes whole tiles anew.
+    Rasters that the body reads must not be replaced meanwhile. Threads that the body starts open their own.
+    """
+    if _open.get() is not None:  # an outer body keeps them
+        yield
+        return
+    held: OrderedDict = OrderedDict()
+    token = _open.set(held)
+    try:
+        yield
+    finally:
+        _open.reset(token)
+        for raster in held.values():
+            raster.close()
+
+
+@contextmanager
+def _to_read(path: str | Path) -> Iterator[Any]:
+    held = _open.get()
+    if held is None:
+        with _open_to_read(path) as raster:
+            yield raster
+        return
+    name = str(path)
+    if name not in held:
+        if len(held) >= MOST_OPEN:
+            held.popitem(last=False)[1].close()
+        held[name] = _open_to_read(path)
+    held.move_to_end(name)
+    yield held[name]
 
 
 def _open_to_read(path: str | Path):

@@ -19,7 +19,7 @@ from pipeline.steps.carbon import Quantity, carbon_factors, quantities_of
 from pipeline.steps.notes import caveats_in, unverified_in
 from pipeline.steps.stand_composites import stands_at
 from pipeline.steps.stand_tables import ALWAYS, intervals, silenced
-from pipeline.steps.windows import footprint_share
+from pipeline.steps.windows import footprint_shares
 from pipeline.store import Mosaic
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ def totals(
         model = TargetModel.from_plain(store.read_json(path))
         seen = _seen(store.read_table(training[target]), chosen, targets[target]["column"], years)
         apart = _left_out_shift(model, store.read_table(left_out[target]), store.read_table(training[target]))
-        seen = _on_maps(seen, apart, target, products, Path(maps[0]).parent.parent, grid_)
+        with store.kept_open():
+            seen = _on_maps(seen, apart, target, products, Path(maps[0]).parent.parent, grid_)
         for span in estimands_of(target, tuple(years)).values():
             mine = modelled[
                 (modelled["target"] == target) & (modelled["first_year"] == span[0]) & (modelled["last_year"] == span[-1])
@@ -161,7 +162,7 @@ def _on_maps(
     value, shifts, sinks = [], [], {tuple(product["years"]): [] for product in changes}
     for row in seen.itertuples():
         window = grid.window_of(row.geometry.bounds)
-        weight = footprint_share(row.geometry, grid, window)
+        weight = footprint_shares([row.geometry], grid, window)[0]
         stock = _read(folder / f"{target}_{int(row.year)}", grid, window, 4)
         value.append(_mean(stock[0], weight))
         shifts.append(_shift(stock[3], weight, row.plot, int(row.year), moved))

@@ -14,9 +14,9 @@ from shapely.affinity import translate
 
 from models.inference.position import PLACES, PREFIX, displacements
 from pipeline import store
-from pipeline.grid import Grid
+from pipeline.grid import Grid, Window
 from pipeline.steps.lidar import plot_metrics
-from pipeline.steps.windows import footprint_share, predictors_at
+from pipeline.steps.windows import footprint_shares, predictors_at
 
 log = logging.getLogger(__name__)
 
@@ -102,19 +102,20 @@ def _predictors_at(frame, grid: Grid, sources, names, campaigns, max_years_apart
     A plot whose position has an error is seen at the places where it may be: its predictors are their means, and what they
     are at each place stands in lists under `displaced_<name>`, which the table has where any plot has such an error.
     """
-    places = {row: _places(frame.loc[row]) for row in frame.index[frame["kept"]]}
+    places = _places(frame)
     seen = {}
-    for row, footprints in places.items():
-        window = grid.window_of(tuple(shapely.total_bounds(footprints)))
-        weights = [footprint_share(footprint, grid, window) for footprint in footprints]
-        found = predictors_at(grid, window, int(frame.at[row, "year"]), sources, names, weights)
-        seen[row] = np.column_stack([found[name] for name in names])
+    with store.kept_open():
+        for row, window in _windows(places, grid):
+            weights = footprint_shares(places[row], grid, window)
+            found = predictors_at(grid, window, int(frame.at[row, "year"]), sources, names, weights)
+            seen[row] = np.column_stack([found[name] for name in names])
     metrics = [name for name in names if name in sources["metrics"]]
     if metrics:
         _points_instead(seen, places, frame, grid, sources, names, metrics, campaigns, max_years_apart)
-    values = pd.DataFrame(np.nan, index=frame.index, columns=names)
+    values = np.full((len(frame), len(names)), np.nan)
     for row, found in seen.items():
-        values.loc[row] = found[0] if len(found) == 1 else _means(found)
+        values[frame.index.get_loc(row)] = found[0] if len(found) == 1 else _means(found)
+    values = pd.DataFrame(values, index=frame.index, columns=names)
     uncertain = {row: found for row, found in seen.items() if len(found) > 1}
     if uncertain:
         log.info(
@@ -127,12 +128,21 @@ def _predictors_at(frame, grid: Grid, sources, names, campaigns, max_years_apart
     return values
 
 
-def _places(plot) -> list:
-    """The footprints that a plot may have: its own, or where its position has an error as many displaced ones."""
-    error_m = plot.get("position_error_m", np.nan)
-    if not error_m > 0:
-        return [plot.geometry]
-    return [translate(plot.geometry, east, north) for east, north in displacements(error_m)]
+def _places(frame) -> dict[int, list]:
+    """By row of a kept plot the footprints that it may have: its own, or where its position has an error, many displaced."""
+    errors_m = frame.get("position_error_m", pd.Series(np.nan, index=frame.index))
+    return {
+        row: [translate(footprint, east, north) for east, north in displacements(error_m)] if error_m > 0 else [footprint]
+        for row, footprint, error_m, kept in zip(frame.index, frame.geometry, errors_m, frame["kept"], strict=True)
+        if kept
+    }
+
+
+def _windows(places: Mapping[int, list], grid: Grid) -> list[tuple[int, Window]]:
+    """The pixels that each plot's footprints touch, plots of one block after the other: its files are opened once."""
+    windows = {row: grid.window_of(tuple(shapely.total_bounds(footprints))) for row, footprints in places.items()}
+    size = grid.block_px
+    return sorted(windows.items(), key=lambda item: (item[1].row0 // size, item[1].col0 // size, item[0]))
 
 
 def _means(found: np.ndarray) -> np.ndarray:

@@ -121,6 +121,30 @@ def test_block_files_read_as_one_raster_across_their_edges(tmp_path, block_chunk
     assert np.isnan(mosaic.read(Window(300, 310, 0, 5), ["agb"])["agb"]).all()
 
 
+def test_rasters_kept_open_read_as_before_and_are_opened_once(tmp_path, monkeypatch):
+    grid, band = make_grid(), make_band()
+    for block in grid.blocks():
+        place = grid.block_window(block)
+        arrays = {"agb": band[place.slices], "se": band[place.slices] / 10}
+        store.write_raster(tmp_path / f"{block}.tif", arrays, geobox=grid.geobox_of(place), scales={"agb": 0.1, "se": 0.01})
+    mosaic, windows = store.Mosaic(tmp_path, grid), [Window(k, k + 5, k, k + 9) for k in range(0, 35, 2)]
+    before = [mosaic.read(window, ["se", "agb"]) for window in windows]
+    opened, first = [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda path: opened.append(first(path)) or opened[-1])
+    monkeypatch.setattr(store, "MOST_OPEN", 3)
+    with store.kept_open(), store.kept_open():
+        inside = [mosaic.read(window, ["se", "agb"]) for window in windows]
+        assert sum(not raster.closed for raster in opened) <= 3
+        assert store.raster_bands(tmp_path / f"{grid.blocks()[0]}.tif") == ("agb", "se")
+    for window, one, other in zip(windows, before, inside, strict=True):
+        np.testing.assert_array_equal(one["agb"], other["agb"], err_msg=str(window))
+        np.testing.assert_array_equal(one["se"], other["se"], err_msg=str(window))
+    assert all(raster.closed for raster in opened)
+    assert len(opened) < len(windows), "plots go down the diagonal: each file is opened about once"
+    mosaic.read(windows[0], ["agb"])
+    assert opened[-1].closed, "outside the body nothing stays open"
+
+
 # ---------------------------------------------------------------- published rasters
 
 

@@ -12,8 +12,10 @@ import shapely
 from conftest import UTM, make_grid, make_plots
 
 from pipeline import store
+from pipeline.grid import Window
 from pipeline.steps.fit import fit
 from pipeline.steps.training import training
+from pipeline.steps.windows import footprint_shares
 
 WEST, NORTH = 500_000, 3_000_000
 
@@ -70,6 +72,27 @@ def test_a_plot_s_predictor_is_the_area_weighted_mean_of_its_pixels(tmp_path):
     assert table["e_red"].tolist() == pytest.approx(expected, rel=1e-5)
     assert table["kept"].all() and table["year"].tolist() == [2019] * 3
     assert table["x"][0] == WEST + 35 and table["y"][0] == NORTH - 20
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_footprint_s_share_of_each_pixel_is_the_area_of_their_intersection(seed):
+    """Held against GEOS, pixel by pixel: rings either way round, holes, parts, and places beyond the window's edge."""
+    rng, grid = np.random.default_rng(seed), make_grid()
+    centre = shapely.Point(WEST + rng.uniform(60, 500), NORTH - rng.uniform(60, 340))
+    round_one = centre.buffer(rng.uniform(4, 70))
+    ring = round_one.difference(centre.buffer(rng.uniform(1, 3)))
+    corners = shapely.MultiPoint(np.column_stack([WEST + rng.uniform(0, 560, 7), NORTH - rng.uniform(0, 400, 7)])).convex_hull
+    aligned = shapely.box(WEST + 100, NORTH - 150, WEST + 130, NORTH - 120)
+    several = shapely.MultiPolygon([aligned, shapely.box(WEST + 200, NORTH - 50, WEST + 203, NORTH - 41)])
+    footprints = [round_one, ring, ring.reverse(), corners, aligned, several]
+    for window in (grid.window, Window(8, 23, 11, 30)):
+        west, south, east, north = grid.bounds_of(window)
+        x, y = np.meshgrid(np.arange(west, east, 10), np.arange(north, south, -10))
+        pixels = shapely.box(x, y - 10, x + 10, y)
+        expected = [shapely.area(shapely.intersection(pixels, footprint)) / 100 for footprint in footprints]
+        found = footprint_shares(footprints, grid, window)
+        np.testing.assert_allclose(found, expected, atol=1e-8)
+        assert ((found > 0) == (np.array(expected) > 1e-8)).all(), "a pixel that is not touched has no share at all"
 
 
 def test_a_plot_is_seen_whole_across_blocks_whatever_their_size(tmp_path):

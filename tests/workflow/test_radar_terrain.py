@@ -152,7 +152,7 @@ def test_a_plots_backscatter_is_the_decibel_of_its_mean_power(study):
     from shapely.affinity import translate
 
     from models.inference.position import displacements
-    from pipeline.steps.windows import footprint_share
+    from pipeline.steps.windows import footprint_shares
 
     plots = store.read_table(study.resources / "plots.parquet").reset_index(drop=True)
     table = pd.read_parquet(study.resources / "training/agb.parquet")
@@ -163,7 +163,7 @@ def test_a_plots_backscatter_is_the_decibel_of_its_mean_power(study):
     for east, north in displacements(plots["position_error_m"].iloc[row.Index]):  # the plot says that it may lie elsewhere
         place = translate(footprint, east, north)
         window = grid.window_of(place.bounds)
-        weight = footprint_share(place, grid, window)
+        weight = footprint_shares([place], grid, window)[0]
         power = (image["vh"][window.slices] * weight).sum() / weight.sum()
         decibel.append(10 * np.log10(power))
     assert np.ptp(decibel) > 0.01 and row.s1_vh_db == pytest.approx(np.mean(decibel), abs=1e-4)
