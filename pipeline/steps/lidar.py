@@ -378,7 +378,7 @@ def plot_metrics(
 
     names = known_metrics(names)
     reader = open_campaign(campaign, crs=crs, kept=kept)
-    table = pd.DataFrame(np.full((len(footprints), len(names)), np.nan, np.float32), columns=names)
+    table = np.full((len(footprints), len(names)), np.nan, np.float32)
     counts: Counter = Counter()
     ends = np.cumsum(np.ones(len(footprints), int) if sizes is None else sizes)
     plots = np.split(np.arange(len(footprints)), ends[:-1])
@@ -390,9 +390,9 @@ def plot_metrics(
             shapes = [footprints[row] for row in rows]
             for row, found in zip(rows, _plot_metrics(campaign, shapes, names, near, crs, counts), strict=True):
                 if found:
-                    table.loc[row] = [found[name][0] for name in names]
+                    table[row] = [found[name][0] for name in names]
     _log_counts("plots", counts, f"{counts['plots']} of {len(footprints)} footprints hold points")
-    return table
+    return pd.DataFrame(table, columns=names)
 
 
 class Around:
@@ -491,10 +491,10 @@ def _footprint_metrics(
 ) -> dict[str, np.ndarray]:
     import shapely
 
-    cover, canopy = _footprint_squares(campaign, footprint, near.reader)
     inside = shapely.contains_xy(footprint, heights.x, heights.y)
     if not inside.any():
         return {}
+    cover, canopy = _footprint_squares(campaign, footprint, near.reader)
     counts.update(plots=1)
     _count(counts, heights, inside)
     return metrics_by_cell(
