@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 
 from models.applicability import applicability
 from models.inference import position
-from models.inference.residuals import Residuals, above_floor, between_dates, difference_sd, spatial_structure, spread_of
+from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
+from models.inference.residuals import Residuals, above_floor, spread_of
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
 from models.validation import scores
@@ -146,12 +147,6 @@ def _short(factors: np.ndarray, seen: Sequence[Sequence[np.ndarray]]) -> np.ndar
     return (vectors[:, :count].T @ factors).T * np.sqrt(told[-1] / told[count - 1])
 
 
-def _changes(gradient: np.ndarray, sample: Sample) -> np.ndarray:
-    """Gradients of the change between the first and the last year at plots that were measured at both."""
-    early, late = sample.pairs(int(sample.year.min()), int(sample.year.max()))
-    return (gradient[late] - gradient[early]).astype(float)
-
-
 def _between_sets(left_out: pd.DataFrame, sets: list[SetModel]) -> np.ndarray:
     """Correlation of the sets' residuals at plots they share; 1, the cautious case, where fewer than eight are shared.
 
@@ -183,7 +178,7 @@ def _fit_set(
         dates = dates[:1]
     design = design_of(X, year, centre, spread, dates)
     penalised = np.arange(design.shape[1]) < len(predictors)
-    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(design, y, cluster, penalised, transform):
+    if len(dates) > 1 and date_effect == "auto" and not dates_differ(design, y, cluster, penalised, transform):
         dates = dates[:1]
         design, penalised = design[:, : len(predictors)], penalised[: len(predictors)]
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
@@ -212,25 +207,13 @@ def _fit_set(
             f"predictor set {name}: at plots left out it predicts no better than the plots' mean (R2 "
             f"{scores(y, left_out)['r2']:.2f}); use fewer or other predictors, or more plots"
         )
-    fitted, gradient = machine.both(params, design)
-    scale, power, floor = position.spread_beside(y - left_out, left_out, wobbles)
-    sd = scale * np.maximum(fitted, floor) ** power
-    plot, influence = rows["plot"].to_numpy(str), machine.pulled(design, y, penalised, params, np.maximum(fitted, floor), sd)
-    sample = Sample(
-        plot=plot, patch=_patches(rows), year=year, x=rows["x"].to_numpy(float), y=rows["y"].to_numpy(float), sd=sd,
-        influence=influence, moved=position.moves(wobbles, influence, sd, plot),
-    )  # fmt: skip
-    told = np.flatnonzero(above_floor(fitted, floor))
-    if machine.flexible:
-        structure = _structure(y - left_out, fitted[:, None], sample, wobbles, told)
-    else:
-        structure = _structure(y - fitted, gradient, sample, wobbles, told)
-    if not structure["level"].identified:
-        notes.append(f"predictor set {name}: {structure['level'].doubt()}")
+    sample, residuals, gradient = _unexplained(rows, y, left_out, design, penalised, machine, params, wobbles)
+    if not residuals.level.identified:
+        notes.append(f"predictor set {name}: {residuals.level.doubt()}")
     model = SetModel(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
-        params=params, domain=applicability(X, cluster, _weights(machine, params, design, len(predictors))),
-        residuals=Residuals(scale, power, floor, **structure), plot_ha=float(rows["area_ha"].median()), sample=sample,
+        params=params, domain=applicability(X, cluster, slopes(machine, params, design, len(predictors))),
+        residuals=residuals, plot_ha=float(rows["area_ha"].median()), sample=sample,
         scores=scores(y, left_out),
     )  # fmt: skip
     clusters = np.unique(cluster)
@@ -238,13 +221,37 @@ def _fit_set(
         "model": model,
         "influence": np.sqrt((len(clusters) - 1) / len(clusters)) * (refits - params),
         "clusters": clusters,
-        "gradient": (gradient.astype(float), _changes(gradient, sample)),
+        "gradient": (gradient.astype(float), gradients_of_change(gradient, sample)),
         "shared": np.array(
             [machine.shifted(design, y, penalised, factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]
         ).reshape(len(factors), len(params)),
         "block_influence": np.zeros((0, len(params))),
         "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
     }
+
+
+def _unexplained(
+    rows: pd.DataFrame, y: np.ndarray, left_out: np.ndarray, design: np.ndarray, penalised: np.ndarray, machine: Regressor,
+    params: np.ndarray, wobbles: np.ndarray | None,
+) -> tuple[Sample, Residuals, np.ndarray]:  # fmt: skip
+    """What a fit leaves unexplained: its sample, the size and structure of its residuals, and the gradient (n, p) at the plots.
+
+    left_out : (n,) plots as predicted without their cluster; wobbles : (n, k) errors of position, see `position.wobble`
+    """
+    fitted, gradient = machine.both(params, design)
+    scale, power, floor = position.spread_beside(y - left_out, left_out, wobbles)
+    sd = scale * np.maximum(fitted, floor) ** power
+    plot, influence = rows["plot"].to_numpy(str), machine.pulled(design, y, penalised, params, np.maximum(fitted, floor), sd)
+    sample = Sample(
+        plot=plot, patch=_patches(rows), year=rows["year"].to_numpy(int), x=rows["x"].to_numpy(float),
+        y=rows["y"].to_numpy(float), sd=sd, influence=influence, moved=position.moves(wobbles, influence, sd, plot),
+    )  # fmt: skip
+    told = np.flatnonzero(above_floor(fitted, floor))
+    if machine.flexible:
+        structure = residual_structure(y - left_out, fitted[:, None], sample, wobbles, told)
+    else:
+        structure = residual_structure(y - fitted, gradient, sample, wobbles, told)
+    return sample, Residuals(scale, power, floor, **structure), gradient
 
 
 CLUSTERS_EACH = 5
@@ -384,23 +391,6 @@ def rows_of(plots: pd.DataFrame, one: SetModel, column: str) -> pd.DataFrame:
     return plots[np.isfinite(plots[[*one.predictors, column]].to_numpy(float)).all(axis=1)].reset_index(drop=True)
 
 
-def _weights(machine: Regressor, params: np.ndarray, design: np.ndarray, n_predictors: int) -> np.ndarray:
-    """What the model makes of each standardised predictor (p,): the mean size of its slope over the plots.
-
-    A flexible model's slope is told over half a standard deviation to either side, for trees predict in steps.
-    """
-    step = 0.5 if machine.flexible else 0.05
-    weights = np.empty(n_predictors)
-    for number in range(n_predictors):
-        ends = []
-        for sign in (1, -1):
-            moved = design.copy()
-            moved[:, number] += sign * step
-            ends.append(machine.mean(params, moved))
-        weights[number] = np.abs(ends[0] - ends[1]).mean() / (2 * step)
-    return weights
-
-
 def _patches(rows: pd.DataFrame) -> np.ndarray:
     """Name of cluster and stratum of each row; the cluster alone where the plots carry no stratum."""
     cluster = rows["cluster"].astype(str)
@@ -451,62 +441,6 @@ def _check_enough(
     flat = [name for name, spread in zip(predictors, X.std(axis=0), strict=True) if spread < 1e-12]
     if flat:
         raise ValueError(f"the predictor {flat[0]} is constant over the plots")
-
-
-def _dates_differ(
-    design: np.ndarray, y: np.ndarray, cluster: np.ndarray, penalised: np.ndarray, transform: str, level: float = 0.2
-) -> bool:
-    """Wald test of the date effects of a linear regression with the cluster covariance; a lenient level, because pooling
-    wrongly costs more."""
-    from scipy.stats import f
-
-    machine, first = regressor_named("linear", transform=transform), 2 + int(penalised.sum())
-    params = machine.fit(design, y, penalised)
-    refits, _ = machine.without_each(design, y, cluster, penalised, params)
-    change = (refits - params)[:, first:]
-    covariance = (len(refits) - 1) / len(refits) * change.T @ change
-    effect = params[first:]
-    statistic = float(effect @ np.linalg.pinv(covariance) @ effect) / len(effect)
-    return bool(f.sf(statistic, len(effect), max(len(refits) - 1, 1)) < level)
-
-
-def _structure(
-    residual: np.ndarray, gradient: np.ndarray, sample: Sample, wobbles: np.ndarray | None = None, told: np.ndarray | None = None
-) -> dict:
-    """How the residuals of fitted plots hang together in space and time, and how their change does.
-
-    Levels are told by the rows `told` (all unless given), which leave out plots predicted bare; changes by all, for felled
-    plots are bare.
-
-    Size comes from plots left out; structure from plots fitted, because left-out residuals carry the parameters' error,
-    which all plots share and which is counted elsewhere. `wobbles` are the plots' position errors, which no stand has.
-    """
-    told = np.arange(len(residual)) if told is None else told
-    standard, seen = (residual / sample.sd)[told], sample.at(told)
-    beside = None if wobbles is None else position.beside(wobbles[told], seen.sd, seen.plot)
-    rho = between_dates(standard, seen.plot, seen.year, beside)
-    together = np.where(seen.year[:, None] == seen.year[None, :], 1.0, rho)
-    level = spatial_structure(
-        standard, seen.xy, gradient[told] / seen.sd[:, None], seen.patch, together=together,
-        plots=len(np.unique(seen.plot)), beside=beside,
-    )  # fmt: skip
-    found = {"between_dates": rho, "change_scale": 1.0, "level": level, "change": level}
-    years = np.unique(sample.year)
-    if len(years) < 2:
-        return found
-    early, late = sample.pairs(int(years[0]), int(years[-1]))
-    if len(early) >= 8:
-        sd = np.maximum(difference_sd(sample.sd[early], sample.sd[late], rho), 1e-6 * sample.sd[late])
-        change = (residual[late] - residual[early]) / sd
-        columns = (gradient[late] - gradient[early]) / sd[:, None]
-        free = max(len(change) - np.linalg.matrix_rank(columns), 1)
-        apart = None if wobbles is None else position.beside(wobbles[late] - wobbles[early], sd, sample.plot[late])
-        scale = found["change_scale"] = position.scale_beside(change, free, apart)
-        found["change"] = spatial_structure(
-            change / scale, sample.xy[late], columns / scale, sample.patch[late],
-            beside=None if apart is None else apart / scale**2,
-        )  # fmt: skip
-    return found
 
 
 def _aligned(influence: np.ndarray, groups: np.ndarray, names: np.ndarray) -> np.ndarray:

@@ -34,7 +34,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from models.applicability import applicability
-from models.inference.fitted import _changes, _dates_differ, _structure, _weights, away_from_home, fits_of, joined
+from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
+from models.inference.fitted import away_from_home, fits_of, joined
 from models.inference.residuals import Residuals, spread_of
 from models.inference.target_model import Sample, SecondStage, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
@@ -202,7 +203,7 @@ def _second_stage(
     design = design_of(X, year, centre, spread, dates)
     penalised = np.arange(design.shape[1]) < len(predictors)
     block = _blocks(design, answers, penalised, seen, transform, max(LEAST_BLOCKS, machine.least_clusters(len(predictors))))
-    if len(dates) > 1 and date_effect == "auto" and not _dates_differ(design, answers, block, penalised, transform):
+    if len(dates) > 1 and date_effect == "auto" and not dates_differ(design, answers, block, penalised, transform):
         dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
     machine = machine.learned(design, answers, block, penalised)
@@ -225,7 +226,7 @@ def _second_stage(
     few = _some(len(X), MOST_FOR_DOMAIN)
     one = SetModel(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine, params=params,
-        domain=applicability(X[few], block[few], _weights(machine, params, design, len(predictors))),
+        domain=applicability(X[few], block[few], slopes(machine, params, design, len(predictors))),
         residuals=Residuals(scale, power, floor, **structure), plot_ha=float(seen["cell_ha"].median()), sample=sample,
         second_stage=SecondStage(teacher.name, moves, X, Z, block, refits, _reach(seen)),
     )  # fmt: skip
@@ -247,7 +248,7 @@ def _second_stage(
         "influence": size * (apart - params),
         "clusters": first["clusters"],
         "block_influence": np.sqrt((count - 1) / count) * (refits - params),
-        "gradient": (gradient[some], _changes(gradient[some], sample.at(some))),
+        "gradient": (gradient[some], gradients_of_change(gradient[some], sample.at(some))),
         "shared": first["shared"] @ moves.T,
         "left_out": predicted,
     }
@@ -365,7 +366,7 @@ def _cell_structure(residual: np.ndarray, gradient: np.ndarray, sample: Sample, 
     number = number.ravel()
     picked = np.random.default_rng(0).permutation(len(sites))[: max(int(MOST_FOR_STRUCTURE * len(sites) / len(site)), 2)]
     rows = np.flatnonzero(np.isin(number, picked))
-    return _structure(residual[rows], gradient[rows], sample.at(rows))
+    return residual_structure(residual[rows], gradient[rows], sample.at(rows))
 
 
 def _left_out(plots: pd.DataFrame, one: SetModel, column: str, apart: Mapping[str, np.ndarray]) -> pd.DataFrame:
