@@ -242,7 +242,7 @@ def _doubt(both: np.ndarray, jackknife: np.ndarray, told: Sequence[Told]) -> np.
 
 
 def _freedom(variance: np.ndarray, *parts: tuple[np.ndarray, float, np.ndarray]) -> np.ndarray:
-    """Satterthwaite's degrees of freedom (n,) from parts: variance, the most that their clusters or blocks give, doubt of them."""
+    """Satterthwaite's degrees of freedom (n,) from parts: variance, the most that clusters or blocks give, doubt of them."""
     doubt = sum(np.maximum(doubt, 2 * np.square(part) / most) for part, most, doubt in parts)
     most = np.full_like(np.asarray(variance, float), parts[0][1])
     return np.maximum(np.divide(2 * np.square(variance), doubt, out=most, where=doubt > 0), 1.0)

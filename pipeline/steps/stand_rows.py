@@ -1,4 +1,4 @@
-"""Rows of estimates: of stands by the model and by composites, of the project and its strata; one table per quantity and years."""
+"""Rows of estimates: of stands by the model and by composites, of project and strata; a table per quantity and years."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from models.inference.fitted import fit_target
 from models.pools import CarbonFactors
 from models.saturation import Saturation
 from pipeline.config import TARGETS
-from pipeline.steps.stand_tables import SATURATED, intervals, wide_table
 from pipeline.steps.stand_rows import flag_saturated
+from pipeline.steps.stand_tables import SATURATED, intervals, wide_table
 from pipeline.steps.stands import saturation_of
 
 CARBON = CarbonFactors(root_shoot=0.26, carbon_fraction=0.47)
