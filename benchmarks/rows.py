@@ -89,7 +89,8 @@ def our_stand_means(prepared: tuple, *, warm_up: bool) -> np.ndarray:
             **{name: np.ones(n, bool) for name in ("in_domain", "forest", "gained", "lost")},
         }
         rows += partial_rows(chunk, "agb_2020", coverage(stands, grid, window), layers, pixel_ha=0.01, n_sets=1)
-    totals = combine(pd.DataFrame(rows)).query("part == 'all'").sort_values("stand")
+    (totals,) = combine([pd.DataFrame(rows)]).values()
+    totals = totals.query("part == 'all'").sort_values("stand")
     return (totals["sum_value"] / totals["covered_ha"]).to_numpy()
 
 

@@ -88,6 +88,7 @@ def a_study(stands: int) -> tuple:
 def our_step(prepared: tuple, *, warm_up: bool) -> dict:
     """The step as the workflow runs it, on all stands or, to warm up, on those of a small mosaic."""
     from pipeline import store
+    from pipeline.config import Stands
     from pipeline.grid import Grid
     from pipeline.steps.stands import stands
 
@@ -99,8 +100,7 @@ def our_step(prepared: tuple, *, warm_up: bool) -> dict:
         project=out / "project.csv", ledger=out / "ledger.parquet", left_out={"agb": folder / "left_out.parquet"},
         training={"agb": folder / "plots.parquet"}, partials=[folder / "first.parquet", folder / "second.parquet"],
         models={"agb": folder / "model.json"}, grid=grid.settings(), years=[2020],
-        settings={"file": str(folder / "stands.gpkg"), "id": "stand", "stratum_classes": {}, "stratum_codes": {},
-                  "area_unit": "ha", "overlaps": "fail"},
+        settings=Stands(file=str(folder / "stands.gpkg"), id="stand").model_dump(mode="json"),
         carbon={"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47}, stock_target="agb",
         min_cover_percent=80.0, confidence_percent=90.0,
         targets={"agb": {"column": "agb_mg_ha", "units": "Mg/ha", "title": "Aboveground biomass"}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,23 +136,50 @@ def _sum_where_known(layer: np.ndarray | None, used: np.ndarray, weight: np.ndar
     return float((weight[served] * values[served]).sum())
 
 
-def combine(partials: pd.DataFrame) -> pd.DataFrame:
-    """Partial rows of all blocks added up per stand, estimand and part, in chunk order whatever the blocks were."""
+def combine(partials: Iterable[pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Partial rows of all blocks added up per stand and part, in chunk order whatever the blocks were: a table per estimand.
+
+    Vectors get a column per number, `sum_gradient_0` and on: see `vectors`. Only one of the `partials` is held with its lists.
+    """
     import pandas as pd
 
-    keys = ["estimand", "stand", "part"]
-    totals = []
-    for _, rows in partials.groupby("estimand", sort=True):  # of one target: vectors of one length
-        ordered = rows.sort_values([*keys, "chunk"], kind="stable")
-        first = ~ordered.duplicated(keys).to_numpy()
-        number = np.cumsum(first) - 1
-        total = ordered.loc[first, keys].reset_index(drop=True)
-        for name in NUMBERS:
-            total[name] = _in_order(ordered[name].to_numpy(), number)
-        for name in VECTORS:
-            total[name] = list(_in_order(np.array(ordered[name].tolist(), dtype=float), number))
-        totals.append(total)
-    return pd.concat(totals, ignore_index=True)
+    found: dict[str, list[pd.DataFrame]] = {}
+    for partial in partials:
+        for estimand, rows in partial.groupby("estimand"):  # of one target: vectors of one length
+            found.setdefault(str(estimand), []).append(_without_lists(rows))
+    return {estimand: _added(pd.concat(found.pop(estimand), ignore_index=True)) for estimand in sorted(found)}
+
+
+def vectors(totals: pd.DataFrame, name: str) -> np.ndarray:
+    """The vectors (n, k) that `combine` has spread over columns."""
+    columns = [column for column in totals if column.removeprefix(f"{name}_").isdigit()]
+    return totals[columns].to_numpy(float)
+
+
+KEYS = ["stand", "part"]
+
+
+def _without_lists(rows: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    spread = [rows[["estimand", *KEYS, "chunk", *NUMBERS]].reset_index(drop=True)]
+    for name in VECTORS:
+        values = np.array(rows[name].tolist(), dtype=float)
+        spread.append(pd.DataFrame(values, columns=[f"{name}_{number}" for number in range(values.shape[1])]))
+    return pd.concat(spread, axis=1)
+
+
+def _added(rows: pd.DataFrame) -> pd.DataFrame:
+    ordered = rows.sort_values([*KEYS, "chunk"], kind="stable", ignore_index=True)
+    first = ~ordered.duplicated(KEYS).to_numpy()
+    if first.all():
+        return ordered.drop(columns="chunk")
+    number = np.cumsum(first) - 1
+    total = ordered.loc[first, ["estimand", *KEYS]].reset_index(drop=True)
+    summed = {
+        name: _in_order(ordered[name].to_numpy(), number) for name in ordered if name not in ("estimand", *KEYS, "chunk")
+    }
+    return total.assign(**summed)
 
 
 def _in_order(values: np.ndarray, number: np.ndarray) -> np.ndarray:

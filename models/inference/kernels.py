@@ -23,28 +23,82 @@ def mean_exponential(axes, radii, share, cosine, sine, decay):
 
 
 @njit(cache=True, nogil=True)
-def square_correlation(distance, side, range_m, table, near, least, most):
-    """exp(-3 d / range_m), meant over two squares of sides `side` (n,) whose centres lie `distance` (n,) apart.
+def between_squares(d, s, range_m, table, near, least, per_log):
+    """exp(-3 d / range_m), meant over two squares of side `s` whose centres lie `d` apart.
 
     Within `near` sides by the logarithms in `table` (steps of distance in sides from 0 to `near`, steps of the logarithm of
-    side / range from `least` to `most`), linear between; beyond by the curvature of the correlation.
+    side / range from `least` on, `per_log` to the unit), linear between; beyond by the curvature of the correlation.
     """
+    if d < near * s:
+        rows, cols = table.shape
+        row = d / s * (rows - 1) / near
+        col = min(max(np.log(s / range_m / least) * per_log, 0.0), cols - 1.0)
+        r, c = min(int(row), rows - 2), min(int(col), cols - 2)
+        y, x = row - r, col - c
+        low = table[r, c] * (1 - x) + table[r, c + 1] * x
+        high = table[r + 1, c] * (1 - x) + table[r + 1, c + 1] * x
+        return np.exp(low * (1 - y) + high * y)
+    bend = 0.0
+    if d > 0:
+        bend = min(s * s / 12 * (9 / range_m**2 - 3 / (range_m * d)), 5.0)
+    return np.exp(bend - 3 * d / range_m)
+
+
+@njit(cache=True, nogil=True)
+def square_correlation(distance, side, range_m, table, near, least, most):
+    """`between_squares` of distances (n,) and sides (n,), with the table's last step of side / range, `most`."""
     found = np.empty(len(distance))
-    rows, cols = table.shape
-    per_log = (cols - 1) / np.log(most / least)
+    per_log = (table.shape[1] - 1) / np.log(most / least)
     for i in range(len(distance)):
-        d, s = distance[i], side[i]
-        if d < near * s:
-            row = d / s * (rows - 1) / near
-            col = np.log(min(max(s / range_m, least), most) / least) * per_log
-            r, c = min(int(row), rows - 2), min(int(col), cols - 2)
-            y, x = row - r, col - c
-            low = table[r, c] * (1 - x) + table[r, c + 1] * x
-            high = table[r + 1, c] * (1 - x) + table[r + 1, c + 1] * x
-            found[i] = np.exp(low * (1 - y) + high * y)
-        else:
-            bend = 0.0
-            if d > 0:
-                bend = min(s * s / 12 * (9 / range_m**2 - 3 / (range_m * d)), 5.0)
-            found[i] = np.exp(bend - 3 * d / range_m)
+        found[i] = between_squares(distance[i], side[i], range_m, table, near, least, per_log)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def pull_in_common(points, start, side, taken, xy, pull, ranges, far, small, table, near, least, most):
+    """What each stand's mean has in common with what residuals at places pull, of unit size, for each range: (n, ranges).
+
+    points : (m, 2) cells' centres of all stands, those of stand k from start[k] on, `taken` (n,) of each looked at
+    side : (n,) of the cells, such that those taken fill the stand; xy : (j, 2) places; pull : (n, j) what each does to the mean
+    far : ranges beyond which nothing is in common; small : a range so many times a stand's extent sees it as one square
+    """
+    found = np.zeros((len(side), len(ranges)))
+    per_log = (table.shape[1] - 1) / np.log(most / least)
+    longest = ranges.max()
+    total = np.empty(len(ranges))
+    for k in range(len(side)):
+        first, count = start[k], taken[k]
+        west = south = np.inf
+        east = north = -np.inf
+        middle_x = middle_y = 0.0
+        for i in range(first, first + count):
+            x, y = points[i, 0], points[i, 1]
+            west, east, south, north = min(west, x), max(east, x), min(south, y), max(north, y)
+            middle_x += (x - points[first, 0]) / count
+            middle_y += (y - points[first, 1]) / count
+        middle_x += points[first, 0]
+        middle_y += points[first, 1]
+        extent = small * max(east - west, north - south)
+        whole, cell = side[k] * np.sqrt(count / 2.0), side[k] / np.sqrt(2.0)
+        for j in range(len(xy)):
+            x, y = xy[j, 0], xy[j, 1]
+            away = np.hypot(max(west - x, x - east, 0.0), max(south - y, y - north, 0.0))
+            if away > far * longest:
+                continue
+            fine = False
+            for u in range(len(ranges)):
+                total[u] = 0.0
+                if ranges[u] >= extent:
+                    distance = np.hypot(x - middle_x, y - middle_y)
+                    total[u] = count * between_squares(distance, whole, ranges[u], table, near, least, per_log)
+                elif away <= far * ranges[u]:
+                    fine = True
+            if fine:
+                for i in range(first, first + count):
+                    distance = np.hypot(points[i, 0] - x, points[i, 1] - y)
+                    for u in range(len(ranges)):
+                        if ranges[u] < extent and away <= far * ranges[u]:
+                            total[u] += between_squares(distance, cell, ranges[u], table, near, least, per_log)
+            for u in range(len(ranges)):
+                found[k, u] += pull[k, j] * total[u] / count
     return found

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from models.inference.correlations import mean_correlation
+from models.inference.effects import parameters_moved, pull_of
+from models.inference.regions import Regions
 from models.inference.residuals import Residuals, Structure, correlation
-from models.inference.stands import Region, ellipse_correlation, mean_correlation, parameters_moved, pull_of
 from models.inference.target_model import Sample, SetModel, TargetModel
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def own_plots(
     model: TargetModel,
     left_out: pd.DataFrame,
     stand_of: Mapping[str, str],
-    regions: Mapping[str, Region],
+    regions: Mapping[str, Regions],
     years: Sequence[int],
     places: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, OwnPlots]:
@@ -136,7 +138,7 @@ def _within(found: Mapping[str, Mapping[str, tuple]]) -> tuple[float, float]:
     return (squares / freedom, freedom) if freedom >= ENOUGH_PAIRS else (1.0, np.inf)
 
 
-def _of_stand(plots: list[tuple], region: Region, within: float, freedom: float) -> OwnPlots:
+def _of_stand(plots: list[tuple], region: Regions, within: float, freedom: float) -> OwnPlots:
     moved, sd, xy, cluster, seen, structures = (list(column) for column in zip(*plots, strict=True))
     by_plots = within / len(plots)
     by_field, doubt = _as_field(np.array(xy), region, structures[0])
@@ -149,21 +151,18 @@ def _of_stand(plots: list[tuple], region: Region, within: float, freedom: float)
     )  # fmt: skip
 
 
-def _as_field(xy: np.ndarray, region: Region, structure: Structure) -> tuple[float, float]:
+def _as_field(xy: np.ndarray, region: Regions, structure: Structure) -> tuple[float, float]:
     """Variance of the mean residual of plots about the stand's, of residuals of unit size: mean over their readings, and the
     variance of that, from how far readings differ and how few plots tell the residuals' size.
 
     What a whole stand has in common the plots have too, so that it is in no difference.
     """
     apart, among = cdist(xy, region.points), cdist(xy, xy)
-    same, side, found = float((among <= 1.0).mean()), np.array(region.spacing_m / np.sqrt(2)), []
+    same, side, found = float((among <= 1.0).mean()), region.spacing_m / np.sqrt(2), []
     for one in structure.readings:
         field = 0.0
         if one.smooth > 0:
-            if region.apart is None:
-                own = float(ellipse_correlation(np.array([region.axes_m]), one.range_m)[0])
-            else:
-                own = region.apart.correlation(one.range_m)
+            own = float(region.correlation(one.range_m)[0])
             across = float(mean_correlation(apart, side, one.range_m).mean())
             field = one.smooth * max(float(correlation(among, one.range_m).mean()) - 2 * across + own, 0.0)
         found.append(field + one.nugget * same)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from catalogs.stands import record_columns
 from models.inference.area_estimate import AreaEstimate
 from models.inference.fusion import Fusion, Source, fuse
 from models.inference.own_plots import OwnPlots, own_plots, shift_without, without_pull
-from models.inference.stands import Estimate, Region, RegionEstimator, Sums
+from models.inference.stands import Estimate, RegionEstimator, Regions, Sums
 from models.inference.target_model import TargetModel
 
 if TYPE_CHECKING:
@@ -35,8 +35,29 @@ class Mapped:
     """What the map says of a stand: sums of its pixels, its shape, and the estimate made of them."""
 
     sums: Sums
-    region: Region
+    region: Regions
     estimate: Estimate
+
+
+class Maps(Mapping[str, Mapped]):
+    """What the map says of many stands at once; each is taken out where it is asked for."""
+
+    def __init__(self, stands: Sequence[str], sums: Sums, regions: Regions, rows: np.ndarray, estimates: Estimate) -> None:
+        self._place = {stand: number for number, stand in enumerate(stands)}
+        self._sums, self._regions, self._rows, self._estimates = sums, regions, rows, estimates
+
+    def __getitem__(self, stand: str) -> Mapped:
+        number = self._place[stand]
+        return Mapped(self._sums[number], self._regions[int(self._rows[number])], self._estimates[number])
+
+    def __contains__(self, stand: object) -> bool:
+        return stand in self._place
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,7 @@ def composites(
     but what all plots share. A source whose bias nothing tells is left out with a warning.
     """
     model = estimator.model
-    shapes = {name: one.region for name, one in mapped.items()}
+    shapes = {stand: mapped[stand].region for stand in dict.fromkeys(field.stand_of.values()) if stand in mapped}
     own = own_plots(model, field.left_out, field.stand_of, shapes, span, field.places)
     used = {name: record for name, record in records.items() if record["target"] == target and list(span) == [record["year"]]}
     spoken = polygons["stand"].isin(own)

@@ -15,14 +15,16 @@ ALWAYS = (90, 95)
 SATURATED = "saturated: no map-only change"
 
 
-def intervals(mean: float, se: float, freedom: float, lowest: float) -> dict[str, float]:
-    """low_90, high_90, low_95, high_95 of an estimate by Student's t; a stock's ends at `lowest`, 0."""
+def intervals(
+    mean: float | np.ndarray, se: float | np.ndarray, freedom: float | np.ndarray, lowest: float
+) -> dict[str, float | np.ndarray]:
+    """low_90, high_90, low_95, high_95 of an estimate, or of (n,), by Student's t; a stock's ends at `lowest`, 0."""
     from scipy.special import stdtrit
 
     found = {}
     for level in ALWAYS:
-        reach = float(stdtrit(freedom, 0.5 + level / 200)) * se if freedom > 0 else np.nan
-        found |= {f"low_{level}": max(mean - reach, lowest), f"high_{level}": max(mean + reach, lowest)}
+        reach = np.where(np.greater(freedom, 0), stdtrit(freedom, 0.5 + level / 200), np.nan) * se
+        found |= {f"low_{level}": np.maximum(mean - reach, lowest), f"high_{level}": np.maximum(mean + reach, lowest)}
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,10 +13,11 @@ import shapely
 from conftest import make_plots
 
 from models.inference import fitted
+from models.inference.effects import Effects
 from models.inference.fitted import fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import FEW_BLOCKS, MANY_BLOCKS, blocks_of, fit_in_stages
 from models.inference.residuals import Reading, Structure
-from models.inference.stands import Effects, Field, RegionEstimator, Sums, _freedom, lattice
+from models.inference.stands import RegionEstimator, Sums, _freedom, lattice
 from models.inference.target_model import TargetModel
 from models.regressors import REGRESSORS, Linear
 
@@ -188,16 +188,19 @@ def test_degrees_of_freedom_join_those_of_plots_and_of_blocks_and_what_readings_
 
 def test_a_stand_that_is_another_patch_than_the_cells_adds_their_pull_to_its_own_departure():
     structure = Structure.of([Reading(1.0, 100.0, 0.0, 0.6, 0.4)], identified=True, degrees_of_freedom=1e6)
-    effects = Effects(np.full((1, 1, 1), 9.0), np.zeros((1, 1)), np.full((1, 2), 1e6), structure)
-    stand = lattice(STANDS[0])
-    field = Field(stand.points, np.full(80, 20 / 80), np.full(80, 20.0), np.zeros(80, int), np.array([20.0]),
-                  np.array([[100.0, 100.0]]), [None])  # fmt: skip
+    nothing, nowhere = np.zeros((0, 1, 1)), np.full((1, 2), 1e6)
+    # readings give patch and nugget 0.6 and 0.4: 9 of the plots in all
+    effects = Effects(nothing, np.full((1, 1), 9.0), np.full((1, 1), 9.0), np.zeros((1, 1)), nowhere, structure)
+
+    def told(shape, least=0.0):
+        pull, size, nugget = np.array([[3.0]]), np.array([20.0]), np.array([10.0])
+        return effects.variance(pull, effects.alone(pull, size, lattice(shape), nugget, 80), np.array([least]))
+
     # 9 x 3^2 of the plots, or what the jackknife says if more, with 0.6 x 20^2 of the stand and 0.4 x 10 of nugget
-    large = replace(field, axes_m=np.array([[500.0, 800 / np.pi]]))  # 40 ha are two patches of 20 ha
-    assert effects.variance(np.array([3.0]), large, 10.0).area == pytest.approx(120)
-    told = effects.variance(np.array([3.0]), field, 10.0)
-    assert (told.variance, told.area) == pytest.approx((81 + 240 + 4, 240))
-    assert effects.variance(np.array([3.0]), field, 10.0, 200.0).variance == pytest.approx(200 + 240 + 4)
+    small = shapely.box(0, 0, 200, 200)
+    assert told(shapely.box(0, 0, 400, 1000)).area == pytest.approx(120)  # 40 ha are two patches of 20 ha
+    assert (told(small).variance, told(small).area) == pytest.approx((81 + 240 + 4, 240))
+    assert told(small, 200.0).variance == pytest.approx(200 + 240 + 4)
 
 
 def test_the_model_survives_its_json(drawn):

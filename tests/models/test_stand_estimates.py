@@ -12,10 +12,11 @@ import shapely.affinity
 from conftest import make_target_model
 from scipy.signal import fftconvolve
 
-from models.inference import fitted, stands
+from models.inference import fields, fitted
+from models.inference.correlations import mean_correlation
 from models.inference.fitted import fit_target
 from models.inference.residuals import Reading, Structure
-from models.inference.stands import RegionEstimator, Sums, lattice, mean_correlation
+from models.inference.stands import RegionEstimator, Sums, lattice
 
 
 def make_sums(area_ha=4.0, *, mean=150.0, s=20.0, gradient=(0.0, 1.0, 0.0)) -> Sums:
@@ -261,7 +262,7 @@ def test_a_project_of_many_stands_has_plots_in_it_as_one_of_few(monkeypatch):
     plots = np.random.default_rng(4).uniform(0, 4500, (40, 2))
     found = {}
     for many in (250, 1000):
-        monkeypatch.setattr(stands, "MANY", many)
+        monkeypatch.setattr(fields, "MANY", many)
         model = make_target_model(range_m=1500.0, plots=plots, pull=[[0.0, 0.5, 0.0]] * 40)
         found[many] = estimate([make_sums(9.0)] * 255, shapes, model, points=5_100).residual_variance
     assert np.sqrt(found[250]) == pytest.approx(np.sqrt(found[1000]), rel=0.01)

@@ -13,8 +13,9 @@ from models.inference.fitted import fit_target
 from models.pools import CarbonFactors
 from models.saturation import Saturation
 from pipeline.config import TARGETS
+from pipeline.steps.stand_rows import flag_saturated
 from pipeline.steps.stand_tables import SATURATED, intervals, wide_table
-from pipeline.steps.stands import _flag_saturated, saturation_of
+from pipeline.steps.stands import saturation_of
 
 CARBON = CarbonFactors(root_shoot=0.26, carbon_fraction=0.47)
 PER_UNIT = 1.26 * 0.47 * 44 / 12 / 5
@@ -93,10 +94,10 @@ def test_a_stand_is_saturated_by_the_set_that_serves_most_of_it_and_by_its_fores
         for stand, lidar, satellite, mean, forest in about
     ]  # fmt: skip
     changes = [{"stand": stand, "first_year": 2019, "last_year": 2024} for stand in "abcd"]
-    flagged: set = set()
-    for rows in (stocks, changes):
-        _flag_saturated(rows, flagged, {"satellite": Saturation(200.0, 180.0, 0.0, 1.0, 30)}, ["lidar", "satellite"])
-        assert [one["saturated"] for one in rows] == [False, True, False, True]
+    flagged: dict = {}
+    for rows in (pd.DataFrame(stocks), pd.DataFrame(changes)):
+        flag_saturated(rows, flagged, {"satellite": Saturation(200.0, 180.0, 0.0, 1.0, 30)}, ["lidar", "satellite"])
+        assert rows["saturated"].tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize("ceiling_m", [None, 14.0], ids=["follows", "saturates_at_14_m"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from conftest import UTM, make_plots
@@ -13,7 +14,7 @@ from models.inference.fitted import fit_target
 from pipeline import mapping, store
 from pipeline.grid import Grid
 from pipeline.steps import estimate as step
-from pipeline.zonal import combine, within
+from pipeline.zonal import combine, vectors, within
 
 SIDE = 40
 GRID = Grid(UTM, 500_000.0, 3_000_000.0, 10.0, SIDE, SIDE, chunk_px=20, block_chunks=2)
@@ -62,7 +63,7 @@ def run(tmp_path, monkeypatch, model):
             carbon={"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47},
         )  # fmt: skip
         maps = {product["name"]: store.read_raster(tmp_path / f"{name}_{product['name']}.tif") for product in wanted}
-        return maps, combine(store.read_table(tmp_path / f"{name}.parquet"))
+        return maps, pd.concat(combine([store.read_table(tmp_path / f"{name}.parquet")]).values())
 
     return go
 
@@ -78,7 +79,7 @@ def test_maps_and_sums_are_the_same_in_one_strip_and_in_many(run, monkeypatch, m
             np.testing.assert_allclose(parts[name][band], array, rtol=1e-5, equal_nan=True)
     for column in ("n_px", "covered_ha", "sum_value", "sum_dissimilarity", "sum_density"):
         assert others[column].to_numpy() == pytest.approx(sums[column].to_numpy(), rel=1e-5, nan_ok=True)
-    first, second = (np.array(table["sum_gradient"].tolist()) for table in (sums, others))
+    first, second = (vectors(table, "sum_gradient") for table in (sums, others))
     assert second == pytest.approx(first, rel=1e-4, abs=1e-4)
 
 

@@ -1,0 +1,163 @@
+"""Residuals of several stands as one field: how what lies in them hangs together, and what plots have in common with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from models.inference.correlations import ellipse_correlation, mean_correlation
+from models.inference.regions import Regions
+
+FAR = 2.5
+"""Plots farther from a stand than so many ranges (correlation below 0.06 %) have nothing in common with it."""
+MANY = 250
+"""Stands from which on not all pairs of their points are looked at, but squares that lie over them."""
+SQUARES, COARSE = 1024, 64
+"""Squares along the longer side of all stands: to tell how their residuals hang together, and what plots have to do with
+them."""
+STREWN_AT_ONCE = 2000
+"""Stands whose cells are laid over the squares in one go, eighty each."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What very many stands have in each of the squares of side `side_m` that lie over them all: weight (rows, cols)."""
+
+    weight: np.ndarray
+    side_m: float
+
+    @cached_property
+    def _pairs(self) -> np.ndarray:
+        """Weight (rows, cols) of the pairs of squares that are so many rows and columns apart, by Fourier transform."""
+        from scipy.fft import irfft2, next_fast_len, rfft2
+
+        shape = [next_fast_len(2 * n - 1, real=True) for n in self.weight.shape]
+        found = rfft2(self.weight, shape)
+        pairs = irfft2(found.real**2 + found.imag**2, shape)
+        rows, cols = self.weight.shape
+        for _ in range(2):  # as many rows up as down, then as many columns; lags below zero stand at the end
+            pairs[1:rows] += pairs[: -rows : -1] if rows > 1 else 0.0
+            pairs, rows, cols = pairs[:rows].T, cols, rows
+        return np.ascontiguousarray(pairs)
+
+    def correlated(self, range_m: float) -> float:
+        """Weighted sum of the mean correlation of all pairs of squares."""
+        steps = [np.arange(n) for n in self._pairs.shape]
+        away = self.side_m * np.hypot(steps[0][:, None], steps[1][None, :])
+        return float((self._pairs * mean_correlation(away, np.array(self.side_m), range_m)).sum())
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where the residuals of several stands are: points (m, 2), weights (m,) in target units that add up to the mean residual
+    SD, the side (m,) of the square that each stands for, the stand (m,) that each is in; of each stand (k,) the sum of weights,
+    and its shape. Of more than `MANY` stands the points are those of squares with what all stands have in them, `stand` is
+    empty and `spread` has finer squares."""
+
+    points: np.ndarray
+    weight: np.ndarray
+    cell_m: np.ndarray
+    stand: np.ndarray
+    stands: np.ndarray
+    regions: Regions
+    spread: Spread | None = None
+
+    def correlated(self, ranges: np.ndarray) -> np.ndarray:
+        """Weighted mean correlation (k,) of the field with itself at each range: within stands by their shapes, between them
+        by lattice cells or squares."""
+        if self.spread is not None:
+            return np.array([self.spread.correlated(one) + self._sharpened(one) for one in ranges])
+        within = np.array([self.stands**2 @ self.regions.correlation(one) for one in ranges])
+        for start in range(0, len(self.weight), 500):
+            rows = slice(start, start + 500)
+            later = slice(start, None)  # every pair once; pairs of two blocks count twice
+            weight = np.where(self.stand[rows, None] == self.stand[None, later], 0.0, self.weight[rows, None])
+            weight *= self.weight[None, later]
+            weight[:, 500:] *= 2
+            distance = cdist(self.points[rows], self.points[later])
+            sides = np.sqrt((self.cell_m[rows, None] ** 2 + self.cell_m[None, later] ** 2) / 2)
+            for number, range_m in enumerate(ranges):
+                within[number] += float(np.vdot(weight, mean_correlation(distance, sides, range_m)))
+        return within
+
+    def _sharpened(self, range_m: float) -> float:
+        """Squares see each stand blurred by their size: what that takes from it."""
+        plain = np.isfinite(self.regions.axes_m[:, 0])
+        axes = np.where(plain[:, None], self.regions.axes_m, self.regions.radius_m[:, None])
+        blurred = np.sqrt(axes**2 + self.spread.side_m**2 / np.pi)
+        lost = ellipse_correlation(axes, range_m) - ellipse_correlation(blurred, range_m)
+        return float(self.stands**2 @ lost)
+
+    def in_common(self, xy: np.ndarray, pull: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+        """Covariance (k,) of what residuals at places xy (m, 2) pull (m,) with the field's mean, of unit size, for each range."""
+        low, high = self.points.min(axis=0), self.points.max(axis=0)
+        away = np.sqrt((np.maximum(np.maximum(low - xy, xy - high), 0.0) ** 2).sum(axis=1))
+        found = np.zeros(len(ranges))
+        near = np.flatnonzero(away <= FAR * ranges.max())
+        if near.size == 0:
+            return found
+        distance = cdist(xy[near], self.points)
+        for number, range_m in enumerate(ranges):
+            some = away[near] <= FAR * range_m
+            if some.any():
+                across = mean_correlation(distance[some], self.cell_m / np.sqrt(2), range_m)
+                found[number] = pull[near][some] @ (across @ self.weight)
+        return found
+
+
+def field_of(weight: np.ndarray, regions: Regions, points: int) -> Field:
+    """The field of several stands whose weights (k,) are above 0, by at most `points` points of each."""
+    if len(regions) > MANY:
+        return _field_of_many(weight, regions)
+    taken = np.minimum(regions.count, points)
+    stand = np.repeat(np.arange(len(regions)), taken)
+    place = np.repeat(regions.start[:-1] - np.cumsum(taken) + taken, taken) + np.arange(taken.sum())
+    side = regions.spacing_m * np.sqrt(regions.count / taken)
+    return Field(regions.points[place], (weight / taken)[stand], side[stand], stand, weight, regions)
+
+
+def _field_of_many(weight: np.ndarray, regions: Regions) -> Field:
+    pieces = [slice(start, start + STREWN_AT_ONCE) for start in range(0, len(regions), STREWN_AT_ONCE)]
+    boxes = []
+    for piece in pieces:
+        points = regions[piece].points
+        boxes += [points.min(axis=0), points.max(axis=0)]
+    low, high = (edge(boxes, axis=0) + sign * regions.spacing_m.max() for edge, sign in ((np.min, -1), (np.max, 1)))
+    side = max(float((high - low).max()) / SQUARES, float(np.median(regions.spacing_m)))
+    shape = np.ceil((high - low) / side).astype(int) + 1
+    shape = -(-shape // COARSE) * COARSE if shape.max() > COARSE else shape
+    spread = np.zeros(shape)
+    for piece in pieces:
+        _strew(spread, regions[piece], weight[piece], low, side)
+    by = max(int(shape.max()) // COARSE, 1)
+    rows, cols = (-(-n // by) for n in shape)
+    padded = np.zeros((rows * by, cols * by))
+    padded[: shape[0], : shape[1]] = spread
+    coarse = padded.reshape(rows, by, cols, by).sum(axis=(1, 3))
+    filled = np.argwhere(coarse > 0)
+    summed = coarse[tuple(filled.T)]
+    return Field(
+        low + (filled + 0.5) * by * side, summed, np.full(len(summed), by * side), np.zeros(0, int), weight, regions,
+        Spread(spread, side),
+    )  # fmt: skip
+
+
+def _strew(spread: np.ndarray, regions: Regions, weight: np.ndarray, low: np.ndarray, side: float) -> None:
+    """Add stands to squares: each lattice cell's weight by the share of the cell in each square."""
+    count = regions.count
+    cell, points = np.repeat(regions.spacing_m, count), regions.points
+    weight = np.repeat(weight / count, count)
+    finer = np.maximum(np.ceil(cell / side - 1e-9), 1).astype(int)
+    for pieces in np.unique(finer):
+        here = finer == pieces
+        part, offset = cell[here] / pieces, (np.arange(pieces) - (pieces - 1) / 2)
+        for across, up in np.ndindex(pieces, pieces):
+            begin = (points[here] - low + np.outer(part, [offset[across], offset[up]]) - part[:, None] / 2) / side
+            first = np.floor(begin).astype(int)
+            beyond = np.clip(begin + (part / side)[:, None] - first - 1, 0.0, None) / (part / side)[:, None]
+            for over in np.ndindex(2, 2):
+                share = np.prod(np.where(over, beyond, 1 - beyond), axis=1)
+                np.add.at(spread, tuple((first + over).T), weight[here] * share / pieces**2)
