@@ -533,9 +533,8 @@ class Effects:
             across[field_like] = self._in_common(gradient, field, ranges[field_like])
         area = smooth * own + patch * float((field.stands**2 * _in_one_patch(field)).sum())
         errors = np.maximum(pulled + area + alone * nugget - 2 * smooth * across, 0.0)
-        mean = float(weight @ errors)
-        doubt = float(weight @ (errors - mean) ** 2) + 2 * mean**2 / self.structure.degrees_of_freedom
-        return Told(mean, doubt, float(weight @ area))
+        mean, doubt = self.structure.averaged(errors)
+        return Told(float(mean), float(doubt), float(weight @ area))
 
     def _in_common(self, gradient: np.ndarray, field: Field, ranges: np.ndarray) -> np.ndarray:
         """Covariance of the plots' pull with the field's mean, of smooth residuals of unit size, for each range (k,)."""
