@@ -35,7 +35,7 @@ class Reading:
 FEWEST_BY_READINGS = 5.0
 """Degrees of freedom that readings which differ leave at least. An error that is normal within each reading lies, whatever the
 readings and their weights, within 0.5756 / sqrt(1 - level) roots of the mean variance at levels from 77 %: within 1.82 at 90 and
-2.57 at 95 %, where t with 5 degrees of freedom has 2.02 and 2.57 (docs/methods/inference.md). Fewer would be wider than any law."""
+2.57 at 95 %, where t with 5 degrees of freedom has 2.02 and 2.57 (docs/methods/inference.md): fewer would be too wide for any."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_residuals_with_nothing_in_common_come_to_be_read_so_where_plots_can_tel
     """60 clusters of four plots within 100 m, ranges from 1 km on as good as excluded: most weight on no correlation or on
     ranges that end before the next plot."""
     rng = np.random.default_rng(11)
-    xy, patch, _ = make_field(rng, clusters=60, within_m=50.0)
+    xy, _patch, _ = make_field(rng, clusters=60, within_m=50.0)
     found = spatial_structure(rng.normal(size=len(xy)), xy, np.ones((len(xy), 1)), np.arange(len(xy)).astype(str))
     nothing = [one.weight for one in found.readings if one.smooth == 0 and one.patch == 0]
     assert len(nothing) == 1 and nothing[0] > 2 * UNCORRELATED
