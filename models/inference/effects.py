@@ -99,8 +99,7 @@ class Effects:
             area = region.correlated @ smooth.T + region.patched[:, None] * rest[:, 0]
             pulled += region.nugget[:, None] * rest[:, 1] - 2 * region.in_common @ smooth.T
         errors = np.maximum(pulled + area, 0.0)
-        mean = errors @ weight
-        doubt = (errors - mean[:, None]) ** 2 @ weight + 2 * mean**2 / self.structure.degrees_of_freedom
+        mean, doubt = self.structure.averaged(errors)
         return Told(mean, doubt, area @ weight)
 
     def alone(self, gradient: np.ndarray, weight: np.ndarray, regions: Regions, nugget: np.ndarray, points: int) -> Departure:

@@ -166,10 +166,8 @@ def _as_field(xy: np.ndarray, region: Regions, structure: Structure) -> tuple[fl
             across = float(mean_correlation(apart, side, one.range_m).mean())
             field = one.smooth * max(float(correlation(among, one.range_m).mean()) - 2 * across + own, 0.0)
         found.append(field + one.nugget * same)
-    weight = np.array([one.weight for one in structure.readings])
-    mean = float(weight @ found)
-    doubt = float(weight @ (np.array(found) - mean) ** 2) + 2 * mean**2 / structure.degrees_of_freedom
-    return mean, doubt
+    mean, doubt = structure.averaged(np.array(found))
+    return float(mean), float(doubt)
 
 
 def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:

@@ -32,6 +32,12 @@ class Reading:
     nugget: float
 
 
+FEWEST_BY_READINGS = 5.0
+"""Degrees of freedom that readings which differ leave at least. An error that is normal within each reading lies, whatever the
+readings and their weights, within 0.5756 / sqrt(1 - level) roots of the mean variance at levels from 77 %: within 1.82 at 90 and
+2.57 at 95 %, where t with 5 degrees of freedom has 2.02 and 2.57 (docs/methods/inference.md): fewer would be too wide for any."""
+
+
 @dataclass(frozen=True)
 class Structure:
     """How residuals hang together: every reading that the plots allow, for plots seldom tell one.
@@ -63,6 +69,14 @@ class Structure:
         """The structure of one who knows the share `patch` that stands have in common, and range and nugget of the rest."""
         one = Reading(1.0, range_m, (1 - nugget) * (1 - patch), patch, nugget * (1 - patch))
         return cls.of([one], identified=True, degrees_of_freedom=1e6)
+
+    def averaged(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (...) over the readings of variances (..., readings), and the variance of that mean as an estimate: from how far
+        the readings differ, and from how few plots tell the residuals' size."""
+        weight = np.array([one.weight for one in self.readings])
+        mean = variances @ weight
+        between = (variances - np.asarray(mean)[..., None]) ** 2 @ weight
+        return mean, np.minimum(between, 2 * mean**2 / FEWEST_BY_READINGS) + 2 * mean**2 / self.degrees_of_freedom
 
     def doubt(self) -> str:
         """What an analyst has to know where the plots do not identify the structure."""
@@ -148,11 +162,13 @@ def spread_of(residual: np.ndarray, mean: np.ndarray) -> tuple[float, float, flo
     return best[2], best[1], floor
 
 
-TYPICAL_RANGE_M, RANGE_FACTOR = 500.0, 3.0
+TYPICAL_RANGE_M, RANGE_FACTOR = 1000.0, 3.0
 """Before plots speak: the range's median, and the factor that one standard deviation of its logarithm is."""
-TYPICAL_NUGGET = 1 / 3
-"""Before plots speak: the mean of the nugget's share, Beta(1, 2). Together they expect residuals 83 m apart to correlate
-0.37 +- 0.23; on quatre-montagnes-plots it was 0.37 to 0.67."""
+TYPICAL_NUGGET = 1 / 4
+"""Before plots speak: the mean of the nugget's share where residuals correlate at all, Beta(1, 3)."""
+UNCORRELATED = 0.1
+"""Before plots speak: the probability that residuals of neighbours have nothing in common. All together expect residuals
+83 m apart to correlate 0.48 +- 0.27; on quatre-montagnes-plots it was 0.37, 0.54 and 0.67."""
 STAND_HA = 5.0
 KNOWN = 0.5
 """A structure is identified where the readings' variances of a stand of `STAND_HA` have at most this coefficient of
@@ -176,7 +192,8 @@ def spatial_structure(
 
     One range and nugget, chosen by any rule, made intervals of stands either too wide or too narrow, because a hundred
     plots seldom tell them. So the likelihood is held on a grid, multiplied by a weak prior (`TYPICAL_RANGE_M`), and what
-    is made of it is averaged. For each range the readings of all nuggets are one, because variances are linear in them.
+    is made of it is averaged. For each range the readings of all nuggets are one, because variances are linear in them; that
+    residuals do not correlate at all is a reading of its own.
 
     Patches are read only where plots can tell them from a field: where neighbours of one patch and neighbours of two
     stand equally near to each other.
@@ -213,13 +230,26 @@ def spatial_structure(
             fields.append(lambda d, rows, m=range_m, q=shared: (1 - q) * correlation(d, m) + q * same[np.ix_(rows, rows)])
             about.append((range_m, shared))
     likelihood, variance = restricted_likelihood(standardised, xy, columns, together, fields, nuggets, beside)
-    range_m, shared = np.array(about).T
-    prior = -0.5 * (np.log(range_m / TYPICAL_RANGE_M) / np.log(RANGE_FACTOR)) ** 2
-    prior = np.where(shared < 1.0, prior, np.log(np.exp(prior[: len(ranges)]).sum()))  # one reading for all ranges
-    with np.errstate(divide="ignore"):
-        log_weight = likelihood + prior[:, None] + np.log(np.maximum(1 - nuggets, 0.02)) * (1 / TYPICAL_NUGGET - 2)
-    weight = np.exp(log_weight - log_weight.max())
+    range_m, shared = np.array([*about, (SHORTEST_M, 0.0)]).T  # the last reading is of no correlation at all
+    likelihood, variance = (np.vstack([part, part[:1]]) for part in (likelihood, variance))
+    weight = expected_before(ranges, shared[:-1], nuggets) * np.exp(likelihood - likelihood.max())
     return _averaged(range_m, shared, nuggets, weight, variance, float(free))
+
+
+def expected_before(ranges: np.ndarray, shared: np.ndarray, nuggets: np.ndarray) -> np.ndarray:
+    """Probability (f + 1, k) of f readings of a field at each nugget, and last of no correlation, before plots speak.
+
+    ranges : (r,) of each kind of field; shared : (f,) patch share, r of each below 1, then one; nuggets : (k,) from 0 to 1
+    """
+    of_range = np.exp(-0.5 * (np.log(ranges / TYPICAL_RANGE_M) / np.log(RANGE_FACTOR)) ** 2)
+    of_range /= of_range.sum()
+    kinds = len(np.unique(shared))
+    by_field = np.resize(of_range, len(shared))
+    by_field[shared == 1.0] = 1.0  # one reading for all ranges
+    between = np.concatenate([[0.0], (nuggets[1:] + nuggets[:-1]) / 2, [1.0]])
+    of_nugget = -np.diff((1 - between) ** (1 / TYPICAL_NUGGET - 1))
+    alone = np.append(np.zeros(len(nuggets) - 1), UNCORRELATED)
+    return np.vstack([(1 - UNCORRELATED) / kinds * by_field[:, None] * of_nugget, alone])
 
 
 def _averaged(range_m, shared, nuggets, weight, variance, free: float) -> Structure:
@@ -235,7 +265,7 @@ def _averaged(range_m, shared, nuggets, weight, variance, free: float) -> Struct
             )
         )  # fmt: skip
     side = np.sqrt(1e4 * STAND_HA)
-    mean = np.array([_mean_in_square(side, one) for one in range_m])
+    mean = np.array([mean_in_square(side, one) for one in range_m])
     share = (1 - nuggets) * (shared[:, None] + (1 - shared[:, None]) * mean[:, None])
     errors = np.maximum(variance * share, 1e-12)
     weight = weight / weight.sum()
@@ -244,7 +274,7 @@ def _averaged(range_m, shared, nuggets, weight, variance, free: float) -> Struct
     return Structure.of(readings, identified=doubt <= KNOWN, degrees_of_freedom=free)
 
 
-def _mean_in_square(side_m: float, range_m: float) -> float:
+def mean_in_square(side_m: float, range_m: float) -> float:
     """Mean correlation of two random places of a square, by the density of their offsets."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
     offset, weight = (1 + nodes) / 2, weights * (1 - (1 + nodes) / 2)

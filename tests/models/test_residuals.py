@@ -7,12 +7,16 @@ import pytest
 
 from models.inference import residuals
 from models.inference.residuals import (
+    FEWEST_BY_READINGS,
+    UNCORRELATED,
+    Reading,
     Residuals,
     Structure,
     between_dates,
     compact_groups,
     correlation,
     difference_sd,
+    expected_before,
     restricted_likelihood,
     spatial_structure,
     spread_of,
@@ -87,6 +91,69 @@ def test_readings_are_likelihoods_times_what_is_expected_before():
     fields = [one for one in found.readings if one.patch == 0]  # beside them stand readings of whole clusters as patches
     near = sum(one.weight for one in fields if 200 < one.range_m < 900)
     assert near > 0.9 * sum(one.weight for one in fields) and found.identified
+
+
+def test_before_plots_speak_neighbours_are_expected_to_correlate_as_measured_on_real_plots():
+    """Residuals 83 m apart correlate 0.37, 0.54 and 0.67 on quatre-montagnes-plots (facts of the project): mean 0.53."""
+    ranges, nuggets = np.geomspace(40, 12_000, 30), np.linspace(0, 1, 41)
+    weight = expected_before(ranges, np.zeros(30), nuggets)
+    at_83_m = np.vstack([(1 - nuggets) * np.exp(-3 * 83 / ranges)[:, None], np.zeros(41)])
+    mean = float((weight * at_83_m).sum())
+    sd = float(np.sqrt((weight * (at_83_m - mean) ** 2).sum()))
+    assert weight.sum() == pytest.approx(1)
+    assert 0.37 < mean < 0.67 and mean - sd < 0.37 and mean + sd > 0.67
+
+
+def test_patches_and_fields_are_expected_alike_and_no_correlation_at_all_is_always_possible():
+    shared, nuggets = np.repeat([0.0, 0.5, 1.0], [8, 8, 1]), np.linspace(0, 1, 11)
+    weight = expected_before(np.geomspace(40, 9000, 8), shared, nuggets)
+    by_kind = [weight[:-1][shared == kind].sum() for kind in (0.0, 0.5, 1.0)]
+    assert by_kind == pytest.approx([(1 - UNCORRELATED) / 3] * 3) and weight[-1].sum() == pytest.approx(UNCORRELATED)
+    # Beta(1, 3) has (1 - v)^3 above v: 0.95^3 above the middle of the first two nuggets
+    assert weight[:8, 0].sum() / by_kind[0] == pytest.approx(1 - 0.95**3)
+
+
+def test_residuals_with_nothing_in_common_come_to_be_read_so_where_plots_can_tell():
+    """60 clusters of four plots within 100 m, ranges from 1 km on as good as excluded: most weight on no correlation or on
+    ranges that end before the next plot."""
+    rng = np.random.default_rng(11)
+    xy, _patch, _ = make_field(rng, clusters=60, within_m=50.0)
+    found = spatial_structure(rng.normal(size=len(xy)), xy, np.ones((len(xy), 1)), np.arange(len(xy)).astype(str))
+    nothing = [one.weight for one in found.readings if one.smooth == 0 and one.patch == 0]
+    assert len(nothing) == 1 and nothing[0] > 2 * UNCORRELATED
+    assert at_200_m(found) < 0.05
+
+
+def readings_of(weights, variances, freedom=1e9):
+    return Structure.of(
+        [Reading(w, 100.0, 0.0, 0.0, 1.0) for w in weights], identified=False, degrees_of_freedom=freedom
+    ).averaged(np.array(variances))
+
+
+def test_a_variance_is_the_mean_over_readings_and_as_doubtful_as_they_differ():
+    """0.9 x 400 + 0.1 x 4 = 360.4, variance 0.9 x 0.1 x 396^2 = 14 113.4; of two stands at once."""
+    mean, doubt = readings_of([0.9, 0.1], [[400.0, 4.0], [7.0, 7.0]])
+    assert mean == pytest.approx([360.4, 7.0])
+    assert doubt == pytest.approx([14_113.4, 0.0], rel=1e-4, abs=1e-6)
+    # what few plots leave open of the residuals' size comes on top: 2 x 7^2 / 10
+    assert readings_of([1.0], [7.0], freedom=10.0)[1] == pytest.approx(9.8)
+
+
+@pytest.mark.parametrize(("level", "reach"), [(0.90, 1.8205), (0.95, 2.5746)])
+def test_no_average_over_normal_errors_reaches_beyond_t_with_the_fewest_degrees_of_freedom(level, reach):
+    """The worst law is nothing at all with probability 1 - p and normal with variance 1 / p else: p (2 Phi(-q sqrt(p))) = 1 -
+    level is solved for q, and the largest q over p is 0.5756 / sqrt(1 - level)."""
+    from scipy.stats import norm, t
+
+    p = np.linspace((1 - level) * 1.01, 1, 4000)
+    worst = (norm.isf((1 - level) / (2 * p)) / np.sqrt(p)).max()
+    assert worst == pytest.approx(reach, abs=1e-3) and worst == pytest.approx(0.5757 / np.sqrt(1 - level), rel=1e-3)
+    assert worst < t.isf((1 - level) / 2, FEWEST_BY_READINGS) + 0.005
+
+
+def test_readings_as_different_as_can_be_leave_five_degrees_of_freedom():
+    mean, doubt = readings_of([0.999, 0.001], [0.0, 1000.0])
+    assert mean == pytest.approx(1.0) and 2 * mean**2 / doubt == pytest.approx(FEWEST_BY_READINGS)
 
 
 def test_white_noise_at_clusters_is_read_as_little_correlation():
