@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from models.applicability import applicability
 from models.inference import position
+from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, between_dates, difference_sd, spatial_structure, spread_of
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
@@ -402,11 +403,11 @@ def _weights(machine: Regressor, params: np.ndarray, design: np.ndarray, n_predi
 
 
 def _patches(rows: pd.DataFrame) -> np.ndarray:
-    """Name of cluster and stratum of each row; the cluster alone where the plots carry no stratum."""
-    cluster = rows["cluster"].astype(str)
-    if "stratum" not in rows:
-        return cluster.to_numpy(str)
-    return (cluster + " " + rows["stratum"].astype(str)).to_numpy(str)
+    """The stand of each row; where none is told, its cluster and stratum, or the cluster alone."""
+    patch = rows["cluster"].astype(str)
+    if "stratum" in rows:
+        patch = patch + " " + rows["stratum"].astype(str)
+    return patches_of(rows, patch)
 
 
 MOST_NAMED = 10

@@ -29,6 +29,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import stdtrit
 
+from models.inference.patches import PATCH_HA
 from models.inference.residuals import Structure, correlation
 from models.inference.target_model import Sample, TargetModel
 
@@ -603,11 +604,6 @@ def _effects_of(
     nearest = min((one.range_m for one in structure.readings if one.smooth > 0), default=1.0)
     pull, places = _gathered(matrix * seen[:, None], xy, VERY_NEAR * nearest)
     return Effects(np.array(forms), pull, places, structure)
-
-
-PATCH_HA = 20.0
-"""Land up to which a stand is one patch, whose own departure does not average out; a larger one is made of several (our choice:
-stands of managed forest are drawn to be alike inside, and are seldom larger)."""
 
 
 def _in_one_patch(field: Field) -> np.ndarray:
