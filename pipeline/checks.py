@@ -128,45 +128,62 @@ def applicability_of_stands_laws(estimates: pd.DataFrame) -> list[dict]:
 
 
 def against_truth(estimates: pd.DataFrame, truth: pd.DataFrame, *, target: str) -> dict:
-    """Planted truth beside estimates: per stand, and bias and coverage per estimand.
+    """Planted truth beside estimates: per stand by the model and, where it has one, by its composite; bias and coverage of
+    both, and the project, per estimand.
 
     Parameters
     ----------
     truth : DataFrame
         stand, area_ha and `agb_mg_ha_<year>` per study year.
     """
-    stands, summary = [], []
+    found: dict[str, list] = {"stands": [], "composites": [], "summary": []}
     ours = estimates[(estimates["target"] == target) & estimates["mean"].notna()]
+    known = truth.set_index("stand")
     for (first, last), rows in ours.groupby(["first_year", "last_year"], sort=True):
-        known = truth.set_index("stand")
+        estimand = f"{target}_{first}" if first == last else f"{target}_{first}_{last}"
         true = known[f"agb_mg_ha_{last}"] - (known[f"agb_mg_ha_{first}"] if first != last else 0.0)
-        single = rows[(rows["level"] == "stand") & rows["has_total"].astype(bool) & rows["stand"].isin(true.index)]
+        single, composite = (_beside(rows[rows["level"] == level], true, estimand) for level in ("stand", "composite"))
         if single.empty:
             continue
-        value = true.loc[single["stand"]].to_numpy()
-        inside = (single["low"].to_numpy() <= value) & (value <= single["high"].to_numpy())
-        estimand = f"{target}_{first}" if first == last else f"{target}_{first}_{last}"
-        for row, known_value, covered in zip(single.itertuples(), value, inside, strict=True):
-            stands.append(
-                {"stand": row.stand, "estimand": estimand, "truth": known_value, "mean": row.mean, "low": row.low,
-                 "high": row.high, "covered": bool(covered)}
-            )  # fmt: skip
+        area = known["area_ha"]
+        weight = area.loc[single["stand"]].to_numpy()
         project = rows[rows["level"] == "project"].iloc[0]
-        weight = known.loc[single["stand"], "area_ha"].to_numpy()
-        project_truth = float((value * weight).sum() / weight.sum())
-        summary.append(
+        found["stands"] += single.to_dict("records")
+        found["composites"] += composite.to_dict("records")
+        found["summary"].append(
             {
                 "estimand": estimand,
-                "n": len(single),
-                "bias_percent": 100 * (float(np.average(single["mean"], weights=weight)) / project_truth - 1),
-                "coverage_percent": 100 * float(inside.mean()),
-                "project_truth": project_truth,
+                **_held(single, area),
+                **{f"composites_{name}": value for name, value in _held(composite, area).items()},
+                "project_truth": float(np.average(single["truth"], weights=weight)),
                 "project_mean": float(project["mean"]),
                 "project_low": float(project["low"]),
                 "project_high": float(project["high"]),
             }
         )
-    return {"stands": stands, "summary": summary}
+    return found
+
+
+def _beside(rows: pd.DataFrame, true: pd.Series, estimand: str) -> pd.DataFrame:
+    """Estimates of stands that have a total and a known truth, beside it: stand, estimand, truth, mean, low, high, covered."""
+    kept = rows[rows["has_total"].astype(bool) & rows["stand"].isin(true.index)]
+    beside = kept[["stand", "mean", "low", "high"]].reset_index(drop=True)
+    beside.insert(1, "estimand", estimand)
+    beside.insert(2, "truth", true.loc[kept["stand"]].to_numpy(float))
+    return beside.assign(covered=(beside["low"] <= beside["truth"]) & (beside["truth"] <= beside["high"]))
+
+
+def _held(beside: pd.DataFrame, area_ha: pd.Series) -> dict:
+    """How many stands, their bias by area, and how many of their intervals hold the truth; None where there are none."""
+    if beside.empty:
+        return {"n": 0, "bias_percent": None, "coverage_percent": None}
+    weight = area_ha.loc[beside["stand"]].to_numpy()
+    mean, true = (float(np.average(beside[name], weights=weight)) for name in ("mean", "truth"))
+    return {
+        "n": len(beside),
+        "bias_percent": 100 * (mean / true - 1),
+        "coverage_percent": 100 * float(beside["covered"].mean()),
+    }
 
 
 def against_map(ours: np.ndarray, theirs: np.ndarray, lower: np.ndarray | None, upper: np.ndarray | None) -> dict:

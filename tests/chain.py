@@ -137,7 +137,7 @@ def learn(plan: Plan) -> None:
                  years=list(study.years), max_years_apart=study.plots.max_years_apart)  # fmt: skip
         fit(model=res / f"model/{target}/model.json", left_out=res / f"model/{target}/left_out.parquet", table=table,
             target=target, column=about["column"], predictor_sets=plan.predictor_sets, settings=plan.model_settings,
-            **plan.cell_files)  # fmt: skip
+            stands=plan.patch_settings, grid=plan.area_settings, **plan.cell_files)  # fmt: skip
 
 
 def report_numbers(plan: Plan) -> None:

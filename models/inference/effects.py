@@ -11,15 +11,13 @@ from scipy.spatial.distance import cdist
 
 from models.inference.correlations import NEAR, STEPS_SIDE, square_table
 from models.inference.fields import FAR, field_of
+from models.inference.patches import PATCH_HA
 from models.inference.regions import Regions
 from models.inference.residuals import Structure, correlation
 from models.inference.target_model import Sample, TargetModel
 
 SMALL = 2.0
 """Where the range is so many times the extent of a stand or more, what it shares with plots is told by its centre and area."""
-PATCH_HA = 20.0
-"""Land up to which a stand is one patch, whose own departure does not average out; a larger one is made of several (our choice:
-stands of managed forest are drawn to be alike inside, and are seldom larger)."""
 VERY_NEAR = 0.05
 """Share of the shortest range within which plots count as one place (correlation above 0.86, errors to either side)."""
 

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from models.applicability import applicability
 from models.inference import position
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
+from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, spread_of
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
@@ -392,11 +393,11 @@ def rows_of(plots: pd.DataFrame, one: SetModel, column: str) -> pd.DataFrame:
 
 
 def _patches(rows: pd.DataFrame) -> np.ndarray:
-    """Name of cluster and stratum of each row; the cluster alone where the plots carry no stratum."""
-    cluster = rows["cluster"].astype(str)
-    if "stratum" not in rows:
-        return cluster.to_numpy(str)
-    return (cluster + " " + rows["stratum"].astype(str)).to_numpy(str)
+    """The stand of each row; where none is told, its cluster and stratum, or the cluster alone."""
+    patch = rows["cluster"].astype(str)
+    if "stratum" in rows:
+        patch = patch + " " + rows["stratum"].astype(str)
+    return patches_of(rows, patch)
 
 
 MOST_NAMED = 10

@@ -36,6 +36,7 @@ from scipy.spatial import cKDTree
 from models.applicability import applicability
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
 from models.inference.fitted import away_from_home, fits_of, joined
+from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, spread_of
 from models.inference.target_model import Sample, SecondStage, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
@@ -147,6 +148,7 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
     plot are left out, and the plots around it, which flatter the direct fit, are not.
     """
     one, keys = second["model"], ["plot", "cluster", "year"]
+    blocks = len(one.second_stage.refits)
     told = second["left_out"]
     if direct is not None:
         told = told.merge(direct["left_out"][[*keys, "predicted"]], on=keys, suffixes=("", "_direct"))
@@ -156,10 +158,11 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
     told = beyond if outside else told
     squares = (told["observed"] - told["predicted"]) ** 2
     first_sd, own_sd = (part.residuals.sd(told["predicted"].to_numpy()) for part in (first, one))
-    shown = float(squares.mean()) - _se_of_mean(squares, told["cluster"])
-    widened = float(np.sqrt(max((shown - np.mean(first_sd**2)) / np.mean(own_sd**2), 1.0)))
+    first_part, own_part = float(np.mean(first_sd**2)), float(np.mean(own_sd**2))
+    pooled = _pooled(own_part, float(squares.mean()) - first_part, first_part + own_part, blocks, told["cluster"].nunique())
+    widened = float(np.sqrt(max(pooled / own_part, 1.0)))
     said = {
-        "rmse": float(np.sqrt(squares.mean())), "expected": float(np.sqrt(np.mean(first_sd**2 + own_sd**2))),
+        "rmse": float(np.sqrt(squares.mean())), "expected": float(np.sqrt(first_part + own_part)),
         "widened": widened, "outside": outside,
     }  # fmt: skip
     better = True
@@ -175,6 +178,16 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
     residuals = replace(one.residuals, scale=one.residuals.scale * widened)
     stage = replace(one.second_stage, compared=said)
     return {**second, "model": replace(one, second_stage=stage, residuals=residuals)}, better
+
+
+def _pooled(by_cells: float, by_plots: float, whole: float, blocks: int, clusters: int) -> float:
+    """Variance of what a second stage leaves unexplained, told by blocks of cells left out and by clusters of plots left out.
+
+    Each weighs by how well it is known: a mean of so many squares has a relative variance of two over their number, and what
+    plots show is a difference from the `whole` error there.
+    """
+    known = [blocks / (2 * by_cells**2), clusters / (2 * whole**2)]
+    return float(np.average([by_cells, by_plots], weights=known))
 
 
 def _se_of_mean(values: pd.Series, cluster: pd.Series) -> float:
@@ -217,8 +230,8 @@ def _second_stage(
     sd = scale * np.maximum(fitted, floor) ** power
     cell = seen["cell"].astype(str).to_numpy(str)
     sample = Sample(
-        plot=cell, patch=cell, year=year, x=seen["x"].to_numpy(float), y=seen["y"].to_numpy(float), sd=sd,
-        influence=machine.pulled(design, answers, penalised, params, np.maximum(fitted, floor), sd),
+        plot=cell, patch=patches_of(seen, seen["cell"]), year=year, x=seen["x"].to_numpy(float), y=seen["y"].to_numpy(float),
+        sd=sd, influence=machine.pulled(design, answers, penalised, params, np.maximum(fitted, floor), sd),
     )  # fmt: skip
     residual = answers - (left_out if machine.flexible else fitted)
     structure = _cell_structure(residual, fitted[:, None] if machine.flexible else gradient, sample, site)

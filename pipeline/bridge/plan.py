@@ -216,6 +216,11 @@ class Plan:
         return self.settings("stands") | {"records": {}}
 
     @property
+    def patch_settings(self) -> dict | None:
+        """What makes the stands that plots and cells lie in; None where the study draws none."""
+        return self.stand_shapes | {"include_plots": False} if self.study.stands.file else None
+
+    @property
     def sampled_maps(self) -> list[str]:
         """Blocks of the maps that plots are held against: stocks and sinks."""
         names = [name for name, product in self.products.items() if product.kind in ("stock", "sink")]
@@ -957,6 +962,26 @@ class Plan:
         halo = self._forest_halo_px if self.study.forest.source == "stands" else 0
         bounds = self.grid.bounds_of(self._widened(block, halo))
         return _or_why_not(lambda: _reached(self._stand_entries(), bounds))
+
+    def patches_of(self, target: str) -> str:
+        """Digest of the stands that a target's plots and cells lie in; `not there yet` before these are made."""
+        tables = [Path(path) for path in (f"{self.resources}/training/{target}.parquet", *self.cell_files.values())]
+        files = files_of(self.study.stands.file, ()) if self.study.stands.file else []
+        if not files or not all(table.exists() for table in tables):
+            return "not there yet" if self.study.stands.file else "no stands"
+
+        def index() -> list[dict]:
+            from catalogs.stands import read_stands
+            from models.inference.patches import with_stands
+            from pipeline import store
+
+            polygons = read_stands(self.patch_settings, crs=self.grid.crs, bounds=self.grid.bounds)
+            lie_in = [with_stands(store.read_table(table), polygons)["stand"].fillna("").tolist() for table in tables]
+            return [{"digest": digest(lie_in)}]
+
+        return _or_why_not(
+            lambda: self._kept_index(f"patches_{target}", self.study.stands, [*files, *tables], index)[0]["digest"]
+        )
 
     @property
     def stands_of_forest(self) -> list[str]:

@@ -40,6 +40,7 @@ def truth_section(material: Material) -> str:
 def _truth_row(row: Mapping) -> dict:
     title, units = words.estimand(row["estimand"])
     low, high, mean, true = (row[f"project_{name}"] for name in ("low", "high", "mean", "truth"))
+    joined = row.get("composites_n", 0)
     width = (high - low) / 4 if None not in (low, high) else None
     mean, shown_low, shown_high = (words.number(value, error=width) for value in (mean, low, high))
     return {
@@ -47,6 +48,7 @@ def _truth_row(row: Mapping) -> dict:
         "n": row["n"],
         "bias": f"{words.number(row['bias_percent'], digits=2, signed=True)} %",
         "coverage": f"{words.number(row['coverage_percent'], digits=2)} %",
+        "composites": f"{words.number(row['composites_coverage_percent'], digits=2)} % of {joined}" if joined else "none",
         "truth": f"{words.number(true, error=width)} {units}",
         "mean": f"{mean} ({shown_low} to {shown_high}) {units}",
         "inside": "yes" if None not in (low, high, true) and low <= true <= high else "no",
@@ -118,11 +120,13 @@ the same
 plots and so the same luck.</p>
 <div class="scroll"><table><thead><tr><th>Estimate</th><th class="n">Project, planted</th>
 <th class="n">Project, estimated ({{ confidence }} interval)</th><th>Interval holds it</th><th class="n">Stands</th>
-<th class="n">Bias over stands</th><th class="n">Stands whose interval holds the truth</th></tr></thead><tbody>
+<th class="n">Bias over stands</th><th class="n">Stands whose interval holds the truth</th>
+<th class="n">Composites whose interval does</th></tr></thead><tbody>
 {% for row in rows %}
 <tr><td>{{ row.title }}</td><td class="n">{{ row.truth }}</td><td
 class="n">{{ row.mean }}</td><td>{{ row.inside }}</td>
-<td class="n">{{ row.n }}</td><td class="n">{{ row.bias }}</td><td class="n">{{ row.coverage }}</td></tr>
+<td class="n">{{ row.n }}</td><td class="n">{{ row.bias }}</td><td class="n">{{ row.coverage }}</td>
+<td class="n">{{ row.composites }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 <div class="legend"><span class="swatch"><i class="dot" style="background:{{ inside }}"></i>interval holds the

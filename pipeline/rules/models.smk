@@ -50,6 +50,8 @@ rule cells:
 rule fit:
     input:
         table=f"{resources}/training/{{target}}.parquet",
+        stand_files=ancient(plan.stand_files),
+        made=plan.made("field"),
         **plan.cell_files,
     output:
         model=f"{resources}/model/{{target}}/model.json",
@@ -58,6 +60,9 @@ rule fit:
         column=lambda wildcards: plan.targets[wildcards.target]["column"],
         predictor_sets=plan.predictor_sets,
         settings=plan.model_settings,
+        stands=plan.patch_settings,
+        grid=plan.area_settings,
+        touching=lambda wildcards: plan.patches_of(wildcards.target),
         years=list(study.years),
         code=plan.code("fit"),
     log:

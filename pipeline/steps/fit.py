@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from catalogs.stands import read_stands
 from models.inference.hierarchical import fit_in_stages
+from models.inference.patches import with_stands
 from models.inference.target_model import TargetModel
 from pipeline import store
+from pipeline.grid import Grid
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +31,30 @@ def fit(
     settings: dict,
     years: Sequence[int] = (),
     cells: Path | None = None,
+    stands: dict | None = None,
+    grid: dict | None = None,
+    **_inputs: object,
 ) -> None:
     """Fit every predictor set to plots, or to what an earlier one predicts at `cells`; `left_out` gets each plot as predicted
-    without its cluster."""
+    without its cluster.
+
+    Parameters
+    ----------
+    stands : dict, optional
+        The section `stands` of a study that has them: plots and cells of one stand depart together.
+    grid : dict, optional
+        Where it is (`plan.area_settings`).
+    """
     plots = store.read_table(table)
     if column != "agb_mg_ha":  # errors that plots share are errors of biomass; other targets do not carry them
         plots = plots.drop(columns=[name for name in plots.columns if name.startswith("f_")])
+    plots = plots[plots["kept"]].reset_index(drop=True)
     sample = store.read_table(cells) if cells else None
+    if stands:
+        polygons = read_stands(stands, crs=Grid(**grid).crs, bounds=Grid(**grid).bounds)
+        plots, sample = (None if rows is None else with_stands(rows, polygons) for rows in (plots, sample))
     fitted, predictions = fit_in_stages(
-        plots[plots["kept"]].reset_index(drop=True),
+        plots,
         predictor_sets,
         sample if sample is not None and len(sample) else None,
         path=settings["path"],

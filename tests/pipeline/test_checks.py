@@ -211,11 +211,24 @@ def test_truth_beside_estimates_counts_the_stands_that_intervals_hold():
     assert summary["estimand"] == "agb_2019" and summary["project_mean"] == 150
 
 
+def test_composites_stand_beside_the_truth_on_their_own():
+    estimates = make_estimates(has_total=[True, True, True])
+    composites = estimates.iloc[:2].assign(level="composite", mean=[98.0, 230.0], low=[96.0, 220.0], high=[100.0, 245.0])
+    truth = pd.DataFrame({"stand": ["a", "b", "c"], "area_ha": [1.0, 3.0, 9.0], "agb_mg_ha_2019": [95.0, 240.0, 10.0]})
+    found = against_truth(pd.concat([estimates, composites]), truth, target="agb")
+    told = [(row["stand"], row["truth"], row["covered"]) for row in found["composites"]]
+    assert told == [("a", 95.0, False), ("b", 240.0, True)]
+    (summary,), alone = found["summary"], against_truth(estimates, truth, target="agb")
+    assert summary["composites_n"] == 2 and summary["composites_coverage_percent"] == 50
+    # weighted by area: (98 + 690) / 4 = 197 beside 203.75
+    assert summary["composites_bias_percent"] == pytest.approx(100 * (197 / 203.75 - 1))
+    assert found["stands"] == alone["stands"]
+    assert alone["composites"] == [] and alone["summary"][0]["composites_coverage_percent"] is None
+
+
 def test_the_truth_of_a_change_is_the_later_stock_less_the_earlier():
     estimates = make_estimates(last_year=2024, mean=[10.0, -20.0, 0.0], low=-30.0, high=30.0)
-    truth = pd.DataFrame(
-        {"stand": ["a", "b"], "area_ha": 1.0, "agb_mg_ha_2019": [95.0, 240.0], "agb_mg_ha_2024": [110.0, 200.0]}
-    )
+    truth = pd.DataFrame({"stand": ["a", "b"], "area_ha": 1.0, "agb_mg_ha_2019": [95.0, 240.0], "agb_mg_ha_2024": [110.0, 200.0]})
     found = against_truth(estimates, truth, target="agb")
     assert [row["truth"] for row in found["stands"]] == [15.0, -40.0]
     assert [row["covered"] for row in found["stands"]] == [True, False]

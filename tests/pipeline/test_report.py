@@ -695,7 +695,7 @@ def make_truth():
     ]
     summary = {
         "estimand": "agb_2024", "bias_percent": 4.2, "coverage_percent": 50.0, "n": 2, "project_truth": 55.0,
-        "project_mean": 57.3, "project_low": 50.1, "project_high": 64.5,
+        "composites_n": 4, "composites_coverage_percent": 75.0, "project_mean": 57.3, "project_low": 50.1, "project_high": 64.5,
     }  # fmt: skip
     return {"stands": stands, "summary": [summary]}
 
@@ -703,7 +703,7 @@ def make_truth():
 def test_planted_truth_stands_beside_the_estimate(tmp_path):
     page = Reader(page_of(tmp_path, checks=CHECKS | {"truth": make_truth()}))
     assert "Aboveground biomass 2024" in page.text
-    assert "+4.2 %" in page.text and "50 %" in page.text
+    assert "+4.2 %" in page.text and "50 %" in page.text and "75 % of 4" in page.text
     assert "57.3 (50.1 to 64.5) Mg/ha" in page.text
     assert "stand b: planted 10.0, estimated 60.0" in page.text
 
