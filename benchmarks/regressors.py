@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t as student
+
+from models.inference.residuals import spread_of
+from models.regressors import regressor_named
 
 REPEATS, FOLDS, INNER = 5, 5, 5
 NAMES = ("linear", "ridge", "pls", "forward", "gaussian_process", "extra_trees", "boosting", "neighbours", "mix")
@@ -38,6 +42,10 @@ def sets_of_plots() -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         yield f"Moscow lidar, {how}", _whole(table[chosen]), table["Total_BA"], square
     table = pd.read_csv(data / "josae-norway-sae/sample_plots.csv")
     yield "JoSAE biomass, one", _whole(table[["mean.canopy.ht"]]), table["biomass.ha"], table["domain.ID"].astype(str)
+    table = pd.read_csv(data / "tally-lake-stands/tally_lake.csv")
+    square = (table[["utmx", "utmy"]] // 4000).astype(int).astype(str).agg("_".join, axis=1)
+    seen = ["tmb5m", "tmb4m", "tmb3m", "ndvim"]
+    yield "Tally Lake stands top height, four", _whole(table[seen]), table["TopHt"], square
 
 
 def _whole(table) -> np.ndarray:
@@ -48,10 +56,6 @@ def _whole(table) -> np.ndarray:
 
 def nested(name: str, X: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> tuple[float, ...]:
     """RMSE %, bias % and coverage of 90 % intervals, by standard deviation and by quantile, of one regressor."""
-    from scipy.stats import t as student
-
-    from models.inference.residuals import spread_of
-    from models.regressors import regressor_named
     from models.validation import scores
 
     found = []
@@ -76,6 +80,53 @@ def nested(name: str, X: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> tupl
     return tuple(np.mean(found, axis=0).tolist())
 
 
+SIZES = (25, 40, 60, 80, 100, 130, 165, 300)
+DRAWS = 8
+LEAST_TESTED = 15
+MIXED = ("gaussian_process", "ridge", "extra_trees")
+"""Parts of the mix, whose mean it is."""
+
+
+def by_size(names: Sequence[str], X: np.ndarray, y: np.ndarray, cluster: np.ndarray, plots: int) -> dict[str, np.ndarray] | None:
+    """Of each regressor and of the mix, RMSE % (draws,) on all clusters that were not drawn.
+
+    Clusters are drawn at random until they hold so many plots; None where too few plots stay to judge by.
+    """
+    found: dict[str, list[float]] = {name: [] for name in (*names, "mix")}
+    for draw in range(DRAWS):
+        order = np.random.default_rng(draw).permutation(np.unique(cluster))
+        held = np.cumsum([(cluster == one).sum() for one in order])
+        out = ~np.isin(cluster, order[: int(np.searchsorted(held, plots)) + 1])
+        if out.sum() < LEAST_TESTED:
+            return None
+        centre, spread = X[~out].mean(axis=0), X[~out].std(axis=0)
+        Z = (X[:, spread > 1e-9] - centre[spread > 1e-9]) / spread[spread > 1e-9]
+        seen = Z[~out], y[~out], cluster[~out], np.ones(Z.shape[1], bool)
+        told = {
+            name: regressor_named(name, transform="sqrt").predicted(*seen, Z[out]) for name in dict.fromkeys((*names, *MIXED))
+        }
+        told["mix"] = sum(told[name] for name in MIXED) / len(MIXED)
+        for name, errors in found.items():
+            errors.append(100 * float(np.sqrt(((told[name] - y[out]) ** 2).mean())) / float(y.mean()))
+    return {name: np.array(errors) for name, errors in found.items()}
+
+
+def show_sizes(names: Sequence[str], word: str) -> None:
+    """RMSE % by number of plots, and how much more than linear's the mix's is, draw by draw, with its standard error."""
+    print("| plots, predictors | n | " + " | ".join((*names, "mix")) + " | mix - linear |", flush=True)
+    print("|---|---" + "|---" * (len(names) + 2) + "|")
+    for title, X, target, groups in sets_of_plots():
+        if word not in title:
+            continue
+        for plots in SIZES:
+            errors = by_size(names, X, target.to_numpy(float), groups.to_numpy(str), plots)
+            if errors is None:
+                break
+            apart = errors["mix"] - errors["linear"]
+            shown = " | ".join(f"{np.sqrt((one**2).mean()):.1f}" for one in errors.values())
+            print(f"| {title} | {plots} | {shown} | {apart.mean():+.1f} ± {apart.std(ddof=1) / DRAWS**0.5:.1f} |", flush=True)
+
+
 SAMPLES = 30
 
 
@@ -84,8 +135,6 @@ def error_ratios(name: str, plots: int) -> tuple[float, float]:
 
     Four predictors, one of them curved; clusters of two plots; thirty planted samples tell an SD to 13 %.
     """
-    from models.regressors import regressor_named
-
     penalised = np.ones(4, bool)
     places = 0.8 * np.random.default_rng(9).normal(size=(30, 4))
     cluster = np.array([f"c{k // 2:03d}" for k in range(plots)])
@@ -109,14 +158,18 @@ def error_ratios(name: str, plots: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.regressors", description="regressors on real plots")
-    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("names", nargs="*")
     parser.add_argument("--sets", default="", help="only sets whose title has this word")
+    parser.add_argument("--sizes", action="store_true", help="by number of plots that they learn from instead")
     parser.add_argument("--errors", action="store_true", help="jackknife SE against repeated samples instead")
     asked = parser.parse_args()
     names = asked.names or NAMES
     if asked.errors:
         for name in names:
             print(name, *(f"{ratio:.2f}" for plots in (60, 200) for ratio in error_ratios(name, plots)), flush=True)
+        return
+    if asked.sizes:
+        show_sizes(asked.names or ("linear", "forward", *MIXED), asked.sets)
         return
     print("| plots, predictors | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")
     for title, X, target, groups in sets_of_plots():

@@ -238,15 +238,45 @@ class GradientNeighbours(Neighbours):
                 f"regressor {self.name} needs the package sknnr, which is not installed here: pip install sknnr, or forestsink "
                 "with its extra gnn; or use regressor neighbours"
             ) from None
-        try:
-            turn = getattr(sknnr, self.peer)(n_neighbors=1).fit(X, self._responses(y)).transformer_.transform
-        except IndexError:
+        shape = _independent(X)
+        if not shape.shape[1] or np.ptp(y) == 0:
             raise ValueError(
-                f"regressor {self.name}: the package sknnr finds no axes among {X.shape[1]} predictors, which it cannot where "
-                "some say nearly the same: name fewer of them"
+                f"regressor {self.name} finds no axes: all plots have the same {'target' if shape.shape[1] else 'predictors'}"
+            )
+        if shape.shape[1] >= len(y) - 1:
+            raise ValueError(
+                f"regressor {self.name} finds no axes: {X.shape[1]} predictors tell {len(y)} plots apart whatever their targets; "
+                "name fewer predictors"
+            )
+        if shape.shape[1] == 1:  # one predictor is its own axis, whatever it is held against; the package refuses it
+            return shape
+        try:
+            turn = getattr(sknnr, self.peer)(n_neighbors=1).fit(X @ shape, self._responses(y)).transformer_.transform
+        except (IndexError, np.linalg.LinAlgError) as error:
+            raise ValueError(
+                f"regressor {self.name}: the package sknnr {sknnr.__version__} finds no axes among {X.shape[1]} predictors "
+                f"({error}): name fewer of them"
             ) from None
         # the transformation is linear: what it does to the unit vectors is all of it
-        return turn(np.eye(X.shape[1])) - turn(np.zeros((1, X.shape[1])))
+        return shape @ (turn(np.eye(shape.shape[1])) - turn(np.zeros((1, shape.shape[1]))))
+
+
+COLLINEAR = 1 / 30
+"""Spread of a direction among the predictors, of that of the widest, below which they are collinear (Belsley, Kuh & Welsch
+1980, doi:10.1002/0471725153, section 3.2). All 68 of quatre-montagnes-plots had 67 directions, and without this 43 % RMSE
+instead of 28 %."""
+
+
+def _independent(X: np.ndarray) -> np.ndarray:
+    """(p, r): what predictors are turned by into uncorrelated ones of unit spread, without directions that hardly vary.
+
+    Canonical axes do not change when predictors are recombined, so all is as the package has it where no direction is left out;
+    it breaks in several ways on a predictor that is constant in a fold (the level of a date) or that others tell, and follows
+    noise along directions that hardly vary.
+    """
+    _, sizes, axes = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    kept = sizes > COLLINEAR * max(sizes.max(initial=0.0), 1e-300)
+    return axes[kept].T / sizes[kept] * np.sqrt(len(X))
 
 
 @dataclass(frozen=True)

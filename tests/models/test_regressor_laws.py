@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from models.inference.target_model import TargetModel
 from models.regressors import REGRESSORS, alive, plain_of, regressor_named
 from models.regressors.smoothers import Smoother
 
-NAMES = [name for name in REGRESSORS if name not in ("gnn", "msn", "auto")]
-MEANS = ["extra_trees", "random_forest", "quantile_forest", "neighbours"]
+THROUGH_SKNNR = ("gnn", "msn")
+NAMES = [name for name in REGRESSORS if name != "auto" and (name not in THROUGH_SKNNR or find_spec("sknnr"))]
+MEANS = ["extra_trees", "random_forest", "quantile_forest", "neighbours", *(THROUGH_SKNNR if find_spec("sknnr") else ())]
 SMOOTHERS = [*MEANS, "boosting"]
 SCALE = {"baskerville": "log"}
 PENALISED = np.array([True, True, True, True, False])

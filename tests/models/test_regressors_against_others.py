@@ -305,40 +305,81 @@ def test_neighbours_along_axes_are_those_of_sknnr(name, peer):
     assert machine.mean(None, places) == pytest.approx(theirs.predict(places).ravel())
 
 
-def test_msn_says_what_to_do_where_its_package_breaks_on_collinear_predictors(monkeypatch):
-    class MSNRegressor:
-        def __init__(self, n_neighbors):
-            pass
-
-        def fit(self, X, y):
-            raise IndexError("index 0 is out of bounds for axis 1 with size 0")
-
-    monkeypatch.setitem(sys.modules, "sknnr", types.SimpleNamespace(MSNRegressor=MSNRegressor))
+@pytest.mark.parametrize("name", ["gnn", "msn"])
+def test_predictors_that_say_nothing_more_change_no_neighbour(name):
+    """sknnr alone ends in an error of its own on each of these but for gnn with a copy: LinAlgError, ValueError, IndexError."""
+    pytest.importorskip("sknnr", reason="the optional package sknnr is not installed")
     X, y, cluster = make_rows()
-    with pytest.raises(ValueError, match=r"regressor msn: the package sknnr finds no axes.*nearly the same"):
-        regressor_named("msn", transform="sqrt").learned(X, y, cluster, ALL)
+    X, places = X[:, :3], make_rows(n=50, seed=7)[0][:, :3]
+    expected = regressor_named(name, transform="sqrt").learned(X, y, cluster, ALL[:3]).mean(None, places)
+    for more in (np.zeros_like, lambda one: one, lambda one: one * (1 + 1e-9)):
+        seen, asked = (np.column_stack([one, more(one[:, 0])]) for one in (X, places))
+        machine = regressor_named(name, transform="sqrt").learned(seen, y, cluster, ALL[:4])
+        assert machine.mean(None, asked) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["gnn", "msn"])
+def test_one_predictor_is_its_own_axis(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sknnr", types.SimpleNamespace())  # nothing is asked of the package
+    X, y, cluster = make_rows()
+    machine = regressor_named(name, transform="sqrt").learned(X[:, :1], y, cluster, ALL[:1])
+    theirs = KNeighborsRegressor(machine.k).fit(X[:, :1], y)
+    places = make_rows(n=50, seed=7)[0][:, :1]
+    assert machine.mean(None, places) == pytest.approx(theirs.predict(places))
+
+
+class NoAxes:
+    """A stand-in for the package where it breaks."""
+
+    def __init__(self, n_neighbors):
+        pass
+
+    def fit(self, X, y):
+        raise IndexError("index 0 is out of bounds for axis 1 with size 0")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (make_rows(), "the package sknnr 0.1.0a3 finds no axes among 5 predictors .*name fewer of them"),
+        (make_rows(n=40, p=50), "50 predictors tell 36 plots apart whatever their targets; name fewer predictors"),
+        ((make_rows()[0], np.full(80, 50.0), make_rows()[2]), "all plots have the same target"),
+        ((np.zeros((80, 5)), *make_rows()[1:]), "all plots have the same predictors"),
+    ],
+    ids=["the_package_breaks", "more_predictors_than_plots", "same_targets", "same_predictors"],
+)
+def test_msn_says_what_to_do_where_there_are_no_axes(rows, sentence, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sknnr", types.SimpleNamespace(MSNRegressor=NoAxes, __version__="0.1.0a3"))
+    X, y, cluster = rows
+    part = slice(36) if X.shape[1] > 36 else slice(None)  # as a fold leaves them
+    with pytest.raises(ValueError, match=f"regressor msn.* {sentence}" if "package" not in sentence else sentence):
+        regressor_named("msn", transform="sqrt").learned(X[part], y[part], cluster[part], np.ones(X.shape[1], bool))
 
 
 def test_gnn_finds_neighbours_along_the_axes_of_its_package(monkeypatch):
-    """A stand-in for the package, whose axes are the first two predictors and an offset."""
+    """A stand-in for the package, whose axes are the uncorrelated predictors that it is given, and an offset: Mahalanobis."""
 
     class GNNRegressor:
         def __init__(self, n_neighbors):
-            self.transformer_ = types.SimpleNamespace(transform=lambda X: 3 * X[:, :2] - 1)
+            self.transformer_ = types.SimpleNamespace(transform=lambda X: 3 * X - 1)
 
         def fit(self, X, y):
-            seen.append(y)
+            seen.append((X, y))
             return self
 
     seen = []
     monkeypatch.setitem(sys.modules, "sknnr", types.SimpleNamespace(GNNRegressor=GNNRegressor))
     X, y, cluster = make_rows()
     machine = regressor_named("gnn", transform="sqrt").learned(X, y, cluster, ALL)
-    theirs = KNeighborsRegressor(machine.k).fit(X[:, :2], y)
+    covariance = np.cov(X, rowvar=False)
+    theirs = KNeighborsRegressor(
+        machine.k, metric="mahalanobis", metric_params={"VI": np.linalg.inv(covariance)}, algorithm="brute"
+    ).fit(X, y)
     places = make_rows(n=50, seed=7)[0]
-    assert machine.mean(None, places) == pytest.approx(theirs.predict(places[:, :2]))
+    assert machine.mean(None, places) == pytest.approx(theirs.predict(places))
+    ((given, table),) = seen
+    assert given.T @ given / 80 == pytest.approx(np.eye(5))
     # a correspondence analysis of one column has no gradient: the lowest plot is wholly like the lowest quartile, ...
-    (table,) = seen
     assert table.shape == (80, 5) and table.sum(axis=1) == pytest.approx(1.0) and (table >= 0).all()
     assert table[y.argmin()].tolist() == [1, 0, 0, 0, 0] and table[y.argmax()].tolist() == [0, 0, 0, 0, 1]
 
@@ -355,9 +396,7 @@ def test_the_mix_is_the_mean_of_its_parts():
     assert machine.mean(machine.fit(X, y, ALL), places) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("plots", "clusters", "expected"), [(50, 25, Mix), (49, 49, Linear), (60, 19, Linear), (60, 20, Mix)]
-)
+@pytest.mark.parametrize(("plots", "clusters", "expected"), [(50, 25, Mix), (49, 49, Linear), (60, 19, Linear), (60, 20, Mix)])
 def test_the_default_is_the_mix_from_fifty_plots_in_twenty_clusters_on(plots, clusters, expected):
     X, y, _ = make_rows(n=plots)
     cluster = np.array([f"c{k % clusters}" for k in range(plots)])
