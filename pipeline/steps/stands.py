@@ -78,7 +78,8 @@ def stands(
         totals = _estimated_from(combined)
         regions = dict(zip(polygons["stand"], lattices(polygons.geometry), strict=True))
         project = Project(
-            dict(zip(polygons["stand"], polygons["area_ha"], strict=True)), _in_project(polygons), _strata_of(polygons)
+            dict(zip(polygons["stand"], polygons["area_ha"], strict=True)), _in_project(polygons),
+            _labels_of(polygons, "stratum"), _labels_of(polygons, "district"),
         )
         long, whole, sources = [], [], []
         for target, path in models.items():
@@ -170,15 +171,20 @@ def check_extrapolation(totals: pd.DataFrame, most_percent: float) -> None:
 
 @dataclass(frozen=True)
 class Project:
-    """Area (ha) of every stand, the stands that the project adds up, and the stratum of each that has one."""
+    """Area (ha) of every stand, the stands that the project adds up, and the stratum and district of each that has one."""
 
     areas: Mapping[str, float]
     members: frozenset[str]
     strata: Mapping[str, str]
+    districts: Mapping[str, str]
 
 
-def _strata_of(polygons) -> dict[str, str]:
-    return {row.stand: str(row.stratum) for row in polygons.itertuples() if isinstance(row.stratum, str) and row.stratum}
+def _labels_of(polygons, column: str) -> dict[str, str]:
+    """Stratum or district of the stands that have one."""
+    if column not in polygons:
+        return {}
+    labelled = zip(polygons["stand"], polygons[column], strict=True)
+    return {stand: name for stand, name in labelled if isinstance(name, str) and name}
 
 
 def saturation_of(model: TargetModel, left_out: pd.DataFrame) -> dict[str, Saturation]:
@@ -336,12 +342,13 @@ def _applicability(*rows) -> dict:
 
 
 def _region_rows(rows, found: list[dict], estimator: RegionEstimator, target, span, regions, project: Project) -> list[dict]:
-    """The project and each of its strata."""
+    """The project, and each of its strata and districts."""
     main = [entry for entry in found if entry["stand"] in project.members]
     regional = [_region_row("project", "project", rows, main, estimator, target, span, regions, project)]
-    for stratum in sorted({project.strata[entry["stand"]] for entry in main if entry["stand"] in project.strata}):
-        members = [entry for entry in main if project.strata.get(entry["stand"]) == stratum]
-        regional.append(_region_row("stratum", stratum, rows, members, estimator, target, span, regions, project))
+    for level, labels in (("stratum", project.strata), ("district", project.districts)):
+        for name in sorted({labels[entry["stand"]] for entry in main if entry["stand"] in labels}):
+            members = [entry for entry in main if labels.get(entry["stand"]) == name]
+            regional.append(_region_row(level, name, rows, members, estimator, target, span, regions, project))
     return regional
 
 
