@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +25,8 @@ from models.inference.survey import GROUND, Survey, clusters_of, mean_of, spread
 if TYPE_CHECKING:
     import pandas as pd
 
-NOWHERE = " "
-"""The name of an area that no plot lies in: what a mixed model says of it is what it says of every such area."""
+NOWHERE = "like {} and without plots"
+"""The name of an area with another one's map and no plots: what a mixed model says of it, it says of every such area."""
 
 
 def area_estimates(sample: pd.DataFrame, areas: Sequence[Area], *, column: str = "stratum") -> dict[str, list[Verdict]]:
@@ -72,6 +72,16 @@ class _Given:
         points = there[np.isfinite(there["map"]) & (phases_of(there) >= 1)]
         return cls(chosen, ground, points[points["y"].notna()], points, selection, column)
 
+    @cached_property
+    def plots(self) -> Survey:
+        """Ground plots on the map, and the area that each lies in."""
+        return survey_of(self.seen, self.selection, "map", area=self.column)
+
+    @cached_property
+    def first_phase(self) -> Survey:
+        """The same with the points of phase 1."""
+        return survey_of(self.points, self.selection, "map", area=self.column)
+
     def within(self, rows: pd.DataFrame, area: Area) -> pd.DataFrame:
         return rows[rows[self.column].astype(str) == area.name]
 
@@ -80,7 +90,7 @@ def _of_area(given: _Given, area: Area, mixed: Callable, by_areas: Callable) -> 
     here, seen_here = given.within(given.ground, area), given.within(given.seen, area)
     known = np.isfinite(area.map_mean)
     through = {"area": area.name, "auxiliaries": ["map"], "means": {"map": area.map_mean} if known else None}
-    told = survey_of(given.seen if known else given.points, given.selection, "map", area=given.column)
+    told = given.plots if known else given.first_phase
 
     def with_map(name: str) -> AreaEstimate:
         """From points of phase 1 where the map's mean over the area is not known (pseudo)."""
@@ -118,15 +128,23 @@ def _counted(found: AreaEstimate, here: pd.DataFrame) -> AreaEstimate:
 
 
 def _with_area_effect(found: AreaEstimate, mixed: Callable[[], dict[str, AreaEstimate]]) -> AreaEstimate:
-    """A synthetic estimate whose error holds how much areas depart from the model of all plots, where that can be told."""
+    """A synthetic estimate whose error holds how much areas depart from the model of all plots, where that can be told.
+
+    Plots of one area depart together, so that their coefficients err more than the sampling design says: what the mixed model
+    says of them counts where it is more.
+    """
     try:
-        effect = mixed()[NOWHERE]
+        model = mixed()[NOWHERE.format(found.area)]
     except ValueError as error:
         return noted(found, f"how much areas depart is not known either: {error}")
-    parts = {name: effect.variance_parts[name] for name in ("area_effect", "variance_components")}
-    free = satterthwaite([found.variance, sum(parts.values())], [found.degrees_of_freedom, effect.degrees_of_freedom])
+    except KeyError:
+        return noted(found, "how much areas depart is not known: the map does not cover the area")
+    effect = {name: model.variance_parts[name] for name in ("area_effect", "variance_components")}
+    through, depart = max(found.variance, model.variance_parts["coefficients"]), sum(effect.values())
+    told = model.degrees_of_freedom * (depart / model.variance) ** 2  # of the variance between areas, without the coefficients
     return replace(
-        found, variance_parts={**found.variance_parts, **parts}, degrees_of_freedom=free, formula="", other_variances={},
+        found, variance_parts={"regression": through, **effect}, formula="", other_variances={},
+        degrees_of_freedom=satterthwaite([through, depart], [found.degrees_of_freedom, max(told, 1.0)]),
         notes=("the model of all plots; its error holds how much areas depart from it on average, not what this one does",),
     )  # fmt: skip
 
@@ -141,7 +159,7 @@ def _unit_model(given: _Given, areas: Sequence[Area]) -> dict[str, AreaEstimate]
         means["y"].to_numpy(float), np.full(len(means), GROUND), {"map": means["map"].to_numpy(float)},
         area=means[given.column].to_numpy(), selection=given.selection,
     )  # fmt: skip
-    nowhere = {NOWHERE: {"map": float(given.seen["map"].mean())}}
+    nowhere = {NOWHERE.format(name): at for name, at in known.items()}
     found = estimate("bhf_eblup", survey, auxiliaries=["map"], means={**known, **nowhere})
     if given.selection != "probability":
         said = "by the model: nobody knows with what chance the plots were chosen"

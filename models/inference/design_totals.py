@@ -38,8 +38,8 @@ WITHOUT_MAP = ("three_phase", "strips", "two_phase", "post_stratified", "expansi
 PARAMETERS = ("auxiliary_means", "reduced_model", "coefficients", "variance_components")
 """Parts of `AreaEstimate` that come from what the auxiliaries are multiplied with; the others are of the plots' residuals."""
 
-RUN_BY = {"ratio_of_areas": "ratio"}
-"""Rows that another estimator makes, of other columns."""
+RUN_BY = {"ratio_of_areas": "ratio", "fay_herriot": "expansion"}
+"""Rows whose proof is another estimator's: it makes them of other columns, or they begin with what it says of each area."""
 
 EVEN_AREAS = 0.01
 """Plots whose areas differ by less than this share are of one size."""
@@ -361,14 +361,14 @@ def verdict(name: str, make: Callable[[], AreaEstimate], here: pd.DataFrame, cho
     try:
         if not chosen["y"].notna().any():
             raise ValueError("no plot measured at this date (of a change: at both) lies in the stands")
-        check_selection(entry, drawn(chosen)[1])
+        check_selection(entry, "probability" if chosen["selection"].iloc[0] == "probability" else "purposive")
         if entry.probability_sample and (uneven := _uneven(name, chosen)):
             return Verdict(name, None, uneven)
         found = make()
     except ValueError as error:
         return Verdict(name, None, str(error))
     if not np.isfinite(found.se):
-        return Verdict(name, None, f"{found.n.get('clusters', 0)} clusters of plots tell no error")
+        return Verdict(name, None, f"{found.n.get('clusters', 0)} cluster of plots tells no error")
     factors = [column for column in here if column.startswith("f_")]
     shared = float((here[factors].fillna(0.0).mean() ** 2).sum()) if factors and len(here) else 0.0
     return Verdict(name, found, "", shared)

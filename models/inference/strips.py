@@ -41,6 +41,7 @@ def strips(
 
     Notes
     -----
+    Points of phase 1 are pixels of the strips or points laid evenly in them; the plots are not counted among them.
     With p the prediction, q the reduced one (0 without), over points M_c of strips c and plots n_c in them
     mean = mean(q) + sum M_c (p - q)_c / sum M + sum n_c (y - p)_c / sum n; the variance is sum u_c^2 / (m (m - 1)) with
     u_c = M_c / mean M ((p - q)_c - their mean) + n_c / mean n ((y - p)_c - their mean): both ratios linearised, strip by strip.
@@ -52,22 +53,22 @@ def strips(
     inside = (labels != "") & (labels != "nan")
     ids, index = np.unique(labels[inside], return_inverse=True)
     ground = np.asarray(survey.ground)[inside]
-    n, size = np.bincount(index, weights=ground, minlength=len(ids)), np.bincount(index, minlength=len(ids)).astype(float)
-    if len(ids) < 2 or (n > 0).sum() < 2:
+    n, size = (np.bincount(index, weights=one, minlength=len(ids)) for one in (ground, ~ground))
+    if (size > 0).sum() < 2 or (n > 0).sum() < 2:
         raise ValueError(
             f"{len(ids)} strips of which {int((n > 0).sum())} hold plots tell nothing of how strips differ; at least 2 are needed"
         )
     told = _column(survey, prediction)[inside]
     known = _column(survey, reduced)[inside] if reduced is not None else np.zeros(inside.sum())
-    away = told - known
+    away = np.where(ground, 0.0, told - known)
     left = np.where(ground, np.asarray(survey.y, float)[inside] - told, 0.0)
-    mean_away, mean_left = float(away.mean()), float(left[ground].mean())
+    mean_away, mean_left = float(away[~ground].mean()), float(left[ground].mean())
     pull = (np.bincount(index, weights=away, minlength=len(ids)) - size * mean_away) / size.mean()
     pull += (np.bincount(index, weights=left, minlength=len(ids)) - n * mean_left) / n.mean()
     m = len(ids)
     return AreaEstimate(
         area, "strips", (reduced_mean or 0.0) + mean_away + mean_left, {"sampling": float((pull**2).sum() / (m * (m - 1)))},
-        float(m - 1), {"plots": int(ground.sum()), "clusters": m, "phase_1": int(inside.sum())},
+        float(m - 1), {"plots": int(ground.sum()), "clusters": m, "phase_1": int((~ground).sum())},
         notes=(f"strips are the units: {m} of them, {int((n > 0).sum())} with plots",),
     )  # fmt: skip
 

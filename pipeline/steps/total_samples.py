@@ -214,10 +214,10 @@ def _pieces(seen: np.ndarray, side_m: float) -> np.ndarray:
     """Number of the piece of land (rows, cols) that is seen in one, 0 outside; narrow gaps do not part it."""
     from scipy import ndimage
 
-    reach = int(np.ceil(BRIDGED_M / 2 / side_m))
-    wide = np.pad(seen, reach)
-    closed = ndimage.binary_closing(wide, structure=np.ones((3, 3)), iterations=reach)[reach:-reach, reach:-reach] | seen
-    return ndimage.label(closed, structure=np.ones((3, 3)))[0]
+    around, reach = np.ones((3, 3)), int(BRIDGED_M / 2 / side_m)
+    if reach:
+        seen = ndimage.binary_closing(np.pad(seen, reach), structure=around, iterations=reach)[reach:-reach, reach:-reach]
+    return ndimage.label(seen, structure=around)[0]
 
 
 def sample_of(
@@ -246,7 +246,8 @@ def sample_of(
     if outside:
         when = "-".join(map(str, span))
         log.info("%s %s: %d of %d plots lie outside the stands that have a total", column, when, outside, len(frame))
-    return frame[frame["stand"].notna()].reset_index(drop=True), places
+    inside = frame[frame["stand"].notna()].reset_index(drop=True)
+    return pd.DataFrame(inside.drop(columns="geometry")), places
 
 
 def _changes(seen: pd.DataFrame, span: Sequence[int], per_tonne: CarbonFactors) -> pd.DataFrame:

@@ -188,7 +188,8 @@ def _strata_in(stands: gpd.GeoDataFrame) -> dict[str, float]:
 def _members(mine: pd.DataFrame, stands: gpd.GeoDataFrame) -> pd.DataFrame:
     """The stands that a region's total is made of: mean, area_ha, stratum, district."""
     told = mine[(mine["level"] == "stand") & mine["has_total"].astype(bool) & mine["in_project"].astype(bool)]
-    labels = stands.set_index("stand").reindex(columns=["stratum", "district"])
+    known = [name for name in ("stratum", "district") if name in stands]
+    labels = pd.DataFrame(stands[["stand", *known]]).set_index("stand").reindex(columns=["stratum", "district"])
     return told[["stand", "mean", "area_ha"]].join(labels, on="stand")
 
 
@@ -238,9 +239,7 @@ def _design_row(verdict: Verdict, best: str, why: str, lowest: float, confidence
     notes = list(one.notes)
     if one.mean < lowest:
         lowest = -np.inf
-        notes.append(
-            "below zero: the plots lie further below the map than the map is high; read it as nothing, and the plots as few"
-        )
+        notes.append("below zero, which no forest is: read it as nothing, and the plots as few")
     return row | {
         "mean": one.mean, "se": se, "low": max(one.mean - reach, lowest), "high": max(one.mean + reach, lowest),
         **intervals(one.mean, se, free, lowest), "degrees_of_freedom": free, "plots": one.n["plots"],
