@@ -56,7 +56,8 @@ def read_stands(
     GeoDataFrame
         stand (text, unique), stratum (missing where unknown), layer (stands, grid or plots; stands of one layer do not
         overlap, plots lie on top of the others), area_ha (of the geometry), declared_area_ha (NaN where not declared),
-        geometry (valid polygons). Per record of `settings["records"]` (name: target, column, se_column or error_percent)
+        geometry (valid polygons); district, where the settings name its columns (missing where unknown). Per record of
+        `settings["records"]` (name: target, column, se_column or error_percent)
         `record_<name>` and `record_<name>_se`, NaN where the file says nothing.
 
     Raises
@@ -84,7 +85,8 @@ def read_stands(
     if bounds is not None:
         _report_outside(stands, bounds, settings)
     records = [column for name in settings.get("records") or {} for column in record_columns(name)]
-    return stands[[*COLUMNS[:-1], *records, COLUMNS[-1]]]
+    district = ["district"] if settings.get("district") else []
+    return stands[[*COLUMNS[:-1], *district, *records, COLUMNS[-1]]]
 
 
 def record_columns(name: str) -> tuple[str, str]:
@@ -161,6 +163,11 @@ def stands_of(
     ).set_index(raw.index)  # fmt: skip
     if settings.get("stratum"):
         stands["stratum"] = strata_of(raw, settings, findings)
+    if settings.get("district"):
+        words = tables.joined([raw[column] for column in _several(settings["district"])], "_")
+        stands["district"] = words.where(words != "", None)
+        if missing := int(stands["district"].isna().sum()):
+            log.warning("%s: %d of %d features are in no district", file, missing, len(stands))
     if settings.get("area_column"):
         refuse = findings.refuse(raw.index.to_frame(name="row"), file, noun="feature")
         stands["declared"] = tables.numbers(raw[settings["area_column"]], file=file, refuse=refuse)
@@ -190,6 +197,7 @@ def stands_of(
 def _check_columns(raw: gpd.GeoDataFrame, settings: dict[str, Any]) -> None:
     named = {
         "stands.id": settings["id"], "stands.stratum": settings.get("stratum"), "stands.area_column": settings.get("area_column"),
+        "stands.district": settings.get("district"),
         "stands.stratum_classes": list(settings.get("stratum_classes", {})),
         "stands.stratum_codes": list(settings.get("stratum_codes", {})),
     }  # fmt: skip

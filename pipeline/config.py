@@ -234,6 +234,7 @@ class Campaign(Section):
     items: str | None = None
     private_hosts: tuple[str, ...] = ()
     data_folders: tuple[FilePath, ...] = ()
+    sampling: Literal["probability", "purposive"] = "purposive"
     canopy_products: Annotated[CanopyProducts | None, BeforeValidator(_on_or_off)] = None
 
     @model_validator(mode="after")
@@ -410,6 +411,7 @@ class Stands(Section):
     stratum: str | tuple[str, ...] | None = None
     stratum_classes: dict[str, tuple[float, ...]] = {}
     stratum_codes: dict[str, Codes] = {}
+    district: str | tuple[str, ...] | None = None
     crs: str | None = None
     encoding: str | None = None
     area_column: str | None = None
@@ -424,6 +426,8 @@ class Stands(Section):
     def _one_source(self) -> Stands:
         if self.grid_m is not None and self.records:
             raise ValueError("records are columns of a file of stands; stands that the study lays out itself have none")
+        if self.grid_m is not None and self.district:
+            raise ValueError("district is a column of a file of stands; stands that the study lays out itself have none")
         if (self.file is None) == (self.grid_m is None):
             raise ValueError("give either file (polygons) or grid_m (the side of square stands), not both or none")
         return self

@@ -66,6 +66,7 @@ lidar:                              # airborne campaigns; leave out for a study 
     # crs: EPSG:32650               # where the tiles do not say, or say it wrong
     vertical_unit: m                # of heights: m, ft, us-ft
     leaf: "on"                      # or "off"; campaigns that differ are never pooled untested
+    # sampling: probability         # chance drew the strips that were flown, so that they speak for the land between
     ground_classes: [2]             # point classes that are ground
     buffer_m: 30                    # points read around a window, metres
     max_height_m: 80                # returns higher than this are left out, metres above ground
@@ -151,6 +152,7 @@ stands:                             # management polygons
   # stratum: forest_type            # column of strata; several are joined, such as [species, origin, age]
   # stratum_classes: {age: [20, 40]}              # numbers into classes: 0-20, 20-40, 40+
   # stratum_codes: {origin: {"1": natural, "2": planted}}   # codes into words, per column
+  # district: COUNTY                # column of areas that are wanted beside the strata; several are joined
   # crs: EPSG:32650                 # where the file does not say
   # encoding: gbk                   # of a shapefile's texts
   # area_column: AREA               # declared areas, checked against the polygons

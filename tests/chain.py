@@ -149,6 +149,7 @@ def report_numbers(plan: Plan) -> None:
         estimate(maps={name: res / f"maps/{name}/{block}.tif" for name in plan.products},
                  partials=res / f"partials/{block}.parquet", models=models, settings=plan.settings("stands"), grid=grid,
                  block=block, years=list(study.years), sources=plan.sources, forest=plan.settings("forest"),
+                 sets={name: res / f"sets/{name}/{block}.tif" for name in plan.set_maps},
                  products=plan.plain_products, carbon=plan.carbon, plots=placed, **plan.rooted_plots)  # fmt: skip
     tables(plan)
     maps = {}
@@ -180,7 +181,8 @@ def tables(plan: Plan) -> None:
            max_outside_domain_percent=study.model.max_outside_domain_percent, **plan.rooted_plots)  # fmt: skip
     totals(totals=out / "estimates.csv", project=out / "project.csv", plots=res / "plots.parquet",
            table=out / "stands.parquet", estimates=res / "estimates.parquet", **learnt,
-           maps=[Path(path) for path in plan.sampled_maps],
+           maps=[Path(path) for path in plan.sampled_maps], sets=[Path(path) for path in plan.set_map_files],
+           flown_by_chance=plan.flown_by_chance,
            products=plan.plain_products, grid=grid, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, targets=plan.targets,
            confidence_percent=study.model.confidence_percent, **plan.rooted_plots)  # fmt: skip

@@ -37,6 +37,7 @@ class AreaEstimate:
     n : what the estimate rests on: plots, clusters, points of the earlier phases
     other_variances : the same variance by other published formulas, by name
     notes : what the reader of the number has to know, one sentence each
+    formula : which of several published formulas `variance_parts` follow (cr2, g_weight, external); empty where there is one
     """
 
     area: str
@@ -47,6 +48,7 @@ class AreaEstimate:
     n: Mapping[str, int]
     other_variances: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    formula: str = ""
 
     def __post_init__(self) -> None:
         unknown = set(self.variance_parts) - set(PARTS)

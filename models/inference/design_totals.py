@@ -1,8 +1,8 @@
-"""Every estimate that probability plots allow of an area of stands, beside the reason where one does not hold.
+"""Every estimate that probability plots allow of all stands, beside the reason where one does not hold.
 
 The map is the auxiliary: known everywhere, so its mean over the area has no sampling error. It was fitted to the very plots,
 so at a plot it counts as it is without the plot's cluster: then the difference of plot and map is that of a map made from
-elsewhere (external), and its spread is not too small.
+elsewhere (external), and its spread is not too small. Areas within the project are in `area_totals`.
 
 References
 ----------
@@ -13,13 +13,14 @@ Breidt and Opsomer 2017, Statistical Science 32:190-205, doi:10.1214/16-STS589 (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.inference.area_estimate import AreaEstimate
-from models.inference.estimators import estimate
+from models.inference.estimators import ESTIMATORS, estimate
+from models.inference.registry import check_selection
 from models.inference.survey import GROUND, Survey
 
 if TYPE_CHECKING:
@@ -31,14 +32,24 @@ nobody takes the estimator whose error happens to be smallest."""
 
 MODEL_BASED = "model_based"
 RECOMMENDED = "difference"
+WITHOUT_MAP = ("three_phase", "strips", "two_phase", "post_stratified", "expansion")
+"""What is reported of an area that the map does not cover: the first of these that holds."""
 
 PARAMETERS = ("auxiliary_means", "reduced_model", "coefficients", "variance_components")
 """Parts of `AreaEstimate` that come from what the auxiliaries are multiplied with; the others are of the plots' residuals."""
 
+RUN_BY = {"ratio_of_areas": "ratio", "fay_herriot": "expansion"}
+"""Rows whose proof is another estimator's: it makes them of other columns, or they begin with what it says of each area."""
+
+EVEN_AREAS = 0.01
+"""Plots whose areas differ by less than this share are of one size."""
+MOST_LACKING = 0.05
+"""Share of the points of a phase that may lack an auxiliary of that phase, by accident."""
+
 
 @dataclass(frozen=True)
 class Area:
-    """What is estimated: the whole project or a stratum of it.
+    """What is estimated: the whole project, or a stratum or district of it.
 
     area_ha : of all its stands; map_mean : mean of the map over them, target unit per hectare, NaN without a map
     stratum_area_ha : area of each stratum in it, where stands carry strata
@@ -48,6 +59,32 @@ class Area:
     area_ha: float
     map_mean: float
     stratum_area_ha: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Pixels all over the stands, what each predictor set says of them: what phases 0 and 1 of a sample may be made of.
+
+    points : `fine`, the prediction of the set that sees most where it sees anything (lidar), NaN elsewhere; `wide`, that of
+        the set that sees nearly everything (satellites), NaN where there is none; `strip`, the piece of land that `fine` covers
+        in one, None outside
+    every_pixel : all of them, so that their mean has no sampling error; else an even sample
+    drawn : chance has drawn the pieces that `fine` covers
+    """
+
+    points: pd.DataFrame
+    every_pixel: bool
+    drawn: bool
+
+    @property
+    def partly(self) -> bool:
+        """Whether `fine` is known in a part of the land only."""
+        return bool(np.isfinite(self.points["fine"]).mean() < 1 - MOST_LACKING)
+
+    @property
+    def bridged(self) -> bool:
+        """Whether `wide` is known nearly everywhere."""
+        return bool(np.isfinite(self.points["wide"]).mean() >= 1 - MOST_LACKING)
 
 
 @dataclass(frozen=True)
@@ -69,76 +106,77 @@ class Verdict:
             return {}
         parts = self.estimate.variance_parts
         through = sum(value for name, value in parts.items() if name in PARAMETERS)
+        effect = parts.get("area_effect", 0.0)
         return {
             "allometry": self.allometry_variance, "parameters": float(through),
-            "residual": float(sum(parts.values()) - through), "area_effect": 0.0,
+            "residual": float(sum(parts.values()) - through - effect), "area_effect": float(effect),
         }  # fmt: skip
 
+    @property
+    def other_errors(self) -> dict[str, float]:
+        """The standard error by g-weights and by the external variance, where a formula of both is known; shared errors in."""
+        one = self.estimate
+        if one is None or not one.formula:
+            return {}
+        known = {**one.other_variances, one.formula: one.variance}
+        return {
+            name: float(np.sqrt(known[name] + self.allometry_variance))
+            for name in ("g_weight", "external")
+            if np.isfinite(known.get(name, np.nan))
+        }
 
-def design_estimates(sample: pd.DataFrame, area: Area, *, stratum: str | None = None) -> list[Verdict]:
+
+def design_estimates(sample: pd.DataFrame, area: Area, *, places: Places | None = None) -> list[Verdict]:
     """Every design-based and model-assisted estimate of an area of stands.
 
     Parameters
     ----------
     sample : DataFrame
-        Points in the project's stands: plot, cluster, stratum (of the stand), y (NaN at points of phase 1), map (without
-        the plot's cluster; NaN where the map says nothing), selection, weight, and shared error factors `f_*`.
-    stratum : the stratum that the area is, None for the whole project
+        Points in the area's stands: plot, cluster, stratum (of the stand), y (NaN at points of the earlier phases), map
+        (without the plot's cluster; NaN where the map says nothing), selection, weight, and shared error factors `f_*`.
+        Where they are known: phase (2 on the ground, 1, 0), plot_ha, and as `map` the predictions `wide` and `fine` of
+        `Places`, with the `strip` that the point lies in.
+    places : pixels of the area; without them there are no strips, and the widest auxiliary comes from points of phase 0
     """
-    told = sample["selection"] == "probability"
-    chosen = sample[told] if told.any() else sample
-    selection = "probability" if told.any() else "purposive"
+    chosen, selection = drawn(sample)
     ground = chosen[chosen["y"].notna()]
-    here = ground if stratum is None else ground[ground["stratum"] == stratum]
     seen = ground[np.isfinite(ground["map"])]
-    means = {"map": area.map_mean}
-    found = {"expansion": lambda: estimate("expansion", _survey(here, selection))}
-    if stratum is None:
-        strata, rest = _joined(ground["stratum"].astype(object), area.stratum_area_ha)
-        pooled = ground.assign(stratum=strata)
-        if len(rest) > 1:
-            found["stratified"] = lambda: _noted(
-                estimate("stratified", _survey(pooled, selection), stratum_area_ha=rest),
-                "holds where the plots were drawn stratum by stratum", *_pooling(area.stratum_area_ha, rest),
-            )  # fmt: skip
-            found["post_stratified"] = lambda: _noted(
-                estimate("post_stratified", _survey(pooled, selection), stratum_area_ha=rest),
-                *_pooling(area.stratum_area_ha, rest),
-            )  # fmt: skip
-        found["difference"] = lambda: _with_map(
-            area, ground, seen, lambda: estimate(
-                "difference", _survey(seen, selection, "map"), prediction="map", prediction_mean=area.map_mean
-            )
-        )  # fmt: skip
-        found["greg"] = lambda: _with_map(
-            area, ground, seen, lambda: estimate("greg", _survey(seen, selection, "map"), auxiliaries=["map"], means=means)
+    found: dict[str, Callable[[], AreaEstimate]] = {"expansion": lambda: estimate("expansion", survey_of(ground, selection))}
+    if _uneven_areas(ground):
+        found["ratio_of_areas"] = lambda: _over_plot_areas(ground, selection)
+    found |= _by_strata(ground, selection, area)
+    of_map = survey_of(seen, selection, "map")
+    with_map = {
+        "ratio": {"auxiliary": "map", "auxiliary_mean": area.map_mean},
+        "difference": {"prediction": "map", "prediction_mean": area.map_mean},
+        "greg": {"auxiliaries": ["map"], "means": {"map": area.map_mean}},
+    }
+    for name, settings in with_map.items():
+        found[name] = lambda name=name, settings=settings: corrected(
+            area, ground, seen, lambda: estimate(name, of_map, **settings)
         )
-        if chosen["y"].isna().any():
-            both = chosen[np.isfinite(chosen["map"])]
-            found["two_phase"] = lambda: estimate("two_phase", _survey(both, selection, "map"), auxiliaries=["map"])
-    else:
-        inside = seen[seen["stratum"] == stratum]
-        found["difference"] = lambda: _with_map(
-            area, here, inside, lambda: estimate(
-                "difference", _survey(inside, selection, "map"), prediction="map", prediction_mean=area.map_mean
-            )
-        )  # fmt: skip
-        found["small"] = lambda: _with_map(
-            area, here, inside, lambda: estimate(
-                "small", _survey(seen, selection, "map", areas=True), area=stratum, auxiliaries=["map"], means=means
-            )
-        )  # fmt: skip
-    return [_verdict(name, make, here, chosen) for name, make in found.items()]
+    if (phases_of(chosen) == 1).any():
+        found["two_phase"] = lambda: _two_phase(chosen, selection)
+    if (places is not None and places.partly and places.bridged) or (phases_of(chosen) == 0).any():
+        found["three_phase"] = lambda: _three_phase(chosen, selection, places)
+    if places is not None and places.partly:
+        found["strips"] = lambda: _in_strips(ground, selection, places)
+    return [verdict(name, make, ground, chosen) for name, make in found.items()]
 
 
 def recommended(verdicts: list[Verdict], *, model_based: bool = True) -> tuple[str, str]:
-    """Name of the estimate to report of an area, and why: a rule that is fixed before any error is seen."""
+    """Name of the estimate to report of an area, and why: a rule that is fixed before any error is seen.
+
+    model_based : False where the map does not cover the area, so that no model speaks of it
+    """
+    if not model_based:
+        return _first_that_holds(verdicts)
     one = next((verdict for verdict in verdicts if verdict.estimator == RECOMMENDED), None)
     if one is None or one.estimate is None:
         why = "no design-based estimate holds here" + (f": {one.refusal}" if one and one.refusal else "")
-        return (MODEL_BASED if model_based else "", why)
+        return MODEL_BASED, why
     clusters = one.estimate.n["clusters"]
-    if clusters >= ENOUGH_CLUSTERS or not model_based:
+    if clusters >= ENOUGH_CLUSTERS:
         return RECOMMENDED, f"probability plots of {clusters} clusters correct the map by what it is off there: no bias by design"
     return (
         MODEL_BASED,
@@ -146,13 +184,48 @@ def recommended(verdicts: list[Verdict], *, model_based: bool = True) -> tuple[s
     )
 
 
-def _survey(rows: pd.DataFrame, selection: str, *auxiliaries: str, areas: bool = False) -> Survey:
-    y = rows["y"].to_numpy(float)
-    stratum = rows["stratum"].astype(str).to_numpy()
+def _first_that_holds(verdicts: list[Verdict]) -> tuple[str, str]:
+    known = {one.estimator for one in verdicts if one.estimate is not None}
+    name = next((name for name in WITHOUT_MAP if name in known), "")
+    return name, f"the map does not cover the area: the first that holds of {', '.join(WITHOUT_MAP)}" if name else ""
+
+
+# ---------------------------------------------------------------- what estimators are given
+
+
+def drawn(sample: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The points that chance chose, or all where it chose none; and how they were chosen."""
+    told = sample["selection"] == "probability"
+    return (sample[told], "probability") if told.any() else (sample, "purposive")
+
+
+def phases_of(rows: pd.DataFrame) -> np.ndarray:
+    """(n,) 2 on the ground, else 1 or 0 as the table says; points of which it says nothing are of phase 1."""
+    measured = rows["y"].notna().to_numpy()
+    said = rows["phase"].to_numpy(int) if "phase" in rows else np.ones(len(rows), int)
+    return np.where(measured, GROUND, np.minimum(said, 1))
+
+
+def survey_of(rows: pd.DataFrame, selection: str, *auxiliaries: str, area: str | None = None) -> Survey:
+    """The survey of a sample's rows; `area` names the column that says which small area a point lies in."""
     return Survey(
-        y, np.where(np.isfinite(y), GROUND, 1), {name: rows[name].to_numpy(float) for name in auxiliaries},
-        cluster=rows["cluster"].astype(str).to_numpy(), stratum=stratum, area=stratum if areas else None, selection=selection,
+        rows["y"].to_numpy(float), phases_of(rows), {name: rows[name].to_numpy(float) for name in auxiliaries},
+        cluster=rows["cluster"].astype(str).to_numpy(), stratum=rows["stratum"].astype(str).to_numpy(),
+        area=rows[area].astype(str).to_numpy() if area else None, selection=selection,
     )  # fmt: skip
+
+
+def _by_strata(ground: pd.DataFrame, selection: str, area: Area) -> dict[str, Callable[[], AreaEstimate]]:
+    labels, areas = _joined(ground["stratum"].astype(object), area.stratum_area_ha)
+    if len(areas) < 2:
+        return {}
+    survey, said = survey_of(ground.assign(stratum=labels), selection), _pooling(area.stratum_area_ha, areas)
+    return {
+        "stratified": lambda: noted(
+            estimate("stratified", survey, stratum_area_ha=areas), "holds where the plots were drawn stratum by stratum", *said
+        ),
+        "post_stratified": lambda: noted(estimate("post_stratified", survey, stratum_area_ha=areas), *said),
+    }
 
 
 def _joined(labels: pd.Series, areas: Mapping[str, float]) -> tuple[pd.Series, dict[str, float]]:
@@ -174,34 +247,128 @@ def _pooling(areas: Mapping[str, float], rest: Mapping[str, float]) -> list[str]
     return [f"strata with fewer than two plots are joined: {name}" for name in joined]
 
 
-def _with_map(area: Area, ground: pd.DataFrame, seen: pd.DataFrame, make: Callable[[], AreaEstimate]) -> AreaEstimate:
+def _uneven_areas(ground: pd.DataFrame) -> bool:
+    size = ground["plot_ha"].dropna() if "plot_ha" in ground else ()
+    return bool(len(size) and size.max() > size.min() * (1 + EVEN_AREAS))
+
+
+def _over_plot_areas(ground: pd.DataFrame, selection: str) -> AreaEstimate:
+    """What plots hold over what land they cover: a plot of which a part was measured counts by that part."""
+    sized = ground[ground["plot_ha"] > 0]
+    held = survey_of(sized.assign(y=sized["y"] * sized["plot_ha"]), selection, "plot_ha")
+    lacking = len(ground) - len(sized)
+    notes = [f"{lacking} of {len(ground)} plots have no area and do not count"] if lacking else []
+    return noted(estimate("ratio", held, auxiliary="plot_ha", auxiliary_mean=1.0), "plots count by the area measured", *notes)
+
+
+def _two_phase(chosen: pd.DataFrame, selection: str) -> AreaEstimate:
+    rows = chosen[phases_of(chosen) >= 1]
+    return estimate("two_phase", survey_of(rows[np.isfinite(rows["map"])], selection, "map"), auxiliaries=["map"])
+
+
+def _three_phase(chosen: pd.DataFrame, selection: str, places: Places | None) -> AreaEstimate:
+    """Points of phase 1 have both predictions; the wide one is known of all land, or of points of phase 0."""
+    import pandas as pd
+
+    phase = phases_of(chosen)
+    inner = chosen[phase >= 1]
+    if not (phase == 1).any():
+        other = ""
+        if places is not None and places.partly:
+            other = "; pieces of land that chance has drawn are `strips`"
+        raise ValueError(
+            "the table of plots has no points of phase 1 beside the measured ones, at which both predictions are known "
+            f"(plots.columns: phase){other}"
+        )
+    there = np.isfinite(inner["fine"]) & np.isfinite(inner["wide"])
+    if not np.isfinite(inner["wide"]).any():
+        raise ValueError("three phases need two predictor sets, one that sees nearly everything and one that sees more in a part")
+    if there.mean() < 1 - MOST_LACKING:
+        raise ValueError(
+            f"{int((~there).sum())} of {len(inner)} points of phases 1 and 2 lie where one of the two predictions is missing, "
+            "and nobody drew by chance where it is: those that have both are no sample of the area"
+        )
+    notes = [f"{int((~there).sum())} of {len(inner)} points lack a prediction and do not count"] if not there.all() else []
+    means, rows = None, inner[there]
+    if places is not None and places.bridged:
+        wide = places.points["wide"].dropna()
+        if places.every_pixel:
+            means = {"wide": float(wide.mean())}
+        else:
+            rows = pd.concat([rows.assign(phase=phases_of(rows)), _as_points(places.points[["wide"]].dropna(), 0)])
+    else:
+        outer = chosen[(phase == 0) & np.isfinite(chosen["wide"])]
+        rows = pd.concat([rows, outer])
+    survey = survey_of(rows, selection, "wide", "fine")
+    found = estimate("three_phase", survey, auxiliaries=["wide", "fine"], reduced=["wide"], means=means)
+    return noted(found, *notes)
+
+
+def _in_strips(ground: pd.DataFrame, selection: str, places: Places) -> AreaEstimate:
+    """Plots and pixels in the pieces of land that the fine prediction covers, and the wide one where it covers the rest."""
+    import pandas as pd
+
+    if not places.drawn:
+        raise ValueError(
+            "lidar was flown where somebody chose (lidar.<campaign>.sampling is purposive), so its pieces are no sample of the "
+            "area; `difference` corrects the map, lidar and satellite together, by all plots and needs no such sample"
+        )
+    names = ["fine", "wide"] if places.bridged else ["fine"]
+    pixels = _as_points(places.points[places.points["strip"].notna()].dropna(subset=names), 1)
+    inside = ground[ground["strip"].notna()]
+    known = inside.dropna(subset=names)
+    rows = pd.concat([known.assign(phase=GROUND), pixels], ignore_index=True)
+    bridge = {"reduced": "wide", "reduced_mean": float(places.points["wide"].mean())} if places.bridged else {}
+    single = survey_of(rows.assign(cluster=np.arange(len(rows))), selection, *names)
+    found = estimate("strips", single, strip=rows["strip"].to_numpy(object), prediction="fine", **bridge)
+    found = replace(found, n={**found.n, "plots": len(known)})
+    lacking = len(inside) - len(known)
+    return noted(found, *([f"{lacking} plots in strips lie where a prediction is missing"] if lacking else []))
+
+
+def _as_points(pixels: pd.DataFrame, phase: int) -> pd.DataFrame:
+    """Pixels as points of an earlier phase, each by itself."""
+    number = np.arange(len(pixels))
+    return pixels.assign(y=np.nan, phase=phase, cluster=[f"pixel {k}" for k in number], stratum="")
+
+
+def corrected(area: Area, ground: pd.DataFrame, seen: pd.DataFrame, make: Callable[[], AreaEstimate]) -> AreaEstimate:
+    """An estimate that needs the map's mean over the area and plots on it, `seen` of the area's plots `ground`."""
     if not len(ground):
         raise ValueError(f"there is no ground plot in {area.name}")
-    if not np.isfinite(area.map_mean) or not len(seen):
+    if not len(seen):
         raise ValueError(f"there is no map at the plots of {area.name}, so nothing to correct")
+    if not np.isfinite(area.map_mean):
+        raise ValueError(f"the map does not cover {area.name}, so its mean there is not known")
     lacking = len(ground) - len(seen)
     notes = [f"{lacking} of {len(ground)} plots lie where the map says nothing and do not count"] if lacking else []
-    return _noted(make(), *notes)
+    return noted(make(), *notes)
 
 
-def _noted(found: AreaEstimate, *notes: str) -> AreaEstimate:
-    return AreaEstimate(
-        found.area, found.method, found.mean, found.variance_parts, found.degrees_of_freedom, found.n, found.other_variances,
-        (*found.notes, *notes),
-    )  # fmt: skip
+def noted(found: AreaEstimate, *notes: str) -> AreaEstimate:
+    return replace(found, notes=(*found.notes, *notes))
 
 
-def _verdict(name: str, make: Callable[[], AreaEstimate], here: pd.DataFrame, chosen: pd.DataFrame) -> Verdict:
-    if len(chosen) and (chosen["selection"] == "probability").all() and (uneven := _uneven(name, chosen)):
-        return Verdict(name, None, uneven)
+def verdict(name: str, make: Callable[[], AreaEstimate], here: pd.DataFrame, chosen: pd.DataFrame) -> Verdict:
+    """What an estimator says, or why it says nothing.
+
+    Parameters
+    ----------
+    here : plots whose shared errors the estimate has
+    chosen : all points of the sample, whose chances have to be alike where the estimator's proof is the design
+    """
+    entry = ESTIMATORS[RUN_BY.get(name, name)]
     try:
-        if not len(chosen):
+        if not chosen["y"].notna().any():
             raise ValueError("no plot measured at this date (of a change: at both) lies in the stands")
+        check_selection(entry, "probability" if chosen["selection"].iloc[0] == "probability" else "purposive")
+        if entry.probability_sample and (uneven := _uneven(name, chosen)):
+            return Verdict(name, None, uneven)
         found = make()
     except ValueError as error:
         return Verdict(name, None, str(error))
     if not np.isfinite(found.se):
-        return Verdict(name, None, f"{found.n.get('clusters', 0)} clusters of plots tell no error")
+        return Verdict(name, None, f"{found.n.get('clusters', 0)} cluster of plots tells no error")
     factors = [column for column in here if column.startswith("f_")]
     shared = float((here[factors].fillna(0.0).mean() ** 2).sum()) if factors and len(here) else 0.0
     return Verdict(name, found, "", shared)

@@ -81,14 +81,19 @@ def check_needs(entry: Estimator, survey: Survey) -> None:
     ValueError
         With what is missing and which estimators do without it.
     """
-    if entry.probability_sample and survey.selection != "probability":
-        others = [name for name, other in ESTIMATORS.items() if not other.probability_sample]
-        raise ValueError(
-            f"{entry.name} draws its error from the chance by which plots were selected, and these plots are "
-            f"{survey.selection}: nobody knows with what chance each place could have become a plot, so neither the mean nor "
-            f"its standard error would hold; use a model-based estimator ({', '.join(others) or 'of the maps'})"
-        )
+    check_selection(entry, survey.selection)
     if entry.strata and survey.stratum is None:
         raise ValueError(f"{entry.name} needs the stratum of every plot, and the survey has none")
     if entry.areas and survey.area is None:
         raise ValueError(f"{entry.name} estimates areas, and the survey does not say in which area a plot lies")
+
+
+def check_selection(entry: Estimator, selection: str) -> None:
+    """Refuse plots that chance did not choose to an estimator whose proof is the sampling design."""
+    if entry.probability_sample and selection != "probability":
+        others = [name for name, other in ESTIMATORS.items() if not other.probability_sample]
+        raise ValueError(
+            f"{entry.name} draws its error from the chance by which plots were selected, and these plots are "
+            f"{selection}: nobody knows with what chance each place could have become a plot, so neither the mean nor "
+            f"its standard error would hold; use a model-based estimator ({', '.join(others) or 'of the maps'})"
+        )

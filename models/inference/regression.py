@@ -201,6 +201,29 @@ class _Phase:
     covariance: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class _Area:
+    """What is estimated: its points (n,), an indicator (n,) of it where the model has one, its name in messages."""
+
+    inside: np.ndarray
+    indicator: np.ndarray | None
+    label: str
+    whole: bool
+
+
+@dataclass
+class _Draft:
+    """An estimate on its way: mean, parts of its variance by the formula that was asked for and by g-weights, counts."""
+
+    mean: float
+    parts: dict[str, float]
+    g_weight: dict[str, float]
+    freedom: float
+    counts: dict[str, int]
+    external: float
+    notes: list[str]
+
+
 def _estimate(
     survey: Survey,
     method: str,
@@ -213,85 +236,128 @@ def _estimate(
     correction: Correction = "none",
     label: str = "all",
 ) -> AreaEstimate:
-    phase = np.asarray(survey.phase)
-    inside, indicator = np.ones(len(phase), dtype=bool), None
-    if area is not None:
-        inside, label = np.asarray(survey.area).astype(str) == str(area), str(area)
-        indicator = inside if correction == "extended" else None
     if reduced is not None and (strange := [name for name in reduced if name not in full]):
         raise ValueError(f"{strange[0]!r} is among the reduced auxiliaries and not among all of them; the models must be nested")
     if method == "synthetic" and variance == "external":
         raise ValueError("a synthetic estimate has no external variance: the area's own residuals are no part of it")
-    one, ground = phase >= 1, survey.ground
-    mine = clusters_of(survey, full, ground & inside, indicator)
+    place = _area_of(survey, area, label, correction)
+    mine = clusters_of(survey, full, survey.ground & place.inside, place.indicator)
     if correction != "none" and mine.n == 0:
-        raise ValueError(f"there is no ground plot in area {label!r}; without one only synthetic and bhf_eblup speak of it")
-    model = fit(clusters_of(survey, full, ground, indicator))
+        raise ValueError(
+            f"there is no ground plot in area {place.label!r}; without one only synthetic and bhf_eblup speak of it"
+        )
+    model = fit(clusters_of(survey, full, survey.ground, place.indicator))
     kind = _kind(variance, mine.n if correction == "extended" else model.level.n)
-    n2 = model.level.n
-
-    widest = full if reduced is None else reduced
-    first = _first_phase(survey, widest, (one if reduced is None else phase >= 0) & inside, indicator, means, label)
-    counts = {"plots": int(mine.size.sum()), "clusters": mine.n, "model_plots": int(model.level.size.sum())}
-    parts: dict[str, float] = {}
     if reduced is None:
-        mean = float(first.mean @ model.b)
-        parts["regression"], freedom = model.variance(first.mean, kind)
-        plain = {"regression": model.variance(first.mean, "g_weight")[0]}
-        widest_model = model
-        own_first = mine.z @ model.b
+        draft = _two_phases(survey, full, model, mine, place, means, kind)
     else:
-        widest_model = fit(clusters_of(survey, reduced, ground, indicator))
-        second = clusters_of(survey, full, one & inside, indicator)
-        if second.n == 0:
-            raise ValueError(f"there is no point of phase 1 in area {label!r}")
-        second_reduced = clusters_of(survey, reduced, one & inside, indicator)
-        mean = float((first.mean - second_reduced.mean_z) @ widest_model.b + second.mean_z @ model.b)
-        share = n2 / len(np.unique(survey.clusters[one]))
-        of_phase_1 = _bread(clusters_of(survey, reduced, one, indicator))
-        through, wide_freedom = widest_model.variance(first.mean, kind, of_phase_1)
-        rest, freedom = model.variance(second.mean_z, kind)
-        parts["reduced_model"], parts["regression"] = share * through, (1 - share) * rest
-        plain = {
-            "reduced_model": share * widest_model.variance(first.mean, "g_weight", of_phase_1)[0],
-            "regression": (1 - share) * model.variance(second.mean_z, "g_weight")[0],
-        }
-        freedom = min(freedom, wide_freedom)
-        counts["phase_1"] = int(second.size.sum())
-        own_first = clusters_of(survey, reduced, ground & inside, indicator).z @ widest_model.b
-    if first.covariance is not None:
-        parts["auxiliary_means"] = float(widest_model.b @ first.covariance @ widest_model.b)
-        counts["phase_0" if reduced is not None else "phase_1"] = int(first.level.size.sum())
-
-    residual = mine.y - mine.z @ model.b
-    notes = []
+        draft = _three_phases(survey, full, reduced, model, mine, place, means, kind)
+    draft.counts |= {"plots": int(mine.size.sum()), "clusters": mine.n, "model_plots": int(model.level.size.sum())}
     if correction == "residual":
-        mean += mean_of(residual, mine.size)
-        if variance == "auto" and mine.n < FEW_PLOTS:
-            pooled = spread_of_mean(model.residual, model.level.size) * (n2 - 1) / (n2 - len(model.b))
-            parts["area_residual"] = pooled / mine.n
-            notes.append("the residual variance is that of all plots, because the area has too few to tell its own")
-        else:
-            parts["area_residual"] = spread_of_mean(residual, mine.size) / mine.n
-            freedom = min(freedom, mine.n - 1)
-    if correction == "extended" and kind != "cr2":
-        freedom = min(freedom, mine.n - 1)
+        _add_residual(draft, model, mine, variance)
+    if correction == "extended":
+        _look_at_border(draft, survey, mine, place, kind)
     if correction != "none" and mine.n < FEW_PLOTS and variance != "auto":
-        notes.append(f"only {mine.n} plots or clusters in the area: the error is itself poorly known")
-    if correction == "extended" and len(set(mine.ids) & set(survey.clusters[ground & ~inside])):
-        notes.append("a cluster reaches over the area's border, so the mean residual in the area is not zero; compare with small")
+        draft.notes.append(f"only {mine.n} plots or clusters in the area: the error is itself poorly known")
     if method == "synthetic":
-        notes.append("biased where the area departs from the model of all plots; the error does not hold that bias")
+        draft.notes.append("biased where the area departs from the model of all plots; the error does not hold that bias")
+    return _told(draft, method, place.label, mine, variance, kind)
 
-    g_weight = sum({**parts, **plain}.values())
-    external = _external(survey, mine, residual, own_first, first, one & inside, reduced is not None, area is None, widest_model)
-    others = {"external": external}
+
+def _area_of(survey: Survey, area: str | None, label: str, correction: Correction) -> _Area:
+    if area is None:
+        return _Area(np.ones(len(survey.y), dtype=bool), None, label, True)
+    inside = np.asarray(survey.area).astype(str) == str(area)
+    return _Area(inside, inside if correction == "extended" else None, str(area), False)
+
+
+def _two_phases(
+    survey: Survey, full: Sequence[str], model: Fit, mine: Level, place: _Area, means: Mapping[str, float] | None, kind: str
+) -> _Draft:
+    """Z1' b, with the means of all auxiliaries from phase 1 or given."""
+    first = _first_phase(survey, full, (np.asarray(survey.phase) >= 1) & place.inside, place, means)
+    through, freedom = model.variance(first.mean, kind)
+    draft = _Draft(
+        float(first.mean @ model.b), {"regression": through}, {"regression": model.variance(first.mean, "g_weight")[0]},
+        freedom, {}, _external(first, mine, model, place.whole), [],
+    )  # fmt: skip
+    _add_sampled_means(draft, first, model, "phase_1")
+    return draft
+
+
+def _three_phases(
+    survey: Survey, full: Sequence[str], reduced: Sequence[str], model: Fit, mine: Level, place: _Area,
+    means: Mapping[str, float] | None, kind: str,
+) -> _Draft:  # fmt: skip
+    """(Z0_reduced - Z1_reduced)' a + Z1' b, with the means of the reduced auxiliaries from phase 0 or given."""
+    in_phase_1 = np.asarray(survey.phase) >= 1
+    first = _first_phase(survey, reduced, place.inside, place, means)
+    wide = fit(clusters_of(survey, reduced, survey.ground, place.indicator))
+    second = clusters_of(survey, full, in_phase_1 & place.inside, place.indicator)
+    if second.n == 0:
+        raise ValueError(f"there is no point of phase 1 in area {place.label!r}")
+    second_reduced = clusters_of(survey, reduced, in_phase_1 & place.inside, place.indicator)
+    share = model.level.n / len(np.unique(survey.clusters[in_phase_1]))
+    of_phase_1 = _bread(clusters_of(survey, reduced, in_phase_1, place.indicator))
+    through, wide_freedom = wide.variance(first.mean, kind, of_phase_1)
+    rest, freedom = model.variance(second.mean_z, kind)
+    predicted = clusters_of(survey, reduced, survey.ground & place.inside, place.indicator).z @ wide.b
+    draft = _Draft(
+        float((first.mean - second_reduced.mean_z) @ wide.b + second.mean_z @ model.b),
+        {"reduced_model": share * through, "regression": (1 - share) * rest},
+        {
+            "reduced_model": share * wide.variance(first.mean, "g_weight", of_phase_1)[0],
+            "regression": (1 - share) * model.variance(second.mean_z, "g_weight")[0],
+        },
+        min(freedom, wide_freedom), {"phase_1": int(second.size.sum())},
+        _external_of_three(first, second.n, mine, model, predicted), [],
+    )  # fmt: skip
+    _add_sampled_means(draft, first, wide, "phase_0")
+    return draft
+
+
+def _add_sampled_means(draft: _Draft, first: _Phase, widest: Fit, phase: str) -> None:
+    """The part that means of auxiliaries have where they come from points and not from a map of the whole area."""
+    if first.covariance is not None:
+        part = float(widest.b @ first.covariance @ widest.b)
+        draft.parts["auxiliary_means"] = draft.g_weight["auxiliary_means"] = part
+        draft.counts[phase] = int(first.level.size.sum())
+
+
+def _add_residual(draft: _Draft, model: Fit, mine: Level, variance: Variance) -> None:
+    """The mean residual of the area's own plots, and its variance: that of all plots where the area has few."""
+    residual = mine.y - mine.z @ model.b
+    draft.mean += mean_of(residual, mine.size)
+    if variance == "auto" and mine.n < FEW_PLOTS:
+        pooled = spread_of_mean(model.residual, model.level.size) * (model.level.n - 1) / model.freedom
+        part = pooled / mine.n
+        draft.notes.append("the residual variance is that of all plots, because the area has too few to tell its own")
+    else:
+        part = spread_of_mean(residual, mine.size) / mine.n
+        draft.freedom = min(draft.freedom, mine.n - 1)
+    draft.parts["area_residual"] = draft.g_weight["area_residual"] = part
+
+
+def _look_at_border(draft: _Draft, survey: Survey, mine: Level, place: _Area, kind: str) -> None:
+    if kind != "cr2":
+        draft.freedom = min(draft.freedom, mine.n - 1)
+    if len(set(mine.ids) & set(survey.clusters[survey.ground & ~place.inside])):
+        draft.notes.append(
+            "a cluster reaches over the area's border, so the mean residual in the area is not zero; compare with small"
+        )
+
+
+def _told(draft: _Draft, method: str, label: str, mine: Level, variance: Variance, kind: str) -> AreaEstimate:
+    """The estimate with the variance that was asked for, and the same by the other formulas beside it."""
+    parts, freedom, formula, others = draft.parts, draft.freedom, kind, {"external": draft.external}
     if variance == "external":
         others = {kind: sum(parts.values())}
-        parts, freedom = {"regression": external}, mine.n - 1
+        parts, freedom, formula = {"regression": draft.external}, mine.n - 1, "external"
     elif kind == "cr2":
-        others["g_weight"] = g_weight
-    return AreaEstimate(label, method, mean, parts, float(freedom), counts, others, tuple(notes))
+        others["g_weight"] = sum(draft.g_weight.values())
+    return AreaEstimate(
+        label, method, draft.mean, parts, float(freedom), draft.counts, others, tuple(draft.notes), formula
+    )
 
 
 def _kind(variance: Variance, clusters: int) -> str:
@@ -303,52 +369,47 @@ def _kind(variance: Variance, clusters: int) -> str:
 
 
 def _first_phase(
-    survey: Survey,
-    names: Sequence[str],
-    rows: np.ndarray,
-    indicator: np.ndarray | None,
-    means: Mapping[str, float] | None,
-    label: str,
+    survey: Survey, names: Sequence[str], rows: np.ndarray, place: _Area, means: Mapping[str, float] | None
 ) -> _Phase:
     """Means of the auxiliaries over the area: given, or of the points of the widest phase."""
     if means is not None:
         missing = [name for name in names if name not in means]
         if missing:
-            raise ValueError(f"the mean of auxiliary {missing[0]!r} over {label!r} is not given; given: {', '.join(means)}")
-        own = [] if indicator is None else [1.0]
+            given = ", ".join(means)
+            raise ValueError(f"the mean of auxiliary {missing[0]!r} over {place.label!r} is not given; given: {given}")
+        own = [] if place.indicator is None else [1.0]
         return _Phase(None, np.array([1.0, *(float(means[name]) for name in names), *own]), None)
-    level = clusters_of(survey, names, rows, indicator)
+    level = clusters_of(survey, names, rows, place.indicator)
     if level.n < 2:
-        raise ValueError(f"{level.n} sample points with auxiliaries in area {label!r}; at least 2 are needed, or means of a map")
+        raise ValueError(
+            f"{level.n} sample points with auxiliaries in area {place.label!r}; at least 2 are needed, or means of a map"
+        )
     return _Phase(level, level.mean_z, covariance_of_means(level))
 
 
-def _external(
-    survey: Survey,
-    mine: Level,
-    residual: np.ndarray,
-    own_first: np.ndarray,
-    first: _Phase,
-    second_rows: np.ndarray,
-    three: bool,
-    whole: bool,
-    widest_model: Fit,
-) -> float:
-    """The external variance: as if the models had come from elsewhere; in the published software's own forms.
+def _external(first: _Phase, mine: Level, model: Fit, whole: bool) -> float:
+    """The external variance of two phases: as if the model had come from elsewhere, in the published software's own forms.
 
-    Whole area, two phases: var(prediction) / n1 + var(R) / n2. Small area: var(Y) / n1 + (1 - n2 / n1) var(R) / n2. Three
-    phases: var(Y) / n0 + (1 - n1 / n0) var(R_reduced) / n1 + (1 - n2 / n1) var(R) / n2.
+    Whole area: var(prediction) / n1 + var(R) / n2. Small area: var(Y) / n1 + (1 - n2 / n1) var(R) / n2.
     """
     if mine.n < 2:
         return float("nan")
-    own = spread_of_mean(residual, mine.size) / mine.n
-    if three:
-        n1 = len(np.unique(survey.clusters[second_rows]))
-        n0 = np.inf if first.level is None else first.level.n
-        outer = spread_of_mean(mine.y, mine.size) / n0 + (1 - n1 / n0) * spread_of_mean(mine.y - own_first, mine.size) / n1
-        return outer + (1 - mine.n / n1) * own
+    own = spread_of_mean(mine.y - mine.z @ model.b, mine.size) / mine.n
     if first.level is None:
         return own
     if whole:
-        return spread_of_mean(first.level.z @ widest_model.b, first.level.size) / first.level.n + own
+        return spread_of_mean(first.level.z @ model.b, first.level.size) / first.level.n + own
     return spread_of_mean(mine.y, mine.size) / first.level.n + (1 - mine.n / first.level.n) * own
+
+
+def _external_of_three(first: _Phase, n1: int, mine: Level, model: Fit, predicted: np.ndarray) -> float:
+    """The same of three phases: var(Y) / n0 + (1 - n1 / n0) var(R_reduced) / n1 + (1 - n2 / n1) var(R) / n2.
+
+    predicted : (clusters of the area,) by the reduced model
+    """
+    if mine.n < 2:
+        return float("nan")
+    own = spread_of_mean(mine.y - mine.z @ model.b, mine.size) / mine.n
+    n0 = np.inf if first.level is None else first.level.n
+    outer = spread_of_mean(mine.y, mine.size) / n0 + (1 - n1 / n0) * spread_of_mean(mine.y - predicted, mine.size) / n1
+    return outer + (1 - mine.n / n1) * own

@@ -181,7 +181,7 @@ class Plan:
         part = getattr(self.study, section)
         one = part[key] if key is not None else part
         if section == "lidar" and key is not None:
-            return self._with_tiles(key, one.model_dump(mode="json", exclude={"canopy_products"}))
+            return self._with_tiles(key, one.model_dump(mode="json", exclude={"canopy_products", "sampling"}))
         return one.model_dump(mode="json")
 
     def settings_of_all(self, section: str) -> dict:
@@ -212,8 +212,8 @@ class Plan:
 
     @cached_property
     def stand_shapes(self) -> dict:
-        """What makes the stands' outlines and strata; what their inventories record only the estimates are weighed with."""
-        return self.settings("stands") | {"records": {}}
+        """What makes the stands' outlines and strata; inventory records and districts only tables are made of."""
+        return self.settings("stands") | {"records": {}, "district": None}
 
     @property
     def patch_settings(self) -> dict | None:
@@ -225,6 +225,29 @@ class Plan:
         """Blocks of the maps that plots are held against: stocks and sinks."""
         names = [name for name, product in self.products.items() if product.kind in ("stock", "sink")]
         return [f"{self.resources}/maps/{name}/{block}.tif" for name in names for block in self.blocks]
+
+    @cached_property
+    def set_maps(self) -> list[str]:
+        """Target and year of the maps that each predictor set makes by itself: of several phases, where lidar is one of them.
+
+        None where no plot was chosen by chance: no estimator would read them.
+        """
+        plots = self.study.plots
+        if not self.study.lidar or not (plots.sampling == "probability" or "sampling" in plots.columns):
+            return []
+        return [f"{target}_{year}" for target in self.study.targets for year in self.study.years]
+
+    @property
+    def set_map_files(self) -> list[str]:
+        return [f"{self.resources}/sets/{name}/{block}.tif" for name in self.set_maps for block in self.blocks]
+
+    @property
+    def flown_by_chance(self) -> dict[str, bool]:
+        """By study year, whether chance has drawn the land that its campaign covers."""
+        campaigns = {year: self._campaign_of(year) for year in self.study.years}
+        return {
+            str(year): name is not None and self.study.lidar[name].sampling == "probability" for year, name in campaigns.items()
+        }
 
     @cached_property
     def card_settings(self) -> dict:

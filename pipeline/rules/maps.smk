@@ -12,6 +12,7 @@ rule estimate:
         **plan.rooted_plots,
     output:
         **{f"maps__{name}": f"{resources}/maps/{name}/{{block}}.tif" for name in plan.products},
+        **{f"sets__{name}": f"{resources}/sets/{name}/{{block}}.tif" for name in plan.set_maps},
         partials=f"{resources}/partials/{{block}}.parquet",
     params:
         settings=plan.stand_shapes,
@@ -68,6 +69,7 @@ rule totals:
         **plan.left_out_files,
         **plan.training_files,
         maps=plan.sampled_maps,
+        sets=plan.set_map_files,
         plots=f"{resources}/plots.parquet",
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
@@ -83,6 +85,7 @@ rule totals:
         years=list(study.years),
         confidence_percent=study.model.confidence_percent,
         products=plan.plain_products,
+        flown_by_chance=plan.flown_by_chance,
         grid=plan.grid_settings,
         code=plan.code("totals"),
     log:

@@ -19,6 +19,7 @@ from pipeline import mapping, store
 from pipeline.applicability import applicability_layers
 from pipeline.grid import Grid
 from pipeline.products import Product
+from pipeline.set_layers import set_layers
 from pipeline.steps.carbon import carbon_factors
 from pipeline.steps.windows import read_forest, read_predictors
 from pipeline.zonal import coverage, partial_rows, within
@@ -41,9 +42,13 @@ def estimate(
     carbon: dict,
     plots: Path | None = None,
     rooted: Path | None = None,
+    sets: Mapping[str, Path] | None = None,
     **_inputs: object,
 ) -> None:
-    """Stock and change with standard errors, chunk by chunk; sums per stand go to `partials`."""
+    """Stock and change with standard errors, chunk by chunk; sums per stand go to `partials`.
+
+    `sets` gets what each predictor set says wherever it is complete, a raster per target and year, where estimators ask for it.
+    """
     grid_ = Grid(**grid)
     place = grid_.block_window(block)
     wanted = [Product(**product) for product in products]
@@ -53,6 +58,10 @@ def estimate(
         settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
     )
     canvas = {p.name: {band["name"]: np.full(place.shape, np.nan, "float32") for band in p.bands} for p in wanted}
+    apart = {
+        name: {one.name: np.full(place.shape, np.nan, "float32") for one in fitted[name.rpartition("_")[0]].sets}
+        for name in sets or {}
+    }
     rows: list[dict] = []
     for chunk, window in grid_.chunks(place):
         covered = coverage(polygons, grid_, window)
@@ -75,6 +84,10 @@ def estimate(
                 there = within(covered, strip)
                 for estimand, found in parts.items():
                     rows += partial_rows(chunk, estimand, there, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets))
+        for name, layers in apart.items():
+            target, _, year = name.rpartition("_")
+            for own, values in set_layers(fitted[target], seen[int(year)], wood[int(year)], int(year)).items():
+                layers[own][window.within(place).slices] = values
         for product in wanted:
             if product.kind == "forest":
                 tiles[product.name][product.bands[0]["name"]][:] = mapping.forest_class(
@@ -85,6 +98,8 @@ def estimate(
     for product in wanted:
         units = {band["name"]: band["units"] for band in product.bands}
         store.write_raster(maps[product.name], canvas[product.name], geobox=grid_.geobox_of(place), units=units)
+    for name, layers in apart.items():
+        store.write_raster(sets[name], layers, geobox=grid_.geobox_of(place), units={})
     store.write_table(partials, pd.DataFrame(rows, columns=None if rows else PARTIAL_COLUMNS))
     log.info("block %s: %d products, %d stands", block, len(wanted), len({row["stand"] for row in rows}))
 

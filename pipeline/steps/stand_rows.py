@@ -25,25 +25,33 @@ ROUNDING_PERCENT = 1e-4
 
 @dataclass(frozen=True)
 class Project:
-    """All stands (n,) of a study in order, their shapes and areas; those that the project adds up, and the stratum of each."""
+    """All stands (n,) of a study in order, their shapes and areas; those that the project adds up; their labels."""
 
     stands: pd.Index
     regions: Regions
     area_ha: np.ndarray
     member: np.ndarray
     stratum: np.ndarray
+    district: np.ndarray
 
     @classmethod
     def of(cls, polygons, regions: Regions) -> Project:
         """From stands as `catalogs.stands` reads them. Plots that are stands too lie on top of others and would count twice."""
         beside = (polygons["layer"] != "plots").to_numpy()
-        stratum = np.array([name if isinstance(name, str) else "" for name in polygons["stratum"]], object)
         area = polygons["area_ha"].to_numpy(float)
-        return cls(pd.Index(polygons["stand"]), regions, area, beside if beside.any() else ~beside, stratum)
+        labels = (_labels(polygons, column) for column in ("stratum", "district"))
+        return cls(pd.Index(polygons["stand"]), regions, area, beside if beside.any() else ~beside, *labels)
 
     def numbers(self, stands: Sequence[str]) -> np.ndarray:
         """Where stands of these names come in the order of all."""
         return self.stands.get_indexer(stands)
+
+
+def _labels(polygons, column: str) -> np.ndarray:
+    """Stratum or district of each stand, empty where it has none."""
+    if column not in polygons:
+        return np.full(len(polygons), "", object)
+    return np.array([name if isinstance(name, str) else "" for name in polygons[column]], object)
 
 
 @dataclass(frozen=True)
@@ -186,13 +194,14 @@ def composite_rows(found: pd.DataFrame, joined: Mapping[str, dict], asked: Asked
 
 
 def region_rows(rows: pd.DataFrame, found: pd.DataFrame, asked: Asked) -> list[dict]:
-    """The project and each of its strata; `rows` and `found` as in `stand_rows`."""
+    """The project, and each of its strata and districts; `rows` and `found` as in `stand_rows`."""
     project = asked.project
     number = project.numbers(found["stand"])
-    main, stratum = project.member[number], project.stratum[number]
+    main = project.member[number]
     regional = [_region_row("project", "project", rows, found[main], asked)]
-    for name in sorted(set(stratum[main]) - {""}):
-        regional.append(_region_row("stratum", name, rows, found[main & (stratum == name)], asked))
+    for level, labels in (("stratum", project.stratum[number]), ("district", project.district[number])):
+        for name in sorted(set(labels[main]) - {""}):
+            regional.append(_region_row(level, name, rows, found[main & (labels == name)], asked))
     return regional
 
 

@@ -1,26 +1,30 @@
-"""Rule `totals`: the project and its strata by every estimator that the plots allow, and the one to report of each."""
+"""Rule `totals`: the project, its strata and districts by every estimator that the plots allow, and the one to report of each."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from models.inference.area_totals import area_estimates
 from models.inference.design_totals import MODEL_BASED, Area, Verdict, design_estimates, recommended
 from models.inference.target_model import TargetModel
-from models.pools import CarbonFactors, with_factor_error
+from models.pools import with_factor_error
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.steps.carbon import Quantity, carbon_factors, quantities_of
 from pipeline.steps.notes import caveats_in, unverified_in
-from pipeline.steps.stand_composites import stands_at
 from pipeline.steps.stand_tables import ALWAYS, intervals, silenced
-from pipeline.steps.windows import footprint_shares
-from pipeline.store import Mosaic
+from pipeline.steps.total_samples import Land, left_out_shift, on_maps, sample_of, seen_plots
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +32,8 @@ COLUMNS = [
     "level", "area", "quantity", "units", "first_year", "last_year", "estimator", "reported", "mean", "se",
     *(f"{side}_{level}" for level in ALWAYS for side in ("low", "high")),
     "low", "high", "interval_percent", "area_ha", "total", "total_se", "degrees_of_freedom", "plots", "clusters",
-    "variance_allometry", "variance_parameters", "variance_residual", "variance_area_effect", "why", "note",
+    "variance_allometry", "variance_parameters", "variance_residual", "variance_area_effect",
+    "variance_formula", "se_g_weight", "se_external", "why", "note",
 ]  # fmt: skip
 PROJECT_COLUMNS = [
     "quantity", "units", "first_year", "last_year", "mean", "se", "low", "high", "interval_percent",
@@ -38,6 +43,11 @@ PROJECT_COLUMNS = [
 ]  # fmt: skip
 OF_STANDS = ["stands", "stands_without_total", "all_stands_area_ha", "cover_percent"]
 MODEL_TITLE = "model-based synthetic"
+ALL_STANDS = "all_stands"
+"""Level of the one area that the map does not cover: every stand, with a total or without."""
+PARTS = tuple(f"variance_{name}" for name in ("allometry", "parameters", "residual", "area_effect"))
+OTHER_ERRORS = ("se_g_weight", "se_external")
+"""The standard error by formulas that are published too, beside the one that `variance_formula` names and `se` has."""
 
 
 def totals(
@@ -58,17 +68,21 @@ def totals(
     stock_target: str | None,
     targets: Mapping[str, dict],
     confidence_percent: float,
+    sets: Sequence[Path] = (),
+    flown_by_chance: Mapping[str, bool] | None = None,
     warned: Path | None = None,
     rooted: Path | None = None,
     **_inputs: object,
 ) -> None:
-    """Estimates of the project and of each stratum by the model and, where plots were chosen by chance, by the design.
+    """Estimates of project, strata and districts by the model and, where plots were chosen by chance, by the design.
 
     Parameters
     ----------
     totals : what every estimator says, a row each, refusals with their reason; one row per area and quantity is `reported`
     project : the reported ones of the project, with the sum of the stands' own reported numbers beside
     maps : blocks of the maps of stocks and changes, in a folder per product
+    sets : blocks of what each predictor set says by itself, in a folder per target and year; none where no estimator asks for it
+    flown_by_chance : study year -> whether chance has drawn the land that its lidar covers
     """
     grid_ = Grid(**grid)
     stands = store.read_table(table)
@@ -78,20 +92,24 @@ def totals(
     rows: list[dict] = []
     for target, path in models.items():
         model = TargetModel.from_plain(store.read_json(path))
-        seen = _seen(store.read_table(training[target]), chosen, targets[target]["column"], years)
-        apart = _left_out_shift(model, store.read_table(left_out[target]), store.read_table(training[target]))
+        column, alone = targets[target]["column"], Path(sets[0]).parent.parent if sets else None
+        seen = seen_plots(store.read_table(training[target]), chosen, column, years)
+        apart = left_out_shift(model, store.read_table(left_out[target]), store.read_table(training[target]))
         with store.kept_open():
-            seen = _on_maps(seen, apart, target, products, Path(maps[0]).parent.parent, grid_)
+            seen = on_maps(seen, apart, target, products, Path(maps[0]).parent.parent, grid_, alone)
+        land = Land.of(target, years, alone, grid_, _main(stands), flown_by_chance or {}) if alone else None
         for span in estimands_of(target, tuple(years)).values():
             mine = modelled[
                 (modelled["target"] == target) & (modelled["first_year"] == span[0]) & (modelled["last_year"] == span[-1])
             ]
-            sample = _sample_of(seen, span, stands, mine, targets[target]["column"], factors)
             quoted = list(quantities_of(target, span[0], span[-1], targets, factors, stock_target))
             members = _members(mine, stands)
-            for area, own in _areas(mine, stands):
-                within = members if own["level"] == "project" else members[members["stratum"] == area.name]
-                rows += _rows_of(area, own, sample, quoted, within, span, confidence_percent)
+
+            def given(names: Collection[str], span=span):
+                return sample_of(seen, span, stands, names, column, factors, land)  # noqa: B023
+
+            for one in _estimated(mine, stands, given):
+                rows += _rows_of(one, quoted, members, span, confidence_percent)
     found = pd.DataFrame(rows, columns=[*COLUMNS, *OF_STANDS])
     summary = _summary(found, modelled, stands, targets, factors, stock_target)
     caveats = caveats_in(warned)
@@ -108,172 +126,91 @@ def totals(
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- plots and what the map says at them
-
-
-def _seen(training: pd.DataFrame, plots: pd.DataFrame, column: str, years: Sequence[int]) -> pd.DataFrame:
-    """Plot measurements that speak for a study year, one per plot and year, and points of phase 1, which have no measurement.
-
-    A plot that the model leaves out because something befell it between measurement and image is still a plot of the sample:
-    leaving it out here would take disturbance out of the estimate.
-    """
-    frame = training.copy()
-    frame["sound"] = plots["kept"].to_numpy(bool)
-    frame["y"] = frame[column].astype(float)
-    phase = frame["phase"].astype(str) if "phase" in frame else pd.Series("", index=frame.index)
-    first = frame[(phase == "1") & frame["y"].isna() & frame.geometry.notna()]
-    measured = frame[frame["sound"] & frame["y"].notna() & frame["year"].notna()]
-    apart = (measured["date"] - pd.to_datetime(measured["year"].astype(int).astype(str) + "-07-01")).abs()
-    measured = measured.assign(apart=apart).sort_values(["plot", "year", "apart"], kind="stable")
-    found = measured.drop_duplicates(["plot", "year"])
-    if len(found) < len(measured):
-        log.info(
-            "left out %d measurements: another of the plot lies nearer to 1 July of its study year", len(measured) - len(found)
-        )
-    spread = [first.drop_duplicates("plot").assign(year=year) for year in years]
-    return pd.concat([found, *(part for part in spread if len(part))], ignore_index=True)
-
-
-def _left_out_shift(model: TargetModel, left_out: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
-    """Per predictor set, plot and year: how far its prediction moves when its own cluster is left out of the model."""
-    parts = []
-    for number, one in enumerate(model.sets, start=1):
-        rows = left_out[left_out["set_name"] == one.name]
-        seen = rows.merge(training.drop_duplicates(["plot", "year"]), on=["plot", "year"], suffixes=("", "_of_plot"))
-        X = seen[list(one.predictors)].to_numpy(float)
-        fitted = one.machine.mean(one.params, one.design(X, seen["year"].to_numpy(int))) if len(seen) else np.zeros(0)
-        parts.append(
-            pd.DataFrame({"plot": seen["plot"], "year": seen["year"].astype(int), "set": number,
-                          "shift": seen["predicted"].to_numpy(float) - fitted})
-        )  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
-
-
-def _on_maps(
-    seen: pd.DataFrame, apart: pd.DataFrame, target: str, products: Sequence[Mapping], folder: Path, grid: Grid
-) -> pd.DataFrame:
-    """Plots with `map`, the stock that the map shows on their footprint, moved to what it would be without their cluster.
-
-    `map_<a>_<b>` is the same of the change that the map of changes shows. The map is read where the plot is, mask of forest
-    and all, because the mean that it is set against is of the same pixels. Missing where the map does not cover the footprint.
-    """
-    moved = {(row.plot, int(row.year), int(row.set)): row.shift for row in apart.itertuples()}
-    changes = [product for product in products if product["kind"] == "sink" and product["target"] == target]
-    value, shifts, sinks = [], [], {tuple(product["years"]): [] for product in changes}
-    for row in seen.itertuples():
-        window = grid.window_of(row.geometry.bounds)
-        weight = footprint_shares([row.geometry], grid, window)[0]
-        stock = _read(folder / f"{target}_{int(row.year)}", grid, window, 4)
-        value.append(_mean(stock[0], weight))
-        shifts.append(_shift(stock[3], weight, row.plot, int(row.year), moved))
-        for product in changes:
-            read = tuple(product["years"])[-1] == int(row.year)
-            band = _read(folder / product["name"], grid, window, 1)[0] if read else None
-            sinks[tuple(product["years"])].append(_mean(band, weight) if read else np.nan)
-    columns = {f"map_{a}_{b}": values for (a, b), values in sinks.items()}
-    return seen.assign(map=np.array(value) + np.array(shifts), shift=shifts, **columns)
-
-
-def _read(folder: Path, grid: Grid, window, bands: int) -> list[np.ndarray]:
-    names = store.raster_bands(folder / f"{grid.blocks()[0]}.tif")[:bands]
-    return list(Mosaic(folder, grid).read(window, names).values())
-
-
-def _mean(array: np.ndarray, weight: np.ndarray) -> float:
-    used = weight > 0
-    if not np.isfinite(array[used]).all() or not used.any():
-        return float("nan")
-    return float((array[used] * weight[used]).sum() / weight[used].sum())
-
-
-def _shift(sets: np.ndarray, weight: np.ndarray, plot: str, year: int, moved: Mapping) -> float:
-    """The move of a plot's own prediction, on the part of its footprint that each predictor set serves."""
-    total = weight.sum()
-    return float(sum(
-        weight[sets == number].sum() / total * moved.get((plot, year, int(number)), 0.0)
-        for number in np.unique(sets[np.isfinite(sets) & (sets > 0)])
-    ))  # fmt: skip
-
-
-def _sample_of(
-    seen: pd.DataFrame, span: Sequence[int], stands, mine: pd.DataFrame, column: str, factors: CarbonFactors
-) -> pd.DataFrame:
-    """Points in the project's stands that have a total, as `design_estimates` takes them."""
-    frame = seen[seen["year"] == span[0]] if len(span) == 1 else _changes(seen, span, factors)
-    whole = mine[(mine["level"] == "stand") & mine["has_total"].astype(bool)]
-    there = stands[stands["stand"].isin(whole["stand"]) & (stands["layer"] != "plots")].reset_index(drop=True)
-    if there.empty:
-        there = stands[stands["stand"].isin(whole["stand"])].reset_index(drop=True)
-    centre = frame.geometry.centroid
-    place = stands_at(centre.x.to_numpy(), centre.y.to_numpy(), there)
-    stratum = dict(zip(there["stand"], there["stratum"], strict=True)) if "stratum" in there else {}
-    frame = frame.assign(stand=place, selection=frame["sampling"])
-    frame["stratum"] = [stratum.get(stand) for stand in place]
-    outside = int(frame["stand"].isna().sum())
-    if outside:
-        when = "-".join(map(str, span))
-        log.info("%s %s: %d of %d plots lie outside the stands that have a total", column, when, outside, len(frame))
-    return frame[frame["stand"].notna()].reset_index(drop=True)
-
-
-def _changes(seen: pd.DataFrame, span: Sequence[int], per_tonne: CarbonFactors) -> pd.DataFrame:
-    """Plots measured at both years: late minus early of what was measured, of what the map shows, of shared errors."""
-    early = seen[(seen["year"] == span[0]) & seen["y"].notna()].set_index("plot")
-    late = seen[(seen["year"] == span[-1]) & seen["y"].notna()].set_index("plot")
-    both = early.index.intersection(late.index, sort=True)
-    early, late = early.loc[both], late.loc[both]
-    factors = [name for name in seen if name.startswith("f_")]
-    frame = late.copy()
-    frame["y"] = late["y"] - early["y"]
-    frame[factors] = late[factors].fillna(0.0) - early[factors].fillna(0.0)
-    name = f"map_{span[0]}_{span[-1]}"
-    if name in late:  # the published change, told from a set that is complete at both dates; in the target's unit
-        per_unit = per_tonne.net_removal(span[-1] - span[0])
-        frame["map"] = late[name] / per_unit + late["shift"] - early["shift"]
-    else:
-        frame["map"] = np.nan
-    return frame.reset_index()
-
-
 # ---------------------------------------------------------------- areas and their rows
 
 
-def _areas(mine: pd.DataFrame, stands) -> list[tuple[Area, pd.Series]]:
-    """The project and its strata, each with the model's row."""
-    strata = mine[(mine["level"] == "stratum") & mine["has_total"].astype(bool)]
-    share = dict(zip(strata["stand"], strata["area_ha"], strict=True))
+@dataclass(frozen=True)
+class Estimated:
+    """An area with what the model says of it (a row of the stands' estimates) and what every estimator of plots does."""
+
+    area: Area
+    own: pd.Series
+    verdicts: list[Verdict]
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the map covers it, so that the model speaks of it."""
+        return self.own["level"] != ALL_STANDS
+
+
+def _main(stands: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """The stands that add up: where plots are stands too, they lie on top of others."""
+    beside = stands[stands["layer"] != "plots"]
+    return (beside if len(beside) else stands).reset_index(drop=True)
+
+
+def _estimated(mine: pd.DataFrame, stands: gpd.GeoDataFrame, given: Callable) -> Iterator[Estimated]:
+    """The project (stands with a total), its strata and districts; and all stands, where the map leaves out some of them."""
     whole = mine[mine["level"] == "project"].iloc[0]
-    if not whole["has_total"]:
-        return []
-    inside = share if np.isclose(sum(share.values()), whole["area_ha"]) else {}  # stands without a stratum: strata do not add up
-    areas = [(Area("project", whole["area_ha"], whole["map_mean"], inside), whole)]
-    return areas + [(Area(row["stand"], row["area_ha"], row["map_mean"]), row) for _, row in strata.iterrows()]
+    of_stands = mine[mine["level"] == "stand"]
+    if whole["has_total"]:
+        sample, places = given(set(of_stands.loc[of_stands["has_total"].astype(bool), "stand"]))
+        strata = _areas(mine, "stratum")
+        share = {area.name: area.area_ha for area, _ in strata}
+        inside = share if np.isclose(sum(share.values()), whole["area_ha"]) else {}  # else some stands have no stratum
+        area = Area("project", whole["area_ha"], whole["map_mean"], inside)
+        yield Estimated(area, whole, design_estimates(sample, area, places=places))
+        for level, areas in (("stratum", strata), ("district", _areas(mine, "district"))):
+            found = area_estimates(sample, [area for area, _ in areas], column=level)
+            yield from (Estimated(area, own, found[area.name]) for area, own in areas)
+    if whole["stands_without_total"]:
+        every = _main(stands)
+        sample, places = given(set(every["stand"]))
+        if (sample["selection"] == "probability").any():
+            own = whole.copy()
+            own[["level", "area_ha", "stands"]] = [ALL_STANDS, whole["all_stands_area_ha"], len(every)]
+            area = Area("all stands", own["area_ha"], np.nan, _strata_in(every))
+            yield Estimated(area, own, design_estimates(sample, area, places=places))
 
 
-def _members(mine: pd.DataFrame, stands) -> pd.DataFrame:
-    """The stands that a region's total is made of: mean, area_ha, stratum."""
+def _areas(mine: pd.DataFrame, level: str) -> list[tuple[Area, pd.Series]]:
+    """The strata or the districts that have a total, each with the model's row."""
+    rows = mine[(mine["level"] == level) & mine["has_total"].astype(bool)]
+    return [(Area(row["stand"], row["area_ha"], row["map_mean"]), row) for _, row in rows.iterrows()]
+
+
+def _strata_in(stands: gpd.GeoDataFrame) -> dict[str, float]:
+    """Area of each stratum, where every stand has one."""
+    if "stratum" not in stands or stands["stratum"].isna().any():
+        return {}
+    return stands.groupby("stratum")["area_ha"].sum().to_dict()
+
+
+def _members(mine: pd.DataFrame, stands: gpd.GeoDataFrame) -> pd.DataFrame:
+    """The stands that a region's total is made of: mean, area_ha, stratum, district."""
     told = mine[(mine["level"] == "stand") & mine["has_total"].astype(bool) & mine["in_project"].astype(bool)]
-    stratum = stands.set_index("stand")["stratum"] if "stratum" in stands else pd.Series(dtype=object)
-    return told[["stand", "mean", "area_ha"]].assign(stratum=told["stand"].map(stratum))
+    known = [name for name in ("stratum", "district") if name in stands]
+    labels = pd.DataFrame(stands[["stand", *known]]).set_index("stand").reindex(columns=["stratum", "district"])
+    return told[["stand", "mean", "area_ha"]].join(labels, on="stand")
 
 
 def _rows_of(
-    area: Area, own: pd.Series, sample: pd.DataFrame, quoted: list[Quantity], members: pd.DataFrame, span: Sequence[int],
-    confidence: float,
-) -> list[dict]:  # fmt: skip
-    stratum = None if own["level"] == "project" else area.name
-    verdicts = design_estimates(sample, area, stratum=stratum)
-    best, why = recommended(verdicts)
+    one: Estimated, quoted: list[Quantity], members: pd.DataFrame, span: Sequence[int], confidence: float
+) -> list[dict]:
+    area, own = one.area, one.own
+    if own["level"] in ("stratum", "district"):
+        members = members[members[own["level"]] == area.name]
+    best, why = recommended(one.verdicts, model_based=one.is_mapped)
     lowest = 0.0 if len(span) == 1 else -np.inf
-    entries = [_model_row(own, best == MODEL_BASED, why, confidence)]
-    entries += [_design_row(verdict, best, why, lowest, confidence) for verdict in verdicts]
+    entries = [_model_row(own, best == MODEL_BASED, why, confidence)] if one.is_mapped else []
+    entries += [_design_row(verdict, best, why, lowest, confidence) for verdict in one.verdicts]
     about = {
         "level": own["level"], "area": area.name, "first_year": span[0], "last_year": span[-1], "interval_percent": confidence,
         "area_ha": area.area_ha, **{name: own[name] for name in OF_STANDS},
     }  # fmt: skip
     return [
-        about | {"quantity": one.name, "units": one.units} | _quoted(entry, one, members, area.area_ha, lowest)
-        for one in quoted
+        about | {"quantity": quantity.name, "units": quantity.units} | _quoted(entry, quantity, members, area.area_ha, lowest)
+        for quantity in quoted
         for entry in entries
     ]
 
@@ -303,13 +240,12 @@ def _design_row(verdict: Verdict, best: str, why: str, lowest: float, confidence
     notes = list(one.notes)
     if one.mean < lowest:
         lowest = -np.inf
-        notes.append(
-            "below zero: the plots lie further below the map than the map is high; read it as nothing, and the plots as few"
-        )
+        notes.append("below zero, which no forest is: read it as nothing, and the plots as few")
     return row | {
         "mean": one.mean, "se": se, "low": max(one.mean - reach, lowest), "high": max(one.mean + reach, lowest),
         **intervals(one.mean, se, free, lowest), "degrees_of_freedom": free, "plots": one.n["plots"],
         "clusters": one.n["clusters"], **{f"variance_{name}": value for name, value in verdict.variance_parts.items()},
+        "variance_formula": one.formula, **{f"se_{name}": value for name, value in verdict.other_errors.items()},
         "note": "; ".join(notes),
     }  # fmt: skip
 
@@ -322,16 +258,17 @@ def _quoted(entry: dict, quantity: Quantity, members: pd.DataFrame, area_ha: flo
     wider = with_factor_error(entry, error, lowest=lowest if entry["mean"] >= lowest else -np.inf)
     told = entry | {name: float(value) for name, value in wider.items()}
     scaled = {name: value * factor if _is_scaled(name) else value for name, value in told.items()}
-    scaled |= {name: value * factor**2 for name, value in entry.items() if name.startswith("variance_")}
+    parts = {name: value for name, value in entry.items() if name in PARTS}
+    scaled |= {name: value * factor**2 for name, value in parts.items()}
+    others = {name: value for name, value in entry.items() if name in OTHER_ERRORS}
+    scaled |= {name: float(np.hypot(value, entry["mean"] * error)) * factor for name, value in others.items()}
     if quantity.is_carbon:
         scaled["variance_allometry"] += (entry["mean"] * error * factor) ** 2
     if quantity.is_carbon and quantity.factors.strata and entry["estimator"] == MODEL_TITLE:  # as the stands add up
         spread = {name: [value] for name, value in entry.items() if _is_scaled(name)}
         whole = quantity.of_region(pd.DataFrame(spread), members).iloc[0].to_dict()
-        parts = sum(scaled[name] for name in scaled if name.startswith("variance_"))
-        scaled |= whole | {
-            name: value * whole["se"] ** 2 / parts for name, value in scaled.items() if name.startswith("variance_") and parts > 0
-        }
+        added = sum(scaled[name] for name in parts)
+        scaled |= whole | {name: scaled[name] * whole["se"] ** 2 / added for name in parts if added > 0}
     return scaled | {"total": scaled["mean"] * area_ha, "total_se": scaled["se"] * area_ha}
 
 

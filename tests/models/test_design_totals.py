@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models.inference.area_totals import area_estimates
 from models.inference.design_totals import ENOUGH_CLUSTERS, Area, design_estimates, recommended
 
 AREA = Area("project", 100.0, 120.0, {"fir": 60.0, "pine": 40.0})
@@ -50,7 +51,8 @@ def test_shared_errors_come_on_top_of_the_design_s():
 
 def test_purposive_plots_are_refused_by_every_estimator_with_the_reason():
     verdicts = design_estimates(sample(selection="purposive"), AREA)
-    assert {one.estimator for one in verdicts} == {"expansion", "stratified", "post_stratified", "difference", "greg"}
+    names = {"expansion", "stratified", "post_stratified", "ratio", "difference", "greg"}
+    assert {one.estimator for one in verdicts} == names
     assert all(one.estimate is None and "nobody knows with what chance" in one.refusal for one in verdicts)
     assert recommended(verdicts)[0] == "model_based"
 
@@ -64,7 +66,8 @@ def test_plots_that_nobody_drew_are_left_aside_where_others_were_drawn():
 
 
 def test_a_stratum_is_told_from_its_own_plots_and_its_own_map():
-    found = by_name(design_estimates(sample(12), Area("fir", 60.0, 90.0), stratum="fir"))
+    areas = [Area("fir", 60.0, 90.0), Area("pine", 40.0, 95.0)]
+    found = by_name(area_estimates(sample(12), areas)["fir"])
     # 100, 120, ... 200, of which the map is 4, 10, 10, 10, 10, 10 below
     assert found["expansion"].estimate.mean == pytest.approx(150.0)
     assert found["difference"].estimate.mean == pytest.approx(90 + 9.0)
@@ -114,6 +117,8 @@ def test_the_estimate_to_report_depends_on_the_number_of_clusters_and_on_no_erro
 
 
 def test_an_area_without_plots_says_so():
-    verdicts = design_estimates(sample(12), Area("oak", 5.0, 100.0), stratum="oak")
-    assert all(one.estimate is None for one in verdicts)
-    assert "no ground plot" in by_name(verdicts)["expansion"].refusal
+    verdicts = area_estimates(sample(12), [Area("oak", 5.0, 100.0)])["oak"]
+    found = by_name(verdicts)
+    assert {name for name, one in found.items() if one.estimate is not None} == {"synthetic"}
+    for name in ("expansion", "difference", "small", "extended_synthetic"):
+        assert "there is no ground plot in" in found[name].refusal
