@@ -331,14 +331,16 @@ class RegionEstimator:
             residual = max(both - jackknife, 0.0)
             stages.append(Stage(jackknife, residual, min(sum(one.area for one in told), residual), _doubt(both, jackknife, told)))
         plots, cells = stages
-        variance = plots.variance + cells.variance + shared
+        strata = float(((model.shrunk @ gradient) ** 2).sum())
+        variance = plots.variance + cells.variance + shared + strata
         free = _freedom(variance, (plots.variance + shared, model.degrees_of_freedom, plots.doubt),
-                        (cells.variance, max(model.blocks - 1, 1), cells.doubt))  # fmt: skip
+                        (cells.variance, max(model.blocks - 1, 1), cells.doubt),
+                        (strata, max(model.strata - 1, 1), 0.0))  # fmt: skip
         mean, se = whole.value / whole.covered_ha, float(np.sqrt(variance))
         reach = self.reach_of(free)
         low, high = (max(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
         return Estimate(
-            mean, se, low, high, plots.sampling + cells.sampling, shared, plots.residual + cells.residual, free,
+            mean, se, low, high, plots.sampling + cells.sampling + strata, shared, plots.residual + cells.residual, free,
             plots.area + cells.area,
         )  # fmt: skip
 
