@@ -473,7 +473,7 @@ class Model(Section):
     def _slopes_of_linear(self) -> Model:
         if self.strata == "slopes" and self.regressor != "linear":
             raise ValueError(
-                f"strata: slopes needs regressor linear, got {self.regressor}: others take strata as predictors, by strata: levels"
+                f"strata: slopes needs regressor linear, got {self.regressor}: others take strata as predictors (levels)"
             )
         return self
 

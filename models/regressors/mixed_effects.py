@@ -216,5 +216,3 @@ def whitened(table: np.ndarray, cluster: np.ndarray, alike: float) -> tuple[np.n
     taken = (1 - np.sqrt((1 - alike) / grown)) / rows
     white = (table - (taken[:, None] * means)[number]) / np.sqrt(1 - alike)
     return white, float(((rows - 1) * np.log(1 - alike) + np.log(grown)).sum())
-
-
