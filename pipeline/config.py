@@ -459,6 +459,7 @@ class Model(Section):
     profile: FilePath | None = None
     path: Literal["auto", "direct", "hierarchical"] = "auto"
     date_effect: Literal["auto", "always", "never"] = "always"
+    strata: Literal["none", "levels", "slopes", "auto"] = "none"
     confidence_percent: float = Field(90.0, gt=50, lt=100)
     min_clusters: int = Field(4, ge=3)
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
@@ -471,6 +472,14 @@ class Model(Section):
         if list(value) != sorted(set(value)):
             raise ValueError(f"quantiles must rise and not repeat, such as [0.05, 0.5, 0.95], got {list(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _slopes_of_linear(self) -> Model:
+        if self.strata == "slopes" and self.regressor != "linear":
+            raise ValueError(
+                f"strata: slopes needs regressor linear, got {self.regressor}: others take strata as predictors (levels)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _profile_named(self) -> Model:
@@ -569,6 +578,11 @@ class Study(Section):
             problems.append(
                 "pools.root_shoot is from_plots, but plots.roots does not say how plots with a tree list get their roots "
                 "(equations, continuous or table)"
+            )
+        if self.model.strata != "none" and self.stands.stratum is None:
+            problems.append(
+                f"model.strata is {self.model.strata}, and stands.stratum names no column of the stand layer: name the one that "
+                "holds the strata, or leave model.strata out"
             )
         if "volume" in self.targets and "agb" not in self.targets and self.pools.expansion_factor_mg_m3 is None:
             problems.append(

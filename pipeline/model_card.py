@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.inference.strata import is_stratum, levels_told
+from models.inference.target_model import TargetModel
 from models.validation import SCHEMES
 from pipeline.config import TARGETS
 
@@ -62,7 +64,8 @@ KEYS: dict[str, str] = {
     "all plots share",
     "sets": "per predictor set: predictors (name, units, title, least, p05, median, p95 and most at the plots, weight in the "
     "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
-    "whether it was fitted to plots or to predictions of another set, "
+    "whether it was fitted to plots or to predictions of another set, strata that it tells apart (stratum, plots, clusters, and "
+    "the difference with its se of a place there from one with the same predictors and the level of all, in target units), "
     "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; range_m and nugget of one "
     "date and of change; identified), threshold of the area of applicability",
     "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",
@@ -198,7 +201,9 @@ def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titl
         "predictors": [
             {"name": name, **titles.get(name, {"units": "", "title": ""}), **_quantiles(used[name]), "weight": float(one_weight)}
             for name, one_weight in zip(one["predictors"], weight, strict=True)
+            if not is_stratum(name)
         ],
+        "strata": _strata(one["name"], model, used) if any(map(is_stratum, one["predictors"])) else [],
         "regressor": _regressor(one["machine"]),
         "transform": model["transform"],
         "dates": list(one["dates"]),
@@ -210,6 +215,12 @@ def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titl
         "residuals": residuals,
         "threshold": domain["threshold"],
     }  # fmt: skip
+
+
+def _strata(name: str, model: Mapping, used: pd.DataFrame) -> list[dict]:
+    """Levels of the strata that a set tells apart."""
+    whole = TargetModel.from_plain(model)
+    return levels_told(whole, whole.named(name), used)
 
 
 def _fitted_to(one: Mapping) -> dict:

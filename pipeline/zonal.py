@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def coverage(stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> list[tuple[str, np.ndarray, np.ndarray]]:
+Covered = list[tuple[str, np.ndarray, np.ndarray]]
+
+
+def coverage(stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> Covered:
     """Which pixels of a window each stand covers, and how much of them.
 
     Returns

@@ -129,12 +129,14 @@ def learn(plan: Plan) -> None:
     plots(table=res / "plots.parquet", settings=plan.settings("plots"), grid=plan.area_settings, targets=list(study.targets))
     for sample in plan.cell_files.values():
         cells(table=sample, grid=plan.grid_settings, years=list(study.years), sources=plan.sources,
-              forest=plan.settings("forest"), predictor_sets=plan.predictor_sets, settings=plan.settings("stands"))  # fmt: skip
+              forest=plan.settings("forest"), predictor_sets=plan.predictor_sets, settings=plan.settings("stands"),
+              strata=plan.has_strata)  # fmt: skip
     for target, about in plan.targets.items():
         table = res / f"training/{target}.parquet"
         training(table=table, plots=res / "plots.parquet", grid=plan.grid_settings, target=target, column=about["column"],
                  predictor_sets=plan.predictor_sets, sources=plan.sources, campaigns=plan.settings_of_all("lidar"),
-                 years=list(study.years), max_years_apart=study.plots.max_years_apart)  # fmt: skip
+                 years=list(study.years), max_years_apart=study.plots.max_years_apart,
+                 strata=plan.stands_of_model)  # fmt: skip
         fit(model=res / f"model/{target}/model.json", left_out=res / f"model/{target}/left_out.parquet", table=table,
             target=target, column=about["column"], predictor_sets=plan.predictor_sets, settings=plan.model_settings,
             stands=plan.patch_settings, grid=plan.area_settings, **plan.cell_files)  # fmt: skip

@@ -17,7 +17,7 @@ import pipeline.steps
 
 PACKAGES = ("catalogs", "models", "pipeline")
 PURE = ("config", "grid", "features", "mapping", "zonal", "products", "checks", "provenance", "template",
-        "optical", "radar", "lidar", "indicators", "relief", "applicability", "model_card", "set_layers")  # fmt: skip
+        "optical", "radar", "lidar", "indicators", "relief", "applicability", "model_card", "set_layers", "strata")  # fmt: skip
 FLOORS = {"": 2, **dict.fromkeys(PURE, 2), "store": 3, "steps": 4, "report": 4, "bridge": 5, "rules": 5, "__main__": 5}
 """Floor of each part of `pipeline`; `catalogs` and `models` are floor 1."""
 

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.spatial import cKDTree
 
-from models.applicability import applicability
 from models.inference import position
+from models.inference import strata as terms
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
 from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, spread_of
@@ -36,6 +36,7 @@ def fit_target(
     transform: str = "sqrt",
     date_effect: str = "always",
     min_clusters: int = 4,
+    strata: str = "none",
 ) -> tuple[TargetModel, pd.DataFrame]:
     """Fit all predictor sets of a target and the covariance of all their parameters.
 
@@ -43,8 +44,9 @@ def fit_target(
     ----------
     plots : DataFrame
         One row per plot and date: `plot, cluster, year, x, y, area_ha`, the target `column`, shared error factors
-        `f_*` (target unit per standard deviation) and the predictors.
+        `f_*` (target unit per standard deviation) and the predictors; with `strata`, shares in strata, see `inference.strata`.
     predictor_sets : mapping of set name to predictor names, in order of preference.
+    strata : none, levels, slopes or auto, see `inference.strata`
 
     Returns
     -------
@@ -59,24 +61,29 @@ def fit_target(
     """
     fits, reasons, notes = fits_of(
         plots, predictor_sets, column=column, regressor=regressor, transform=transform, date_effect=date_effect,
-        min_clusters=min_clusters,
+        min_clusters=min_clusters, strata=strata,
     )  # fmt: skip
     return joined(plots, fits, reasons, notes, target=target, regressor=regressor, transform=transform)
 
 
 def fits_of(
     plots: pd.DataFrame, predictor_sets: Mapping[str, Sequence[str]], *, column: str, regressor: str, transform: str,
-    date_effect: str, min_clusters: int,
+    date_effect: str, min_clusters: int, strata: str = "none",
 ) -> tuple[dict[str, dict], dict[str, str], list[str]]:  # fmt: skip
     """What `_fit_set` makes of each set that the plots can carry, why they cannot carry others, and what to know of the fits."""
+    terms.check(plots, strata, regressor)
     machine = regressor_named(regressor, transform=transform)
     factors = [name for name in plots.columns if name.startswith("f_")]
     fits, reasons, notes = {}, {}, []
     for name, predictors in predictor_sets.items():
         try:
-            fits[name] = _fit_set(
-                plots, name, tuple(predictors), column, machine, transform, date_effect, min_clusters, factors, notes
-            )
+            fits[name] = terms.fitted(
+                lambda predictors, term, notes, name=name: _fit_set(
+                    plots, name, predictors, column, term.machine(machine, predictors), transform, date_effect, min_clusters,
+                    factors, notes,
+                ),
+                plots, name, tuple(predictors), column, strata, notes,
+            )  # fmt: skip
         except ValueError as error:
             reasons[name] = str(error)
     return fits, reasons, notes
@@ -102,6 +109,7 @@ def joined(
     blocks = [fit["block_influence"] for fit in every]
     left_out = pd.concat([fit["left_out"] for fit in every], ignore_index=True)
     shared, by_block = np.hstack([fit["shared"] for fit in every]), block_diag(*blocks)[:, : influence.shape[1]]
+    shrunk = terms.joined([fit["shrunk"] for fit in every], [len(fit["model"].params) for fit in every])
     model = TargetModel(
         target,
         regressor,
@@ -113,9 +121,11 @@ def joined(
         min(len(fit["clusters"]) for fit in every),
         {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(clusters)},
         tuple(notes),
-        _short(np.vstack([influence, by_block, shared]), [fit["gradient"] for fit in every]),
+        _short(np.vstack([influence, by_block, shared, shrunk]), [fit["gradient"] for fit in every]),
         by_block,
         min((len(rows) for rows in blocks if len(rows)), default=0),
+        shrunk,
+        min((sum(map(terms.is_stratum, fit["model"].predictors)) for fit in every if fit["shrunk"]), default=0),
     )
     return model, left_out
 
@@ -173,7 +183,7 @@ def _fit_set(
     _log_missing(plots, X_all, predictors, name)
     _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, 3), machine)
     y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
-    centre, spread = X.mean(axis=0), X.std(axis=0)
+    centre, spread = terms.standardisation(X, predictors)
     dates = tuple(sorted(set(year.tolist())))
     if date_effect == "never":
         dates = dates[:1]
@@ -197,9 +207,11 @@ def _fit_set(
     refits, left_out = machine.without_each(design, y, cluster, penalised, params)
     if machine.stands_for.caution:
         notes.append(f"predictor set {name}: {machine.stands_for.caution}")
-    if len(np.unique(cluster)) < CLUSTERS_EACH * len(predictors) and not machine.stands_for.learns:
+    count = len(predictors) - len(terms.columns_of(predictors))
+    shrinks = machine.stands_for.learns and not isinstance(machine, terms.MixedEffects)
+    if len(np.unique(cluster)) < CLUSTERS_EACH * count and not shrinks:
         notes.append(
-            f"predictor set {name}: {len(predictors)} predictors for {len(np.unique(cluster))} clusters of plots: with fewer "
+            f"predictor set {name}: {count} predictors for {len(np.unique(cluster))} clusters of plots: with fewer "
             f"than {CLUSTERS_EACH} for each, a regression that neither shrinks nor selects follows its plots; name fewer "
             "predictors, or take regressor ridge or mix"
         )
@@ -213,7 +225,7 @@ def _fit_set(
         notes.append(f"predictor set {name}: {residuals.level.doubt()}")
     model = SetModel(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
-        params=params, domain=applicability(X, cluster, slopes(machine, params, design, len(predictors))),
+        params=params, domain=terms.domain_of(X, cluster, slopes(machine, params, design, len(predictors)), predictors),
         residuals=residuals, plot_ha=float(rows["area_ha"].median()), sample=sample,
         scores=scores(y, left_out),
     )  # fmt: skip
@@ -226,6 +238,7 @@ def _fit_set(
         "shared": np.array(
             [machine.shifted(design, y, penalised, factor) for factor in np.nan_to_num(rows[factors].to_numpy(float)).T]
         ).reshape(len(factors), len(params)),
+        "shrunk": terms.effects_of(machine, predictors, terms.shrinking_of(machine, design, y, penalised, params)),
         "block_influence": np.zeros((0, len(params))),
         "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
     }
@@ -346,7 +359,7 @@ def _refitted(one: SetModel, X, y, cluster, year, rest, machine: Regressor | Non
     machine = machine or one.machine.stands_for
     if len(np.unique(cluster[rest])) < machine.least_clusters(len(one.predictors)):
         return None
-    centre, width = X[rest].mean(axis=0), X[rest].std(axis=0)
+    centre, width = terms.standardisation(X[rest], one.predictors)
     if (width < 1e-12).any():
         return None
     design, penalised = design_of(X[rest], year[rest], centre, width, one.dates), np.arange(one.columns) < len(one.predictors)
@@ -439,7 +452,7 @@ def _check_enough(
         raise ValueError(
             f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
         )
-    flat = [name for name, spread in zip(predictors, X.std(axis=0), strict=True) if spread < 1e-12]
+    flat = [name for name, spread in zip(predictors, terms.standardisation(X, predictors)[1], strict=True) if spread < 1e-12]
     if flat:
         raise ValueError(f"the predictor {flat[0]} is constant over the plots")
 

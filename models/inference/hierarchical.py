@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from models.applicability import applicability
+from models.inference import strata as terms
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
 from models.inference.fitted import away_from_home, fits_of, joined
 from models.inference.patches import patches_of
@@ -78,6 +78,7 @@ def fit_in_stages(
     transform: str = "sqrt",
     date_effect: str = "always",
     min_clusters: int = 4,
+    strata: str = "none",
 ) -> tuple[TargetModel, pd.DataFrame]:
     """As `fitted.fit_target`, with sets after the first fitted to predictions of an earlier one at cells.
 
@@ -92,7 +93,7 @@ def fit_in_stages(
     if path not in ("direct", "hierarchical", "auto"):
         raise ValueError(f"path {path!r} is not one of direct, hierarchical, auto")
     options = {"column": column, "regressor": regressor, "transform": transform, "date_effect": date_effect}
-    fits, reasons, notes = fits_of(plots, predictor_sets, min_clusters=min_clusters, **options)
+    fits, reasons, notes = fits_of(plots, predictor_sets, min_clusters=min_clusters, strata=strata, **options)
     names, chosen = list(predictor_sets), dict(fits)
     if path == "hierarchical" and cells is None and len(names) > 1:
         notes.append(
@@ -105,8 +106,9 @@ def fit_in_stages(
             continue
         first = min(earlier, key=lambda other: fits[other]["model"].scores["rmse"])
         own_notes: list[str] = []
+        term = terms.term_of(fits.get(name, fits[first])["model"])
         try:
-            second = _second_stage(plots, cells, fits[first], name, tuple(predictor_sets[name]), own_notes, **options)
+            second = _second_stage(plots, cells, fits[first], name, tuple(predictor_sets[name]), own_notes, term=term, **options)
         except ValueError as error:
             why = f"predictor set {name} cannot learn from predictions of {first} ({error})"
             log.info("%s", why)
@@ -199,11 +201,12 @@ def _se_of_mean(values: pd.Series, cluster: pd.Series) -> float:
 
 def _second_stage(
     plots: pd.DataFrame, cells: pd.DataFrame, first: dict, name: str, predictors: tuple[str, ...], notes: list[str], *,
-    column: str, regressor: str, transform: str, date_effect: str,
+    column: str, regressor: str, transform: str, date_effect: str, term: terms.Term,
 ) -> dict:  # fmt: skip
     """What `fitted._fit_set` makes of a set and plots, of a set and cells that the set of the fit `first` predicts."""
     teacher: SetModel = first["model"]
-    machine = regressor_named(regressor, transform=transform)
+    predictors = term.predictors(predictors)
+    machine = term.machine(regressor_named(regressor, transform=transform), predictors)
     seen = _usable(cells, teacher, predictors, machine)
     X, Z = (seen[list(names)].to_numpy(float) for names in (predictors, teacher.predictors))
     year, site = seen["year"].to_numpy(int), _sites(seen)
@@ -211,7 +214,7 @@ def _second_stage(
     answers, first_gradient = teacher.machine.both(teacher.params, first_design)
     answers, first_gradient = answers.astype(float), first_gradient.astype(float)
 
-    centre, spread = X.mean(axis=0), X.std(axis=0)
+    centre, spread = terms.standardisation(X, predictors)
     dates = tuple(sorted(set(year.tolist()))) if date_effect != "never" else (int(year.min()),)
     design = design_of(X, year, centre, spread, dates)
     penalised = np.arange(design.shape[1]) < len(predictors)
@@ -239,7 +242,7 @@ def _second_stage(
     few = _some(len(X), MOST_FOR_DOMAIN)
     one = SetModel(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine, params=params,
-        domain=applicability(X[few], block[few], slopes(machine, params, design, len(predictors))),
+        domain=terms.domain_of(X[few], block[few], slopes(machine, params, design, len(predictors)), predictors),
         residuals=Residuals(scale, power, floor, **structure), plot_ha=float(seen["cell_ha"].median()), sample=sample,
         second_stage=SecondStage(teacher.name, moves, X, Z, block, refits, _reach(seen)),
     )  # fmt: skip
@@ -263,6 +266,13 @@ def _second_stage(
         "block_influence": np.sqrt((count - 1) / count) * (refits - params),
         "gradient": (gradient[some], gradients_of_change(gradient[some], sample.at(some))),
         "shared": first["shared"] @ moves.T,
+        "shrunk": {effect: moves @ row for effect, row in first["shrunk"].items()}
+        | {
+            f"{name}: {effect}": row
+            for effect, row in terms.effects_of(
+                machine, predictors, terms.shrinking_of(machine, design, answers, penalised, params)
+            ).items()
+        },
         "left_out": predicted,
     }
 

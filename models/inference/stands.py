@@ -173,14 +173,16 @@ class RegionEstimator:
                 told.append(self._variance(number, gradient, whole, sums, regions, least))
             stages.append(Stage.of(jackknife, told, model.between_sets[np.ix_(sets, sets)]))
         plots, cells = stages
-        variance = plots.variance + cells.variance + shared
+        strata = _squares(gradient, model.shrunk)
+        variance = plots.variance + cells.variance + shared + strata
         free = _freedom(variance, (plots.variance + shared, model.degrees_of_freedom, plots.doubt),
-                        (cells.variance, max(model.blocks - 1, 1), cells.doubt))  # fmt: skip
+                        (cells.variance, max(model.blocks - 1, 1), cells.doubt),
+                        (strata, max(model.strata - 1, 1), np.zeros_like(strata)))  # fmt: skip
         mean, se = whole.value / whole.covered_ha, np.sqrt(variance)
         reach = self.reach_of(free)
         low, high = (np.maximum(mean + sign * reach * se, self.lowest) for sign in (-1, 1))
         return Estimate(
-            mean, se, low, high, plots.sampling + cells.sampling, shared, plots.residual + cells.residual, free,
+            mean, se, low, high, plots.sampling + cells.sampling + strata, shared, plots.residual + cells.residual, free,
             plots.area + cells.area,
         )  # fmt: skip
 

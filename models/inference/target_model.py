@@ -143,6 +143,9 @@ class TargetModel:
     block_influence : (blocks, parameters of all sets): as `influence`, of the blocks of cells that second stages learned from;
         none where every set was fitted to plots
     blocks : number of blocks of cells, of the second stage that has the fewest
+    shrunk : (effects, parameters of all sets): shift of the parameters per standard deviation of what strata depart by, as far
+        as plots do not tell it (`inference.strata`); none where models have no strata
+    strata : number of strata that told how far strata depart, of the set that has the fewest
     """
 
     target: str
@@ -158,10 +161,13 @@ class TargetModel:
     short: np.ndarray | None = None
     block_influence: np.ndarray | None = None
     blocks: int = 0
+    shrunk: np.ndarray | None = None
+    strata: int = 0
 
     def __post_init__(self) -> None:
-        if self.block_influence is None:
-            object.__setattr__(self, "block_influence", np.zeros((0, self.influence.shape[1])))
+        for name in ("block_influence", "shrunk"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.zeros((0, self.influence.shape[1])))
 
     def to_plain(self) -> dict:
         """Numbers, lists and strings only, from which `from_plain` makes the same model again."""
@@ -200,8 +206,8 @@ class TargetModel:
 
     @property
     def factors(self) -> np.ndarray:
-        """Rows whose squared product with a gradient adds up to its variance: sampling first, then shared errors."""
-        return np.vstack([self.influence, self.block_influence, self.shared])
+        """Rows whose squared product with a gradient adds up to its variance: sampling first, then shared errors, then strata."""
+        return np.vstack([self.influence, self.block_influence, self.shared, self.shrunk])
 
     @cached_property
     def carried(self) -> list[tuple[int, ...]]:
@@ -311,7 +317,7 @@ class TargetModel:
             found["set_number"][rows] = number
 
 
-MATRICES = ("influence", "shared", "block_influence")
+MATRICES = ("influence", "shared", "block_influence", "shrunk")
 """Of a model, those that have a column per parameter."""
 
 

@@ -10,6 +10,7 @@ from models.regressors.boosting import HistogramBoosting
 from models.regressors.gaussian import GaussianProcess
 from models.regressors.linear import Baskerville, Forward, Linear, PartialLeastSquares, Ridge
 from models.regressors.mix import Auto, Default, Mix
+from models.regressors.mixed_effects import MixedEffects
 from models.regressors.smoothers import GradientNeighbours, MostSimilarNeighbours, Neighbours
 from models.regressors.trees import ExtraTrees, QuantileForest, RandomForest
 
@@ -19,7 +20,8 @@ REGRESSORS: dict[str, Callable[..., Regressor]] = {
     one.name: one
     for one in (
         Default, Linear, Ridge, PartialLeastSquares, Forward, Mix, GaussianProcess, ExtraTrees, RandomForest,
-        QuantileForest, HistogramBoosting, Neighbours, GradientNeighbours, MostSimilarNeighbours, Baskerville, Auto,
+        QuantileForest, HistogramBoosting, Neighbours, GradientNeighbours, MostSimilarNeighbours, Baskerville,
+        MixedEffects, Auto,
     )
 }  # fmt: skip
 """Name in the configuration -> factory that takes the model settings it knows (`transform`). Plainer ones come first."""

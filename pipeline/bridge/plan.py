@@ -1007,9 +1007,23 @@ class Plan:
         )
 
     @property
-    def stands_of_forest(self) -> list[str]:
-        """Digests of the stands, block by block, where they define the forest; none where something else does."""
-        return [self.stands_touching(block) for block in self.blocks] if self.study.forest.source == "stands" else []
+    def has_strata(self) -> bool:
+        """Whether models tell strata of stands apart."""
+        return self.study.model.strata != "none"
+
+    @property
+    def stands_of_model(self) -> dict:
+        """What makes the strata that models tell apart; nothing where they tell none."""
+        return {**self.stand_shapes, "include_plots": False} if self.has_strata else {}
+
+    @property
+    def cells_need_stands(self) -> bool:
+        """Whether cells lie in stands that matter: in forest that stands define, or in strata that models tell apart."""
+        return self.has_strata or self.study.forest.source == "stands"
+
+    def digests_of_stands(self, needed: bool) -> list[str]:
+        """Digests of the stands, block by block, where they are needed."""
+        return [self.stands_touching(block) for block in self.blocks] if needed else []
 
     def _tile_entries(self, campaign: str) -> list[dict] | None:
         settings = self.study.lidar[campaign]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from models.inference.strata import NO_STRATUM, is_stratum
 from pipeline.report import words
 from pipeline.report.look import render
 from pipeline.report.material import Material
@@ -32,6 +33,8 @@ def _target(name: str, material: Material) -> dict:
             for one, about in zip(model["sets"], card["sets"], strict=True)
         ],
         "predictors": [row for one in card["sets"] for row in _predictor_rows(one)],
+        "units": card["target"]["units"],
+        "strata": [(one["name"], _strata_rows(one["strata"])) for one in card["sets"] if one.get("strata")],
         "choices": [(one["name"], rows) for one in model["sets"] if (rows := _choice_rows(one["machine"]))],
         "validation": validation_block(name, material),
         "reach": reach_block(name, material),
@@ -60,7 +63,7 @@ def _set_row(one: Mapping, fitted_to: Mapping, units: str) -> dict:
     return {
         "name": one["name"],
         "regressor": chosen(one["machine"]),
-        "predictors": ", ".join(one["predictors"]),
+        "predictors": _predictors_of(one),
         "fitted_to": _fitted_to(fitted_to, units),
         "dates": "one level per year" if len(one["dates"]) > 1 else "one level for all years",
         "n": scores["n"],
@@ -69,6 +72,25 @@ def _set_row(one: Mapping, fitted_to: Mapping, units: str) -> dict:
         f"({words.number(scores['bias_percent'], digits=2, signed=True)} %)",
         "r2": words.MISSING if scores["r2"] is None else f"{scores['r2']:.2f}".replace("-", words.MINUS),
     }
+
+
+def _predictors_of(one: Mapping) -> str:
+    """Names of predictors; strata, which the model tells apart, are counted."""
+    named = [name for name in one["predictors"] if not is_stratum(name)]
+    count = len(one["predictors"]) - len(named)
+    return ", ".join(named) + (f"; {count} strata of stands" if count else "")
+
+
+def _strata_rows(strata: Sequence[Mapping]) -> list[dict]:
+    """What the model makes of each stratum, the one with most of the target first."""
+    return [
+        {
+            "stratum": "in no stratum" if row["stratum"] == NO_STRATUM else row["stratum"], "plots": row["plots"],
+            "clusters": row["clusters"], "difference": words.number(row["difference"], digits=2, signed=True),
+            "se": words.number(row["se"], digits=2),
+        }
+        for row in sorted(strata, key=lambda row: -row["difference"])
+    ]  # fmt: skip
 
 
 def _fitted_to(about: Mapping, units: str) -> str:
@@ -172,6 +194,15 @@ class="n">R²</th></tr></thead><tbody>
 <p class="note">Groups of clusters left out, tuning and all made anew in each; the row in bold was taken: the first of the
 registry within a hundredth of the least error. The scores of the set itself are nested, and so is the row below that speaks
 of the map: the choice is repeated without the plots that are left out.</p>{% endfor %}
+{% for name, rows in target.strata %}
+<h4>Strata told apart by {{ name }}</h4>
+<div class="scroll"><table><thead><tr><th>Stratum of the stands</th><th class="n">Plots</th><th class="n">Clusters</th>
+<th class="n">Difference ({{ target.units }})</th><th class="n">Standard error</th></tr></thead><tbody>
+{% for row in rows %}<tr><td>{{ row.stratum }}</td><td class="n">{{ row.plots }}</td><td class="n">{{ row.clusters }}</td>
+<td class="n">{{ row.difference }}</td><td class="n">{{ row.se }}</td></tr>{% endfor %}
+</tbody></table></div>
+<p class="note">By how much a place of the stratum has more than one with the level of all strata, both with the plots' mean
+predictors. Places in a stratum that is not here have the level of all, and what strata depart by in their error.</p>{% endfor %}
 {{ target.validation }}
 {{ target.reach }}
 {{ target.uncertainty }}

@@ -6,7 +6,8 @@ rule training:
         plots=f"{resources}/plots.parquet",
         rasters=plan.all_predictor_files,
         tiles=ancient(plan.all_campaign_files),
-        made=plan.made(*study.lidar),
+        stand_files=ancient(plan.stand_files if plan.has_strata else []),
+        made=plan.made(*study.lidar, *(["field"] if plan.has_strata else [])),
     output:
         table=f"{resources}/training/{{target}}.parquet",
     params:
@@ -16,6 +17,8 @@ rule training:
         campaigns=plan.settings_of_all("lidar"),
         years=list(study.years),
         max_years_apart=study.plots.max_years_apart,
+        strata=plan.stands_of_model,
+        touching=plan.digests_of_stands(plan.has_strata),
         grid=plan.grid_settings,
         code=plan.code("training"),
     log:
@@ -28,7 +31,7 @@ rule cells:
     input:
         rasters=plan.all_predictor_files,
         forest_files=plan.forest_files,
-        stand_files=ancient(plan.stand_files if study.forest.source == "stands" else []),
+        stand_files=ancient(plan.stand_files if plan.cells_need_stands else []),
         made=plan.made("field"),
     output:
         table=f"{resources}/cells.parquet",
@@ -36,8 +39,9 @@ rule cells:
         predictor_sets=plan.predictor_sets,
         sources=plan.sources,
         forest=plan.settings("forest"),
-        settings=plan.settings("stands") if study.forest.source == "stands" else {},
-        touching=plan.stands_of_forest,
+        settings=plan.stand_shapes if plan.cells_need_stands else {},
+        strata=plan.has_strata,
+        touching=plan.digests_of_stands(plan.cells_need_stands),
         years=list(study.years),
         grid=plan.grid_settings,
         code=plan.code("cells"),

@@ -14,6 +14,7 @@ from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.steps.windows import read_forest, read_predictors
 from pipeline.store import Mosaic
+from pipeline.strata import shares_of, strata_predictors
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def cells(
     forest: dict,
     predictor_sets: Mapping[str, Sequence[str]],
     settings: dict,
+    strata: bool = False,
     **_inputs: object,
 ) -> None:
     """Forest cells where the first predictor set is complete, with all predictors: one row per cell and year.
@@ -47,7 +49,9 @@ def cells(
         cell, site, year, x, y, cell_ha and the predictors; no rows where the first set is nowhere or everywhere.
     predictor_sets : mapping of set name to predictor names, in order of preference
     settings : dict
-        The section `stands` of the study, for a forest that is defined by stands.
+        The section `stands` of the study, for a forest that is defined by stands and for models that tell strata apart.
+    strata : bool
+        Whether they do: shares in strata come with the predictors.
     """
     grid_ = Grid(**grid)
     names = list(dict.fromkeys(name for chosen in predictor_sets.values() for name in chosen))
@@ -58,9 +62,12 @@ def cells(
     log.info("the first predictor set covers %s of the grid", shares)
     rows: list[pd.DataFrame] = []
     if any(covered.values()) and min(covered.values()) < EVERYWHERE:
-        polygons = read_stands(settings, crs=grid_.crs, bounds=grid_.bounds) if forest["source"] == "stands" else None
+        needed = strata or forest["source"] == "stands"
+        polygons = read_stands({**settings, "include_plots": False}, crs=grid_.crs, bounds=grid_.bounds) if needed else None
+        of_strata = strata_predictors(polygons) if strata else []
         for year, counts in found.items():
-            rows += _cells_of(grid_, year, counts, sources, forest, polygons, names, first)
+            rows += _cells_of(grid_, year, counts, sources, forest, polygons, names, first, of_strata)
+        names += of_strata
     columns = ["cell", "site", "year", "x", "y", "cell_ha", *names]
     sample = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({name: [] for name in columns})
     store.write_table(table, sample[columns])
@@ -86,7 +93,7 @@ def _chunks_seen(grid: Grid, years: Sequence[int], sources: Mapping, first: Sequ
 
 def _cells_of(
     grid: Grid, year: int, counts: Sequence[int], sources: Mapping, forest: Mapping, polygons, names: Sequence[str],
-    first: Sequence[str],
+    first: Sequence[str], of_strata: Sequence[str],
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """The sample of one year, chunk by chunk."""
     seen = [(window, count) for (_, window), count in zip(grid.chunks(), counts, strict=True) if count]
@@ -101,6 +108,8 @@ def _cells_of(
         at = (row - window.row0, col - window.col0)
         wooded = read_forest(grid, window, year, forest, sources, polygons)[at] == 1
         values = {name: predictors[name][at] for name in names}
+        if of_strata:
+            values |= {name: share[at] for name, share in shares_of(polygons, grid, window, of_strata).items()}
         kept = wooded & np.isfinite(np.column_stack([values[name] for name in first])).all(axis=1)
         yield pd.DataFrame(
             {

@@ -13,6 +13,7 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models.applicability import other_unit
 from models.inference.quantiles import conditional_quantiles
+from models.inference.strata import is_stratum
 from models.inference.target_model import TargetModel
 from models.pools import CarbonFactors
 from pipeline import mapping, store
@@ -22,6 +23,7 @@ from pipeline.products import Product
 from pipeline.set_layers import set_layers
 from pipeline.steps.carbon import carbon_factors
 from pipeline.steps.windows import read_forest, read_predictors
+from pipeline.strata import shares
 from pipeline.zonal import coverage, partial_rows, within
 
 log = logging.getLogger(__name__)
@@ -63,10 +65,13 @@ def estimate(
         for name in sets or {}
     }
     rows: list[dict] = []
+    names = _names(fitted)
+    others = [name for name in names if not is_stratum(name)]
     for chunk, window in grid_.chunks(place):
         covered = coverage(polygons, grid_, window)
         wood = {year: read_forest(grid_, window, year, forest, sources, polygons) for year in years}
-        seen = {year: read_predictors(grid_, window, year, sources, _names(fitted)) for year in years}
+        strata = shares(covered, polygons, window.shape, names)
+        seen = {year: read_predictors(grid_, window, year, sources, others) | strata for year in years}
         _check_units(fitted, seen, wood)
         tiles = {p.name: {band["name"]: np.full(window.shape, np.nan).ravel() for band in p.bands} for p in wanted}
         for target, model in fitted.items():

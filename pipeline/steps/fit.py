@@ -64,6 +64,7 @@ def fit(
         transform=settings["transform"],
         date_effect=settings["date_effect"],
         min_clusters=settings["min_clusters"],
+        strata=settings.get("strata", "none"),
     )
     for one in fitted.sets:
         log.info(

@@ -92,12 +92,23 @@ def record(
         "unverified": unverified_in(said),
         "results_sha256": digests,
         "model_cards": {name: Path(os.path.relpath(path, run.parent)).as_posix() for name, path in (cards or {}).items()},
+        **({"strata": told} if (told := _strata_in(cards or {})) else {}),
         "software": {name: metadata.version(name) for name in PACKAGES},
         "forestsink": _commit(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     })  # fmt: skip
+
+
+def _strata_in(cards: Mapping[str, Path]) -> dict[str, dict[str, list]]:
+    """Levels of the strata that models tell apart, by target and predictor set, as the cards have them."""
+    found = {}
+    for target, path in cards.items():
+        told = {one["name"]: one["strata"] for one in store.read_json(path).get("sets", []) if one.get("strata")}
+        if told:
+            found[target] = told
+    return found
 
 
 def _name_strangers(shelf: Path, ours: Iterable[Path]) -> None:

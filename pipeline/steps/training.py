@@ -12,11 +12,14 @@ import pandas as pd
 import shapely
 from shapely.affinity import translate
 
+from catalogs.stands import read_stands
 from models.inference.position import PLACES, PREFIX, displacements
+from models.inference.strata import PREFIX as PREFIX_OF_STRATA
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.steps.lidar import plot_metrics
-from pipeline.steps.windows import footprint_shares, predictors_at
+from pipeline.steps.windows import footprint_shares, predictors_at, weighted_means
+from pipeline.strata import shares_of, strata_predictors
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +39,13 @@ def training(
     campaigns: Mapping[str, dict],
     years: Sequence[int],
     max_years_apart: float,
+    strata: dict | None = None,
     **_inputs: object,
 ) -> None:
-    """Plots with their predictors, one row per plot and date; rows left out stay in the table with the reason."""
+    """Plots with their predictors, one row per plot and date; rows left out stay in the table with the reason.
+
+    `strata` is the section `stands` of the study where models tell strata apart: each plot gets its share in every stratum.
+    """
     grid_ = Grid(**grid)
     frame = store.read_table(plots)
     if column not in frame:
@@ -55,7 +62,7 @@ def training(
     _leave_out_disturbed(frame, sources)
     names = list(dict.fromkeys(name for chosen in predictor_sets.values() for name in chosen))
     values = _predictors_at(frame, grid_, sources, names, campaigns, max_years_apart)
-    frame = pd.concat([frame, values], axis=1)
+    frame = pd.concat([frame, values, *([_strata_of(frame, grid_, strata)] if strata else [])], axis=1)
     unseen = frame["kept"] & values[names].isna().all(axis=1)
     frame.loc[unseen, ["kept", "reason"]] = [False, "no predictor is there at its place and date"]
     _report(frame, grid_)
@@ -126,6 +133,29 @@ def _predictors_at(frame, grid: Grid, sources, names, campaigns, max_years_apart
             lists = {row: found[:, number].tolist() for row, found in uncertain.items()}
             values[f"{PREFIX}{name}"] = pd.Series(lists, dtype=object).reindex(frame.index)
     return values
+
+
+def _strata_of(frame, grid: Grid, settings: Mapping) -> pd.DataFrame:
+    """Share of each plot that is kept in every stratum, read from the pixels under it, as the map reads them.
+
+    A plot whose position has an error keeps the strata of its own footprint at every place where it may be.
+    """
+    polygons = read_stands({**settings, "include_plots": False}, crs=grid.crs, bounds=grid.bounds)
+    names = strata_predictors(polygons)
+    found = pd.DataFrame(np.nan, index=frame.index, columns=names)
+    for row in frame.index[frame["kept"]]:
+        footprint = frame.at[row, "geometry"]
+        window = grid.window_of(footprint.bounds)
+        weight = footprint_shares([footprint], grid, window)
+        read = shares_of(polygons, grid, window, names)
+        found.loc[row] = [weighted_means(read[name], weight)[0] for name in names]
+    inside = found.fillna(0.0).to_numpy() > 0.5
+    told = ", ".join(f"{name[len(PREFIX_OF_STRATA) :]} {n}" for name, n in zip(names, inside.sum(axis=0), strict=True))
+    log.info("plot measurements by stratum of the stands that they lie in: %s", told)
+    if "position_error_m" in frame and (frame["position_error_m"] > 0).any():
+        for name in names:
+            found[f"{PREFIX}{name}"] = [[value] * PLACES for value in found[name]]
+    return found
 
 
 def _places(frame) -> dict[int, list]:

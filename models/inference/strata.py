@@ -1,0 +1,259 @@
+"""Strata of stands (forest type, species, age class) as terms of a model: a level, and if asked slopes, of their own.
+
+A place's share in each stratum comes with its predictors, as columns `stratum:<name>` (see `pipeline.strata`). They are kept
+between 0 and 1, neither centred nor scaled, so that a place in no stratum has the level of all and a penalty on them shrinks a
+stratum the more the fewer plots it has. Regressor `linear` becomes `mixed_effects`, which finds how much; any other takes the
+columns as predictors like the rest. No column counts in the area of applicability: a plot of a rare stratum is like its
+neighbours in all that was measured.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.applicability import Applicability, applicability
+from models.inference.target_model import SetModel, TargetModel
+from models.regressors import Regressor
+from models.regressors.linear import Linear
+from models.regressors.mixed_effects import MixedEffects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+PREFIX = "stratum:"
+NO_STRATUM = "(none)"
+"""The stratum of places outside every stand, or in a stand that has none; it has a level where there are plots enough."""
+CHOICES = ("none", "levels", "slopes", "auto")
+LEAST_CLUSTERS = 2
+"""Clusters of plots that a stratum needs for a level of its own: what one says is gone when it is left out."""
+CLEARER = 1.0
+"""Standard errors by which the mean squared error at clusters left out must fall before `auto` takes another term."""
+
+
+def is_stratum(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def columns_of(names: Sequence[str]) -> list[int]:
+    """Numbers of the predictors that are shares in strata."""
+    return [number for number, name in enumerate(names) if is_stratum(name)]
+
+
+def standardisation(X: np.ndarray, predictors: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """What is taken from predictors (n, p) and what they are divided by; shares in strata stay as they are."""
+    centre, spread = X.mean(axis=0), X.std(axis=0)
+    shares = columns_of(predictors)
+    centre[shares], spread[shares] = 0.0, 1.0
+    return centre, spread
+
+
+def domain_of(X: np.ndarray, cluster: np.ndarray, weights: np.ndarray, predictors: Sequence[str]) -> Applicability:
+    """The area of applicability of all predictors but shares in strata, which it takes and makes nothing of."""
+    shares = columns_of(predictors)
+    if not shares:
+        return applicability(X, cluster, weights)
+    rest = np.setdiff1d(np.arange(X.shape[1]), shares)
+    found = applicability(X[:, rest], cluster, weights[rest])
+    centre, scale, plots = np.zeros(X.shape[1]), np.zeros(X.shape[1]), np.zeros(X.shape)
+    centre[rest], scale[rest], plots[:, rest] = found.centre, found.scale, found.plots
+    return replace(found, centre=centre, scale=scale, plots=plots)
+
+
+@dataclass(frozen=True)
+class Term:
+    """The strata that a set's model tells apart, and whether in their slopes too; none where it tells none."""
+
+    names: tuple[str, ...] = ()
+    sloped: bool = False
+
+    def predictors(self, others: Sequence[str]) -> tuple[str, ...]:
+        return (*others, *(PREFIX + name for name in self.names))
+
+    def machine(self, machine: Regressor, predictors: Sequence[str]) -> Regressor:
+        """The regressor that knows which of its columns are shares in strata, where it is one that can."""
+        if not self.names or type(machine) is not Linear:
+            return machine
+        shares = columns_of(predictors)
+        sloped = tuple(np.setdiff1d(np.arange(len(predictors)), shares).tolist()) if self.sloped else ()
+        return MixedEffects(machine.transform, machine.ridge, tuple(shares), sloped)
+
+
+def term_of(one: SetModel) -> Term:
+    """The term that a set's model has."""
+    sloped = isinstance(one.machine, MixedEffects) and bool(one.machine.sloped)
+    return Term(tuple(one.predictors[k][len(PREFIX) :] for k in columns_of(one.predictors)), sloped)
+
+
+def shrinking_of(machine: Regressor, design: np.ndarray, y: np.ndarray, penalised: np.ndarray, params: np.ndarray) -> np.ndarray:
+    """What shrinking strata does to the parameters (rows, p); no rows of a regressor that does not tell."""
+    stands_for = machine.stands_for
+    if not isinstance(stands_for, MixedEffects):
+        return np.zeros((0, len(params)))
+    return stands_for.shrinking(design, y, penalised, params)
+
+
+def check(plots: pd.DataFrame, how: str, regressor: str) -> None:
+    """A sentence for an analyst who asks for strata that these plots or this regressor cannot tell apart."""
+    if how not in CHOICES:
+        raise ValueError(f"model.strata {how!r} is not one of {', '.join(CHOICES)}")
+    if how == "slopes" and regressor != "linear":
+        raise ValueError(
+            f"model.strata slopes needs model.regressor linear, got {regressor}: it takes strata as predictors, with levels"
+        )
+    if how in ("none", "auto"):
+        return
+    held = {name: count for name, count in _clusters_in(plots).items() if name != NO_STRATUM}
+    if not held:
+        raise ValueError(
+            f"model.strata is {how}, and no stand has a stratum: name the column of the stand layer in stands.stratum, or leave "
+            "model.strata out"
+        )
+    there = [name for name, count in held.items() if count]
+    if len(there) == 1:
+        raise ValueError(
+            f"model.strata is {how}, and all plots in stands lie in one stratum ({there[0]}): nothing can be told apart, leave "
+            "model.strata out"
+        )
+    if not any(count >= LEAST_CLUSTERS for count in held.values()):
+        told = ", ".join(f"{name} {count}" for name, count in held.items())
+        raise ValueError(
+            f"model.strata is {how}, and no stratum has plots in {LEAST_CLUSTERS} clusters ({told}): join strata, such as by "
+            "stands.stratum_codes or stratum_classes, or leave model.strata out"
+        )
+
+
+def _shares(plots: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Share (n,) of each plot in each stratum, by name."""
+    return {name[len(PREFIX) :]: plots[name].fillna(0).to_numpy(float) for name in plots.columns if is_stratum(name)}
+
+
+def _clusters_in(plots: pd.DataFrame) -> dict[str, int]:
+    """Clusters with a plot that lies mostly in each stratum."""
+    cluster = plots["cluster"].astype(str).to_numpy()
+    return {name: len(np.unique(cluster[share > 0.5])) for name, share in _shares(plots).items()}
+
+
+def fitted(
+    fit: Callable[[tuple[str, ...], Term, list[str]], dict], plots: pd.DataFrame, name: str, predictors: tuple[str, ...],
+    column: str, how: str, notes: list[str],
+) -> dict:  # fmt: skip
+    """A set's fit with the term that `how` asks for, or that `auto` finds better at plots left out.
+
+    Parameters
+    ----------
+    fit : what fits a set to its predictors (shares among them) with a term, and says in notes what is to be known of it
+    plots : the rows with the shares of all strata in them
+    """
+    term, why = _term_of(plots, predictors, column, how)
+    if why:
+        notes.append(f"predictor set {name}: {why}")
+    if how != "auto":
+        return fit(term.predictors(predictors), term, notes)
+    own: list[str] = []
+    best, told = fit(predictors, Term(), own), []
+    for other in (term, replace(term, sloped=True)) if term.names else ():
+        others: list[str] = []
+        try:
+            tried = fit(other.predictors(predictors), other, others)
+        except ValueError as error:
+            told.append(f"{_called(other)} cannot be fitted ({error})")
+            break
+        less, se = _improvement(best["left_out"], tried["left_out"])
+        told.append(f"{_called(other)} change the mean squared error at plots left out by {-less:+.4g} (standard error {se:.3g})")
+        if less <= CLEARER * se:
+            break
+        best, own = tried, others
+        if type(best["model"].machine) is not MixedEffects:
+            break  # only regressor linear has slopes
+    taken = [name[len(PREFIX) :] for name in best["model"].predictors if is_stratum(name)]
+    if term.names:
+        log.info("predictor set %s: %s; strata are %s", name, "; ".join(told), "told apart" if taken else "not told apart")
+    notes += own
+    return best
+
+
+def _called(term: Term) -> str:
+    return "slopes of strata" if term.sloped else "levels of strata"
+
+
+def _term_of(plots: pd.DataFrame, predictors: Sequence[str], column: str, how: str) -> tuple[Term, str]:
+    """The strata with plots enough among those that a set can use, and a sentence on the others."""
+    if how == "none":
+        return Term(), ""
+    used = plots[np.isfinite(plots[[*predictors, column]].to_numpy(float)).all(axis=1)]
+    held = _clusters_in(used)
+    names = tuple(name for name, count in held.items() if count >= LEAST_CLUSTERS)
+    few = [f"{name} ({count})" for name, count in held.items() if name not in (*names, NO_STRATUM)]
+    if len(set(names) - {NO_STRATUM}) == 0 or len(names) + len(few) < 2:
+        return Term(), "its plots lie in too few strata for levels of their own" if how != "auto" else ""
+    why = f"strata with plots in fewer than {LEAST_CLUSTERS} clusters have the level of all strata: {', '.join(few)}"
+    return Term(names, how == "slopes"), why if few else ""
+
+
+def _improvement(before: pd.DataFrame, after: pd.DataFrame) -> tuple[float, float]:
+    """How much the mean squared error at plots left out has fallen, with its standard error over clusters."""
+    both = before.merge(after, on=["plot", "cluster", "year"], suffixes=("", "_after"))
+    less = (both["observed"] - both["predicted"]) ** 2 - (both["observed"] - both["predicted_after"]) ** 2
+    by_cluster = (less - less.mean()).groupby(both["cluster"].astype(str)).sum()
+    count = len(by_cluster)
+    return float(less.mean()), float(np.sqrt(count / max(count - 1, 1) * (by_cluster**2).sum()) / len(less))
+
+
+# ---------------------------------------------------------------- of all sets together
+
+
+def joined(rows: Sequence[Mapping[str, np.ndarray]], sizes: Sequence[int]) -> np.ndarray:
+    """Rows (effects, parameters of all sets) from those of each set by the name of their effect.
+
+    What a stratum departs by is taken for one error in all sets: it is one forest that they see.
+    """
+    names = list(dict.fromkeys(name for own in rows for name in own))
+    parts = [
+        np.array([own.get(name, np.zeros(size)) for name in names]).reshape(len(names), size)
+        for own, size in zip(rows, sizes, strict=True)
+    ]
+    return np.hstack(parts)
+
+
+def effects_of(machine: Regressor, predictors: Sequence[str], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of `shrinking_of` by the names of their effects."""
+    return dict(zip(machine.stands_for.effects(predictors), rows, strict=True)) if len(rows) else {}
+
+
+def levels_told(model: TargetModel, one: SetModel, plots: pd.DataFrame) -> list[dict[str, Any]]:
+    """What a set's model makes of each stratum.
+
+    Returns
+    -------
+    list of dict
+        stratum (None: places in no stratum that has a level), plots, clusters, difference and its standard error: by how much a
+        place of the stratum with the plots' mean predictors has more of the target than one with the level of all.
+    """
+    names = [one.predictors[k] for k in columns_of(one.predictors)]
+    if not names:
+        return []
+    place = model.slices()[[other.name for other in model.sets].index(one.name)]
+    X = one.centre.copy()[None, :]
+    base_mean, base = one.machine.both(one.params, one.design(X, one.dates[0]))
+    base_mean, base, factors = float(base_mean[0]), base.astype(float)[0], model.factors[:, place]
+    if isinstance(one.machine, MixedEffects):  # its places in no stratum have an error of their own, the level of all has none
+        base[2 + one.columns] = 0.0
+    cluster = plots["cluster"].astype(str).to_numpy()
+    found = []
+    for name in names:
+        X[:], X[0, one.predictors.index(name)] = one.centre, 1.0
+        mean, gradient = one.machine.both(one.params, one.design(X, one.dates[0]))
+        inside = plots[name].fillna(0).to_numpy(float) > 0.5
+        found.append({
+            "stratum": name[len(PREFIX) :], "plots": int(plots["plot"][inside].nunique()),
+            "clusters": len(np.unique(cluster[inside])), "difference": float(mean[0]) - base_mean,
+            "se": float(np.sqrt(((factors @ (gradient.astype(float)[0] - base)) ** 2).sum())),
+        })  # fmt: skip
+    return found
