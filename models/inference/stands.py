@@ -21,7 +21,7 @@ variances with heteroscedastic, spatially correlated residuals).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -29,7 +29,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import stdtrit
 
-from models.inference.patches import PATCH_HA
+from models.inference.patches import PATCH_HA, STAND
 from models.inference.residuals import Structure, correlation
 from models.inference.target_model import Sample, TargetModel
 
@@ -102,13 +102,15 @@ class Region:
     """A stand's shape as lattice points (m, 2) in metres, all standing for cells of side `spacing_m`, and as what tells
     how far its places are from each other: an ellipse with half axes `axes_m`, or where those are NaN `apart`.
 
-    The points come in a fixed random order, so that the first few of them lie all over the stand.
+    The points come in a fixed random order, so that the first few of them lie all over the stand. `patch` is the name that plots
+    in it have it by, see `models.inference.patches`.
     """
 
     points: np.ndarray
     spacing_m: float
     axes_m: tuple[float, float]
     apart: Apart | None = None
+    patch: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,11 @@ class Field:
     stands: np.ndarray
     axes_m: np.ndarray
     apart: Sequence[Apart | None]
+    patches: Sequence[str]
     spread: Spread | None = None
 
 
-NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0), np.zeros((0, 2)), ())
+NOWHERE = Field(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0), np.zeros((0, 2)), (), ())
 
 
 @dataclass(frozen=True)
@@ -413,7 +416,7 @@ def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered
     if len(regions) > MANY:
         return _field_of_many(sums, regions, number, covered_ha)
     share = max(points // max(len(regions), 1), 1)
-    places, weights, cells, stands, axes, apart, which = [], [], [], [], [], [], []
+    places, weights, cells, stands, axes, apart, which, patches = [], [], [], [], [], [], [], []
     for part, region in zip(sums, regions, strict=True):
         if part.s[number] <= 0:
             continue
@@ -423,13 +426,14 @@ def _field(sums: Sequence[Sums], regions: Sequence[Region], number: int, covered
         stands.append(part.s[number] / covered_ha)
         axes.append(region.axes_m)
         apart.append(region.apart)
+        patches.append(region.patch)
         weights.append(np.full(len(picked), part.s[number] / covered_ha / len(picked)))
         cells.append(np.full(len(picked), region.spacing_m * np.sqrt(len(region.points) / len(picked))))
     if not places:
         return NOWHERE
     return Field(
         np.vstack(places), np.concatenate(weights), np.concatenate(cells), np.concatenate(which), np.array(stands),
-        np.array(axes), apart,
+        np.array(axes), apart, patches,
     )  # fmt: skip
 
 
@@ -464,7 +468,8 @@ def _field_of_many(sums: Sequence[Sums], regions: Sequence[Region], number: int,
     weight = coarse[tuple(filled.T)]
     return Field(
         low + (filled + 0.5) * by * side, weight, np.full(len(weight), by * side), np.zeros(0, int), stands,
-        np.array([region.axes_m for region in regions]), [region.apart for region in regions], Spread(spread, side),
+        np.array([region.axes_m for region in regions]), [region.apart for region in regions],
+        [region.patch for region in regions], Spread(spread, side),
     )  # fmt: skip
 
 
@@ -507,12 +512,13 @@ class Effects:
 
     forms : (readings, p, p) variance of their sum as a form of the gradient, for every reading of the residuals
     pull : (m, p) what moves with the region's date does per unit of the gradient, at places xy (m, 2), each standing for
-        the plots very near to it
+        the plots very near to it; patch_pull : (p,) of all plots in a patch that is a stand
     """
 
     forms: np.ndarray
     pull: np.ndarray
     xy: np.ndarray
+    patch_pull: Mapping[str, np.ndarray]
     structure: Structure
 
     def variance(self, gradient: np.ndarray, field: Field, nugget: float, least: float = 0.0) -> Told:
@@ -532,8 +538,11 @@ class Effects:
             field_like = smooth > 0
             own[field_like] = _double_sums(field, ranges[field_like])
             across[field_like] = self._in_common(gradient, field, ranges[field_like])
-        area = smooth * own + patch * float((field.stands**2 * _in_one_patch(field)).sum())
-        errors = np.maximum(pulled + area + alone * nugget - 2 * smooth * across, 0.0)
+        left = _in_one_patch(field)
+        area = smooth * own + patch * float((field.stands**2 * left).sum())
+        known = [self.patch_pull[name] @ gradient if name in self.patch_pull else 0.0 for name in field.patches]
+        across = smooth * across + patch * float((field.stands * left) @ np.array(known))
+        errors = np.maximum(pulled + area + alone * nugget - 2 * across, 0.0)
         mean = float(weight @ errors)
         doubt = float(weight @ (errors - mean) ** 2) + 2 * mean**2 / self.structure.degrees_of_freedom
         return Told(mean, doubt, float(weight @ area))
@@ -603,7 +612,9 @@ def _effects_of(
     ]
     nearest = min((one.range_m for one in structure.readings if one.smooth > 0), default=1.0)
     pull, places = _gathered(matrix * seen[:, None], xy, VERY_NEAR * nearest)
-    return Effects(np.array(forms), pull, places, structure)
+    stands = [name for name in np.unique(patch) if name.startswith(STAND)]
+    by_stand = {name: seen[patch == name] @ matrix[patch == name] for name in stands}
+    return Effects(np.array(forms), pull, places, by_stand, structure)
 
 
 def _in_one_patch(field: Field) -> np.ndarray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
+from models.inference.patches import STAND
 from models.inference.stands import Estimate, RegionEstimator, Sums, lattices
 from models.inference.target_model import TargetModel
 from models.saturation import Saturation, saturation
@@ -76,7 +77,8 @@ def stands(
         combined = combine(pd.concat(parts, ignore_index=True))
         check_extrapolation(combined, max_outside_domain_percent)
         totals = _estimated_from(combined)
-        regions = dict(zip(polygons["stand"], lattices(polygons.geometry), strict=True))
+        shapes = zip(polygons["stand"], lattices(polygons.geometry), strict=True)
+        regions = {stand: replace(region, patch=STAND + stand) for stand, region in shapes}
         project = Project(
             dict(zip(polygons["stand"], polygons["area_ha"], strict=True)), _in_project(polygons), _strata_of(polygons)
         )

@@ -188,10 +188,10 @@ def test_degrees_of_freedom_join_those_of_plots_and_of_blocks_and_what_readings_
 
 def test_a_stand_that_is_another_patch_than_the_cells_adds_their_pull_to_its_own_departure():
     structure = Structure.of([Reading(1.0, 100.0, 0.0, 0.6, 0.4)], identified=True, degrees_of_freedom=1e6)
-    effects = Effects(np.full((1, 1, 1), 9.0), np.zeros((1, 1)), np.full((1, 2), 1e6), structure)
+    effects = Effects(np.full((1, 1, 1), 9.0), np.zeros((1, 1)), np.full((1, 2), 1e6), {}, structure)
     stand = lattice(STANDS[0])
     field = Field(stand.points, np.full(80, 20 / 80), np.full(80, 20.0), np.zeros(80, int), np.array([20.0]),
-                  np.array([[100.0, 100.0]]), [None])  # fmt: skip
+                  np.array([[100.0, 100.0]]), [None], [""])  # fmt: skip
     # 9 x 3^2 of the plots, or what the jackknife says if more, with 0.6 x 20^2 of the stand and 0.4 x 10 of nugget
     large = replace(field, axes_m=np.array([[500.0, 800 / np.pi]]))  # 40 ha are two patches of 20 ha
     assert effects.variance(np.array([3.0]), large, 10.0).area == pytest.approx(120)
