@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from models.inference.correlations import NEAR, STEPS_SIDE, square_table
 from models.inference.fields import FAR, field_of
-from models.inference.patches import PATCH_HA
+from models.inference.patches import PATCH_HA, STAND
 from models.inference.regions import Regions
 from models.inference.residuals import Structure, correlation
 from models.inference.target_model import Sample, TargetModel
@@ -40,12 +40,14 @@ class Departure:
     """What residuals of unit size in n regions do to their means, each weighted by its size there.
 
     correlated : (n, ranges) variance of a smooth field's mean, in_common : (n, ranges) its covariance with what plots pull;
-    patched : (n,) variance of the mean of patches; nugget : (n,) of residuals that have nothing in common
+    patched : (n,) variance of the mean of patches, patch_in_common : (n,) its covariance with what plots pull;
+    nugget : (n,) of residuals that have nothing in common
     """
 
     correlated: np.ndarray
     in_common: np.ndarray
     patched: np.ndarray
+    patch_in_common: np.ndarray
     nugget: np.ndarray
 
 
@@ -56,7 +58,7 @@ class Effects:
     smooth : (ranges, p, p) variance of their sum as a form of the gradient, of a smooth field with each of the readings'
         ranges; patch, nugget : (p, p) of patches, and of residuals that each plot has alone. A reading's is linear in them.
     pull : (m, p) what moves with the region's date does per unit of the gradient, at places xy (m, 2), each standing for
-        the plots very near to it
+        the plots very near to it; patch_pull : of all plots in a patch that is a stand (p,), by its name
     """
 
     smooth: np.ndarray
@@ -64,6 +66,7 @@ class Effects:
     nugget: np.ndarray
     pull: np.ndarray
     xy: np.ndarray
+    patch_pull: Mapping[str, np.ndarray]
     structure: Structure
 
     @cached_property
@@ -95,7 +98,8 @@ class Effects:
         area = np.zeros_like(pulled)
         if region is not None:
             area = region.correlated @ smooth.T + region.patched[:, None] * rest[:, 0]
-            pulled += region.nugget[:, None] * rest[:, 1] - 2 * region.in_common @ smooth.T
+            pulled += region.nugget[:, None] * rest[:, 1]
+            pulled -= 2 * (region.in_common @ smooth.T + region.patch_in_common[:, None] * rest[:, 0])
         errors = np.maximum(pulled + area, 0.0)
         mean, doubt = self.structure.averaged(errors)
         return Told(mean, doubt, area @ weight)
@@ -105,9 +109,11 @@ class Effects:
         from models.inference.kernels import pull_in_common
 
         correlated, in_common = np.zeros((2, len(weight), len(self.ranges)))
-        patched, there = np.zeros(len(weight)), np.flatnonzero(weight > 0)
+        (patched, by_plots), there = np.zeros((2, len(weight))), np.flatnonzero(weight > 0)
         some = regions if len(there) == len(weight) else regions[there]
-        patched[there] = weight[there] ** 2 * in_one_patch(some)
+        left = weight[there] * in_one_patch(some)
+        patched[there] = weight[there] * left
+        by_plots[there] = left * self._pulled_in(some, gradient[there])
         if len(self.ranges) and len(there):
             own = np.column_stack([some.correlation(one) for one in self.ranges])
             correlated[there] = weight[there, None] ** 2 * own
@@ -116,23 +122,33 @@ class Effects:
                 some.points, some.start, some.spacing_m * np.sqrt(some.count / taken), taken, self.xy,
                 gradient[there] @ self.pull.T, self.ranges, FAR, SMALL, square_table(), NEAR, STEPS_SIDE[0], STEPS_SIDE[-1],
             )  # fmt: skip
-        return Departure(correlated, in_common, patched, nugget)
+        return Departure(correlated, in_common, patched, by_plots, nugget)
 
     def together(self, gradient: np.ndarray, weight: np.ndarray, regions: Regions, nugget: np.ndarray, points: int) -> Departure:
         """Of one region made of several stands: gradient (1, p), what each stand (k,) adds to the mean residual SD."""
         there = np.flatnonzero(weight > 0)
         if len(there) == 0:
             nothing = np.zeros((1, len(self.ranges)))
-            return Departure(nothing, nothing, np.zeros(1), nugget)
+            return Departure(nothing, nothing, np.zeros(1), np.zeros(1), nugget)
         each = max(points // len(weight), 1)
         weight, regions = weight[there], regions if len(there) == len(weight) else regions[there]
-        patched = np.array([(weight**2 * in_one_patch(regions)).sum()])
+        left = weight * in_one_patch(regions)
+        patched, by_plots = np.array([weight @ left]), np.array([left @ self._pulled_in(regions, gradient)])
         correlated = in_common = np.zeros((1, len(self.ranges)))
         if len(self.ranges):
             field = field_of(weight, regions, each)
             correlated = field.correlated(self.ranges)[None]
             in_common = field.in_common(self.xy, self.pull @ gradient[0], self.ranges)[None]
-        return Departure(correlated, in_common, patched, nugget)
+        return Departure(correlated, in_common, patched, by_plots, nugget)
+
+    def _pulled_in(self, regions: Regions, gradient: np.ndarray) -> np.ndarray:
+        """What plots in each of n stands pull (n,) for gradients (n, p), or for one (1, p)."""
+        if regions.patch is None or not self.patch_pull:
+            return np.zeros(len(regions))
+        number = {name: row for row, name in enumerate(self.patch_pull)}
+        rows = np.array([number.get(name, len(number)) for name in regions.patch])
+        pulls = np.vstack([*self.patch_pull.values(), np.zeros(gradient.shape[1])])
+        return (pulls[rows] * gradient).sum(axis=1)
 
 
 def ranges_of(structure: Structure) -> np.ndarray:
@@ -202,7 +218,9 @@ def _of_rows(
     in_patch, same_plot = (matrix.T @ (dates * same) @ matrix for same in (patch[:, None] == patch[None, :], apart <= 1.0))
     pull, places = _gathered(matrix * seen[:, None], xy, VERY_NEAR * (ranges.min() if len(ranges) else 1.0))
     square = (-1, matrix.shape[1], matrix.shape[1])
-    return Effects(np.array(smooth).reshape(square), in_patch, same_plot, pull, places, structure)
+    stands = [name for name in np.unique(patch) if name.startswith(STAND)]
+    by_stand = {str(name): seen[patch == name] @ matrix[patch == name] for name in stands}
+    return Effects(np.array(smooth).reshape(square), in_patch, same_plot, pull, places, by_stand, structure)
 
 
 def _gathered(pull: np.ndarray, xy: np.ndarray, side_m: float) -> tuple[np.ndarray, np.ndarray]:

@@ -39,10 +39,10 @@ def with_stands(rows: pd.DataFrame, polygons: gpd.GeoDataFrame) -> pd.DataFrame:
     x, y = rows["x"].to_numpy(float), rows["y"].to_numpy(float)
     there = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     place, stand = shapely.STRtree(small.geometry.to_numpy()).query(shapely.points(x[there], y[there]), predicate="intersects")
-    order = np.lexsort((-stand, place))
-    names = pd.Series(pd.NA, index=rows.index, dtype="string")
-    names.iloc[there[place[order]]] = small["stand"].astype("string").to_numpy()[stand[order]]
-    return rows.assign(stand=names)
+    first = np.full(len(rows), len(small))
+    np.minimum.at(first, there[place], stand)
+    names = [*small["stand"].astype(str), None]
+    return rows.assign(stand=pd.Series([names[number] for number in first], index=rows.index, dtype="string"))
 
 
 def patches_of(rows: pd.DataFrame, otherwise: pd.Series) -> np.ndarray:

@@ -45,7 +45,8 @@ class Regions:
 
     A stand's cells are squares of side `spacing_m` (n,), in metres, that stand for equal parts of it. They are kept as numbers
     `cell` (m,) in rows of `cols` (n,) from the one with its centre at `first` (n, 2); those of stand k from start[k] to
-    start[k + 1]. They come in a fixed random order, so that the first few of them lie all over the stand.
+    start[k + 1]. They come in a fixed random order, so that the first few of them lie all over the stand. `patch` (n,) is the
+    name that plots in a stand have it by (`models.inference.patches`), where that is known.
     """
 
     first: np.ndarray
@@ -55,6 +56,7 @@ class Regions:
     start: np.ndarray
     axes_m: np.ndarray
     apart: Mapping[int, Apart]
+    patch: np.ndarray | None = None
     told: dict[float, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -70,7 +72,7 @@ class Regions:
         apart = {new: self.apart[old] for new, old in enumerate(rows.tolist()) if old in self.apart}
         return Regions(
             self.first[rows], self.spacing_m[rows], self.cols[rows], self.cell[place], start, self.axes_m[rows], apart,
-            {range_m: values[rows] for range_m, values in self.told.items()},
+            None if self.patch is None else self.patch[rows], {range_m: values[rows] for range_m, values in self.told.items()},
         )  # fmt: skip
 
     @property
@@ -115,7 +117,8 @@ class Regions:
         count = np.concatenate([part.count for part in parts])
         names = ("first", "spacing_m", "cols", "cell", "axes_m")
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(**columns, start=np.concatenate([[0], np.cumsum(count)]), apart=apart)
+        named = None if any(part.patch is None for part in parts) else np.concatenate([part.patch for part in parts])
+        return cls(**columns, start=np.concatenate([[0], np.cumsum(count)]), apart=apart, patch=named)
 
 
 def lattice(geometry, *, points: int = 80) -> Regions:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
+from models.inference.patches import STAND
 from models.inference.stands import RegionEstimator, lattices
 from models.inference.target_model import TargetModel
 from models.saturation import Saturation, saturation
@@ -78,7 +80,7 @@ def stands(
         for every in totals.values():
             check_extrapolation(every, max_outside_domain_percent)
         seen = {estimand: estimated_from(totals.pop(estimand)) for estimand in list(totals)}
-        project = Project.of(polygons, lattices(polygons.geometry))
+        project = Project.of(polygons, replace(lattices(polygons.geometry), patch=(STAND + polygons["stand"]).to_numpy(object)))
         long, whole, sources = [], [], []
         for target, path in models.items():
             model = TargetModel.from_plain(store.read_json(path))

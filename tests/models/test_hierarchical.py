@@ -190,7 +190,7 @@ def test_a_stand_that_is_another_patch_than_the_cells_adds_their_pull_to_its_own
     structure = Structure.of([Reading(1.0, 100.0, 0.0, 0.6, 0.4)], identified=True, degrees_of_freedom=1e6)
     nothing, nowhere = np.zeros((0, 1, 1)), np.full((1, 2), 1e6)
     # readings give patch and nugget 0.6 and 0.4: 9 of the plots in all
-    effects = Effects(nothing, np.full((1, 1), 9.0), np.full((1, 1), 9.0), np.zeros((1, 1)), nowhere, structure)
+    effects = Effects(nothing, np.full((1, 1), 9.0), np.full((1, 1), 9.0), np.zeros((1, 1)), nowhere, {}, structure)
 
     def told(shape, least=0.0):
         pull, size, nugget = np.array([[3.0]]), np.array([20.0]), np.array([10.0])
