@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -13,6 +12,8 @@ from models.inference.regions import Regions
 
 FAR = 2.5
 """Plots farther from a stand than so many ranges (correlation below 0.06 %) have nothing in common with it."""
+NOTHING = 8.0
+"""Squares farther apart than so many ranges (correlation below 4e-11) have nothing in common."""
 MANY = 250
 """Stands from which on not all pairs of their points are looked at, but squares that lie over them."""
 SQUARES, COARSE = 1024, 64
@@ -29,25 +30,35 @@ class Spread:
     weight: np.ndarray
     side_m: float
 
-    @cached_property
-    def _pairs(self) -> np.ndarray:
-        """Weight (rows, cols) of the pairs of squares that are so many rows and columns apart, by Fourier transform."""
+    def correlated(self, ranges: np.ndarray) -> list[float]:
+        """Weighted sum of the mean correlation of all pairs of squares, at each range."""
+        reach = [self._lags(range_m) for range_m in ranges]
+        pairs = self._pairs(np.max(reach, axis=0)) if len(reach) else None
+        found = []
+        for range_m, (rows, cols) in zip(ranges, reach, strict=True):
+            away = self.side_m * np.hypot(np.arange(rows)[:, None], np.arange(cols)[None, :])
+            told = mean_correlation(away, np.array(self.side_m), range_m)
+            found.append(float(np.vdot(pairs[:rows, :cols], told)))
+        return found
+
+    def _lags(self, range_m: float) -> tuple[int, int]:
+        """Rows and columns by which squares may be apart and still have something in common."""
+        most = int(np.ceil(NOTHING * range_m / self.side_m)) + 1
+        return min(self.weight.shape[0], most), min(self.weight.shape[1], most)
+
+    def _pairs(self, lags: np.ndarray) -> np.ndarray:
+        """Weight (lags) of the pairs of squares that are so many rows and columns apart, by Fourier transform."""
         from scipy.fft import irfft2, next_fast_len, rfft2
 
-        shape = [next_fast_len(2 * n - 1, real=True) for n in self.weight.shape]
+        shape = [next_fast_len(n + most - 1, real=True) for n, most in zip(self.weight.shape, lags, strict=True)]
         found = rfft2(self.weight, shape)
-        pairs = irfft2(found.real**2 + found.imag**2, shape)
-        rows, cols = self.weight.shape
+        found.real, found.imag = found.real**2 + found.imag**2, 0.0
+        pairs = irfft2(found, shape, overwrite_x=True)
+        rows, cols = (int(most) for most in lags)
         for _ in range(2):  # as many rows up as down, then as many columns; lags below zero stand at the end
             pairs[1:rows] += pairs[: -rows : -1] if rows > 1 else 0.0
             pairs, rows, cols = pairs[:rows].T, cols, rows
-        return np.ascontiguousarray(pairs)
-
-    def correlated(self, range_m: float) -> float:
-        """Weighted sum of the mean correlation of all pairs of squares."""
-        steps = [np.arange(n) for n in self._pairs.shape]
-        away = self.side_m * np.hypot(steps[0][:, None], steps[1][None, :])
-        return float((self._pairs * mean_correlation(away, np.array(self.side_m), range_m)).sum())
+        return pairs
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Field:
         """Weighted mean correlation (k,) of the field with itself at each range: within stands by their shapes, between them
         by lattice cells or squares."""
         if self.spread is not None:
-            return np.array([self.spread.correlated(one) + self._sharpened(one) for one in ranges])
+            return np.array(self.spread.correlated(ranges)) + [self._sharpened(one) for one in ranges]
         within = np.array([self.stands**2 @ self.regions.correlation(one) for one in ranges])
         for start in range(0, len(self.weight), 500):
             rows = slice(start, start + 500)
@@ -120,6 +131,8 @@ def field_of(weight: np.ndarray, regions: Regions, points: int) -> Field:
 
 
 def _field_of_many(weight: np.ndarray, regions: Regions) -> Field:
+    from models.inference.kernels import strew
+
     pieces = [slice(start, start + STREWN_AT_ONCE) for start in range(0, len(regions), STREWN_AT_ONCE)]
     boxes = []
     for piece in pieces:
@@ -131,7 +144,8 @@ def _field_of_many(weight: np.ndarray, regions: Regions) -> Field:
     shape = -(-shape // COARSE) * COARSE if shape.max() > COARSE else shape
     spread = np.zeros(shape)
     for piece in pieces:
-        _strew(spread, regions[piece], weight[piece], low, side)
+        some = regions[piece]
+        strew(spread, some.points, some.start, some.spacing_m, weight[piece] / some.count, low, side)
     by = max(int(shape.max()) // COARSE, 1)
     rows, cols = (-(-n // by) for n in shape)
     padded = np.zeros((rows * by, cols * by))
@@ -143,21 +157,3 @@ def _field_of_many(weight: np.ndarray, regions: Regions) -> Field:
         low + (filled + 0.5) * by * side, summed, np.full(len(summed), by * side), np.zeros(0, int), weight, regions,
         Spread(spread, side),
     )  # fmt: skip
-
-
-def _strew(spread: np.ndarray, regions: Regions, weight: np.ndarray, low: np.ndarray, side: float) -> None:
-    """Add stands to squares: each lattice cell's weight by the share of the cell in each square."""
-    count = regions.count
-    cell, points = np.repeat(regions.spacing_m, count), regions.points
-    weight = np.repeat(weight / count, count)
-    finer = np.maximum(np.ceil(cell / side - 1e-9), 1).astype(int)
-    for pieces in np.unique(finer):
-        here = finer == pieces
-        part, offset = cell[here] / pieces, (np.arange(pieces) - (pieces - 1) / 2)
-        for across, up in np.ndindex(pieces, pieces):
-            begin = (points[here] - low + np.outer(part, [offset[across], offset[up]]) - part[:, None] / 2) / side
-            first = np.floor(begin).astype(int)
-            beyond = np.clip(begin + (part / side)[:, None] - first - 1, 0.0, None) / (part / side)[:, None]
-            for over in np.ndindex(2, 2):
-                share = np.prod(np.where(over, beyond, 1 - beyond), axis=1)
-                np.add.at(spread, tuple((first + over).T), weight[here] * share / pieces**2)

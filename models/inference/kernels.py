@@ -102,3 +102,26 @@ def pull_in_common(points, start, side, taken, xy, pull, ranges, far, small, tab
             for u in range(len(ranges)):
                 found[k, u] += pull[k, j] * total[u] / count
     return found
+
+
+@njit(cache=True, nogil=True)
+def strew(spread, points, start, cell, weight, low, side):
+    """Add stands to squares of side `side` from the corner `low` on, spread (rows, cols): each lattice cell's weight by the share
+    of the cell in each square. `points` and `start` as above; `cell` (n,) sides of a stand's cells, `weight` (n,) of each."""
+    for k in range(len(cell)):
+        pieces = max(int(np.ceil(cell[k] / side - 1e-9)), 1)  # no larger than a square, so that a piece meets two at most
+        part = cell[k] / pieces
+        each = weight[k] / pieces**2
+        for i in range(start[k], start[k + 1]):
+            for across in range(pieces):
+                begin = (points[i, 0] - low[0] + part * (across - pieces / 2.0)) / side
+                row = int(np.floor(begin))
+                beyond = max(begin + part / side - row - 1, 0.0) / (part / side)
+                for up in range(pieces):
+                    other = (points[i, 1] - low[1] + part * (up - pieces / 2.0)) / side
+                    col = int(np.floor(other))
+                    above = max(other + part / side - col - 1, 0.0) / (part / side)
+                    spread[row, col] += each * (1 - beyond) * (1 - above)
+                    spread[row + 1, col] += each * beyond * (1 - above)
+                    spread[row, col + 1] += each * (1 - beyond) * above
+                    spread[row + 1, col + 1] += each * beyond * above

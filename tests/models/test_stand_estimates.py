@@ -13,10 +13,10 @@ from conftest import make_target_model
 from scipy.signal import fftconvolve
 
 from models.inference import fields, fitted
-from models.inference.correlations import mean_correlation
+from models.inference.correlations import ellipse_correlation, ellipse_quadrature, mean_correlation
 from models.inference.fitted import fit_target
 from models.inference.residuals import FEWEST_BY_READINGS, Reading, Structure
-from models.inference.stands import RegionEstimator, Sums, lattice
+from models.inference.stands import RegionEstimator, Sums, lattice, lattices
 
 
 def make_sums(area_ha=4.0, *, mean=150.0, s=20.0, gradient=(0.0, 1.0, 0.0)) -> Sums:
@@ -307,6 +307,77 @@ def test_a_sliver_that_no_lattice_point_hits_has_one_point_inside():
     sliver = shapely.Polygon([(0, 0), (1000, 0.001), (1000, 0.002), (0, 0.001)])
     region = lattice(sliver)
     assert len(region.points) >= 1 and shapely.distance(sliver, shapely.points(region.points)).max() < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_table_of_ellipses_is_the_quadrature_of_each(seed):
+    rng = np.random.default_rng(seed)
+    minor, ratio = np.exp(rng.uniform(np.log(0.05), np.log(3000), 4000)), np.exp(rng.uniform(0, np.log(9.0), 4000))
+    axes = np.column_stack([minor * ratio, minor])[:, :: rng.choice([1, -1])]
+    for range_m in (40.0, 730.0, 20_000.0):
+        assert ellipse_correlation(axes, range_m) == pytest.approx(ellipse_quadrature(axes, range_m), rel=1e-6)
+    beyond = np.array([[1e-6, 1e-6], [400.0, 4.0], [1e9, 1e8]])
+    assert ellipse_correlation(beyond, 300.0) == pytest.approx(ellipse_quadrature(beyond, 300.0), rel=1e-12)
+
+
+def test_the_variance_over_readings_is_the_plain_sum_over_each_of_them():
+    """Twelve readings of fields, patches and nuggets; forty plots about two stands; every matrix of a reading made by hand."""
+    rng = np.random.default_rng(8)
+    readings = [
+        Reading(float(rng.uniform(0.1, 1)), range_m, *map(float, rng.uniform(0.1, 1.0, 3) * (1, patch > 0, 1)))
+        for range_m in (60.0, 300.0, 2000.0) for patch in (0, 1) for _ in range(2)
+    ]  # fmt: skip
+    level = Structure.of(readings, identified=False, degrees_of_freedom=20.0)
+    place, pull = rng.uniform(-300, 700, (40, 2)), rng.normal(0, 0.02, (40, 3))
+    model = make_target_model(plots=place, pull=pull, clusters=1001)
+    (one,) = model.sets
+    one = dataclasses.replace(one, residuals=dataclasses.replace(one.residuals, level=level))
+    model = dataclasses.replace(model, sets=(one,))
+    shape, sums = square(300), make_sums(9.0, s=20.0, gradient=(1.0, 0.5, -0.2))
+    found = estimate([sums], [shape], model)
+
+    gradient, influence = np.array([1.0, 0.5, -0.2]), one.sample.influence
+    apart = np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1))
+    fine = np.arange(2.5, 300, 5.0)
+    inside = np.stack(np.meshgrid(fine, fine), axis=-1).reshape(-1, 2)
+    to_stand = np.hypot(*(place[:, None] - inside[None]).transpose(2, 0, 1))
+    patch, pulled = one.sample.patch, influence @ gradient
+    variances, weights = [], []
+    for reading in level.readings:
+        field = np.exp(-3 * apart / reading.range_m)
+        matrix = reading.smooth * field + reading.patch * (patch[:, None] == patch) + reading.nugget * np.eye(40)
+        shared = reading.smooth * 20 * np.exp(-3 * to_stand / reading.range_m).mean(axis=1)
+        own = 400 * (reading.smooth * exact_correlation(shape, reading.range_m, 2.0) + reading.patch)
+        variances.append(pulled @ matrix @ pulled + own + reading.nugget * 400 * 0.04 / 9 - 2 * pulled @ shared)
+        weights.append(reading.weight)
+    mean = np.average(variances, weights=weights)
+    doubt = np.average((variances - mean) ** 2, weights=weights) + 2 * mean**2 / 20
+    assert found.se**2 == pytest.approx(mean, rel=0.02)  # the stand as an ellipse and by lattice cells: 1 % of its error
+    assert found.degrees_of_freedom == pytest.approx(2 * mean**2 / doubt, rel=0.02)
+
+
+def test_stands_that_are_estimated_at_once_have_the_numbers_of_each_alone():
+    """More stands than are taken in one go, round, ragged, in parts and too thin for a cell; one that the set sees nothing of."""
+    rng = np.random.default_rng(11)
+    thin = shapely.Polygon([(0, 0), (1000, 0.001), (1000, 0.002), (0, 0.001)])
+    kinds = [turned(SHAPES[name], 4.0) for name in SHAPES] + [thin]
+    shapes = [shapely.affinity.translate(kinds[k % len(kinds)], *rng.uniform(0, 9e3, 2)) for k in range(1100)]
+    sums = [make_sums(4.0, s=float(s), gradient=rng.normal(1, 0.3, 3)) for s in np.append(rng.uniform(10, 30, 1099), 0.0)]
+    readings = [Reading(0.5, 200.0, 0.6, 0.2, 0.3), Reading(0.5, 3000.0, 0.5, 0.0, 0.7)]
+    level = Structure.of(readings, identified=False, degrees_of_freedom=20.0)
+    model = make_target_model(plots=rng.uniform(0, 9e3, (60, 2)), pull=rng.normal(0, 0.1, (60, 3)))
+    (one,) = model.sets
+    one = dataclasses.replace(one, residuals=dataclasses.replace(one.residuals, level=level))
+    estimator = RegionEstimator(dataclasses.replace(model, sets=(one,)), years=[2019], confidence_percent=90)
+    order = rng.permutation(1100)
+    regions, backwards = lattices(shapes), lattices([shapes[k] for k in order])
+    at_once, mixed = estimator.estimates(Sums.stacked(sums), regions), np.argsort(order)
+    other = estimator.estimates(Sums.stacked(sums), backwards, mixed)
+    for name in ("mean", "se", "low", "high", "residual_variance", "area_effect_variance", "degrees_of_freedom"):
+        assert getattr(at_once, name) == pytest.approx(getattr(other, name), rel=1e-12)
+        for k in (*range(9), 999, 1000, 1099):
+            alone = estimator.estimate([sums[k]], [lattice(shapes[k])])
+            assert getattr(alone, name) == pytest.approx(getattr(at_once, name)[k], rel=1e-9), (k, name)
 
 
 # ---------------------------------------------------------------- several stands
