@@ -13,7 +13,7 @@ import pytest
 import shapely
 from conftest import make_plots
 
-from models.inference import fitted
+from models.inference import diagnostics
 from models.inference.fitted import fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import FEW_BLOCKS, MANY_BLOCKS, blocks_of, fit_in_stages
 from models.inference.residuals import Reading, Structure
@@ -105,7 +105,7 @@ def test_intervals_of_stands_beyond_the_lidar_hold_as_often_as_they_say(land, mo
     Whoever takes the lidar's predictions for measured plots forgets what these leave unexplained, and what they err by.
     """
     truths = {True: OF_PLOTS, False: OF_CELLS}
-    monkeypatch.setattr(fitted, "spatial_structure", lambda z, *_, **__: truths[len(z) < 100])
+    monkeypatch.setattr(diagnostics, "spatial_structure", lambda z, *_, **__: truths[len(z) < 100])
     ours, naive = [], []
     for _ in range(120):
         whole, plots, cells = land.draw()

@@ -12,7 +12,7 @@ import shapely.affinity
 from conftest import make_target_model
 from scipy.signal import fftconvolve
 
-from models.inference import fitted, stands
+from models.inference import diagnostics, stands
 from models.inference.fitted import fit_target
 from models.inference.residuals import Reading, Structure
 from models.inference.stands import RegionEstimator, Sums, lattice, mean_correlation
@@ -400,7 +400,7 @@ def test_intervals_of_planted_fields_hold_the_stand_as_often_as_they_say(monkeyp
     """300 fields with known correlation on a 1 km square, 60 plots each, three stands: 90 % within Monte Carlo error."""
     side, cell, range_m, nugget, sd = 28, 36.0, 250.0, 0.3, 20.0
     truth = Structure.known(range_m, nugget)
-    monkeypatch.setattr(fitted, "spatial_structure", lambda *args, **options: truth)
+    monkeypatch.setattr(diagnostics, "spatial_structure", lambda *args, **options: truth)
     rng = np.random.default_rng(12)
     centre = (np.arange(side) + 0.5) * cell
     x, y = (part.ravel() for part in np.meshgrid(centre, centre))
