@@ -19,8 +19,9 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.distance import cdist
 
-SQUARES = 128
-"""Squares a side into which the two predictors that set plots apart most are cut, each with the plot that is asked first."""
+SQUARES, FEW_SQUARES, FEW = 128, 8, 500
+"""Squares a side into which the two predictors that set plots apart most are cut, each with the plot that is asked first; fewer
+for at most `FEW` places. They spare looking, and decide nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,20 @@ class Applicability:
         """Whether the model applies (n,); not where a predictor is missing."""
         from models.kernels import within_reach
 
-        return within_reach(
-            np.ascontiguousarray(X, float), self.centre * self.scale, self.scale, *self._sorted, self._reach_squared
-        )
+        looked_in = self._sorted(SQUARES if len(X) > FEW else FEW_SQUARES)
+        return within_reach(np.ascontiguousarray(X, float), self.centre * self.scale, self.scale, *looked_in, self._reach_squared)
 
     @cached_property
-    def _sorted(self) -> tuple[np.ndarray, ...]:
+    def _by_squares(self) -> dict[int, tuple[np.ndarray, ...]]:
+        return {}
+
+    def _sorted(self, squares: int) -> tuple[np.ndarray, ...]:
+        """`_looked_in` for so many squares along a side, made once."""
+        if squares not in self._by_squares:
+            self._by_squares[squares] = self._looked_in(squares)
+        return self._by_squares[squares]
+
+    def _looked_in(self, squares: int) -> tuple[np.ndarray, ...]:
         """What `within_reach` looks in: predictors by how far they set plots apart, the plots rising in the first of them,
         those in its order; and for squares of the first two the plot nearest to their centre, their corner and sides."""
         from scipy.spatial import cKDTree
@@ -59,8 +68,8 @@ class Applicability:
         leading = ordered[:, [0, min(1, len(order) - 1)]]
         reach = np.sqrt(self._reach_squared) * (1 + 1e-9) + 1e-12
         corner = leading.min(axis=0) - reach
-        side = (leading.max(axis=0) + reach - corner) / SQUARES
-        centres = (corner[d] + side[d] * (np.arange(SQUARES) + 0.5) for d in range(2))
+        side = (leading.max(axis=0) + reach - corner) / squares
+        centres = (corner[d] + side[d] * (np.arange(squares) + 0.5) for d in range(2))
         away, guess = cKDTree(leading).query(np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1))
         apart = reach * np.sqrt(2) if len(order) == 1 else reach  # one predictor stands for both
         guess[away > apart + np.hypot(*side) / 2] = -1

@@ -156,11 +156,12 @@ def _tally(forest: Forest, circles: pd.DataFrame, year: int, order: int, dates: 
     rng = stream(settings.seed, "tally", order)
     # plots on land felled in the last spring had their second visit before, when stems had yet to grow a few weeks
     visits = {False: forest.trees(year), True: forest.trees(year - 42 / 365.25 if order else year)}
-    frames = []
+    plot, x, y = (circles[name].to_numpy() for name in ("plot", "x", "y"))
+    found: dict[str, list] = {name: [] for name in ("plot", "date", "tree", "species", "dbh_cm", "height_m", "status")}
     for gap, trees in visits.items():
         index = cKDTree(np.column_stack([trees.x, trees.y]))
         for position in np.flatnonzero(circles["gap"] == gap):
-            inside = np.sort(index.query_ball_point(circles[["x", "y"]].iloc[position], settings.plot_radius_m))
+            inside = np.sort(index.query_ball_point((x[position], y[position]), settings.plot_radius_m))
             if len(inside) == 0:
                 continue
             here = trees.where(inside.astype(int))
@@ -168,19 +169,15 @@ def _tally(forest: Forest, circles: pd.DataFrame, year: int, order: int, dates: 
             dbh_cm = (here.dbh_cm + error * rng.standard_normal(len(inside))).round(1)
             height_m = here.height_m * (1 + settings.height_error_percent / 100 * rng.standard_normal(len(inside)))
             measured = (rng.uniform(size=len(inside)) < settings.heights_measured_share) & ~here.snag
-            frame = pd.DataFrame(
-                {
-                    "plot": circles["plot"].iloc[position],
-                    "date": dates[position],
-                    "tree": here.tree,
-                    "species": [SPECIES_ORDER[species] for species in here.species],
-                    "dbh_cm": dbh_cm,
-                    "height_m": np.where(measured, height_m.round(1), np.nan),
-                    "status": np.where(here.snag, "dead", "live"),
-                }
-            )
-            frames.append(frame[dbh_cm >= MIN_DBH_CM])
-    return pd.concat(frames)
+            large = dbh_cm >= MIN_DBH_CM
+            found["plot"] += [plot[position]] * int(large.sum())
+            found["date"] += [dates[position]] * int(large.sum())
+            found["tree"] += here.tree[large].tolist()
+            found["species"] += [SPECIES_ORDER[species] for species in here.species[large]]
+            found["dbh_cm"] += dbh_cm[large].tolist()
+            found["height_m"] += np.where(measured, height_m.round(1), np.nan)[large].tolist()
+            found["status"] += np.where(here.snag, "dead", "live")[large].tolist()
+    return pd.DataFrame(found)
 
 
 def stand_table(forest: Forest) -> gpd.GeoDataFrame:

@@ -165,9 +165,11 @@ def _between_sets(left_out: pd.DataFrame, sets: list[SetModel]) -> np.ndarray:
     the plots; of two second stages it counts as the same.
     """
     names, second = [one.name for one in sets], np.array([one.second_stage is not None for one in sets])
-    residual = left_out.assign(residual=left_out["observed"] - left_out["predicted"])
-    by_set = residual.pivot_table(index=["plot", "year"], columns="set_name", values="residual").reindex(columns=names)
-    found = by_set.corr(min_periods=8).fillna(1.0).clip(0.0, 1.0).to_numpy().copy()
+    found = np.ones((len(sets), len(sets)))
+    if len(sets) > 1:
+        residual = left_out.assign(residual=left_out["observed"] - left_out["predicted"])
+        by_set = residual.pivot_table(index=["plot", "year"], columns="set_name", values="residual").reindex(columns=names)
+        found = by_set.corr(min_periods=8).fillna(1.0).clip(0.0, 1.0).to_numpy().copy()
     found[second[:, None] & second[None, :]] = 1.0
     found[second[:, None] != second[None, :]] = 0.0
     np.fill_diagonal(found, 1.0)

@@ -9,6 +9,8 @@ import numpy as np
 
 from models.regressors.base import FOLDS, Regressor, Scale, groups, tuned
 
+NOTHING_SEEN = "the regression predicts zero on every plot: the target has no variation that the predictors see"
+
 
 @dataclass(frozen=True)
 class Linear(Regressor):
@@ -44,9 +46,8 @@ class Linear(Regressor):
 
     def _slopes(self, X: np.ndarray, response: np.ndarray, penalised: np.ndarray) -> np.ndarray:
         """Intercept and slopes (1 + columns,) on the scale of the fit."""
-        design = np.column_stack([np.ones(len(X)), self._columns(X)])
-        penalty = self.ridge * len(X) * np.concatenate([[0.0], penalised.astype(float)])
-        return np.linalg.solve(design.T @ design + np.diag(penalty + 1e-9), design.T @ response)
+        design = self._design(X)
+        return np.linalg.solve(design.T @ design + self._penalty(len(X), penalised), design.T @ response)
 
     def _with_ratio(self, slopes: np.ndarray, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Parameters from intercept and slopes: Snowdon's ratio goes in front, 1 where nothing was transformed."""
@@ -54,10 +55,65 @@ class Linear(Regressor):
             return np.concatenate([[1.0], slopes])
         fitted = self.scale.back(slopes[0] + self._columns(X) @ slopes[1:]).sum()
         if fitted <= 0:
-            raise ValueError(
-                "the regression predicts zero on every plot: the target has no variation that the predictors see"
-            )
+            raise ValueError(NOTHING_SEEN)
         return np.concatenate([[y.sum() / fitted], slopes])
+
+    @property
+    def _ordinary(self) -> bool:
+        """Whether fits are those of this class, so that many like one another are solved from what they have in common."""
+        own = type(self)
+        return own._slopes is Linear._slopes and own._with_ratio is Linear._with_ratio and own.fit is Linear.fit
+
+    def pulled(self, X, y, penalised, params, mean, sd, step=0.1):
+        if not self._ordinary:
+            return super().pulled(X, y, penalised, params, mean, sd, step)
+        moved, response = self.scale.moved(y, mean, step * sd), self.scale.forward(y)
+        design = self._design(X)
+        pull = np.linalg.solve(design.T @ design + self._penalty(len(X), penalised), design.T).T
+        slopes = self._slopes(X, response, penalised) + (self.scale.forward(moved) - response)[:, None] * pull
+        return (self._with_ratios(slopes, design, y.sum() + moved - y, None) - params) / step
+
+    def without_each(self, X, y, cluster, penalised, params):
+        if self.learns or not self._ordinary:
+            return super().without_each(X, y, cluster, penalised, params)
+        names, number = np.unique(cluster, return_inverse=True)
+        number = number.ravel()
+        design, response = self._design(X), self.scale.forward(y)
+        squares, products, total = design.T @ design, design.T @ response, y.sum()
+        left, right, totals = [], [], np.empty(len(names))
+        for one in range(len(names)):
+            rows = number == one
+            own = design[rows]
+            left.append(squares - own.T @ own + self._penalty(len(X) - int(rows.sum()), penalised))
+            right.append(products - own.T @ response[rows])
+            totals[one] = total - y[rows].sum()
+        slopes = np.linalg.solve(np.array(left), np.array(right)[..., None])[..., 0]
+        refits = self._with_ratios(slopes, design, totals, number)
+        of_own = refits[number]
+        linear = of_own[:, 1] + (self._columns(X) * of_own[:, 2:]).sum(axis=1)
+        return refits, np.maximum(of_own[:, 0] * self.scale.back(linear), 0.0)
+
+    def _design(self, X: np.ndarray) -> np.ndarray:
+        return np.column_stack([np.ones(len(X)), self._columns(X)])
+
+    def _penalty(self, n: int, penalised: np.ndarray) -> np.ndarray:
+        return np.diag(self.ridge * n * np.concatenate([[0.0], penalised.astype(float)]) + 1e-9)
+
+    def _with_ratios(self, slopes: np.ndarray, design: np.ndarray, totals: np.ndarray, left_out: np.ndarray | None) -> np.ndarray:
+        """Parameters of many fits (k, p) from their slopes and the totals (k,) that they meet over the plots (n, columns), of
+        which fit j has not seen those whose number in `left_out` (n,) is j."""
+        if self.transform == "none":
+            return np.column_stack([np.ones(len(slopes)), slopes])
+        fitted = np.empty(len(slopes))
+        for start in range(0, len(slopes), 500):
+            part = slice(start, start + 500)
+            value = self.scale.back(slopes[part] @ design.T)
+            if left_out is not None:
+                value[left_out[None, :] == np.arange(len(slopes))[part, None]] = 0.0
+            fitted[part] = value.sum(axis=1)
+        if (fitted <= 0).any():
+            raise ValueError(NOTHING_SEEN)
+        return np.column_stack([totals / fitted, slopes])
 
     def _columns(self, X: np.ndarray) -> np.ndarray:
         """What the slopes multiply (n, columns): the predictors themselves here."""

@@ -118,3 +118,12 @@ def test_inside_is_an_index_up_to_the_threshold_wherever_a_place_lies(predictors
     np.testing.assert_array_equal(known.inside(places)[sure], (away <= known.threshold)[sure])
     assert 0.05 < known.inside(places).mean() < 0.95 and known.inside(X).mean() > 0.9
     assert not known.inside(np.full((1, predictors), np.nan)).any()
+
+
+def test_places_asked_for_one_by_one_are_judged_as_all_at_once():
+    rng = np.random.default_rng(9)
+    model = applicability(rng.normal(size=(80, 3)), np.arange(80))
+    places = rng.normal(scale=2.0, size=(900, 3))
+    whole = model.inside(places)
+    assert 0.1 < whole.mean() < 0.9
+    assert np.array_equal(whole, np.concatenate([model.inside(part) for part in np.split(places, 90)]))

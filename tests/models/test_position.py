@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,13 +133,20 @@ def test_what_misplaced_plots_do_to_a_mean_is_that_of_moving_their_targets():
 CELL_M, SIDE, SEEDS = 5.0, 160, 40
 
 
-def smooth(rng, range_m: float) -> np.ndarray:
-    """A field of unit variance and exponential correlation on squares of 5 m."""
+@cache
+def amplitudes(range_m: float) -> np.ndarray:
+    """Roots of the spectrum of an exponential correlation on squares of 5 m."""
     double = 2 * SIDE
     away = np.minimum(np.arange(double), double - np.arange(double)) * CELL_M
     spectrum = np.fft.fft2(np.exp(-3 * np.hypot(away[:, None], away[None, :]) / range_m)).real
+    return np.sqrt(np.maximum(spectrum, 0))
+
+
+def smooth(rng, range_m: float) -> np.ndarray:
+    """A field of unit variance and exponential correlation on squares of 5 m."""
+    double = 2 * SIDE
     noise = rng.normal(size=(double, double)) + 1j * rng.normal(size=(double, double))
-    return (np.fft.fft2(np.sqrt(np.maximum(spectrum, 0)) * noise) / double).real[:SIDE, :SIDE]
+    return (np.fft.fft2(amplitudes(range_m) * noise) / double).real[:SIDE, :SIDE]
 
 
 @pytest.fixture(scope="module")

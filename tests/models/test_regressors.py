@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.regressors import REGRESSORS, Linear, regressor_named
-from models.regressors.base import Scale
+from models.regressors.base import Regressor, Scale
 
 NOTHING = np.array([False])
 
@@ -111,3 +111,23 @@ def test_an_unknown_regressor_or_transform_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="'cube' is not one of none, sqrt, log"):
         regressor_named("linear", transform="cube")
     assert regressor_named("linear", transform="log") == REGRESSORS["linear"](transform="log")
+
+
+@pytest.mark.parametrize("transform", ["sqrt", "log", "none"])
+def test_many_least_squares_solved_from_what_they_share_are_those_fitted_one_by_one(transform):
+    """Held against the loops of `Regressor`, which fit anew for every plot and every cluster left out."""
+    rng, n = np.random.default_rng(4), 90
+    X, cluster = rng.normal(size=(n, 4)), np.array([f"c{k // 3}" for k in range(n)])
+    X[:, 3] = X[:, 2] + 0.01 * rng.normal(size=n)
+    y = (6 + X @ [1.0, 0.5, 0.2, 0.0] + 0.5 * rng.normal(size=n)) ** 2
+    penalised = np.array([True, True, True, False])
+    for machine in (Linear(transform=transform), REGRESSORS["ridge"](transform=transform, ridge=0.1)):
+        params = machine.fit(X, y, penalised)
+        about = (X, y, penalised, params, machine.mean(params, X), np.full(n, 8.0))
+        slow = Regressor.pulled(machine, *about)
+        np.testing.assert_allclose(machine.pulled(*about), slow, rtol=1e-8, atol=1e-9 * np.abs(slow).max())
+    machine = Linear(transform=transform)
+    slow, apart = Regressor.without_each(machine, X, y, cluster, penalised, params)
+    found, left_out = machine.without_each(X, y, cluster, penalised, params)
+    np.testing.assert_allclose(found, slow, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(left_out, apart, rtol=1e-9)
