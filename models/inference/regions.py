@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Apart:
     share: np.ndarray
     side_m: float
 
-    @property
+    @cached_property
     def radius_m(self) -> float:
         """Radius of the disc whose places are as far from each other, by root mean square."""
         return float(np.sqrt(self.share @ self.distance_m**2))

@@ -194,21 +194,23 @@ def composite_rows(found: pd.DataFrame, joined: Mapping[str, dict], asked: Asked
 
 
 def region_rows(rows: pd.DataFrame, found: pd.DataFrame, asked: Asked) -> list[dict]:
-    """The project, and each of its strata and districts; `rows` and `found` as in `stand_rows`."""
+    """The project, and each of its strata and districts; `rows` and `found` as in `stand_rows`, whose first stands are those of
+    `rows`."""
     project = asked.project
     number = project.numbers(found["stand"])
     main = project.member[number]
-    regional = [_region_row("project", "project", rows, found[main], asked)]
+    regional = [_region_row("project", "project", rows, found, main, asked)]
     for level, labels in (("stratum", project.stratum[number]), ("district", project.district[number])):
         for name in sorted(set(labels[main]) - {""}):
-            regional.append(_region_row(level, name, rows, found[main & (labels == name)], asked))
+            regional.append(_region_row(level, name, rows, found, main & (labels == name), asked))
     return regional
 
 
-def _region_row(level: str, name: str, rows: pd.DataFrame, found: pd.DataFrame, asked: Asked) -> dict:
-    """Stands that have a total, as one region whose total is the sum of theirs; the others are counted."""
-    every = rows[rows["stand"].isin(found["stand"])]
-    used = every[every["stand"].isin(found.loc[found["has_total"], "stand"])]
+def _region_row(level: str, name: str, rows: pd.DataFrame, found: pd.DataFrame, among: np.ndarray, asked: Asked) -> dict:
+    """Stands that have a total, as one region whose total is the sum of theirs; the others `among` `found` (n,) are counted."""
+    seen = among[: len(rows)]
+    every, used = rows[seen], rows[seen & found["has_total"].to_numpy()[: len(rows)]]
+    found = found[among]
     number, whole = asked.project.numbers(used["stand"]), float(found["area_ha"].sum())
     area_ha = asked.project.area_ha[number]
     (entry,) = _entries(level, [name], np.array([area_ha.sum()]), asked).to_dict("records")

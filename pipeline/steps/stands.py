@@ -74,12 +74,7 @@ def stands(
             settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
         )
         polygons = polygons.reset_index(drop=True)
-        totals = combine(part for path in partials if len(part := store.read_table(path)))
-        if not totals:
-            raise ValueError(f"none of {len(polygons)} stands covers a cell of the study's grid")
-        for every in totals.values():
-            check_extrapolation(every, max_outside_domain_percent)
-        seen = {estimand: estimated_from(totals.pop(estimand)) for estimand in list(totals)}
+        seen = _seen(partials, len(polygons), max_outside_domain_percent)
         project = Project.of(polygons, replace(lattices(polygons.geometry), patch=(STAND + polygons["stand"]).to_numpy(object)))
         long, whole, sources = [], [], []
         for target, path in models.items():
@@ -94,6 +89,7 @@ def stands(
                 every += own
     del seen, project
     estimated = _as_one(long)
+    long.clear()
     if "mean" not in estimated:
         raise ValueError(
             f"none of {len(polygons)} stands has an estimate: nowhere in them is a predictor set complete where there is "
@@ -101,20 +97,32 @@ def stands(
         )
     factors = carbon_factors(carbon, rooted)
     wide = wide_table(polygons, estimated, years, factors, stock_target, targets, confidence_percent, ESTIMATOR)
-    both = pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True)
-    entries = pd.DataFrame(sources, columns=LEDGER_COLUMNS)
-    caveats = caveats_in(warned)
-    if caveats:
-        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
-        wide, both, entries = (frame.assign(**told) for frame in (wide, both, entries))
-    store.write_table(estimates, both)
-    store.write_table(table, wide)
-    store.write_table(ledger, entries)
-    store.write_layers(layers, {"stands": wide}, styles={"stands": stand_style(wide, years, stock_target)})
     modelled = estimated[estimated["level"] == "stand"]
     short = modelled.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
     log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
-    log.info("%d stands have a composite of several sources", entries["stand"].nunique())
+    log.info("%d stands have a composite of several sources", len({row["stand"] for row in sources}))
+    del modelled
+    written = {
+        estimates: pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True),
+        table: wide,
+        ledger: pd.DataFrame(sources, columns=LEDGER_COLUMNS),
+    }
+    if caveats := caveats_in(warned):
+        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
+        written = {path: frame.assign(**told) for path, frame in written.items()}
+    for path, frame in written.items():
+        store.write_table(path, frame)
+    store.write_layers(layers, {"stands": written[table]}, styles={"stands": stand_style(wide, years, stock_target)})
+
+
+def _seen(partials: Sequence[Path], stands: int, max_outside_domain_percent: float) -> dict[str, pd.DataFrame]:
+    """Per estimand, what the blocks' sums say of each stand."""
+    totals = combine(part for path in partials if len(part := store.read_table(path)))
+    if not totals:
+        raise ValueError(f"none of {stands} stands covers a cell of the study's grid")
+    for every in totals.values():
+        check_extrapolation(every, max_outside_domain_percent)
+    return {estimand: estimated_from(totals.pop(estimand)) for estimand in list(totals)}
 
 
 def _of_target(
