@@ -51,12 +51,12 @@ def show(rows: pd.DataFrame) -> None:
         for kind in dict.fromkeys(part["kind"]):
             for place in dict.fromkeys(part["place"]):
                 here = part[(part["kind"] == kind) & (part["place"] == place)]
-                if len(here) and not (path == "hierarchical" and place == "everywhere"):
+                if place == "across":
+                    count = int((here["method"] == "ours").sum())
+                    print(f"\n{count} intervals of stands across the strip's border are in no table")
+                elif len(here):
                     print(f"\n{kind}" + ("" if place == "everywhere" else f", stands {place} the strip") + ":\n")
                     table(here)
-        if path == "hierarchical":
-            print("\nproject:\n")
-            table(part[part["shape"] == "project"])
 
 
 def table(rows: pd.DataFrame) -> None:
@@ -65,7 +65,7 @@ def table(rows: pd.DataFrame) -> None:
     print("| plots | range m | identified | " + " | ".join(groups) + " |")
     print("|---" * (3 + len(groups)) + "|")
     tables = {name: per_seed(part, ["layout", "range_m", "method"]) for name, part in groups.items()}
-    missed, total = [], 0
+    missed, total = [], 0  # name and coverage of the cells beyond the gate
     for layout in dict.fromkeys(rows["layout"]):
         for range_m in sorted(rows["range_m"].unique()):
             cells = []
@@ -81,8 +81,10 @@ def table(rows: pd.DataFrame) -> None:
                     if not GATE[0] <= at.covered["ours"] <= GATE[1] or less < -BELOW_ORACLE:
                         covered = float(at.covered["ours"])
                         missed.append((f"{layout} {range_m:.0f} m {name} {covered:.0f} ({less:+.1f}, {error:.1f})", covered))
-            told = 100 * rows[(rows["layout"] == layout) & (rows["range_m"] == range_m)]["identified"].mean()
-            print(f"| {layout} | {range_m:.0f} | {told:.0f} % | " + " | ".join(cells) + " |")
+            models = rows[(rows["layout"] == layout) & (rows["range_m"] == range_m)].groupby("seed")["identified"].first()
+            print(f"| {layout} | {range_m:.0f} | {100 * models.mean():.0f} % | " + " | ".join(cells) + " |")
+    if total == 0:
+        return
     high = [one for one, covered in missed if covered > GATE[1]]
     low = [one for one, covered in missed if covered <= GATE[1]]
     print(

@@ -79,10 +79,13 @@ class Structure:
 
     def doubt(self) -> str:
         """What an analyst has to know where the plots do not identify the structure."""
-        likely = sorted(one.range_m for one in self.readings if one.weight >= 0.05)
-        reach = f"between {likely[0]:.0f} and {likely[-1]:.0f} m are" if likely else "are"
+        likely = [one for one in self.readings if one.weight >= 0.05]
+        reach = sorted(one.range_m for one in likely if one.smooth > 0)
+        said = ["no correlation at all"] if any(one.nugget > 0 == one.smooth + one.patch for one in likely) else []
+        said += [f"ranges between {reach[0]:.0f} and {reach[-1]:.0f} m"] if reach else []
+        reach = f"{' and '.join(said) or 'all readings'} are"
         return (
-            f"how far residuals reach is poorly identified by these plots (ranges {reach} all likely), so that standard errors "
+            f"how far residuals reach is poorly identified by these plots ({reach} all likely), so that standard errors "
             "of stands are known to a factor only and have few degrees of freedom; pairs of plots 50 to 300 m apart would tell"
         )
 
