@@ -143,16 +143,9 @@ def learn(plan: Plan) -> None:
 
 
 def report_numbers(plan: Plan) -> None:
-    """Maps, partials, stands, published maps, checks."""
+    """Maps, partials, stands, totals, published maps, checks."""
     study, res, out, grid = plan.study, plan.resources, plan.results, plan.grid_settings
-    models = {target: res / f"model/{target}/model.json" for target in study.targets}
-    placed = res / "plots.parquet" if study.stands.include_plots else None
-    for block in plan.blocks:
-        estimate(maps={name: res / f"maps/{name}/{block}.tif" for name in plan.products},
-                 partials=res / f"partials/{block}.parquet", models=models, settings=plan.settings("stands"), grid=grid,
-                 block=block, years=list(study.years), sources=plan.sources, forest=plan.settings("forest"),
-                 sets={name: res / f"sets/{name}/{block}.tif" for name in plan.set_maps},
-                 products=plan.plain_products, carbon=plan.carbon, plots=placed, **plan.rooted_plots)  # fmt: skip
+    map_blocks(plan)
     tables(plan)
     maps = {}
     for name in plan.products:
@@ -160,34 +153,59 @@ def report_numbers(plan: Plan) -> None:
         publish(raster=maps[name], style=out / f"maps/{name}.qml", grid=grid, product=plan.plain_product(name),
                 blocks=[res / f"maps/{name}/{block}.tif" for block in plan.blocks])  # fmt: skip
     truth = res / "planted/truth"
-    check(checks=out / "checks.json", maps=maps, models=models, table=out / "stands.parquet", estimates=res / "estimates.parquet",
-          truth=truth if truth.exists() else None, products=plan.plain_products,
+    check(checks=out / "checks.json", maps=maps, models=_learnt(plan)["models"], table=out / "stands.parquet",
+          estimates=res / "estimates.parquet", truth=truth if truth.exists() else None, products=plan.plain_products,
           comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
           targets=plan.targets, grid=grid, **plan.rooted_plots)  # fmt: skip
 
 
+def map_blocks(plan: Plan, *, maps: bool = True) -> None:
+    """Maps and partials of every block, or partials alone."""
+    study, res = plan.study, plan.resources
+    names, products = (plan.products, plan.plain_products) if maps else ((), [])
+    placed = res / "plots.parquet" if study.stands.include_plots else None
+    for block in plan.blocks:
+        estimate(maps={name: res / f"maps/{name}/{block}.tif" for name in names},
+                 partials=res / f"partials/{block}.parquet", models=_learnt(plan)["models"], settings=plan.settings("stands"),
+                 grid=plan.grid_settings, block=block, years=list(study.years), sources=plan.sources,
+                 forest=plan.settings("forest"), products=products, carbon=plan.carbon, plots=placed,
+                 sets={name: res / f"sets/{name}/{block}.tif" for name in plan.set_maps} if maps else {},
+                 **plan.rooted_plots)  # fmt: skip
+
+
 def tables(plan: Plan) -> None:
     """Stands, ledger and totals from partials, maps and models."""
-    study, res, out, grid = plan.study, plan.resources, plan.results, plan.grid_settings
-    placed = res / "plots.parquet" if study.stands.include_plots else None
-    learnt = {
-        "models": {target: res / f"model/{target}/model.json" for target in study.targets},
-        "left_out": {target: res / f"model/{target}/left_out.parquet" for target in study.targets},
-        "training": {target: res / f"training/{target}.parquet" for target in study.targets},
-    }
-    stands(layers=out / "stands.gpkg", table=out / "stands.parquet", ledger=out / "ledger.csv",
-           estimates=res / "estimates.parquet", partials=[res / f"partials/{block}.parquet" for block in plan.blocks],
-           **learnt, settings=plan.settings("stands"), grid=grid, years=list(study.years), carbon=plan.carbon,
-           stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
-           confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed,
-           max_outside_domain_percent=study.model.max_outside_domain_percent, **plan.rooted_plots)  # fmt: skip
+    study, res, out = plan.study, plan.resources, plan.results
+    stand_tables(plan)
     totals(totals=out / "estimates.csv", project=out / "project.csv", plots=res / "plots.parquet",
-           table=out / "stands.parquet", estimates=res / "estimates.parquet", **learnt,
+           table=out / "stands.parquet", estimates=res / "estimates.parquet", **_learnt(plan),
            maps=[Path(path) for path in plan.sampled_maps], sets=[Path(path) for path in plan.set_map_files],
            flown_by_chance=plan.flown_by_chance,
-           products=plan.plain_products, grid=grid, years=list(study.years), carbon=plan.carbon,
+           products=plan.plain_products, grid=plan.grid_settings, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, targets=plan.targets,
            confidence_percent=study.model.confidence_percent, **plan.rooted_plots)  # fmt: skip
+
+
+def stand_tables(plan: Plan) -> None:
+    """Stands and ledger from partials and models."""
+    study, res, out = plan.study, plan.resources, plan.results
+    placed = res / "plots.parquet" if study.stands.include_plots else None
+    stands(layers=out / "stands.gpkg", table=out / "stands.parquet", ledger=out / "ledger.csv",
+           estimates=res / "estimates.parquet", partials=[res / f"partials/{block}.parquet" for block in plan.blocks],
+           **_learnt(plan), settings=plan.settings("stands"), grid=plan.grid_settings, years=list(study.years),
+           carbon=plan.carbon, stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
+           confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed,
+           max_outside_domain_percent=study.model.max_outside_domain_percent, **plan.rooted_plots)  # fmt: skip
+
+
+def _learnt(plan: Plan) -> dict[str, dict[str, Path]]:
+    """What rule fit and its input left of every target."""
+    res, targets = plan.resources, plan.study.targets
+    return {
+        "models": {target: res / f"model/{target}/model.json" for target in targets},
+        "left_out": {target: res / f"model/{target}/left_out.parquet" for target in targets},
+        "training": {target: res / f"training/{target}.parquet" for target in targets},
+    }
 
 
 def one_thread() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import laspy
+import pandas as pd
 import pytest
 
 from pipeline.bridge.jobs import is_alive
@@ -126,6 +127,18 @@ def test_editing_a_stand_reruns_the_estimate_of_the_blocks_it_touches_alone(fini
     touched = edit_stand(finished)
     assert len(touched) < 4
     assert planned(finished) == {"estimate": len(touched), **FROM_ESTIMATE_ON}
+
+
+def test_plots_that_come_to_lie_in_another_stand_refit_the_models(finished):
+    """Plots of one stand depart together, so which plots they are is part of what the models know."""
+    file = finished / "resources/planted/stands.gpkg"
+    stands, plots = gpd.read_file(file), pd.read_csv(finished / "resources/planted/plots.csv")
+    places = gpd.GeoDataFrame(geometry=gpd.points_from_xy(plots["x"], plots["y"]), crs=stands.crs)
+    most = places.sjoin(stands[["stand", "geometry"]])["stand"].mode()[0]
+    stands.loc[stands["stand"] == most, "stand"] = "another"
+    stands.to_file(file, driver="GPKG")
+    found = planned(finished)
+    assert found["fit"] == found["validate"] == 1 and found["training"] == 0 and found["estimate"] == 4
 
 
 def test_touching_files_without_a_change_reruns_nothing(finished):
