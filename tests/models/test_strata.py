@@ -339,6 +339,12 @@ def test_strata_with_plots_in_one_cluster_have_the_level_of_all_and_a_sentence(c
     )
 
 
+def test_a_regressor_that_shrinks_no_stratum_by_its_plots_needs_five_clusters_of_each():
+    plots = make_strata(n=94, counts=(40, 30, 20, 4), levels={**LEVELS, "larch": 3.0})
+    assert PREFIX + "larch" in fit(plots)[0].sets[0].predictors
+    assert PREFIX + "larch" not in fit(plots, regressor="ridge")[0].sets[0].predictors
+
+
 def test_places_outside_every_stand_have_a_level_where_plots_are():
     plots = in_strata(make_plots(n=60, noise=5.0), np.repeat(["spruce", "oak", NO_STRATUM], 20), {"spruce": 1.0, "oak": -1.0})
     model, _ = fit(plots)
