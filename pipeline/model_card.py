@@ -65,7 +65,7 @@ KEYS: dict[str, str] = {
     "sets": "per predictor set: predictors (name, units, title, least, p05, median, p95 and most at the plots, weight in the "
     "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
     "whether it was fitted to plots or to predictions of another set, strata that it tells apart (stratum, plots, clusters, and "
-    "the difference with its se of a place there from one with the same predictors and the level of all, in target units), "
+    "difference and its se of a place there from the mean of the strata at the same predictors, in units of the target), "
     "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; range_m and nugget of one "
     "date and of change; identified), threshold of the area of applicability",
     "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",

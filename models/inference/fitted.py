@@ -82,7 +82,7 @@ def fits_of(
                     plots, name, predictors, column, term.machine(machine, predictors), transform, date_effect, min_clusters,
                     factors, notes,
                 ),
-                plots, name, tuple(predictors), column, strata, notes,
+                plots, name, tuple(predictors), column, strata, regressor, notes,
             )  # fmt: skip
         except ValueError as error:
             reasons[name] = str(error)

@@ -33,6 +33,8 @@ NO_STRATUM = "(none)"
 CHOICES = ("none", "levels", "slopes", "auto")
 LEAST_CLUSTERS = 2
 """Clusters of plots that a stratum needs for a level of its own: what one says is gone when it is left out."""
+LEAST_UNSHRUNK = 5
+"""The same for regressors that take strata as predictors and shrink none by the number of its plots."""
 CLEARER = 1.0
 """Standard errors by which the mean squared error at clusters left out must fall before `auto` takes another term."""
 
@@ -121,12 +123,17 @@ def check(plots: pd.DataFrame, how: str, regressor: str) -> None:
             f"model.strata is {how}, and all plots in stands lie in one stratum ({there[0]}): nothing can be told apart, leave "
             "model.strata out"
         )
-    if not any(count >= LEAST_CLUSTERS for count in held.values()):
+    least = _least(regressor)
+    if not any(count >= least for count in held.values()):
         told = ", ".join(f"{name} {count}" for name, count in held.items())
         raise ValueError(
-            f"model.strata is {how}, and no stratum has plots in {LEAST_CLUSTERS} clusters ({told}): join strata, such as by "
+            f"model.strata is {how}, and no stratum has plots in {least} clusters ({told}): join strata, such as by "
             "stands.stratum_codes or stratum_classes, or leave model.strata out"
         )
+
+
+def _least(regressor: str) -> int:
+    return LEAST_CLUSTERS if regressor == "linear" else LEAST_UNSHRUNK
 
 
 def _shares(plots: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -142,7 +149,7 @@ def _clusters_in(plots: pd.DataFrame) -> dict[str, int]:
 
 def fitted(
     fit: Callable[[tuple[str, ...], Term, list[str]], dict], plots: pd.DataFrame, name: str, predictors: tuple[str, ...],
-    column: str, how: str, notes: list[str],
+    column: str, how: str, regressor: str, notes: list[str],
 ) -> dict:  # fmt: skip
     """A set's fit with the term that `how` asks for, or that `auto` finds better at plots left out.
 
@@ -151,7 +158,7 @@ def fitted(
     fit : what fits a set to its predictors (shares among them) with a term, and says in notes what is to be known of it
     plots : the rows with the shares of all strata in them
     """
-    term, why = _term_of(plots, predictors, column, how)
+    term, why = _term_of(plots, predictors, column, how, _least(regressor))
     if why:
         notes.append(f"predictor set {name}: {why}")
     if how != "auto":
@@ -183,17 +190,17 @@ def _called(term: Term) -> str:
     return "slopes of strata" if term.sloped else "levels of strata"
 
 
-def _term_of(plots: pd.DataFrame, predictors: Sequence[str], column: str, how: str) -> tuple[Term, str]:
+def _term_of(plots: pd.DataFrame, predictors: Sequence[str], column: str, how: str, least: int) -> tuple[Term, str]:
     """The strata with plots enough among those that a set can use, and a sentence on the others."""
     if how == "none":
         return Term(), ""
     used = plots[np.isfinite(plots[[*predictors, column]].to_numpy(float)).all(axis=1)]
     held = _clusters_in(used)
-    names = tuple(name for name, count in held.items() if count >= LEAST_CLUSTERS)
+    names = tuple(name for name, count in held.items() if count >= least)
     few = [f"{name} ({count})" for name, count in held.items() if name not in (*names, NO_STRATUM)]
     if len(set(names) - {NO_STRATUM}) == 0 or len(names) + len(few) < 2:
         return Term(), "its plots lie in too few strata for levels of their own" if how != "auto" else ""
-    why = f"strata with plots in fewer than {LEAST_CLUSTERS} clusters have the level of all strata: {', '.join(few)}"
+    why = f"strata with plots in fewer than {least} clusters have the level of all strata: {', '.join(few)}"
     return Term(names, how == "slopes"), why if few else ""
 
 
@@ -233,27 +240,25 @@ def levels_told(model: TargetModel, one: SetModel, plots: pd.DataFrame) -> list[
     Returns
     -------
     list of dict
-        stratum (None: places in no stratum that has a level), plots, clusters, difference and its standard error: by how much a
-        place of the stratum with the plots' mean predictors has more of the target than one with the level of all.
+        stratum, plots, clusters, difference and its standard error (se): by how much a place of the stratum has more of the
+        target than the mean of the strata, weighed by their plots, all with the plots' mean predictors.
     """
     names = [one.predictors[k] for k in columns_of(one.predictors)]
     if not names:
         return []
     place = model.slices()[[other.name for other in model.sets].index(one.name)]
-    X = one.centre.copy()[None, :]
-    base_mean, base = one.machine.both(one.params, one.design(X, one.dates[0]))
-    base_mean, base, factors = float(base_mean[0]), base.astype(float)[0], model.factors[:, place]
-    if isinstance(one.machine, MixedEffects):  # its places in no stratum have an error of their own, the level of all has none
-        base[2 + one.columns] = 0.0
+    inside = np.array([plots[name].fillna(0).to_numpy(float) > 0.5 for name in names])
+    X = np.repeat(one.centre[None, :], len(names), axis=0)
+    X[np.arange(len(names)), columns_of(one.predictors)] = 1.0
+    mean, gradient = one.machine.both(one.params, one.design(X, one.dates[0]))
+    weight = inside.sum(axis=1) / max(inside.sum(), 1)
+    moved = (gradient.astype(float) - weight @ gradient) @ model.factors[:, place].T
     cluster = plots["cluster"].astype(str).to_numpy()
-    found = []
-    for name in names:
-        X[:], X[0, one.predictors.index(name)] = one.centre, 1.0
-        mean, gradient = one.machine.both(one.params, one.design(X, one.dates[0]))
-        inside = plots[name].fillna(0).to_numpy(float) > 0.5
-        found.append({
-            "stratum": name[len(PREFIX) :], "plots": int(plots["plot"][inside].nunique()),
-            "clusters": len(np.unique(cluster[inside])), "difference": float(mean[0]) - base_mean,
-            "se": float(np.sqrt(((factors @ (gradient.astype(float)[0] - base)) ** 2).sum())),
-        })  # fmt: skip
-    return found
+    return [
+        {
+            "stratum": name[len(PREFIX) :], "plots": int(plots["plot"][there].nunique()),
+            "clusters": len(np.unique(cluster[there])),
+            "difference": float(mean[k] - weight @ mean), "se": float(np.linalg.norm(moved[k])),
+        }
+        for k, (name, there) in enumerate(zip(names, inside, strict=True))
+    ]  # fmt: skip

@@ -13,7 +13,7 @@ from models.regressors.linear import Linear
 
 ALIKE = np.array([0.0, 0.1, 0.2, 0.35, 0.5, 0.7])
 """Correlations of plots of one cluster that are tried."""
-LEVELS_APART = np.geomspace(0.03, 3.0, 15)
+LEVELS_APART = np.geomspace(0.03, 30.0, 19)
 """Standard deviations of levels (and of slopes) that are tried, over that of the residuals."""
 
 
@@ -24,8 +24,8 @@ class MixedEffects(Linear):
     mean = ratio x back(intercept + X b + level of the stratum [+ X times the stratum's departure of the slopes])
 
     Levels are random effects with one variance; so are departures of slopes. The restricted likelihood of both variances and
-    of the correlation of plots in one cluster is held on a grid, times a half-normal prior of each standard deviation as wide
-    as the residuals' (two or three strata hardly tell a variance, and one that is found zero promises too much), and averaged. A
+    of the correlation of plots in one cluster is held on a grid, times a half-t prior (3 degrees of freedom, as wide as the
+    residuals) of each standard deviation, and averaged: two or three strata hardly tell it, and zero would promise too much. A
     level is then shrunk by n / (n + penalty), with the penalty that its plots' number, clusters and variances ask for: a stratum
     with two plots moves little. Plots in strata that have no column share an effect, which no place is given: places there have
     the level of all, with the whole variance of levels as their error. Parameters: ratio, intercept, one slope per column, then
@@ -37,7 +37,7 @@ class MixedEffects(Linear):
     References
     ----------
     Battese, Harter & Fuller 1988, JASA 83:28-36, doi:10.1080/01621459.1988.10478561 (levels as random effects).
-    Chung et al. 2013, Psychometrika 78:685-709, doi:10.1007/s11336-013-9328-2 (priors that keep few groups off zero).
+    Gelman 2006, Bayesian Analysis 1:515-534, doi:10.1214/06-BA117A (half-t priors where groups are few).
     """
 
     strata: tuple[int, ...] = ()
@@ -82,7 +82,7 @@ class MixedEffects(Linear):
         if not self.strata:
             return self
         levels, slopes = self._random(X.shape[1])
-        whole = self._columns(X)
+        whole, cluster = self._columns(X), np.unique(cluster, return_inverse=True)[1].ravel()
         fixed = np.column_stack([np.ones(len(X)), np.delete(X, list(self.strata), axis=1)])
         kinds = [whole[:, levels]] + ([whole[:, slopes]] if len(slopes) else [])
         variances = variances_of(self.scale.forward(y), fixed, kinds, cluster)
@@ -179,40 +179,39 @@ def variances_of(response: np.ndarray, fixed: np.ndarray, kinds: list[np.ndarray
     grids = np.meshgrid(*(LEVELS_APART for _ in kinds), indexing="ij")
     apart = np.stack([grid.ravel() for grid in grids], axis=1)  # (m, kinds)
     owner = np.repeat(np.arange(len(kinds)), [kind.shape[1] for kind in kinds])
-    table = np.column_stack([fixed, *kinds, response])
-    count, free = fixed.shape[1], len(response) - np.linalg.matrix_rank(fixed)
-    prior = (np.log(apart) - 0.5 * apart**2).sum(axis=1)  # half-normal; steps of the grid grow with what is tried
-    log_likelihood, residual = [], []
-    many = len(np.unique(cluster)) < len(cluster)
-    shares = ALIKE if many else ALIKE[:1]
-    for alike in shares:
-        white, log_scale = whitened(table, cluster, alike)
-        products = white.T @ white
-        system = np.repeat(products[None, :-1, :-1], len(apart), axis=0)
-        system += 1e-9 * np.trace(products[:count, :count]) / count * np.eye(len(system[0]))
-        random = np.arange(count, count + len(owner))
-        system[:, random, random] += 1 / apart[:, owner] ** 2
-        sign, size = np.linalg.slogdet(system)
-        answer = np.linalg.solve(system, np.broadcast_to(products[:-1, -1], (len(apart), len(products) - 1))[..., None])[..., 0]
-        squares = np.maximum(products[-1, -1] - answer @ products[:-1, -1], 1e-12 * products[-1, -1] + 1e-300)
-        size = size + 2 * np.log(apart[:, owner]).sum(axis=1)
-        log_likelihood.append(np.where(sign > 0, -0.5 * (log_scale + size + free * np.log(squares)) + prior, -np.inf))
-        residual.append(squares / free)
-    weight = np.exp(np.array(log_likelihood) - np.max(log_likelihood))
-    weight /= weight.sum()
-    residual = np.array(residual)
-    random = tuple(float((weight * residual * apart[:, k] ** 2).sum()) for k in range(len(kinds)))
-    between = float((weight * residual * shares[:, None]).sum())
-    return Variances(between, float((weight * residual).sum()) - between, random)
-
-
-def whitened(table: np.ndarray, cluster: np.ndarray, alike: float) -> tuple[np.ndarray, float]:
-    """Rows (n, k) times the inverse root of their correlation, `alike` within clusters, and the log of its determinant."""
     _, number, rows = np.unique(cluster, return_inverse=True, return_counts=True)
-    number = number.ravel()
-    grown = 1 - alike + alike * rows
-    means = np.zeros((len(rows), table.shape[1]))
-    np.add.at(means, number, table)
-    taken = (1 - np.sqrt((1 - alike) / grown)) / rows
-    white = (table - (taken[:, None] * means)[number]) / np.sqrt(1 - alike)
-    return white, float(((rows - 1) * np.log(1 - alike) + np.log(grown)).sum())
+    alike = ALIKE if rows.max() > 1 else ALIKE[:1]
+    products, log_scale = products_of(np.column_stack([fixed, *kinds, response]), number.ravel(), rows, alike)
+    count, free = fixed.shape[1], len(response) - np.linalg.matrix_rank(fixed)
+    # the mixed model equations (Henderson), a matrix per correlation in clusters and standard deviation of levels
+    system = np.repeat(products[:, None, :-1, :-1], len(apart), axis=1)
+    system += 1e-9 * np.trace(products[0, :count, :count]) / count * np.eye(system.shape[-1])
+    random = np.arange(count, count + len(owner))
+    system[:, :, random, random] += 1 / apart[:, owner] ** 2
+    right = products[:, None, :-1, -1]
+    answer = np.linalg.solve(system, np.broadcast_to(right, system.shape[:3])[..., None])[..., 0]
+    own = products[:, None, -1, -1]
+    squares = np.maximum(own - (answer * right).sum(axis=2), 1e-12 * own + 1e-300)
+    size = np.linalg.slogdet(system)[1] + 2 * np.log(apart[:, owner]).sum(axis=1)
+    prior = (np.log(apart) - 2 * np.log1p(apart**2 / 3)).sum(axis=1)  # steps of the grid grow with what is tried
+    log_likelihood = -0.5 * (log_scale[:, None] + size + free * np.log(squares)) + prior
+    weight = np.exp(log_likelihood - log_likelihood.max())
+    weight /= weight.sum()
+    residual = weight * squares / free
+    between = float((residual * alike[:, None]).sum())
+    effects = tuple(float((residual * apart[:, k] ** 2).sum()) for k in range(len(kinds)))
+    return Variances(between, float(residual.sum()) - between, effects)
+
+
+def products_of(table: np.ndarray, number: np.ndarray, rows: np.ndarray, alike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Products (m, k, k) of columns (n, k) through the inverse of each of m correlations within clusters, and the logarithms of
+    their determinants.
+
+    The inverse of (1 - a) I + a J, with c rows, is (I - a / (1 - a + a c) J) / (1 - a).
+    """
+    grown = 1 - alike[:, None] + alike[:, None] * rows
+    sums = np.zeros((len(rows), table.shape[1]))
+    np.add.at(sums, number, table)
+    taken = np.einsum("mc,ci,cj->mij", alike[:, None] / grown, sums, sums, optimize=True)
+    log_scale = ((rows - 1) * np.log(1 - alike[:, None]) + np.log(grown)).sum(axis=1)
+    return (table.T @ table - taken) / (1 - alike)[:, None, None], log_scale

@@ -201,8 +201,9 @@ of the map: the choice is repeated without the plots that are left out.</p>{% en
 {% for row in rows %}<tr><td>{{ row.stratum }}</td><td class="n">{{ row.plots }}</td><td class="n">{{ row.clusters }}</td>
 <td class="n">{{ row.difference }}</td><td class="n">{{ row.se }}</td></tr>{% endfor %}
 </tbody></table></div>
-<p class="note">By how much a place of the stratum has more than one with the level of all strata, both with the plots' mean
-predictors. Places in a stratum that is not here have the level of all, and what strata depart by in their error.</p>{% endfor %}
+<p class="note">By how much a place of the stratum has more than the mean of these strata, weighed by their plots, all with the
+plots' mean predictors. A place in a stratum that is not here has the level of all, and what strata depart by in its
+error.</p>{% endfor %}
 {{ target.validation }}
 {{ target.reach }}
 {{ target.uncertainty }}

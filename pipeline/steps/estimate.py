@@ -67,12 +67,14 @@ def estimate(
     rows: list[dict] = []
     names = _names(fitted)
     others = [name for name in names if not is_stratum(name)]
+    left = _Left(fitted)
     for chunk, window in grid_.chunks(place):
         covered = coverage(polygons, grid_, window)
         wood = {year: read_forest(grid_, window, year, forest, sources, polygons) for year in years}
         strata = shares(covered, polygons, window.shape, names)
         seen = {year: read_predictors(grid_, window, year, sources, others) | strata for year in years}
         _check_units(fitted, seen, wood)
+        left.count(strata, wood[years[-1]] == 1)
         tiles = {p.name: {band["name"]: np.full(window.shape, np.nan).ravel() for band in p.bands} for p in wanted}
         for target, model in fitted.items():
             own = [product for product in wanted if product.kind != "forest" and product.target == target]
@@ -106,6 +108,7 @@ def estimate(
     for name, layers in apart.items():
         store.write_raster(sets[name], layers, geobox=grid_.geobox_of(place), units={})
     store.write_table(partials, pd.DataFrame(rows, columns=None if rows else PARTIAL_COLUMNS))
+    left.tell(block)
     log.info("block %s: %d products, %d stands", block, len(wanted), len({row["stand"] for row in rows}))
 
 
@@ -113,6 +116,29 @@ PARTIAL_COLUMNS = [
     "chunk", "stand", "estimand", "part", "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha",
     "in_domain_ha", "sum_value", "sum_dissimilarity", "sum_density", "set_ha", "sum_s", "sum_s2", "sum_gradient",
 ]  # fmt: skip
+
+
+class _Left:
+    """Forest pixels that lie in no stratum that a target's models have a level for, counted chunk by chunk."""
+
+    def __init__(self, fitted: Mapping[str, TargetModel]) -> None:
+        told = {target: [name for name in _names({target: model}) if is_stratum(name)] for target, model in fitted.items()}
+        self.names = {target: names for target, names in told.items() if names}
+        self.forest, self.outside = 0, dict.fromkeys(self.names, 0)
+
+    def count(self, strata: Mapping[str, np.ndarray], wooded: np.ndarray) -> None:
+        self.forest += int(wooded.sum())
+        for target, names in self.names.items():
+            self.outside[target] += int((sum(strata[name] for name in names)[wooded] < 0.5).sum())
+
+    def tell(self, block: str) -> None:
+        for target, count in self.outside.items():
+            if count:
+                log.warning(
+                    "block %s: %.1f %% of %d forest pixels lies in no stratum that target %s has a level for: they take that of "
+                    "all strata, and what strata depart by in their error",
+                    block, 100 * count / self.forest, self.forest, target,
+                )  # fmt: skip
 
 
 def _names(fitted: Mapping[str, TargetModel]) -> list[str]:
