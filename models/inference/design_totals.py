@@ -275,7 +275,7 @@ def _three_phase(chosen: pd.DataFrame, selection: str, places: Places | None) ->
     if not (phase == 1).any():
         other = ""
         if places is not None and places.partly:
-            other = "; pieces of land that chance has drawn are `strips`"
+            other = "; for lidar in pieces of land that chance has drawn there is the estimator strips"
         raise ValueError(
             "the table of plots has no points of phase 1 beside the measured ones, at which both predictions are known "
             f"(plots.columns: phase){other}"
@@ -311,7 +311,7 @@ def _in_strips(ground: pd.DataFrame, selection: str, places: Places) -> AreaEsti
     if not places.drawn:
         raise ValueError(
             "lidar was flown where somebody chose (lidar.<campaign>.sampling is purposive), so its pieces are no sample of the "
-            "area; `difference` corrects the map, lidar and satellite together, by all plots and needs no such sample"
+            "area; the estimator difference corrects the map, lidar and satellite together, by all plots and needs no such sample"
         )
     names = ["fine", "wide"] if places.bridged else ["fine"]
     pixels = _as_points(places.points[places.points["strip"].notna()].dropna(subset=names), 1)

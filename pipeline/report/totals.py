@@ -18,14 +18,30 @@ TRUST = {
     "expansion": "the mean of the plots alone. No bias and no map; wide, because plots differ.",
     "stratified": "means of strata weighed by area. Only where plots were drawn stratum by stratum.",
     "post_stratified": "the same with strata told after sampling. Better than the plain mean where strata differ.",
+    "ratio": "the map's mean times what plots hold per unit of map. For maps off by a share; not for a change whose mean "
+    "is near zero.",
+    "ratio_of_areas": "what plots hold over the land they cover, for plots of uneven areas; one measured in part counts by it.",
     "difference": "the map corrected by what it is off at probability plots (each as seen without its cluster). No bias whatever "
     "the model does; the one to take from about ten clusters on.",
     "greg": "as the difference, with a slope fitted to map and plots. Close to it; better where the map is flat or steep, and "
     "wants some twenty clusters.",
-    "small": "as greg, with the coefficients of all plots and the mean departure of the stratum's own.",
     "two_phase": "plots and the map at points of a first phase. For maps that do not cover the area.",
+    "three_phase": "plots, points with lidar, and satellites at more or everywhere; only for points that chance has drawn.",
+    "strips": "plots and lidar in strips that chance has drawn, satellites between; its error is that between strips.",
+    "small": "the map corrected by a line through all plots, and by the mean departure of the area's own.",
+    "extended_synthetic": "the same in one fit, the area with a level of its own.",
+    "synthetic": "what all plots say, at the area's map; its error holds how much areas depart. For areas without plots.",
+    "bhf_eblup": "between the two, by how much areas differ (Battese, Harter and Fuller). For areas with few plots; needs no "
+    "probability sample, and holds as far as the model does.",
+    "fay_herriot": "the mean of the area's own plots, drawn towards a line of all areas through their maps.",
 }
 """When to trust which, in one sentence each."""
+
+BY_MODEL = ("model-based synthetic", "bhf_eblup")
+"""Estimators that speak of plots that somebody chose, too."""
+
+FORMULAS = {"cr2": "CR2 (g-weights, mended for few clusters)", "g_weight": "g-weights", "external": "the external formula"}
+MOST_AREAS = 200
 
 
 def section(material: Material) -> str:
@@ -38,7 +54,9 @@ def section(material: Material) -> str:
         TEMPLATE,
         confidence=material.confidence,
         refusal=_refusal(totals),
-        strata=[one for one in (_strata(totals, *chosen) for chosen in quantities) if one],
+        strata=[one for level in LEVELS for chosen in quantities if (one := _reported(totals, level, *chosen))],
+        everything=[_of_all_stands(totals, *chosen) for chosen in quantities if (totals["level"] == "all_stands").any()],
+        areas=[one for level in LEVELS for chosen in quantities if (one := _family(totals, level, *chosen))],
         estimators=[_side_by_side(totals, *chosen) for chosen in quantities],
         trust=[(_name(name), TRUST[name]) for name in dict.fromkeys(totals["estimator"]) if name in TRUST],
         ledger=_ledger(material),
@@ -55,7 +73,7 @@ def _quantities(totals: pd.DataFrame, material: Material) -> list[tuple[str, int
 
 
 def _name(estimator: str) -> str:
-    return estimator.replace("_", " ")
+    return {"bhf_eblup": "BHF EBLUP", "fay_herriot": "Fay-Herriot"}.get(estimator, estimator.replace("_", " "))
 
 
 def _of(totals: pd.DataFrame, quantity: str, first: int, last: int) -> pd.DataFrame:
@@ -64,7 +82,7 @@ def _of(totals: pd.DataFrame, quantity: str, first: int, last: int) -> pd.DataFr
 
 def _refusal(totals: pd.DataFrame) -> str:
     """Why no design-based estimate is there at all; empty where one is."""
-    design = totals[totals["estimator"] != "model-based synthetic"]
+    design = totals[~totals["estimator"].isin(BY_MODEL)]
     if design.empty or design["mean"].notna().any():
         return ""
     said = design["note"].fillna("").str.removeprefix("refused: ")
@@ -96,13 +114,18 @@ def _cells(row: pd.Series, *, signed: bool) -> dict:
     }
 
 
-def _strata(totals: pd.DataFrame, quantity: str, first: int, last: int) -> dict | None:
+LEVELS = {"stratum": "Stratum", "district": "District"}
+
+
+def _reported(totals: pd.DataFrame, level: str, quantity: str, first: int, last: int) -> dict | None:
+    """The reported estimate of each area of a level, and of all; none where the study has no such areas."""
     mine = _of(totals, quantity, first, last)
     chosen = mine[mine["reported"].astype(bool)]
-    if not (chosen["level"] == "stratum").any():
+    areas = chosen[chosen["level"] == level]
+    if areas.empty:
         return None
     signed = quantity == "net_removal_t_co2_ha_yr"
-    ordered = pd.concat([chosen[chosen["level"] == "stratum"], chosen[chosen["level"] == "project"]])
+    ordered = pd.concat([areas[:MOST_AREAS], chosen[chosen["level"] == "project"]])
     rows = [
         {"name": "all stands" if row["level"] == "project" else row["area"], "whole": row["level"] == "project"}
         | _cells(row, signed=signed)
@@ -110,12 +133,46 @@ def _strata(totals: pd.DataFrame, quantity: str, first: int, last: int) -> dict 
     ]
     units = chosen["units"].iloc[0]
     summed = units.replace("/ha", "", 1) if rows[0]["total"] else ""
-    return {"title": _heading(quantity, first, last, units), "rows": rows, "summed": summed}
+    return {"title": _heading(quantity, first, last, units), "rows": rows, "summed": summed, "what": LEVELS[level],
+            "more": max(len(areas) - MOST_AREAS, 0)}  # fmt: skip
 
 
-def _side_by_side(totals: pd.DataFrame, quantity: str, first: int, last: int) -> dict:
+def _family(totals: pd.DataFrame, level: str, quantity: str, first: int, last: int) -> dict | None:
+    """Every estimator of every area of a level: mean and standard error, the reported one marked, refusals as a dash."""
     mine = _of(totals, quantity, first, last)
-    mine = mine[mine["level"] == "project"]
+    mine = mine[mine["level"] == level]
+    if mine.empty:
+        return None
+    signed = quantity == "net_removal_t_co2_ha_yr"
+    names = [name for name in dict.fromkeys(mine["estimator"]) if mine.loc[mine["estimator"] == name, "mean"].notna().any()]
+    rows = []
+    for area, own in list(mine.groupby("area", sort=False))[:MOST_AREAS]:
+        by_name = own.drop_duplicates("estimator").set_index("estimator")
+        direct = by_name.reindex(["expansion", "small", "bhf_eblup", "synthetic"])
+        counted = direct[direct["mean"].notna()]
+        rows.append(
+            {"name": area, "plots": words.count(counted["plots"].iloc[0]) if len(counted) else words.MISSING,
+             "clusters": words.count(counted["clusters"].iloc[0]) if len(counted) else words.MISSING,
+             "cells": [_short(by_name.loc[name] if name in by_name.index else None, signed=signed) for name in names]}
+        )  # fmt: skip
+    reasons = mine[mine["mean"].isna()]["note"].fillna("").str.removeprefix("refused: ")
+    title, more = _heading(quantity, first, last, mine["units"].iloc[0]), max(mine["area"].nunique() - MOST_AREAS, 0)
+    return {"title": title, "what": LEVELS[level], "names": [_name(name) for name in names], "rows": rows, "more": more,
+            "refused": words.counted_reasons(reasons)}  # fmt: skip
+
+
+def _short(row: pd.Series | None, *, signed: bool) -> dict:
+    """Mean and standard error of one estimate; a dash where it is refused, with the reason for who asks."""
+    if row is None or not words.known(float(row["mean"])):
+        why = "" if row is None else str(row["note"]).removeprefix("refused: ")
+        return {"text": words.MISSING, "why": why, "reported": False}
+    text = f"{words.number(row['mean'], error=row['se'], signed=signed)} ± {words.number(row['se'], digits=2)}"
+    return {"text": text, "why": str(row["note"]) if isinstance(row["note"], str) else "", "reported": bool(row["reported"])}
+
+
+def _side_by_side(totals: pd.DataFrame, quantity: str, first: int, last: int, level: str = "project") -> dict:
+    mine = _of(totals, quantity, first, last)
+    mine = mine[mine["level"] == level]
     signed = quantity == "net_removal_t_co2_ha_yr"
     rows, refused = [], []
     for _, row in mine.iterrows():
@@ -126,7 +183,31 @@ def _side_by_side(totals: pd.DataFrame, quantity: str, first: int, last: int) ->
             refused.append((_name(row["estimator"]), str(row["note"]).removeprefix("refused: ")))
     chosen = mine[mine["reported"].astype(bool)]
     why = f"Reported: {_name(chosen['estimator'].iloc[0])}; {chosen['why'].iloc[0]}." if len(chosen) else ""
-    return {"title": _heading(quantity, first, last, mine["units"].iloc[0]), "rows": rows, "refused": refused, "why": why}
+    units = mine["units"].iloc[0] if len(mine) else ""
+    title = _heading(quantity, first, last, units)
+    return {"title": title, "rows": rows, "refused": refused, "why": why, "formulas": _other_errors(mine)}
+
+
+def _other_errors(mine: pd.DataFrame) -> str:
+    """By which formula standard errors of regression estimators are, and what the other published ones say."""
+    told = mine[mine["variance_formula"].isin(FORMULAS) & mine["mean"].notna()] if "variance_formula" in mine else mine[:0]
+    if told.empty:
+        return ""
+    said = []
+    for _, row in told.iterrows():
+        both = [
+            f"{words.number(row[column], digits=2)} by {name}"
+            for column, name in (("se_g_weight", "g-weights"), ("se_external", "the external formula"))
+            if words.known(float(row[column]))
+        ]
+        said.append(f"{_name(row['estimator'])}: {' and '.join(both)}")
+    formulas = ", ".join(FORMULAS[name] for name in dict.fromkeys(told["variance_formula"]))
+    return f"Standard errors of regression estimators are by {formulas}. They would be, of {'; of '.join(said)}."
+
+
+def _of_all_stands(totals: pd.DataFrame, quantity: str, first: int, last: int) -> dict:
+    """Estimators of all stands, those that the map leaves out included."""
+    return _side_by_side(totals, quantity, first, last, "all_stands")
 
 
 def _ledger(material: Material) -> list[dict]:
@@ -175,8 +256,8 @@ TEMPLATE = """
 {% if refusal %}<p class="warning">Only the model speaks of totals here. {{ refusal }}.</p>{% endif %}
 {% for one in strata %}
 <h3>{{ one.title }}</h3>
-<div class="scroll"><table><thead><tr><th>Stratum</th><th class="n">Area, ha</th><th class="n">Mean</th><th class="n">SE</th>
-<th class="n">{{ confidence }} interval</th><th class="n">95 % interval</th>
+<div class="scroll"><table><thead><tr><th>{{ one.what }}</th><th class="n">Area, ha</th><th class="n">Mean</th>
+<th class="n">SE</th><th class="n">{{ confidence }} interval</th><th class="n">95 % interval</th>
 <th class="n">In total{% if one.summed %}, {{ one.summed }}{% endif %}</th><th>Estimator</th></tr></thead><tbody>
 {% for row in one.rows %}
 <tr>{% set tag = "b" if row.whole else "span" %}<td><{{ tag }}>{{ row.name }}</{{ tag }}></td><td class="n">{{ row.area }}</td>
@@ -184,11 +265,11 @@ TEMPLATE = """
 <td class="n">{{ row.interval_95 }}</td><td class="n">{{ row.total }}</td><td class="w">{{ row.estimator }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% if one.more %}<p class="note">{{ one.more }} more are in estimates.csv.</p>{% endif %}
 {% endfor %}
 {% if strata %}<p class="note">Each row has the estimator of its own plots, so strata add up to all stands only roughly;
-estimates.csv has every estimator of every stratum.</p>{% endif %}
-{% for one in estimators %}
-<details{% if loop.first %} open{% endif %}><summary>Estimators of all stands side by side: {{ one.title }}</summary>
+estimates.csv has every estimator of every one.</p>{% endif %}
+{% macro side_by_side(one) %}
 <p>{{ one.why }}</p>
 <div class="scroll"><table><thead><tr><th>Estimator</th><th class="n">Mean</th><th class="n">SE</th>
 <th class="n">{{ confidence }} interval</th><th class="n">95 % interval</th><th class="n">Plots</th><th class="n">Clusters</th>
@@ -200,7 +281,31 @@ estimates.csv has every estimator of every stratum.</p>{% endif %}
 <td class="n">{{ row.freedom }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% if one.formulas %}<p class="note">{{ one.formulas }}</p>{% endif %}
 {% if one.refused and not refusal %}<ul>{% for name, why in one.refused %}<li>{{ name }} is refused: {{ why }}</li>
+{% endfor %}</ul>{% endif %}
+{% endmacro %}
+{% for one in everything %}
+<details open><summary>All stands, those that the map leaves out included: {{ one.title }}</summary>
+{{ side_by_side(one) }}</details>
+{% endfor %}
+{% for one in estimators %}
+<details{% if loop.first %} open{% endif %}><summary>Estimators of all stands side by side: {{ one.title }}</summary>
+{{ side_by_side(one) }}</details>
+{% endfor %}
+{% for one in areas %}
+<details><summary>Every estimator of each {{ one.what|lower }}: {{ one.title }}</summary>
+<p>Mean ± standard error; bold is the one reported, a dash one that is refused.</p>
+<div class="scroll tall"><table><thead><tr><th>{{ one.what }}</th><th class="n">Plots</th><th class="n">Clusters</th>
+{% for name in one.names %}<th class="n">{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in one.rows %}
+<tr><td>{{ row.name }}</td><td class="n">{{ row.plots }}</td><td class="n">{{ row.clusters }}</td>
+{% for cell in row.cells %}{% set tag = "b" if cell.reported else "span" %}
+<td class="n"{% if cell.why %} title="{{ cell.why }}"{% endif %}><{{ tag }}>{{ cell.text }}</{{ tag }}></td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% if one.more %}<p class="note">{{ one.more }} more are in estimates.csv.</p>{% endif %}
+{% if one.refused and not refusal %}<p>Refused:</p><ul>{% for times, why in one.refused %}<li>{{ times }} times: {{ why }}</li>
 {% endfor %}</ul>{% endif %}
 </details>
 {% endfor %}

@@ -3,8 +3,8 @@ whose mean is known.
 
 Samples are drawn from all pixels of the land, so the truth is the mean over them. Bias is judged by four standard errors of the
 mean over the samples; the mean promised variance against the variance of the estimates (Monte Carlo error with 150 samples about
-12 %, with 100 about 14 %); coverage of 90 % intervals within 90 +- 6 points (Monte Carlo error 2.4 points, with 100 samples 3;
-90 +- 8 where strips are few).
+12 %, with 100 about 14 %); coverage of 90 % intervals within 90 +- 6 points (Monte Carlo error 2.4 points, with 100 samples 3),
+where strips are few 90 +- 8.
 """
 
 from __future__ import annotations

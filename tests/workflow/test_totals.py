@@ -15,6 +15,10 @@ from pipeline.bridge import Plan
 from pipeline.config import study_from
 from workflow.runs import read_study
 
+FAMILY = {"small", "extended_synthetic", "synthetic", "bhf_eblup", "fay_herriot"}
+DESIGN = {"expansion", "stratified", "post_stratified", "ratio", "difference", "greg", "three_phase", "strips", *FAMILY} - {
+    "bhf_eblup"
+}
 KEYS = ["level", "area", "quantity", "first_year", "last_year"]
 
 
@@ -108,13 +112,85 @@ def test_every_area_and_quantity_has_one_reported_estimate_and_the_project_s_are
 
 def test_intervals_and_variance_parts_of_all_estimates_fit_together(study):
     known = totals_of(study).dropna(subset=["mean"])
-    assert {"model-based synthetic", "expansion", "post_stratified", "difference", "greg", "small"} <= set(known["estimator"])
+    assert {"model-based synthetic", "expansion", "post_stratified", "ratio", "difference", "greg", *FAMILY} == set(
+        known["estimator"]
+    )
     parts = known[[f"variance_{name}" for name in ("allometry", "parameters", "residual", "area_effect")]]
     assert np.allclose(parts.sum(axis=1), known["se"] ** 2) and (parts > -1e-9).all(axis=None)
     assert (known["low_95"] <= known["low_90"]).all() and (known["high_90"] <= known["high_95"]).all()
     usual = known[(known["low_95"] > 0) & (known["se"] > 0)]
     wider = (usual["high_95"] - usual["mean"]) / (usual["high_90"] - usual["mean"])
     assert wider.between(1.19, 4.4).all()  # t(0.975) / t(0.95): 1.96 / 1.645 for many degrees of freedom, 12.7 / 6.3 for one
+
+
+def test_regression_estimates_have_their_error_by_the_other_published_formulas_beside_it(study):
+    totals = totals_of(study)
+    greg = totals[(totals["estimator"] == "greg") & totals["mean"].notna()]
+    assert (greg["variance_formula"] == "cr2").all() and greg[["se_g_weight", "se_external"]].notna().all(axis=None)
+    # fitted residuals are the smaller the fewer clusters there are, which CR2 mends: 34 clusters, so a few percent
+    assert (greg["se"] / greg["se_g_weight"]).between(1.0, 1.15).all()
+    assert totals.loc[totals["estimator"].isin(["expansion", "difference"]), ["se_g_weight", "se_external"]].isna().all(axis=None)
+    carbon, agb = (one_of(totals, "greg", quantity=name) for name in ("tree_carbon_t_ha", "agb_mg_ha"))
+    assert carbon["se_external"] / agb["se_external"] == pytest.approx(carbon["mean"] / agb["mean"])
+
+
+def test_what_one_strip_of_lidar_allows_is_said(study):
+    totals = totals_of(study)
+    phases, strips = one_of(totals, "three_phase"), one_of(totals, "strips")
+    assert "no points of phase 1" in phases["note"] and "lidar was flown where somebody chose" in strips["note"]
+    content = read_study(study)
+    for campaign in content["lidar"].values():
+        campaign["sampling"] = "probability"
+    again(study, content)
+    assert "1 strips of which 1 hold plots tell nothing" in one_of(totals_of(study), "strips")["note"]
+
+
+def test_points_of_phases_1_and_2_under_the_lidar_make_three_phases_with_the_satellite_everywhere(study):
+    """Plots in the strip are the sample, every third of them without its measurement; by least squares written out."""
+    raster = {name: study / f"resources/sets/agb_2019/{name}.tif" for name in Plan(study_from(read_study(study))).blocks}
+    plots = store.read_table(study / "resources/plots.parquet")
+    at = [np.nan] * len(plots)
+    for path in raster.values():
+        told = exact_extract(str(path), plots[["geometry"]], ["mean", "count"], output="pandas")
+        share = plots.area / 400  # m2 of a cell
+        whole = told["band_1_count"].to_numpy() > 0.999 * share.to_numpy()
+        at = np.where(whole, told["band_1_mean"], at)
+    under = np.isfinite(at)
+    names = pd.unique(plots.loc[under, "plot"])
+    first = plots["plot"].isin(names[::3]).to_numpy() & under
+    for path in ("plots.parquet", "training/agb.parquet"):
+        table = store.read_table(study / "resources" / path)
+        table["sampling"] = np.where(under & (table["sampling"] == "probability"), "probability", "purposive")
+        table["cluster"] = table["plot"]
+        table["phase"] = np.where(first, "1", None)
+        table.loc[first, "agb_mg_ha"] = np.nan
+        store.write_table(study / "resources" / path, table)
+    again(study, read_study(study))
+    row = one_of(totals_of(study), "three_phase")
+    assert np.isfinite(row["mean"]) and row["plots"] < under.sum() and row["variance_formula"] == "cr2"
+    assert row["se"] == pytest.approx(np.sqrt(sum(row[f"variance_{name}"] for name in ("allometry", "parameters", "residual"))))
+    assert row["variance_parameters"] > 0  # of the reduced model
+
+
+def test_districts_are_areas_beside_the_strata(study):
+    content = read_study(study)
+    file = study / "resources/planted/stands.gpkg"
+    stands = gpd.read_file(file)
+    east = stands.geometry.centroid.x > stands.geometry.centroid.x.median()
+    stands["COUNTY"] = np.where(east, "east", "west")
+    stands.to_file(file, driver="GPKG")
+    content["stands"]["district"] = "COUNTY"
+    again(study, content)
+    totals = totals_of(study)
+    assert set(totals.loc[totals["level"] == "district", "area"]) == {"east", "west"}
+    table = store.read_table(study / "results/stands.parquet")
+    for side in ("east", "west"):
+        mine = one_of(totals, "model-based synthetic", area=side)
+        assert mine["area_ha"] == pytest.approx(table.loc[table["district"] == side, "area_ha"].sum())
+        inside = drawn_plots(study, 2019)
+        held = table.loc[table["district"] == side, "geometry"].union_all()
+        assert one_of(totals, "expansion", area=side)["plots"] == inside.geometry.centroid.within(held).sum()
+    assert (totals.groupby(["level", *KEYS[1:]])["reported"].sum() == 1).all()
 
 
 def test_strata_are_areas_of_their_own_that_add_up(study):
@@ -156,7 +232,10 @@ def test_purposive_plots_leave_the_model_alone_and_the_reason_in_the_table(study
     again(study, read_study(study))
     totals = totals_of(study)
     refused = totals[totals["mean"].isna()]
-    assert set(refused["estimator"]) == {"expansion", "stratified", "post_stratified", "difference", "greg", "small"}
+    assert set(refused["estimator"]) == DESIGN
+    of_model = totals[totals["mean"].notna()]
+    assert set(of_model["estimator"]) == {"model-based synthetic", "bhf_eblup"}
+    assert of_model.loc[of_model["estimator"] == "bhf_eblup", "note"].str.contains("by the model").all()
     reason = "draws its error from the chance by which plots were selected, and these plots are purposive"
     assert refused["note"].str.startswith("refused: ").all() and refused["note"].str.contains(reason).all()
     assert set(totals.loc[totals["reported"], "estimator"]) == {"model-based synthetic"}
