@@ -43,7 +43,7 @@ def sets_of_plots() -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     table = pd.read_csv(data / "josae-norway-sae/sample_plots.csv")
     yield "JoSAE biomass, one", _whole(table[["mean.canopy.ht"]]), table["biomass.ha"], table["domain.ID"].astype(str)
     table = pd.read_csv(data / "tally-lake-stands/tally_lake.csv")
-    square = (table[["utmx", "utmy"]] // 4000).astype(int).astype(str).agg("_".join, axis=1)
+    square = (table[["utmx", "utmy"]] // 1000).astype(int).astype(str).agg("_".join, axis=1)
     seen = ["tmb5m", "tmb4m", "tmb3m", "ndvim"]
     yield "Tally Lake stands top height, four", _whole(table[seen]), table["TopHt"], square
 
@@ -82,7 +82,7 @@ def nested(name: str, X: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> tupl
 
 SIZES = (25, 40, 60, 80, 100, 130, 165, 300)
 DRAWS = 8
-LEAST_TESTED = 15
+LEAST_TESTED, LEAST_CLUSTERS = 15, 6
 MIXED = ("gaussian_process", "ridge", "extra_trees")
 """Parts of the mix, whose mean it is."""
 
@@ -90,13 +90,14 @@ MIXED = ("gaussian_process", "ridge", "extra_trees")
 def by_size(names: Sequence[str], X: np.ndarray, y: np.ndarray, cluster: np.ndarray, plots: int) -> dict[str, np.ndarray] | None:
     """Of each regressor and of the mix, RMSE % (draws,) on all clusters that were not drawn.
 
-    Clusters are drawn at random until they hold so many plots; None where too few plots stay to judge by.
+    Clusters, six or more, are drawn at random until they hold so many plots; None where too few plots stay to judge by.
     """
     found: dict[str, list[float]] = {name: [] for name in (*names, "mix")}
     for draw in range(DRAWS):
         order = np.random.default_rng(draw).permutation(np.unique(cluster))
         held = np.cumsum([(cluster == one).sum() for one in order])
-        out = ~np.isin(cluster, order[: int(np.searchsorted(held, plots)) + 1])
+        taken = order[: max(int(np.searchsorted(held, plots)) + 1, LEAST_CLUSTERS)]
+        out = ~np.isin(cluster, taken)
         if out.sum() < LEAST_TESTED:
             return None
         centre, spread = X[~out].mean(axis=0), X[~out].std(axis=0)

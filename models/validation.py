@@ -93,7 +93,7 @@ def calibration_slope(observed: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def crps(
-    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, degrees_of_freedom: float = np.inf
+    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, degrees_of_freedom: np.ndarray | float = np.inf
 ) -> np.ndarray:
     """Continuous ranked probability score (n,) of Student's t about the prediction, in the target's unit: smaller is better.
 
@@ -105,32 +105,53 @@ def crps(
     Gneiting & Raftery 2007, Journal of the American Statistical Association 102:359-378, doi:10.1198/016214506000001437
     (normal); Jordan, Krueger & Lerch 2019, Journal of Statistical Software 90(12), doi:10.18637/jss.v090.i12 (Student's t).
     """
-    z = (observed - predicted) / sd
-    if not np.isfinite(degrees_of_freedom) or degrees_of_freedom > 1e6:
-        return sd * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
-    if degrees_of_freedom <= 1:
-        return np.full(len(z), np.nan)
-    df = degrees_of_freedom
+    z, df = np.broadcast_arrays((observed - predicted) / sd, np.asarray(degrees_of_freedom, float))
+    normal = df > 1e6
+    df = np.where(normal | (df <= 1), 2.0, df)  # whose score is not taken
     own = 2 * np.sqrt(df) / (df - 1) * beta(0.5, df - 0.5) / beta(0.5, df / 2) ** 2
-    return sd * (z * (2 * student.cdf(z, df) - 1) + 2 * student.pdf(z, df) * (df + z**2) / (df - 1) - own)
+    of_t = z * (2 * student.cdf(z, df) - 1) + 2 * student.pdf(z, df) * (df + z**2) / (df - 1) - own
+    of_normal = z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi)
+    return sd * np.where(normal, of_normal, np.where(np.asarray(degrees_of_freedom) <= 1, np.nan, of_t))
 
 
-def reach_of(sd: np.ndarray, degrees_of_freedom: float, level_percent: float) -> np.ndarray:
-    """Half width of a two-sided interval (same shape as `sd`, same unit)."""
-    return student.ppf(0.5 + level_percent / 200, degrees_of_freedom) * sd
+def half_width(level_percent: float) -> str:
+    """Column of a table that holds half the width of each plot's interval at a level."""
+    return f"half_width_{level_percent:g}"
 
 
-def interval_scores(
-    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, *, degrees_of_freedom: float, confidence_percent: float
-) -> dict[str, float]:
-    """Whether intervals hold what they promise: coverage_percent, mean width, CRPS."""
-    reach = reach_of(sd, degrees_of_freedom, confidence_percent)
-    inside = np.abs(observed - predicted) <= reach
-    return {
-        "coverage_percent": 100 * float(inside.mean()),
-        "width": float(2 * reach.mean()),
-        "crps": float(crps(observed, predicted, sd, degrees_of_freedom).mean()),
-    }
+def spread_freedom(scaled: np.ndarray, cluster: np.ndarray, columns: int) -> float:
+    """Degrees of freedom with which residuals (n,) over their standard deviation tell its square.
+
+    That of a chi-square with the relative variance that the mean of their squares has over clusters, 2 / V, so that clusters
+    whose plots are alike and single plots far off both count; not fewer than the clusters less one, nor more than the plots less
+    the regression's columns.
+    """
+    least, most = len(np.unique(cluster)) - 1, max(len(scaled) - columns, 1)
+    error = se_of_mean(scaled**2 / np.mean(scaled**2), cluster)
+    return float(np.clip(2 / error**2, min(least, most), most)) if error > 0 else float(most)
+
+
+def joint_freedom(
+    own: np.ndarray, own_free: float, other: np.ndarray, other_free: float
+) -> np.ndarray:
+    """Degrees of freedom (n,) of the sum of two variances (n,) that are known with their own (Satterthwaite 1946)."""
+    return (own + other) ** 2 / (own**2 / max(own_free, 1.0) + other**2 / max(other_free, 1.0))
+
+
+def reach_of(scaled: np.ndarray, degrees_of_freedom: np.ndarray, level_percent: float) -> np.ndarray:
+    """Half width, in standard deviations, of the interval of plots (n,) not seen, from residuals (k,) of plots left out.
+
+    The residual, over its standard deviation, that so many of the k + 1 stay below (conformal: no distribution is assumed);
+    Student's t where k are too few to tell that level.
+
+    References
+    ----------
+    Lei et al. 2018, Journal of the American Statistical Association 113:1094-1111, doi:10.1080/01621459.2017.1307116.
+    """
+    rank = int(np.ceil(level_percent / 100 * (len(scaled) + 1) - 1e-9))
+    if rank > len(scaled):
+        return student.ppf(0.5 + level_percent / 200, degrees_of_freedom)
+    return np.full(len(degrees_of_freedom), np.sort(np.abs(scaled))[rank - 1])
 
 
 def se_of_mean(values: np.ndarray, cluster: np.ndarray) -> float:
@@ -146,21 +167,18 @@ def se_of_mean(values: np.ndarray, cluster: np.ndarray) -> float:
     return float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))
 
 
-def coverage_by_level(
-    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, cluster: np.ndarray, *, degrees_of_freedom: float
-) -> list[dict[str, float]]:
-    """Share of plots inside their interval at each of `LEVELS`, with its standard error over clusters, in percent.
+def coverage_by_level(inside: Mapping[float, np.ndarray], cluster: np.ndarray) -> list[dict[str, float]]:
+    """Share of plots that lie inside (n,) their interval at each level, with its standard error over clusters, in percent.
 
     The error is at least that of so many independent plots with the nominal share inside, so that no plot missed among a
     few does not pass for certainty.
     """
     found = []
-    for level in LEVELS:
-        inside = (np.abs(observed - predicted) <= reach_of(sd, degrees_of_freedom, level)).astype(float)
-        binomial = np.sqrt(level * (100 - level) / len(observed))
-        clustered = 100 * se_of_mean(inside, cluster)
+    for level, held in inside.items():
+        binomial = np.sqrt(level * (100 - level) / len(held))
+        clustered = 100 * se_of_mean(held.astype(float), cluster)
         found.append(
-            {"level_percent": level, "coverage_percent": 100 * float(inside.mean()),
+            {"level_percent": level, "coverage_percent": 100 * float(held.mean()),
              "se_percent": float(np.nanmax([binomial, clustered]))}
         )  # fmt: skip
     return found
@@ -172,15 +190,13 @@ def parts_by_prediction(n: int) -> int:
 
 
 def by_prediction(
-    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, cluster: np.ndarray, *, degrees_of_freedom: float,
-    confidence_percent: float,
-) -> list[dict[str, float]]:  # fmt: skip
+    observed: np.ndarray, predicted: np.ndarray, inside: np.ndarray, cluster: np.ndarray
+) -> list[dict[str, float]]:
     """Bias (predicted minus observed) and coverage in equal parts of the plots by prediction, the lowest first.
 
-    Saturation shows as a bias that falls towards the last part.
+    Saturation shows as a bias that falls towards the last part. `inside` (n,): whether a plot lies inside its interval.
     """
     order = np.argsort(predicted, kind="stable")
-    inside = np.abs(observed - predicted) <= reach_of(sd, degrees_of_freedom, confidence_percent)
     return [
         {
             "n": len(rows), "predicted": float(predicted[rows].mean()), "observed": float(observed[rows].mean()),
@@ -193,9 +209,8 @@ def by_prediction(
 
 
 def by_group(
-    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, cluster: np.ndarray, group: np.ndarray, *,
-    degrees_of_freedom: float, confidence_percent: float,
-) -> list[dict[str, object]]:  # fmt: skip
+    observed: np.ndarray, predicted: np.ndarray, inside: np.ndarray, cluster: np.ndarray, group: np.ndarray
+) -> list[dict[str, object]]:
     """Scores of each group of plots (a stratum, a year), by name; `few` where there are too few plots or clusters to say.
 
     RMSE and bias are in percent of the group's own observed mean.
@@ -203,38 +218,49 @@ def by_group(
     found = []
     for name in np.unique(group):
         rows = group == name
-        own = scores(observed[rows], predicted[rows])
-        inside = np.abs(observed - predicted)[rows] <= reach_of(sd[rows], degrees_of_freedom, confidence_percent)
         clusters = len(np.unique(cluster[rows]))
         found.append(
-            {"name": str(name), "clusters": clusters, **own,
+            {"name": str(name), "clusters": clusters, **scores(observed[rows], predicted[rows]),
              "bias_se": se_of_mean((predicted - observed)[rows], cluster[rows]),
-             "coverage_percent": 100 * float(inside.mean()), "few": int(rows.sum()) < FEW_PLOTS or clusters < FEW_CLUSTERS}
+             "coverage_percent": 100 * float(inside[rows].mean()), "few": int(rows.sum()) < FEW_PLOTS or clusters < FEW_CLUSTERS}
         )  # fmt: skip
     return found
 
 
 def all_scores(
-    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, *, degrees_of_freedom: float, confidence_percent: float,
-    cluster: np.ndarray | None = None, groups: Mapping[str, np.ndarray] | None = None,
+    observed: np.ndarray, predicted: np.ndarray, sd: np.ndarray, half_widths: Mapping[float, np.ndarray], *,
+    degrees_of_freedom: np.ndarray, confidence_percent: float, cluster: np.ndarray | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, object]:  # fmt: skip
     """Every score of one way to leave plots out.
 
     Parameters
     ----------
+    half_widths : of each level (percent), half the width (n,) of each plot's interval; `confidence_percent` is one of them
+    degrees_of_freedom : (n,) with which each plot's `sd` (n,) is known
     cluster : (n,) plots that are alike; each by itself where it is not given
     groups : of each way to part the plots (`stratum`, `year`), the part (n,) that each is in
+
+    Returns
+    -------
+    dict
+        Among the scores `error_over_sd`: root mean square of errors over the standard deviations expected of them, 1 where
+        these are right, whatever the errors' distribution.
     """
     cluster = np.arange(len(observed)) if cluster is None else cluster
-    told = observed, predicted, sd
-    ask = {"degrees_of_freedom": degrees_of_freedom, "confidence_percent": confidence_percent}
+    error = predicted - observed
+    inside = {level: np.abs(error) <= reach for level, reach in half_widths.items()}
+    held = inside[confidence_percent]
     return {
         **scores(observed, predicted),
-        "bias_se": se_of_mean(predicted - observed, cluster),
+        "bias_se": se_of_mean(error, cluster),
         "calibration_slope": calibration_slope(observed, predicted),
-        **interval_scores(*told, **ask),
-        "degrees_of_freedom": degrees_of_freedom,
-        "by_level": coverage_by_level(*told, cluster, degrees_of_freedom=degrees_of_freedom),
-        "by_prediction": by_prediction(*told, cluster, **ask),
-        "by_group": {name: by_group(*told, cluster, group, **ask) for name, group in (groups or {}).items()},
+        "coverage_percent": 100 * float(held.mean()),
+        "width": float(2 * half_widths[confidence_percent].mean()),
+        "crps": float(crps(observed, predicted, sd, degrees_of_freedom).mean()),
+        "error_over_sd": float(np.sqrt(np.mean((error / sd) ** 2))),
+        "degrees_of_freedom": float(np.median(degrees_of_freedom)),
+        "by_level": coverage_by_level({level: inside[level] for level in LEVELS}, cluster),
+        "by_prediction": by_prediction(observed, predicted, held, cluster),
+        "by_group": {name: by_group(observed, predicted, held, cluster, group) for name, group in (groups or {}).items()},
     }

@@ -453,7 +453,7 @@ class Forest(Section):
 class Model(Section):
     """How plots become a map: the regressor, its predictors, and how dates are pooled."""
 
-    regressor: Name = "linear"
+    regressor: Name = "default"
     transform: Literal["none", "sqrt", "log"] = "sqrt"
     predictors: dict[Name, tuple[str, ...]] | None = None
     profile: FilePath | None = None

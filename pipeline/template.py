@@ -182,7 +182,7 @@ forest:                             # where the map holds biomass
 targets: [agb]                      # any of agb, volume, basal_area, dominant_height, stems
 
 model:                              # from plots to the map
-  regressor: linear                 # or default (a mix from 50 plots on), auto, ridge: `python -m pipeline list regressors`
+  regressor: default                # linear, or a mix where plots or predictors are many: `python -m pipeline list regressors`
   transform: sqrt                   # of the target: none, sqrt, log
   # predictors:                     # sets, the best first; a cell takes the first that is complete there
   #   lidar: [zmean, zq95, cover_2m]

@@ -18,7 +18,7 @@ from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, spread_of
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
-from models.validation import scores
+from models.validation import LEVELS, half_width, joint_freedom, reach_of, scores, spread_freedom
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,12 +280,12 @@ INNER_FOLDS = 5
 
 def predict_left_out(
     plots: pd.DataFrame, model: TargetModel, one: SetModel, column: str, folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    machine: Regressor | None = None,
+    machine: Regressor | None = None, *, date_effect: str = "always", levels_percent: Sequence[float] = LEVELS,
 ) -> pd.DataFrame:  # fmt: skip
     """Plots as predicted by models that have not seen them, with the SD of the error that those models expect.
 
-    Standardisation, fit, back-transformation and the spread of residuals are made anew from what stays of each fold;
-    the predictors and whether dates have levels of their own are those of the model.
+    Standardisation, fit, back-transformation and the spread of residuals are made anew from what stays of each fold, and
+    with `date_effect` auto whether dates have levels of their own; the predictors are those of the model.
 
     Parameters
     ----------
@@ -297,26 +297,28 @@ def predict_left_out(
     Returns
     -------
     DataFrame
-        plot, cluster, year, x, y, fold, observed, predicted, sd; rows of a fold whose rest cannot be fitted are missing.
+        plot, cluster, year, x, y, fold, observed, predicted, sd, degrees_of_freedom, and `half_width(level)` of each of the
+        `levels_percent` (see `models.validation.reach_of`); rows of a fold whose rest cannot be fitted are missing.
     """
     X, y = plots[list(one.predictors)].to_numpy(float), plots[column].to_numpy(float)
     cluster, year = plots["cluster"].astype(str).to_numpy(), plots["year"].to_numpy(int)
     xy = plots[["x", "y"]].to_numpy(float)
-    found = plots[["plot", "cluster", "year", "x", "y"]].assign(fold=-1, observed=y, predicted=np.nan, sd=np.nan)
-    predicted, sd, number = np.full(len(y), np.nan), np.full(len(y), np.nan), np.full(len(y), -1)
+    predicted, sd, free, number = np.full(len(y), np.nan), np.full(len(y), np.nan), np.full(len(y), np.nan), np.full(len(y), -1)
+    reach = {half_width(level): np.full(len(y), np.nan) for level in levels_percent}
     first, second = (one, None) if one.second_stage is None else (model.named(one.second_stage.first_set), one)
     predictors = plots[list(first.predictors)].to_numpy(float)
     known = np.isfinite(predictors).all(axis=1)
     for fold, (test, rest) in enumerate(folds):
         number[test] = fold
-        fitted = _refitted(first, predictors, y, cluster, year, rest[known[rest]], machine)
+        seen = rest[known[rest]]
+        fitted = _refitted(first, predictors, y, cluster, year, seen, machine, date_effect)
         if fitted is None:
             continue
         if second is None:
-            mean, moved = fitted.predicted(X[test], year[test])
+            (mean, moved), usual = fitted.predicted(X[test], year[test]), fitted.predicted(X[seen], year[seen])[1].mean()
             if fitted.machine.learns:  # what the parameters add is small, and learning without each cluster is dear
-                moved = _moved(model, one, X[test], year[test])
-            variance = fitted.sd(mean) ** 2 + moved
+                moved, usual = _moved(model, one, X[test], year[test]), _moved(model, one, X[seen], year[seen]).mean()
+            own = fitted.sd(mean) ** 2
         else:
             stage = second.second_stage
             answers = fitted.predicted(stage.first_cells, second.sample.year)[0]
@@ -324,15 +326,27 @@ def predict_left_out(
                 second.design(stage.cells, second.sample.year), answers, np.arange(second.columns) < len(second.predictors)
             )
             mean = away_from_home(second, np.tile(params, (len(test), 1)), X[test], year[test], xy[test])
-            moved = _moved(model, one, X[test], year[test])
-            variance = fitted.sd(mean) ** 2 + second.residuals.sd(mean) ** 2 + moved
-        predicted[test], sd[test] = mean, np.sqrt(variance)
-    return found.assign(fold=number, predicted=predicted, sd=sd)
+            moved, usual = _moved(model, one, X[test], year[test]), _moved(model, one, X[seen], year[seen]).mean()
+            own = fitted.sd(mean) ** 2 + second.residuals.sd(mean) ** 2
+        # residuals of plots left out hold what the parameters' errors add to a usual plot; more is added where they add more
+        more = np.maximum(moved - usual, 0.0)
+        predicted[test], sd[test] = mean, np.sqrt(own + more)
+        free[test] = joint_freedom(
+            own, spread_freedom(fitted.scaled, cluster[seen], one.columns + 1), more, len(np.unique(cluster[seen])) - 1
+        )
+        for level in levels_percent:
+            reach[half_width(level)][test] = sd[test] * reach_of(fitted.scaled, free[test], level)
+    return plots[["plot", "cluster", "year", "x", "y"]].assign(
+        fold=number, observed=y, predicted=predicted, sd=sd, degrees_of_freedom=free, **reach
+    )
 
 
 @dataclass(frozen=True)
 class _Refitted:
-    """A set fitted anew to some of its plots: what it learned, its parameters, those without each cluster, its residuals."""
+    """A set fitted anew to some of its plots: what it learned, its parameters, those without each cluster, its residuals.
+
+    spread : scale, power and floor of their standard deviation; scaled : (n,) residuals of left-out plots over it
+    """
 
     machine: Regressor
     params: np.ndarray
@@ -341,6 +355,7 @@ class _Refitted:
     width: np.ndarray
     dates: tuple[int, ...]
     spread: tuple[float, float, float]
+    scaled: np.ndarray
 
     def predicted(self, X: np.ndarray, year: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n,) at places, and variance (n,) from the parameters; zero where they were not refitted without clusters."""
@@ -352,11 +367,17 @@ class _Refitted:
         return mean, moved
 
     def sd(self, mean: np.ndarray) -> np.ndarray:
-        scale, power, floor = self.spread
-        return scale * np.maximum(mean, floor) ** power
+        return _sd(self.spread, mean)
 
 
-def _refitted(one: SetModel, X, y, cluster, year, rest, machine: Regressor | None = None) -> _Refitted | None:
+def _sd(spread: tuple[float, float, float], mean: np.ndarray) -> np.ndarray:
+    scale, power, floor = spread
+    return scale * np.maximum(mean, floor) ** power
+
+
+def _refitted(
+    one: SetModel, X, y, cluster, year, rest, machine: Regressor | None = None, date_effect: str = "always"
+) -> _Refitted | None:
     """A set fitted to the rows `rest` alone by `machine` (else its own); None where they cannot carry it."""
     machine = machine or one.machine.stands_for
     if len(np.unique(cluster[rest])) < machine.least_clusters(len(one.predictors)):
@@ -364,7 +385,13 @@ def _refitted(one: SetModel, X, y, cluster, year, rest, machine: Regressor | Non
     centre, width = terms.standardisation(X[rest], one.predictors)
     if (width < 1e-12).any():
         return None
-    design, penalised = design_of(X[rest], year[rest], centre, width, one.dates), np.arange(one.columns) < len(one.predictors)
+    dates = tuple(sorted(set(year.tolist()))) if date_effect == "auto" else one.dates
+    design = design_of(X[rest], year[rest], centre, width, dates)
+    penalised = np.arange(design.shape[1]) < len(one.predictors)
+    if len(dates) > 1 and date_effect == "auto" and not dates_differ(
+        design, y[rest], cluster[rest], penalised, getattr(machine, "transform", "sqrt")
+    ):  # fmt: skip
+        dates, design, penalised = dates[:1], design[:, : len(one.predictors)], penalised[: len(one.predictors)]
     machine = machine.learned(design, y[rest], cluster[rest], penalised)
     params = machine.fit(design, y[rest], penalised)
     if machine.learns:
@@ -372,7 +399,8 @@ def _refitted(one: SetModel, X, y, cluster, year, rest, machine: Regressor | Non
         inner = machine.stands_for.predicted_apart(design, y[rest], cluster[rest], penalised, INNER_FOLDS)
     else:
         refits, inner = machine.without_each(design, y[rest], cluster[rest], penalised, params)
-    return _Refitted(machine, params, refits, centre, width, one.dates, spread_of(y[rest] - inner, inner))
+    spread = spread_of(y[rest] - inner, inner)
+    return _Refitted(machine, params, refits, centre, width, dates, spread, (y[rest] - inner) / _sd(spread, inner))
 
 
 def _moved(model: TargetModel, one: SetModel, X: np.ndarray, year: np.ndarray) -> np.ndarray:

@@ -56,6 +56,7 @@ class GaussianProcess(Linear):
     def learned(self, X, y, cluster, penalised):
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+        from threadpoolctl import threadpool_limits
 
         p = int(penalised.sum())
         levels = np.column_stack([np.ones(len(X)), X[:, ~penalised]])
@@ -69,7 +70,7 @@ class GaussianProcess(Linear):
             + ConstantKernel(1.0 / p, (1e-4, 1e1)) * DotProduct(0.0, "fixed")
             + WhiteKernel(0.5, (1e-3, 1e1))
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(1):  # matrices too small for several: 6 to 12 times the CPU
             warnings.simplefilter("ignore")  # a setting at its bound says that this part of the kernel does not matter
             found = GaussianProcessRegressor(kernel, normalize_y=True).fit(seen[some], response[some]).kernel_
         curved, straight, noise = found.k1.k1, found.k1.k2, found.k2.noise_level

@@ -30,7 +30,7 @@ class Mix(Regressor):
     parts: tuple[Regressor, ...] = ()
 
     name: ClassVar[str] = "mix"
-    when: ClassVar[str] = "the default from 50 plots in 20 clusters on; never much worse than the best"
+    when: ClassVar[str] = "many predictors, or 300 plots and more; never much worse than the best"
     source: ClassVar[str] = "docs/methods/regressors.md"
     flexible: ClassVar[bool] = True
     folds: ClassVar[int | None] = FOLDS
@@ -144,34 +144,37 @@ class Chooser(Regressor):
         return cls(plain["transform"], alive(plain["inner"]), tuple(plain["table"]))
 
 
-MIX_FROM = {"plots": 50, "clusters": 20}
-"""From how many plots and clusters on the mix is the default: docs/methods/regressors.md has what that rests on."""
+MANY_PLOTS = 300
+"""Plot measurements from which on the mix is the default: docs/methods/regressors.md has what that rests on."""
+CLUSTERS_EACH = 5
+"""Clusters of plots for each predictor below which a regression that neither shrinks nor selects follows its plots."""
 
 
 @dataclass(frozen=True)
 class Default(Chooser):
-    """The mix where there are 50 plots in 20 clusters or more, linear where there are fewer."""
+    """The mix from 300 plot measurements on, and where predictors are more than one for five clusters; linear elsewhere."""
 
     name: ClassVar[str] = "default"
     when: ClassVar[str] = "where nothing is known against it"
     source: ClassVar[str] = "docs/methods/regressors.md"
 
     def least_clusters(self, predictors: int) -> int:
-        return predictors + 2
+        return min(predictors + 2, Mix(self.transform).least_clusters(predictors))
 
-    def _pick(self, y: np.ndarray, cluster: np.ndarray) -> Regressor:
-        many = len(y) >= MIX_FROM["plots"] and len(np.unique(cluster)) >= MIX_FROM["clusters"]
-        return Mix(self.transform) if many else Linear(self.transform)
+    def _pick(self, y: np.ndarray, cluster: np.ndarray, penalised: np.ndarray) -> Regressor:
+        mix, clusters, predictors = Mix(self.transform), len(np.unique(cluster)), int(penalised.sum())
+        gains = len(y) >= MANY_PLOTS or clusters < CLUSTERS_EACH * predictors
+        return mix if gains and clusters >= mix.least_clusters(predictors) else Linear(self.transform)
 
     @property
     def folds(self) -> int | None:
         return self.inner.folds
 
     def learned(self, X, y, cluster, penalised):
-        return replace(self, inner=self._pick(y, cluster).learned(X, y, cluster, penalised))
+        return replace(self, inner=self._pick(y, cluster, penalised).learned(X, y, cluster, penalised))
 
     def predicted(self, X, y, cluster, penalised, places):
-        return self._pick(y, cluster).predicted(X, y, cluster, penalised, places)
+        return self._pick(y, cluster, penalised).predicted(X, y, cluster, penalised, places)
 
     def without_each(self, X, y, cluster, penalised, params):
         return self.inner.without_each(X, y, cluster, penalised, params)

@@ -90,6 +90,7 @@ rule validate:
         settings=plan.stand_shapes,
         grid=plan.area_settings,
         confidence_percent=study.model.confidence_percent,
+        date_effect=plan.date_effect,
         code=plan.code("validate"),
     log:
         f"{logs}/validate/{{target}}.log",

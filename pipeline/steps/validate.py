@@ -15,7 +15,8 @@ from models.folds import distances_to_training
 from models.inference.fitted import predict_left_out, rows_of
 from models.inference.stands import lattice
 from models.inference.target_model import SetModel, TargetModel
-from models.validation import SCHEMES, all_scores, fewer, splits
+from models.regressors import Regressor
+from models.validation import LEVELS, SCHEMES, all_scores, fewer, half_width, splits
 from pipeline import store
 from pipeline.grid import Grid
 
@@ -23,8 +24,7 @@ log = logging.getLogger(__name__)
 
 PLACES = 2000  # of the map, whose distances to plots the folds are matched to
 MOST_FOLDS = 10  # of a model that learns more than its parameters: a fold costs it a second or more
-CHOICE_FOLDS = 5  # of one that chooses its regressor, which costs minutes
-CHOSEN_ANEW = "map"  # the scheme in whose folds the choice is made anew; in the others the one that was chosen is scored
+CHOICE_FOLDS = 5  # of one that chooses its regressor, which costs several seconds
 BLOCKS_ALONG = 5  # squares along the longer side of what the plots span
 STEPS_PERCENT = np.arange(0, 101, 5)  # quantiles of distances that are kept
 
@@ -41,6 +41,7 @@ def validate(
     settings: dict,
     grid: dict,
     confidence_percent: float,
+    date_effect: str = "always",
     plots: Path | None = None,
     **_inputs: object,
 ) -> None:
@@ -52,8 +53,10 @@ def validate(
         JSON: per set and scheme (`models.validation.SCHEMES`) the scores, or why there are none; folds that could not be
         fitted with the reason; how far from its training plots each scheme predicts, beside how far the map does.
     left_out : Path
-        Table: set_name, scheme, fold, plot, cluster, stratum, year, x, y, observed, predicted, sd; rows of a fold that could
-        not be fitted are missing.
+        Table: set_name, scheme, fold, plot, cluster, stratum, year, x, y, observed, predicted, sd, degrees_of_freedom, and
+        half_width_90 (of the interval of 90 %) and of other levels; rows of a fold that could not be fitted are missing.
+    date_effect : str
+        With auto, whether dates have levels of their own is decided anew in every fold.
     """
     fitted = TargetModel.from_plain(store.read_json(model))
     frame = store.read_table(table)
@@ -63,15 +66,16 @@ def validate(
         read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
     )
     found, tables, distances = [], [], []
+    levels = sorted({*LEVELS, confidence_percent})
     for one in fitted.sets:
         rows = rows_of(frame, one, column)
         xy = rows[["x", "y"]].to_numpy(float)
         distances.append({"set_name": one.name, "scheme": None, **_quantiles(cdist(places, xy).min(axis=1))})
         for scheme in SCHEMES:
             folds, anew = _folds(one, scheme, rows, places)
-            predicted, failed = _predicted(rows, fitted, one, column, folds, anew)
+            predicted, failed = _predicted(rows, fitted, one, column, folds, one.machine if anew else None, date_effect, levels)
             distances.append({"set_name": one.name, "scheme": scheme, **_quantiles(distances_to_training(xy, folds))})
-            found.append(_scored(predicted, one, scheme, folds, failed, confidence_percent))
+            found.append(_scored(predicted, one, scheme, folds, failed, confidence_percent, levels))
             tables.append(predicted.assign(set_name=one.name, scheme=scheme))
             _tell(fitted.target, found[-1])
     about = {"schemes": SCHEMES, "confidence_percent": confidence_percent, "quantiles_percent": STEPS_PERCENT.tolist()}
@@ -85,32 +89,35 @@ def _folds(
     """Rows left out and rows that stay, fold by fold; and whether the choice of a regressor is made anew in each."""
     xy, cluster = rows[["x", "y"]].to_numpy(float), rows["cluster"].astype(str).to_numpy()
     block_m = float(max(np.ptp(xy, axis=0).max() / BLOCKS_ALONG, 1.0))
-    anew = scheme == CHOSEN_ANEW and bool(getattr(one.machine, "table", ()))  # it has compared others, as `auto` does
-    folds = splits(scheme, xy, cluster, places, block_m=block_m, folds=CHOICE_FOLDS if anew else MOST_FOLDS)
-    if one.machine.stands_for.learns:
-        folds = fewer(scheme, folds, len(xy), MOST_FOLDS)
+    anew = bool(getattr(one.machine, "table", ()))  # it has compared others, as `auto` does
+    most = CHOICE_FOLDS if anew else MOST_FOLDS
+    folds = splits(scheme, xy, cluster, places, block_m=block_m, folds=most)
+    if anew or one.machine.stands_for.learns:
+        folds = fewer(scheme, folds, len(xy), most)
     return folds, anew
 
 
 def _predicted(
-    rows: pd.DataFrame, fitted: TargetModel, one: SetModel, column: str,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]], anew: bool,
+    rows: pd.DataFrame, fitted: TargetModel, one: SetModel, column: str, folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    machine: Regressor | None, date_effect: str, levels: Sequence[float],
 ) -> tuple[pd.DataFrame, list[dict]]:  # fmt: skip
     """Plots as predicted by models that have not seen them, and the folds whose rest cannot be fitted, with the reason."""
-    table, failed = None, []
+    told = ["predicted", "sd", "degrees_of_freedom", *map(half_width, levels)]
+    columns = ["plot", "cluster", "year", "x", "y", *(["stratum"] if "stratum" in rows else [])]
+    table = rows[columns].assign(fold=-1, observed=rows[column].to_numpy(float), **dict.fromkeys(told, np.nan))
+    failed = []
     for number, fold in enumerate(folds):
         test = fold[0]
+        table.loc[test, "fold"] = number
         try:
-            part = predict_left_out(rows, fitted, one, column, [fold], **({"machine": one.machine} if anew else {}))
+            part = predict_left_out(
+                rows, fitted, one, column, [fold], machine, date_effect=date_effect, levels_percent=levels
+            )
             why = NO_FIT if part["predicted"].iloc[test].isna().all() else None
         except (ValueError, np.linalg.LinAlgError) as error:
-            part, why = None, str(error)
-        if table is None:
-            columns = ["plot", "cluster", "year", "x", "y", *(["stratum"] if "stratum" in rows else [])]
-            table = rows[columns].assign(fold=-1, observed=rows[column].to_numpy(float), predicted=np.nan, sd=np.nan)
-        table.loc[test, "fold"] = number
+            why = str(error)
         if why is None:
-            table.loc[test, ["predicted", "sd"]] = part.loc[test, ["predicted", "sd"]].to_numpy(float)
+            table.loc[test, told] = part.loc[test, told].to_numpy(float)
         else:
             failed.append({"fold": number, "rows": len(test), "why": why})
     return table, failed
@@ -118,16 +125,14 @@ def _predicted(
 
 def _scored(
     predicted: pd.DataFrame, one: SetModel, scheme: str, folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    failed: list[dict], confidence_percent: float,
+    failed: list[dict], confidence_percent: float, levels: Sequence[float],
 ) -> dict:  # fmt: skip
     seen = predicted.dropna(subset=["predicted"])
-    cluster = predicted["cluster"].astype(str).to_numpy()
     about = {
         "set_name": one.name, "scheme": scheme, "folds": len(folds), "missing": len(predicted) - len(seen), "failed": failed,
     }  # fmt: skip
     if len(seen) < 3:
         return {**about, "why": failed[0]["why"] if failed else NO_FIT}
-    stays = min(len(np.unique(cluster[rest])) for _, rest in folds if len(rest))
     groups = {}
     if "stratum" in seen and seen["stratum"].notna().any():
         groups["stratum"] = seen["stratum"].fillna("none given").astype(str).to_numpy()
@@ -135,7 +140,8 @@ def _scored(
         groups["year"] = seen["year"].astype(str).to_numpy()
     return about | all_scores(
         *(seen[name].to_numpy(float) for name in ("observed", "predicted", "sd")),
-        degrees_of_freedom=max(stays - 1, 1), confidence_percent=confidence_percent,
+        {level: seen[half_width(level)].to_numpy(float) for level in levels},
+        degrees_of_freedom=seen["degrees_of_freedom"].to_numpy(float), confidence_percent=confidence_percent,
         cluster=seen["cluster"].astype(str).to_numpy(), groups=groups,
     )  # fmt: skip
 

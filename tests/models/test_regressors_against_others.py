@@ -396,8 +396,12 @@ def test_the_mix_is_the_mean_of_its_parts():
     assert machine.mean(machine.fit(X, y, ALL), places) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(("plots", "clusters", "expected"), [(50, 25, Mix), (49, 49, Linear), (60, 19, Linear), (60, 20, Mix)])
-def test_the_default_is_the_mix_from_fifty_plots_in_twenty_clusters_on(plots, clusters, expected):
+@pytest.mark.parametrize(
+    ("plots", "clusters", "expected"),
+    [(300, 300, Mix), (299, 299, Linear), (60, 24, Mix), (60, 25, Linear), (60, 9, Linear)],
+    ids=["many_plots", "not_so_many", "more_than_a_predictor_for_five_clusters", "few_predictors", "too_few_for_a_mix"],
+)
+def test_the_default_is_the_mix_of_many_plots_or_many_predictors_and_else_linear(plots, clusters, expected):
     X, y, _ = make_rows(n=plots)
     cluster = np.array([f"c{k % clusters}" for k in range(plots)])
     assert isinstance(Default().learned(X, y, cluster, ALL).stands_for, expected)

@@ -68,10 +68,10 @@ def test_plots_are_left_out_whole_and_distances_are_those_of_the_map(run, fitted
 def test_a_fold_that_cannot_be_fitted_is_kept_with_its_reason(run, monkeypatch, caplog):
     known = step.predict_left_out
 
-    def stubborn(rows, fitted, one, column, folds, machine=None):
+    def stubborn(rows, fitted, one, column, folds, machine=None, **ask):
         if 5 in folds[0][0]:
             raise np.linalg.LinAlgError("singular matrix")
-        return known(rows, fitted, one, column, folds, machine)
+        return known(rows, fitted, one, column, folds, machine, **ask)
 
     monkeypatch.setattr(step, "predict_left_out", stubborn)
     found, table = run()
@@ -84,7 +84,7 @@ def test_a_fold_that_cannot_be_fitted_is_kept_with_its_reason(run, monkeypatch, 
     assert "has no prediction: singular matrix" in caplog.text
 
 
-def test_a_choice_of_regressor_is_made_anew_in_the_folds_that_speak_of_the_map(fitted):
+def test_a_choice_of_regressor_is_made_anew_in_the_folds_of_every_scheme(fitted):
     from types import SimpleNamespace
 
     plots, _ = fitted
@@ -93,8 +93,9 @@ def test_a_choice_of_regressor_is_made_anew_in_the_folds_that_speak_of_the_map(f
     chooser = SimpleNamespace(machine=SimpleNamespace(stands_for=learns, table=({"regressor": "mix"},)))
     linear = SimpleNamespace(machine=SimpleNamespace(stands_for=plain))
     anew = {scheme: step._folds(chooser, scheme, plots, places) for scheme in SCHEMES}
-    assert [scheme for scheme, (_, again) in anew.items() if again] == ["map"]
-    assert len(anew["map"][0]) == 5 and len(anew["clusters"][0]) == 10, "a choice is dear, and so is a model that learns"
+    assert all(again and len(folds) <= 5 for folds, again in anew.values()), "a choice is dear"
+    learned = SimpleNamespace(machine=SimpleNamespace(stands_for=learns))
+    assert len(step._folds(learned, "clusters", plots, places)[0]) == 10, "and so is a model that learns"
     folds, again = step._folds(linear, "plots", plots, places)
     assert len(folds) == 40 and not again
 
@@ -113,3 +114,23 @@ def test_the_regressor_that_is_named_is_learned_in_every_fold(fitted):
         for model, machine in ((linear, regressor_named("neighbours", transform="sqrt")), (near, None), (linear, None))
     )
     assert named == pytest.approx(own, rel=1e-9) and not np.allclose(named, other, rtol=1e-6)
+
+
+def test_whether_dates_have_levels_of_their_own_is_decided_without_the_plots_left_out():
+    """The model has levels of dates; where its rest shows none, a fold goes without them."""
+    from models.inference.fitted import predict_left_out, rows_of
+
+    plots = make_plots(n=24, years=(2019, 2024), noise=8)
+    model, _ = fit_target(plots, {"lidar": ["zmean"]}, target="agb", column="agb_mg_ha", date_effect="always")
+    (one,) = model.sets
+    rows = rows_of(plots, one, "agb_mg_ha")
+    own = rows["cluster"] == rows["cluster"].iloc[0]
+    test, rest = np.flatnonzero(own), np.flatnonzero(~own)
+    auto, always = (
+        predict_left_out(rows, model, one, "agb_mg_ha", [(test, rest)], date_effect=how)["predicted"].to_numpy()[test]
+        for how in ("auto", "always")
+    )
+    pooled, _ = fit_target(rows.iloc[rest], {"lidar": ["zmean"]}, target="agb", column="agb_mg_ha", date_effect="never")
+    expected = pooled.predict({"zmean": rows["zmean"].to_numpy(float)[test]}, 2019)["mean"]
+    assert auto == pytest.approx(expected, rel=1e-6), "no date effect was planted, and none is found"
+    assert not np.allclose(always, expected, rtol=1e-4)
