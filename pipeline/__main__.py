@@ -128,7 +128,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
 
 def _design_options(verb: argparse.ArgumentParser) -> None:
-    from models.inference.sample_draw import CLUSTER_SHAPES
+    from models.inference.sample_draw import CLUSTER_PLOTS
 
     verb.add_argument("config", type=Path)
     verb.add_argument("--target", help="target of the study; its first by default")
@@ -141,8 +141,11 @@ def _design_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--sd", type=float, help="standard deviation between plots, with --mean")
     verb.add_argument("--r2", type=float, help="share of the variance between plots that the map explains")
     verb.add_argument("--cluster-share", type=float, default=0.0, help="share of locations that are clusters (0)")
-    verb.add_argument("--cluster-shape", choices=list(CLUSTER_SHAPES), default="square")
+    verb.add_argument("--cluster-shape", choices=list(CLUSTER_PLOTS), default="square")
     verb.add_argument("--cluster-spacing-m", type=float, default=60.0, help="between plots of a cluster (60)")
+    verb.add_argument("--plots-per-cluster", type=int, help="the shape's own by default: 4 of a square or line, 5 of an l")
+    verb.add_argument("--cost-of-location", type=float, help="of reaching a place; with --cost-of-plot, a cluster's size")
+    verb.add_argument("--cost-of-plot", type=float, help="of measuring one plot, in the currency of --cost-of-location")
     verb.add_argument("--correlation", type=float, default=0.5, help="of two plots of a cluster (0.5)")
     verb.add_argument("--seed", type=int, default=1)
     verb.add_argument("--folder", type=Path, help="where to write; design in the study's results by default")

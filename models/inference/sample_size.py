@@ -42,15 +42,18 @@ class Stratum:
 class Layout:
     """Locations by kind: clusters of `plots_per_cluster` plots take `cluster_share` of them, the rest are single plots.
 
+    plots_per_cluster : their mean number, where borders cut clusters
     correlation : of two plots of a cluster (0.4-0.6 for basal area at 80 m in montane forest; 1 makes a cluster one plot)
+    mean_square : of the number of plots of a cluster; None where all clusters have the same
     """
 
     cluster_share: float = 0.0
-    plots_per_cluster: int = 4
+    plots_per_cluster: float = 4
     correlation: float = 0.5
+    mean_square: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cluster_share <= 1 or self.plots_per_cluster < 1 or not 0 <= self.correlation <= 1:
+        if not 0 <= self.cluster_share <= 1 or not self.plots_per_cluster >= 1 or not 0 <= self.correlation <= 1:
             raise ValueError(
                 f"a layout has a share of clusters and a correlation between 0 and 1 and at least 1 plot per cluster, got {self}"
             )
@@ -63,10 +66,12 @@ class Layout:
     def location_variance(self) -> float:
         """Variance of the ratio-of-sums mean of one location, relative to that of a single plot.
 
-        sum M^2 Var(Y_c) / (n mean(M)^2): a cluster of m has Var(Y_c) = (1 + (m - 1) rho) / m.
+        sum M^2 Var(Y_c) / (n mean(M)^2): a cluster of m has Var(Y_c) = (1 + (m - 1) rho) / m, so M^2 Var(Y_c) is
+        m + (m^2 - m) rho, in the mean over clusters.
         """
         m, rho = self.plots_per_cluster, self.correlation
-        of_cluster = m * (1 + (m - 1) * rho)
+        square = m**2 if self.mean_square is None else self.mean_square
+        of_cluster = m + (square - m) * rho
         return ((1 - self.cluster_share) + self.cluster_share * of_cluster) / self.plots_per_location**2
 
 
@@ -96,7 +101,7 @@ def plots_needed(
     confidence_percent: float = 90.0,
     allocation: Allocation = "neyman",
     with_map: bool = False,
-    layout: Layout | None = None,
+    layout: Layout | Mapping[str, Layout] | None = None,
     min_per_stratum: int = 3,
 ) -> SampleSize:
     """The smallest sample whose interval is expected to be no wider than wanted.
@@ -106,18 +111,21 @@ def plots_needed(
     strata : the whole area, part by part
     half_width_percent : half of the interval, in percent of the mean
     with_map : the estimator uses the map (GREG): only what it leaves counts
-    layout : clusters and singles; None for single plots
+    layout : clusters and singles, the same everywhere or by stratum; None for single plots
     min_per_stratum : locations below which a stratum's own error is not told (two would do, one may be out of reach)
 
     Raises
     ------
     ValueError
-        Where strata are empty, the mean is not above zero, or the wanted precision is not positive.
+        Where strata are empty, the mean is not above zero, the wanted precision is not positive, or the confidence is no
+        percentage between 50 and 100.
     """
-    if not strata or half_width_percent <= 0 or min_per_stratum < 2:
+    if not strata or not half_width_percent > 0 or min_per_stratum < 2:
         raise ValueError("strata, a half width above 0 % and at least 2 plots per stratum are needed")
+    if not 50 < confidence_percent < 100:
+        raise ValueError(f"the confidence of an interval is above 50 % and below 100 %, such as 90; got {confidence_percent:g}")
     for one in strata:
-        if one.area_ha <= 0 or one.sd < 0 or not 0 <= one.r2 < 1:
+        if not one.area_ha > 0 or not one.sd >= 0 or not 0 <= one.r2 < 1:
             raise ValueError(
                 f"stratum {one.name!r} needs an area above 0 ha, a standard deviation of 0 or more and an r2 from 0 to below 1; "
                 f"got {one.area_ha:g} ha, {one.sd:g}, {one.r2:g}"
@@ -125,10 +133,11 @@ def plots_needed(
     area = np.array([one.area_ha for one in strata])
     share = area / area.sum()
     mean = float(share @ np.array([one.mean for one in strata]))
-    if mean <= 0:
+    if not mean > 0:
         raise ValueError(f"the mean of the target over all strata is {mean:g}; a precision in percent needs one above 0")
     spread = np.array([one.unexplained_sd if with_map else one.sd for one in strata])
-    spread = spread * np.sqrt((layout or Layout()).location_variance)
+    layouts = layout if isinstance(layout, Mapping) else {one.name: layout or Layout() for one in strata}
+    spread = spread * np.sqrt([layouts[one.name].location_variance for one in strata])
     wanted = half_width_percent / 100 * mean
     low, high = min_per_stratum * len(strata), min_per_stratum * len(strata)
     while _reach(share, spread, _allocate(share, spread, high, allocation, min_per_stratum), confidence_percent)[0] > wanted:

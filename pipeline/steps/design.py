@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models.inference.sample_draw import CLUSTER_SHAPES, Drawn, Frame, draw_sample
-from models.inference.sample_size import Layout, SampleSize, Stratum, plots_needed, strata_from_pilot
+from models.inference import sample_draw
+from models.inference.sample_draw import CLUSTER_PLOTS, Clusters, Drawn, Frame, draw_sample
+from models.inference.sample_size import Layout, SampleSize, Stratum, best_plots_per_cluster, plots_needed, strata_from_pilot
 from pipeline import store
 from pipeline.grid import Grid
 
@@ -50,6 +51,9 @@ def design(
     cluster_share: float = 0.0,
     cluster_shape: str = "square",
     cluster_spacing_m: float = 60.0,
+    plots_per_cluster: int | None = None,
+    cost_of_location: float | None = None,
+    cost_of_plot: float | None = None,
     correlation: float = 0.5,
     seed: int = 1,
 ) -> list[str]:
@@ -60,7 +64,9 @@ def design(
     column, year : target (`agb_mg_ha`) and date that the pilot speaks of
     left_out, plots, table : of a finished run: left-out predictions, plots, stands; without them `mean` and `sd` are needed
     mean, sd, r2 : of the target at plot support, the same in every stratum; they go before the run's
-    use_map : the estimator will use the map (GREG), so that only what it leaves counts
+    use_map : the estimator will use the map (difference, GREG), so that only what it leaves counts
+    plots_per_cluster : None for the shape's own number, or for the cheapest where both costs are given
+    cost_of_location, cost_of_plot : of reaching a place and of measuring a plot there, in one currency
     """
     grid_ = Grid(**grid)
     polygons = read_stands({**stands, "include_plots": False}, crs=grid_.crs, bounds=grid_.bounds)
@@ -68,7 +74,14 @@ def design(
     frame = frame_of(polygons, grid_)
     area_ha = {name: frame.area_ha(name) for name in sorted(set(frame.stratum.tolist()))}
     strata, notes = _strata(area_ha, polygons, column, year, left_out, plots, table, mean, sd, r2)
-    layout = Layout(cluster_share, len(CLUSTER_SHAPES[cluster_shape]), correlation)
+    cluster_share, plots_per_cluster, told = _size_of_clusters(
+        cluster_share, cluster_shape, plots_per_cluster, cost_of_location, cost_of_plot, correlation
+    )
+    notes += told
+    look = lookup(polygons)
+    offsets = sample_draw.cluster_offsets(cluster_shape, cluster_spacing_m, plots_per_cluster)
+    clusters = sample_draw.clusters_in(frame, offsets, look) if cluster_share else None
+    layout = layouts(area_ha, clusters, cluster_share, correlation)
     wanted = {
         "half_width_percent": half_width_percent, "confidence_percent": confidence_percent, "allocation": allocation,
         "layout": layout,
@@ -77,51 +90,91 @@ def design(
     chosen = with_map if use_map else without
     drawn = draw_sample(
         frame, dict(zip(chosen.strata, chosen.locations, strict=True)), method=method, seed=seed, cluster_share=cluster_share,
-        cluster_shape=cluster_shape, cluster_spacing_m=cluster_spacing_m, stratum_at=_lookup(polygons),
+        clusters=clusters, stratum_at=look,
     )  # fmt: skip
     points = plot_table(drawn, polygons)
     said = _sentences(strata, without, with_map, chosen, drawn, half_width_percent, confidence_percent, column) + notes
+    if cost_of_location is not None and cost_of_plot is not None:
+        cost = len(np.unique(drawn.location)) * cost_of_location + len(drawn.xy) * cost_of_plot
+        said.append(f"locations and plots cost {cost:g} together")
     _write(folder, points, {
         "target": column, "year": year, "seed": seed, "method": method, "allocation": allocation, "with_map": chosen is with_map,
         "half_width_percent": half_width_percent, "confidence_percent": confidence_percent, "cell_m": frame.cell_m,
         "strata": [{**vars(one), "without_map": a, "with_map": b}
                    for one, a, b in zip(strata, without.locations, with_map.locations, strict=True)],
-        "layout": vars(layout), "notes": notes,
+        "layout": {name: vars(one) for name, one in layout.items()}, "notes": notes,
+        "clusters": {"shape": cluster_shape, "spacing_m": cluster_spacing_m, "plots": plots_per_cluster} if clusters else None,
     })  # fmt: skip
     return [*said, f"wrote {folder}: plots.gpkg, plots.gpx (for receivers), plots.csv, design.json"]
 
 
+def _size_of_clusters(
+    share: float, shape: str, plots: int | None, cost_of_location: float | None, cost_of_plot: float | None, correlation: float
+) -> tuple[float, int, list[str]]:
+    """Share of clusters, plots of each, and what costs had to say about it."""
+    if (cost_of_location is None) != (cost_of_plot is None):
+        raise ValueError("--cost-of-location and --cost-of-plot belong together: how many plots a cluster has is decided by both")
+    if cost_of_location is None or cost_of_plot is None:
+        return share, plots or CLUSTER_PLOTS[shape], []
+    best = best_plots_per_cluster(cost_of_location=cost_of_location, cost_of_plot=cost_of_plot, correlation=correlation)
+    at = f"at a cost of {cost_of_location:g} per location, {cost_of_plot:g} per plot and a correlation of {correlation:g}"
+    if plots is not None:
+        return share, plots, [f"{at} clusters of {best} would be cheapest; {plots} were asked for"]
+    if best == 1:
+        return 0.0, CLUSTER_PLOTS[shape], [f"{at} single plots are cheaper than clusters, so all locations are single"]
+    if not share:
+        return share, best, [f"{at} clusters of {best} would be cheapest; --cluster-share 1 draws them"]
+    return share, best, [f"{at} clusters of {best} are cheapest, and those are drawn"]
+
+
+def layouts(area_ha: Mapping[str, float], clusters: Clusters | None, share: float, correlation: float) -> dict[str, Layout]:
+    """Per stratum how large clusters are on average once the border has cut them: small where stands are small."""
+    if clusters is None:
+        return {name: Layout() for name in area_ha}
+    middles = clusters.middles
+    return {
+        name: Layout(share, max(middles[name].size, 1.0), correlation, max(middles[name].square_size, 1.0)) for name in area_ha
+    }
+
+
 def frame_of(polygons: gpd.GeoDataFrame, grid: Grid) -> Frame:
-    """Cells of the study's grid whose centre lies in a stand, with its stratum; coarser cells where they would be too many."""
+    """Cells of the study's grid with the share of each that lies in a stratum; coarser cells where they would be too many."""
     import shapely
 
     cell = grid.resolution_m
     while polygons.area.sum() / cell**2 > MOST_PLACES:
         cell *= 2
     west, south, east, north = polygons.total_bounds
-    x = np.arange(np.floor(west / cell) * cell + cell / 2, east, cell)
-    y = np.arange(np.floor(south / cell) * cell + cell / 2, north, cell)
-    tree = shapely.STRtree(polygons.geometry.to_numpy())
-    xy, stratum = [], []
-    labels = polygons["stratum"].to_numpy(dtype=str)
+    x = np.arange(np.floor(west / cell) * cell + cell / 2, east + cell / 2, cell)
+    y = np.arange(np.floor(south / cell) * cell + cell / 2, north + cell / 2, cell)
+    shapes, labels = polygons.geometry.to_numpy(), polygons["stratum"].to_numpy(dtype=str)
+    shapely.prepare(shapes)
+    tree, parts = shapely.STRtree(shapes), []
     for row in y:  # a row at a time: a country's bounds hold many cells outside its stands
-        points = np.column_stack([x, np.full(len(x), row)])
-        cells, owners = tree.query(shapely.points(points), predicate="within")
-        cells, first = np.unique(cells, return_index=True)
-        xy.append(points[cells])
-        stratum.append(labels[owners[first]])
-    if not sum(map(len, xy)):
-        raise ValueError(f"no cell of {cell:g} m has its centre in a stand; use a finer area.resolution_m")
-    return Frame(np.concatenate(xy), np.concatenate(stratum), float(cell))
+        cells = shapely.box(x - cell / 2, row - cell / 2, x + cell / 2, row + cell / 2)
+        which, owner = tree.query(cells, predicate="intersects")
+        if not len(which):
+            continue
+        whole = shapely.contains_properly(shapes[owner], cells[which])
+        share = np.where(whole, 1.0, 0.0)
+        share[~whole] = shapely.area(shapely.intersection(shapes[owner[~whole]], cells[which[~whole]])) / cell**2
+        parts.append(pd.DataFrame({"x": x[which], "y": row, "stratum": labels[owner], "share": share}))
+    if not parts:
+        raise ValueError("the stand layer has no stand within area.bounds, so there is nowhere to draw plots")
+    places = pd.concat(parts).groupby(["y", "x", "stratum"], as_index=False, sort=True)["share"].sum()
+    places = places[places["share"] >= sample_draw.LEAST_SHARE]
+    share = np.minimum(places["share"].to_numpy(), 1.0)  # stands that lie on top of each other
+    return Frame(places[["x", "y"]].to_numpy(), places["stratum"].to_numpy(dtype=str), float(cell), share)
 
 
-def _lookup(polygons: gpd.GeoDataFrame):
+def lookup(polygons: gpd.GeoDataFrame) -> Callable[[np.ndarray], np.ndarray]:
+    """Points (k, 2) -> the stratum (k,) that they lie in, "" outside the stands."""
     import shapely
 
     tree, labels = shapely.STRtree(polygons.geometry.to_numpy()), polygons["stratum"].to_numpy(dtype=str)
 
     def stratum_at(points: np.ndarray) -> np.ndarray:
-        found = np.full(len(points), "", dtype=f"U{max(map(len, labels.tolist()))}")
+        found = np.full(len(points), "", dtype=labels.dtype)
         which, owner = tree.query(shapely.points(points), predicate="within")
         found[which] = labels[owner]
         return found
@@ -173,7 +226,7 @@ def _pilot(polygons: gpd.GeoDataFrame, left_out: Path, plots: Path, year: int) -
     here = places.loc[rows["plot"]]
     xy = np.column_stack([here.x, here.y])
     log.info("%d plots of %d as the pilot", len(rows), max(years))
-    return rows.assign(stratum=_lookup(polygons)(xy))
+    return rows.assign(stratum=lookup(polygons)(xy))
 
 
 def _map_means(table: Path, column: str, year: int) -> dict[str, float] | None:
@@ -188,7 +241,10 @@ def _map_means(table: Path, column: str, year: int) -> dict[str, float] | None:
 
 
 def plot_table(drawn: Drawn, polygons: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """One row per plot: names, stratum, stand, coordinates on the map and in degrees, hectares its location stands for."""
+    """One row per plot, as a study's table of plots has it: names, stratum, stand, coordinates on the map and in degrees.
+
+    weight : hectares that the plot stands for; sampling : that chance chose it. Totals need both.
+    """
     import geopandas as gpd
     import shapely
 
@@ -204,7 +260,7 @@ def plot_table(drawn: Drawn, polygons: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
         {
             "plot": [a + b for a, b in zip(name, letters, strict=True)], "cluster": name, "kind": drawn.kind,
             "stratum": drawn.stratum, "stand": stand, "x": drawn.xy[:, 0].round(2), "y": drawn.xy[:, 1].round(2),
-            "location_ha": drawn.location_ha.round(4),
+            "weight": drawn.weight.round(6), "sampling": "probability",
         },
         geometry=points, crs=polygons.crs,
     )  # fmt: skip
@@ -229,7 +285,7 @@ def _sentences(
     ]
     said.append(
         f"+-{half_width_percent:g} % at {confidence_percent:g} % takes {without.total} locations, {with_map.total} where the map "
-        f"is the auxiliary (GREG): it saves {without.total - with_map.total}"
+        f"is the auxiliary (difference, GREG): it saves {without.total - with_map.total}"
     )
     places = len(np.unique(drawn.location))
     clusters = len(np.unique(drawn.location[drawn.kind == "cluster"]))

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import t as student
 
 from models.inference.estimators import estimate
-from models.inference.sample_draw import CLUSTER_SHAPES, Frame, draw_sample, local_pivotal, voronoi_imbalance
+from models.inference.sample_draw import Frame, cluster_offsets, clusters_in, draw_sample, local_pivotal, voronoi_imbalance
 from models.inference.sample_size import Layout, Stratum, best_plots_per_cluster, plots_needed
 from models.inference.survey import Survey
 
@@ -79,6 +79,9 @@ def test_costs_decide_how_many_plots_make_a_cluster():
         ([Stratum("a", 10, 0, 5)], {}, "mean of the target over all strata is 0"),
         ([Stratum("a", 10, 5, 5, r2=1.0)], {}, "an r2 from 0 to below 1"),
         ([Stratum("a", 10, 5, 5)], {"allocation": "optimal"}, "allocation is neyman or proportional"),
+        ([Stratum("a", 10, 5, 5)], {"confidence_percent": 190}, "above 50 % and below 100 %, such as 90; got 190"),
+        ([Stratum("a", 10, 5, 5)], {"confidence_percent": 0.9}, "above 50 % and below 100 %, such as 90; got 0.9"),
+        ([Stratum("a", 10, 5, 5)], {"half_width_percent": float("nan")}, "a half width above 0 %"),
     ],
 )
 def test_a_size_that_cannot_be_computed_is_refused(strata, settings, message):
@@ -100,24 +103,112 @@ def make_frame(side=40, cell_m=25.0) -> Frame:
 def test_each_stratum_gets_its_locations_and_they_stand_for_its_area(method):
     drawn = draw_sample(make_frame(), {"a": 12, "b": 7}, method=method, seed=3)
     assert (drawn.stratum == "a").sum() == 12 and (drawn.stratum == "b").sum() == 7
-    assert drawn.location_ha.sum() == pytest.approx(1600 * 0.0625)
+    assert drawn.weight.sum() == pytest.approx(1600 * 0.0625)
     assert (drawn.xy[drawn.stratum == "a", 0] < 40 / 2 * 25 - 12.5).all()
     again = draw_sample(make_frame(), {"a": 12, "b": 7}, method=method, seed=3)
     other = draw_sample(make_frame(), {"a": 12, "b": 7}, method=method, seed=4)
     assert (again.xy == drawn.xy).all() and not np.array_equal(other.xy, drawn.xy)
 
 
+def make_stand(cells=6) -> Frame:
+    """One stand of 60 m x 60 m."""
+    xy = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), axis=-1).reshape(-1, 2) * 10.0
+    return Frame(xy, np.full(cells**2, "a"), 10.0)
+
+
 @pytest.mark.parametrize("method", ["balanced", "random", "systematic"])
 def test_every_place_has_the_same_chance(method):
-    """1200 draws of 9 out of 36 places: counts of 300 with a standard deviation of 15, the farthest of 36 within 4.5 of those."""
-    xy = np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), axis=-1).reshape(-1, 2) * 10
-    frame, counts = Frame(xy, np.full(36, "a"), 10.0), np.zeros(36)
+    """1200 draws of 9 out of 36 places: counts of 300 with a standard deviation of up to 17, the farthest of 36 within 4.5."""
+    counts = np.zeros(36)
     for seed in range(1200):
-        drawn = draw_sample(frame, {"a": 9}, method=method, seed=seed)
-        counts[_cell(drawn.xy)] += 1
+        np.add.at(counts, _cell(draw_sample(make_stand(), {"a": 9}, method=method, seed=seed).xy), 1)
     if method != "systematic":
         assert counts.sum() == 1200 * 9
-    assert np.abs(counts - 300).max() < 4.5 * 15
+    assert np.abs(counts - 300).max() < 4.5 * np.sqrt(1200 * 9 / 36 * 35 / 36)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_m", "plots", "middles_ha"),
+    [
+        ("square", 50, 4, 1.21),  # four squares of 60 m, 50 m apart: 110 m x 110 m
+        ("line", 20, 4, 0.72),  # 60 m and three steps of 20 m: 120 m x 60 m
+        ("l", 20, 5, 0.84),  # 100 m x 60 m, and 40 m x 60 m beside it
+    ],
+)
+@pytest.mark.parametrize("method", ["balanced", "random", "systematic"])
+@pytest.mark.parametrize("cluster_share", [1.0, 0.5])
+def test_every_place_has_the_same_chance_to_become_a_plot_of_a_cluster_too(
+    shape, spacing_m, plots, middles_ha, method, cluster_share
+):
+    """9 locations: singles are spread over 0.36 ha, middles of clusters over the area from which one of their plots hits it.
+
+    A location hits a place at most once, so a count has at most Poisson's standard deviation; the farthest of 36 lies within
+    4.5 of those. Middles drawn in the stand itself, as was done once, gave its corner 0.34 and its inside 1.4 of the chance.
+    """
+    frame = make_stand()
+    clusters, counts, draws = clusters_in(frame, cluster_offsets(shape, spacing_m)), np.zeros(36), 300
+    per_ha = 9 * ((1 - cluster_share) / 0.36 + cluster_share * plots / middles_ha)
+    shares = []
+    for seed in range(draws):
+        drawn = draw_sample(frame, {"a": 9}, method=method, seed=seed, cluster_share=cluster_share, clusters=clusters)
+        np.add.at(counts, _cell(drawn.xy), 1)
+        shares.append(len(np.unique(drawn.location[drawn.kind == "cluster"])))
+        assert drawn.weight == pytest.approx(1 / per_ha)
+    expected = draws * per_ha * 0.01
+    assert np.abs(counts - expected).max() < 4.5 * np.sqrt(expected)
+    assert abs(np.mean(shares) - 9 * cluster_share) < 4 * np.std(shares) / np.sqrt(draws) + 1e-9
+
+
+def test_middles_of_clusters_lie_as_far_out_as_one_plot_reaches():
+    """A square of 30 m around a stand of 60 m: 36 x 4 / 81 plots on average; the middle 30 m x 30 m have all four of them.
+
+    Squares: 9 cells with 4 plots, 36 with 2 along the sides, 36 with 1 at the corners.
+    """
+    frame = make_stand()
+    middles = clusters_in(frame, cluster_offsets("square", 30)).middles["a"]
+    assert middles.share.sum() == pytest.approx(81) and middles.size == pytest.approx(144 / 81)
+    assert middles.square_size == pytest.approx((9 * 16 + 36 * 4 + 36 * 1) / 81)
+
+
+def test_a_cell_that_a_border_cuts_has_the_chance_of_its_part_and_plots_lie_in_it():
+    """The stand ends at x = 12 m: of the second cell, from 10 to 20 m, a fifth."""
+    frame = Frame(np.array([[5.0, 5.0], [15.0, 5.0]]), np.array(["a", "a"]), 10.0, np.array([1.0, 0.2]))
+    drawn = [
+        draw_sample(frame, {"a": 1}, seed=seed, stratum_at=lambda xy: np.where(xy[:, 0] < 12, "a", "")).xy[0, 0]
+        for seed in range(1200)
+    ]
+    assert max(drawn) < 12
+    assert np.mean(np.array(drawn) > 10) == pytest.approx(2 / 12, abs=4 * np.sqrt(1 / 6 * 5 / 6 / 1200))
+
+
+def test_a_cell_without_a_point_in_its_stratum_names_the_stand_layer():
+    frame = Frame(np.array([[5.0, 5.0]]), np.array(["a"]), 10.0)
+    with pytest.raises(ValueError, match="stands of two strata that lie on top of each other"):
+        draw_sample(frame, {"a": 1}, seed=1, stratum_at=lambda xy: np.full(len(xy), "b"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "message"),
+    [
+        ("star", {}, "a cluster is square, line, l; got 'star'"),
+        ("square", {"spacing_m": -5}, "spacing is above 0 m; got -5"),
+        ("square", {"spacing_m": float("nan")}, "spacing is above 0 m; got nan"),
+        ("line", {"plots": 1}, "a cluster has 2 to 26 plots, got 1"),
+    ],
+)
+def test_a_cluster_that_cannot_be_laid_out_is_refused(shape, settings, message):
+    with pytest.raises(ValueError, match=message):
+        cluster_offsets(shape, **{"spacing_m": 60, **settings})
+
+
+def test_clusters_of_any_number_of_plots_keep_their_spacing_and_middle():
+    for shape in ("square", "line", "l"):
+        for plots in (2, 3, 6, 7):
+            offsets = cluster_offsets(shape, 50, plots)
+            nearest, _ = cKDTree(offsets).query(offsets, k=2)
+            assert len(offsets) == plots and offsets.mean(axis=0) == pytest.approx([0, 0])
+            assert nearest[:, 1] == pytest.approx(50)
+    assert np.ptp(cluster_offsets("l", 50, 7), axis=0) == pytest.approx([150, 150])
 
 
 def test_a_systematic_draw_is_a_grid_and_its_number_is_right_on_average():
@@ -168,13 +259,14 @@ def test_balanced_draws_of_a_patchy_forest_are_more_precise_than_their_stated_er
 
 
 def test_clusters_and_singles_are_mixed_and_plots_outside_are_left_out_and_counted():
-    drawn = draw_sample(make_frame(), {"a": 20, "b": 20}, seed=2, cluster_share=0.5, cluster_spacing_m=100.0)
+    clusters = clusters_in(make_frame(), cluster_offsets("square", 100.0))
+    drawn = draw_sample(make_frame(), {"a": 20, "b": 20}, seed=2, cluster_share=0.5, clusters=clusters)
     sizes = np.unique(drawn.location, return_counts=True)[1]
-    clusters = np.unique(drawn.location[drawn.kind == "cluster"])
-    assert len(clusters) == 20 and len(np.unique(drawn.location)) == 40
-    assert sizes.max() == len(CLUSTER_SHAPES["square"]) and drawn.outside > 0
-    assert len(drawn.xy) == 20 * 4 + 20 - drawn.outside
-    for number in clusters:
+    groups = np.unique(drawn.location[drawn.kind == "cluster"])
+    assert abs(len(groups) - 20) <= 4 and len(np.unique(drawn.location)) == 40
+    assert sizes.max() == 4 and drawn.outside > 0
+    assert len(drawn.xy) == len(groups) * 4 + (40 - len(groups)) - drawn.outside
+    for number in groups:
         assert len(set(drawn.stratum[drawn.location == number])) == 1
 
 
