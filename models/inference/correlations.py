@@ -24,7 +24,7 @@ def ellipse_correlation(axes_m: np.ndarray, range_m: float) -> np.ndarray:
 
     For compact and for elongated stands of the same area and second moment the standard error is within 1 % of the
     exact double sum (tests hold it against Fourier transforms of their shapes). Read off a table of `ellipse_quadrature`,
-    within 1e-7 of it; shapes beyond the table's are integrated.
+    within 1e-6 of it; shapes beyond the table's are integrated.
     """
     axes = np.ascontiguousarray(axes_m, float)
     found = np.empty(len(axes))
