@@ -340,10 +340,13 @@ def restricted_likelihood(
         distance, dates = cdist(xy[rows], xy[rows]), together[np.ix_(rows, rows)]
         _, place = connected_components(csr_array(distance <= 1.0), directed=False)
         alone = dates * (place[:, None] == place[None, :])
-        known = alone + RIDGE * np.eye(len(rows)) + (0.0 if beside is None else beside[np.ix_(rows, rows)])
+        known = alone + RIDGE * np.eye(len(rows))
+        replaced = (1 - RIDGE) * known  # of what is known without a field, what a field stands in the place of
+        if beside is not None:
+            known, replaced = known + beside[np.ix_(rows, rows)], alone
         mixed = np.empty_like(alone)
         for number, field in enumerate(fields):
-            instead = dates * field(distance, rows) - alone  # what the correlations are more or less without a nugget
+            instead = dates * field(distance, rows) - replaced
             for k, nugget in enumerate(nuggets):
                 np.multiply(instead, 1 - nugget, out=mixed)
                 mixed += known
