@@ -227,6 +227,8 @@ def _fit_set(
         structure = _structure(y - fitted, gradient, sample, wobbles, told)
     if not structure["level"].identified:
         notes.append(f"predictor set {name}: {structure['level'].doubt()}")
+    if structure["change"] is not structure["level"] and not structure["change"].identified:
+        notes.append(f"predictor set {name}: of change between dates, {structure['change'].doubt()}")
     model = SetModel(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
         params=params, domain=applicability(X, cluster, _weights(machine, params, design, len(predictors))),
