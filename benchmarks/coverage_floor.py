@@ -27,7 +27,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
 from benchmarks.coverage_land import BETWEEN_DATES, CELL_HA, CELL_M, LAYOUTS, NUGGET, draw_plots
-from models.inference.residuals import correlation, mean_in_square
+from models.inference.residuals import _mean_in_square, correlation
 
 RANGES_M = (0.0, 60.0, 100.0, 170.0, 300.0, 550.0, 1000.0)
 SHOWN_M = (0.0, 60.0, 300.0, 1000.0)
@@ -40,7 +40,7 @@ DRAWS, RESIDUALS = 8, 150
 def mean_of_square(hectares: float, range_m: float) -> float:
     """Variance of the mean residual of a square stand, of residuals of unit variance."""
     alone = CELL_HA / hectares
-    return alone if range_m == 0 else (1 - NUGGET) * mean_in_square(float(np.sqrt(1e4 * hectares)), range_m) + NUGGET * alone
+    return alone if range_m == 0 else (1 - NUGGET) * _mean_in_square(float(np.sqrt(1e4 * hectares)), range_m) + NUGGET * alone
 
 
 @dataclass(frozen=True)

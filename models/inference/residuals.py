@@ -268,7 +268,7 @@ def _averaged(range_m, shared, nuggets, weight, variance, free: float) -> Struct
             )
         )  # fmt: skip
     side = np.sqrt(1e4 * STAND_HA)
-    mean = np.array([mean_in_square(side, one) for one in range_m])
+    mean = np.array([_mean_in_square(side, one) for one in range_m])
     share = (1 - nuggets) * (shared[:, None] + (1 - shared[:, None]) * mean[:, None])
     errors = np.maximum(variance * share, 1e-12)
     weight = weight / weight.sum()
@@ -277,7 +277,7 @@ def _averaged(range_m, shared, nuggets, weight, variance, free: float) -> Struct
     return Structure.of(readings, identified=doubt <= KNOWN, degrees_of_freedom=free)
 
 
-def mean_in_square(side_m: float, range_m: float) -> float:
+def _mean_in_square(side_m: float, range_m: float) -> float:
     """Mean correlation of two random places of a square, by the density of their offsets."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
     offset, weight = (1 + nodes) / 2, weights * (1 - (1 + nodes) / 2)
