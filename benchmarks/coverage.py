@@ -2,7 +2,7 @@
 
     python -m benchmarks.coverage --first 2001 --seeds 100 --keep kept      5 CPU s a seed; again where it was stopped
     python -m benchmarks.coverage --path hierarchical --first 2001 --seeds 100 --keep kept
-    python -m benchmarks.coverage --show kept                               the tables of docs/methods/inference.md
+    python -m benchmarks.coverage --show kept --into docs/methods/inference.md           the tables of that page
 
 `benchmarks.coverage_land` says what is planted. The truth of a stand is the mean of its cells. Every seed is a file of its
 own in the folder `--keep` (some 100 KB), so that processes may share one.
@@ -23,6 +23,8 @@ tests/models/test_coverage.py keeps a smaller version.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -240,6 +242,18 @@ def keep(
     return True
 
 
+BEGIN, END = "<!-- coverage -->", "<!-- /coverage -->"
+
+
+def write_into(page: Path, tables: str) -> None:
+    """Put tables between the two marks of a page."""
+    text = page.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{page} must have the marks {BEGIN} and {END} once each, where its tables go")
+    before, rest = text.split(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{tables.strip()}\n{END}{rest.split(END)[1]}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=200)
@@ -251,12 +265,18 @@ def main() -> None:
     parser.add_argument("--no-naive", action="store_true", help="leave out the two naive ways")
     parser.add_argument("--keep", type=Path, help="a folder for the single rows, a file for each seed, made once")
     parser.add_argument("--show", type=Path, nargs="+", help="print the tables of kept folders together, and simulate nothing")
+    parser.add_argument("--into", type=Path, help=f"a page whose text between {BEGIN} and {END} the tables of --show replace")
     settings = parser.parse_args()
     if settings.show:
         files = sorted(file for folder in settings.show for file in folder.glob("*.parquet"))
         if not files:
             parser.error(f"no kept seeds in {', '.join(map(str, settings.show))}")
-        show(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True))
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            show(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True))
+        print(said.getvalue())
+        if settings.into:
+            write_into(settings.into, said.getvalue())
         return
     logging.disable(logging.WARNING)
     with threadpool_limits(1):  # of matrices so small, more threads make 5 s of 25

@@ -225,6 +225,8 @@ def _fit_set(
     sample, residuals, gradient = _unexplained(rows, y, left_out, design, penalised, machine, params, wobbles)
     if not residuals.level.identified:
         notes.append(f"predictor set {name}: {residuals.level.doubt()}")
+    if residuals.change is not residuals.level and not residuals.change.identified:
+        notes.append(f"predictor set {name}: of change between dates, {residuals.change.doubt()}")
     model = SetModel(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
         params=params, domain=terms.domain_of(X, cluster, slopes(machine, params, design, len(predictors)), predictors),
