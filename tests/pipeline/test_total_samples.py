@@ -229,7 +229,7 @@ def test_strips_that_somebody_chose_and_points_without_lidar_are_refused_with_th
     assert "lidar was flown where somebody chose" in told["strips"]["note"] and "mean" not in told["strips"]
     rows["phase"] = np.where(np.arange(len(rows)) % 2, 1, 2)
     rows.loc[rows["phase"] == 1, "y"] = np.nan
-    assert "nobody drew by chance where it is" in study.rows(rows, land=land)["three_phase"]["note"]
+    assert "nobody drew by chance where that is" in study.rows(rows, land=land)["three_phase"]["note"]
     purposive = study.rows(rows.assign(sampling="purposive"), land=land)
     design = {name: row for name, row in purposive.items() if name != "model-based synthetic"}
     assert len(design) == 9
