@@ -8,8 +8,11 @@ Monte Carlo errors stand in brackets. tests/models/test_design_simulation.py kee
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from models.inference.area_models import DirectEstimates
+from models.inference.area_totals import area_estimates
+from models.inference.design_totals import Area
 from models.inference.estimators import estimate
 from models.inference.survey import Survey
 
@@ -140,8 +143,47 @@ def areas() -> None:
             print(f"| {count}, {held} | {name} | {ratio:.2f} | {100 * inside.mean():.0f} ({mc:.1f}) |")
 
 
+def drawn_areas(rng, plots, *, spread=15.0) -> tuple[pd.DataFrame, list[Area], dict[str, float]]:
+    """A set of areas whose means depart from the map by chance (SD `spread`), plots in them (SD 20), and the true means."""
+    names = [f"area {k}" for k in range(len(plots))]
+    effect = rng.normal(0, spread, len(plots))
+    rows, areas, truth = [], [], {}
+    for name, n, own in zip(names, plots, effect, strict=True):
+        level = rng.uniform(60, 200)
+        at = level + rng.normal(0, 30, n)
+        rows += [(name, value, value + own + rng.normal(0, 20)) for value in at]
+        areas.append(Area(name, 100.0, level))
+        truth[name] = level + own
+    sample = pd.DataFrame(rows, columns=["stratum", "map", "y"])
+    one_each = [f"p{k}" for k in range(len(sample))]
+    return sample.assign(plot=one_each, cluster=one_each, weight=np.nan, selection="probability"), areas, truth
+
+
+def family() -> None:
+    """Every estimator of small areas as a study's totals make them, of areas with plots and of two without."""
+    print("| areas | estimator | RMSE | promised / true variance | covered at 90 % |")
+    print("|---|---|---|---|---|")
+    for plots in ((9, 8, 7, 7, 6, 6, 0, 0), (6,) * 12 + (0, 0), (4,) * 30 + (0, 0)):
+        rng, found = np.random.default_rng(len(plots)), {}
+        for _ in range(SETS):
+            sample, areas, truth = drawn_areas(rng, plots)
+            for name, verdicts in area_estimates(sample, areas).items():
+                for one in (one for one in verdicts if one.estimate is not None):
+                    key = one.estimator + ("" if one.estimate.n["plots"] else ", no plots")
+                    low, high = one.estimate.interval(90)
+                    away = one.estimate.mean - truth[name]
+                    found.setdefault(key, []).append((low <= truth[name] <= high, one.estimate.variance, away**2))
+        for key, cases in found.items():
+            held, promised, error = np.array(cases, float).mean(axis=0)
+            mc = 100 * np.sqrt(held * (1 - held) / len(cases))
+            sizes = f"{len(plots) - 2}, {min(plots[:-2])}" + ("" if min(plots[:-2]) == max(plots) else f"-{max(plots)}")
+            print(f"| {sizes} | {key} | {error**0.5:.1f} | {promised / error:.2f} | {100 * held:.0f} ({mc:.1f}) |")
+
+
 def main() -> None:
     areas()
+    print()
+    family()
     print()
     forest = Forest()
     print("| estimator | variance | " + " | ".join(f"{plots} plots" for plots in SIZES) + " |")

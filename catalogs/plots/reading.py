@@ -544,6 +544,7 @@ def _with_empty_visits(
     # a plot that is left out for its position or size was visited all the same: its total, zero, is known
     unknown = [KINDS[kind].title for kind in ("plot_not_measured", "plot_status_unknown", "date_missing")]
     used = plots["visited"] & ~plots["left_out"].isin(unknown)
+    used &= plots["no_forest"] | ~plots["phase"].isin(["0", "1"])  # points of an earlier phase were seen from above, not visited
     visits = pd.DataFrame(plots.loc[used, ["plot", "date", "cluster", "area_ha", "no_forest"]]).drop_duplicates(["plot", "date"])
     listed = pd.MultiIndex.from_frame(trees[["plot", "date"]])
     empty = visits[~pd.MultiIndex.from_frame(visits[["plot", "date"]]).isin(listed)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from models.inference.area_estimate import AreaEstimate
 from models.inference.area_models import DirectEstimates
-from models.inference.design_totals import Area, Verdict, corrected, drawn, noted, phases_of, survey_of, verdict
+from models.inference.design_totals import Area, Verdict, corrected, drawn, noted, phases_of, survey_of, verdict, with_all
 from models.inference.estimators import ESTIMATORS, estimate
 from models.inference.expansion import satterthwaite
 from models.inference.registry import check_selection
@@ -55,12 +55,14 @@ def area_estimates(sample: pd.DataFrame, areas: Sequence[Area], *, column: str =
 
 @dataclass(frozen=True)
 class _Given:
-    """The sample, its ground plots in any area, those on the map, and all points on the map; the column of the areas."""
+    """The sample; its ground plots in any area, those on the map; points of phases 1 and 2 on the map, and all of these; the
+    column of the areas."""
 
     chosen: pd.DataFrame
     ground: pd.DataFrame
     seen: pd.DataFrame
     points: pd.DataFrame
+    every_point: pd.DataFrame
     selection: str
     column: str
 
@@ -69,8 +71,9 @@ class _Given:
         chosen, selection = drawn(sample)
         there = chosen[chosen[column].notna()]
         ground = there[there["y"].notna()]
-        points = there[np.isfinite(there["map"]) & (phases_of(there) >= 1)]
-        return cls(chosen, ground, points[points["y"].notna()], points, selection, column)
+        every = there[phases_of(there) >= 1]
+        points = every[np.isfinite(every["map"])]
+        return cls(chosen, ground, points[points["y"].notna()], points, every, selection, column)
 
     @cached_property
     def plots(self) -> Survey:
@@ -96,7 +99,9 @@ def _of_area(given: _Given, area: Area, mixed: Callable, by_areas: Callable) -> 
         """From points of phase 1 where the map's mean over the area is not known (pseudo)."""
         if known:
             return corrected(area, here, seen_here, lambda: estimate(name, told, **through))
-        return noted(estimate(name, told, **through), "the map does not cover the area: its mean is that of points of phase 1")
+        _, notes = with_all(given.within(given.every_point, area), "map")
+        said = "the map does not cover the area: its mean is that of points of phase 1"
+        return noted(estimate(name, told, **through), said, *notes)
 
     of_own_map = survey_of(seen_here, given.selection, "map")
     own = {

@@ -262,8 +262,27 @@ def _over_plot_areas(ground: pd.DataFrame, selection: str) -> AreaEstimate:
 
 
 def _two_phase(chosen: pd.DataFrame, selection: str) -> AreaEstimate:
-    rows = chosen[phases_of(chosen) >= 1]
-    return estimate("two_phase", survey_of(rows[np.isfinite(rows["map"])], selection, "map"), auxiliaries=["map"])
+    rows, notes = with_all(chosen[phases_of(chosen) >= 1], "map")
+    return noted(estimate("two_phase", survey_of(rows, selection, "map"), auxiliaries=["map"]), *notes)
+
+
+def with_all(rows: pd.DataFrame, *names: str) -> tuple[pd.DataFrame, list[str]]:
+    """Points of phases 1 and 2 that have what points of these phases must have, and a note on those that lack it by accident.
+
+    Raises
+    ------
+    ValueError
+        Where so many lack it that those which have it are no sample of the area any more.
+    """
+    there = np.isfinite(rows[list(names)].to_numpy(float)).all(axis=1)
+    lacking = int((~there).sum())
+    if lacking > MOST_LACKING * len(rows):
+        what = "the map says nothing" if names == ("map",) else "one of the two predictions is missing"
+        raise ValueError(
+            f"{lacking} of {len(rows)} points of phases 1 and 2 lie where {what}, and nobody drew by chance where that is: the "
+            "others are no sample of the area"
+        )
+    return rows[there], [f"{lacking} of {len(rows)} points lie where a prediction is missing and do not count"] if lacking else []
 
 
 def _three_phase(chosen: pd.DataFrame, selection: str, places: Places | None) -> AreaEstimate:
@@ -280,16 +299,10 @@ def _three_phase(chosen: pd.DataFrame, selection: str, places: Places | None) ->
             "the table of plots has no points of phase 1 beside the measured ones, at which both predictions are known "
             f"(plots.columns: phase){other}"
         )
-    there = np.isfinite(inner["fine"]) & np.isfinite(inner["wide"])
     if not np.isfinite(inner["wide"]).any():
         raise ValueError("three phases need two predictor sets, one that sees nearly everything and one that sees more in a part")
-    if there.mean() < 1 - MOST_LACKING:
-        raise ValueError(
-            f"{int((~there).sum())} of {len(inner)} points of phases 1 and 2 lie where one of the two predictions is missing, "
-            "and nobody drew by chance where it is: those that have both are no sample of the area"
-        )
-    notes = [f"{int((~there).sum())} of {len(inner)} points lack a prediction and do not count"] if not there.all() else []
-    means, rows = None, inner[there]
+    rows, notes = with_all(inner, "wide", "fine")
+    means = None
     if places is not None and places.bridged:
         wide = places.points["wide"].dropna()
         if places.every_pixel:

@@ -36,7 +36,7 @@ def wide_table(
 
     estimated : rows of level `stand` (the model's) and `composite`
     """
-    known = [name for name in ("stand", "layer", "stratum", "area_ha", "declared_area_ha") if name in polygons]
+    known = [name for name in ("stand", "layer", "stratum", "district", "area_ha", "declared_area_ha") if name in polygons]
     records = [name for name in polygons if name.startswith("record_")]
     wide = polygons[[name for name in [*known, *records] if name == "stand" or polygons[name].notna().any()]].copy()
     wide["interval_percent"] = confidence_percent

@@ -208,6 +208,13 @@ def test_a_dated_visit_that_found_no_tree_is_empty_not_missing(study, caplog):
     assert "count as empty: plot P3" in caplog.text
 
 
+def test_a_point_of_an_earlier_phase_without_trees_is_unmeasured_not_empty(study, caplog):
+    settings = study(plot_table(n=4).assign(phase=["2", "2", "1", "0"]), tree_table())
+    with caplog.at_level(logging.WARNING):
+        trees = read_trees(settings, plots=read_plots(settings, crs=UTM))
+    assert set(trees["plot"]) == {"P1", "P2"} and "count as empty" not in caplog.text
+
+
 def test_small_and_dead_trees_stay_listed_and_do_not_count(study):
     settings = study(plot_table(), tree_table(status=["live", "dead", "live"]), min_dbh_cm=15)
     trees = read_trees(settings, plots=read_plots(settings, crs=UTM))

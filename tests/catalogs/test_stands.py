@@ -42,6 +42,13 @@ def read(tmp_path):
     return write
 
 
+def test_stands_carry_the_district_that_is_asked_for_joined_of_its_columns(read, caplog):
+    layer = stand_layer(county=["A", "A", None], owner=["state", "private", "state"])
+    assert "district" not in read(layer)
+    assert list(read(layer, district=["county", "owner"])["district"].fillna("?")) == ["A_state", "A_private", "?"]
+    assert "1 of 3 features are in no district" in caplog.text
+
+
 def test_stands_carry_id_stratum_and_area(read):
     stands = read(stand_layer(species=["fir", None, "pine"]), stratum="species")
     assert list(stands["stand"]) == ["s1", "s2", "s3"]

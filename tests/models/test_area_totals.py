@@ -6,27 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.estimators import drawn_areas
 from models.inference.area_totals import area_estimates
 from models.inference.design_totals import Area
 
 FAMILY = ["expansion", "difference", "small", "extended_synthetic", "synthetic", "bhf_eblup", "fay_herriot"]
 DIRECT = FAMILY[:4]
-
-
-def drawn_areas(rng, plots, *, spread=15.0) -> tuple[pd.DataFrame, list[Area], dict[str, float]]:
-    """A set of areas whose means depart from the map by chance (SD `spread`), plots in them (SD 20), and the true means."""
-    names = [f"area {k}" for k in range(len(plots))]
-    effect = rng.normal(0, spread, len(plots))
-    rows, areas, truth = [], [], {}
-    for name, n, own in zip(names, plots, effect, strict=True):
-        level = rng.uniform(60, 200)
-        at = level + rng.normal(0, 30, n)
-        rows += [(name, value, value + own + rng.normal(0, 20)) for value in at]
-        areas.append(Area(name, 100.0, level))
-        truth[name] = level + own
-    sample = pd.DataFrame(rows, columns=["stratum", "map", "y"])
-    one_each = [f"p{k}" for k in range(len(sample))]
-    return sample.assign(plot=one_each, cluster=one_each, weight=np.nan, selection="probability"), areas, truth
 
 
 def by_name(verdicts) -> dict:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from models.inference.area_totals import area_estimates
-from models.inference.design_totals import ENOUGH_CLUSTERS, Area, design_estimates, recommended
+from models.inference.design_totals import ENOUGH_CLUSTERS, Area, Places, design_estimates, recommended
 
 AREA = Area("project", 100.0, 120.0, {"fir": 60.0, "pine": 40.0})
 
@@ -122,3 +122,75 @@ def test_an_area_without_plots_says_so():
     assert {name for name, one in found.items() if one.estimate is not None} == {"synthetic"}
     for name in ("expansion", "difference", "small", "extended_synthetic"):
         assert "there is no ground plot in" in found[name].refusal
+
+
+def test_the_ratio_to_the_map_and_of_uneven_plots_by_hand():
+    frame = sample(4).assign(plot_ha=[0.04, 0.04, 0.04, 0.02])
+    found = by_name(design_estimates(frame, AREA))
+    # sum of plots 460, of the map 96 + 100 + 110 + 120 = 426, mean of the map 120
+    assert found["ratio"].estimate.mean == pytest.approx(120 * 460 / 426)
+    # held: 4, 4.4, 4.8, 2.6 Mg on 0.14 ha
+    assert found["ratio_of_areas"].estimate.mean == pytest.approx(15.8 / 0.14)
+    away = np.array([4.0, 4.4, 4.8, 2.6]) - 15.8 / 0.14 * np.array([0.04, 0.04, 0.04, 0.02])
+    assert found["ratio_of_areas"].estimate.variance == pytest.approx((away**2).sum() / 3 / 4 / 0.035**2)
+    assert "ratio_of_areas" not in by_name(design_estimates(frame.assign(plot_ha=0.04), AREA))
+
+
+def test_the_ratio_of_a_change_to_a_map_that_lost_is_refused():
+    frame = sample(12)
+    frame[["y", "map"]] -= 200.0
+    assert "a ratio needs an auxiliary above zero" in by_name(design_estimates(frame, AREA))["ratio"].refusal
+
+
+def test_points_of_a_first_phase_where_the_map_says_nothing_are_no_sample():
+    frame = sample(12)
+    extra = sample(40).assign(y=np.nan, plot=[f"q{k}" for k in range(40)], cluster=[f"q{k}" for k in range(40)])
+    extra.loc[:3, "map"] = np.nan
+    found = by_name(design_estimates(pd.concat([frame, extra], ignore_index=True), AREA))
+    assert "4 of 52 points of phases 1 and 2 lie where the map says nothing" in found["two_phase"].refusal
+    extra.loc[:2, "map"] = 100.0
+    found = by_name(design_estimates(pd.concat([frame, extra], ignore_index=True), AREA))
+    assert "1 of 52 points lie where" in " ".join(found["two_phase"].estimate.notes)
+
+
+def test_greg_tells_its_error_by_every_formula_with_what_all_plots_share_in_it():
+    found = by_name(design_estimates(sample(12, f_height=3.0), AREA))
+    others = found["greg"].other_errors
+    assert found["greg"].estimate.formula == "cr2" and set(others) == {"g_weight", "external"}
+    # external: residuals of a line through 12 plots, as if the line had been known
+    one = sample(12)
+    residual = one["y"] - np.polyval(np.polyfit(one["map"], one["y"], 1), one["map"])
+    assert others["external"] == pytest.approx(np.sqrt(residual.var(ddof=1) / 12 + 9.0))
+    assert others["g_weight"] < np.sqrt(found["greg"].estimate.variance + 9.0)
+    assert found["difference"].other_errors == {} and by_name(design_estimates(sample(3), AREA))["greg"].other_errors == {}
+
+
+def two_strips() -> tuple[pd.DataFrame, Places]:
+    """Strip a of three pixels (lidar 100, 110, 120), b of one (150); satellites say 90 less 10 in a, 140 in b, 100 elsewhere."""
+    plots = sample(4).assign(strip=["a", "a", "b", None], fine=[100.0, 110, 150, np.nan], wide=[90.0, 95, 140, 100])
+    pixels = pd.DataFrame(
+        {"fine": [100.0, 110, 120, 150, *[np.nan] * 6], "wide": [80.0, 90, 100, 140, *[100.0] * 6],
+         "strip": ["a", "a", "a", "b", *[None] * 6]}
+    )  # fmt: skip
+    return plots, Places(pixels, True, True)
+
+
+def test_two_strips_with_satellites_between_by_hand():
+    plots, places = two_strips()
+    found = by_name(design_estimates(plots, AREA, places=places))["strips"].estimate
+    # satellites in the mean of ten pixels 101; lidar less satellite in strips (20 x 3 + 10) / 4; plots less lidar 0, 0, -30
+    assert found.mean == pytest.approx(101 + 17.5 - 10)
+    # a: 3 / 2 x (20 - 17.5) + 2 / 1.5 x (0 + 10); b: 1 / 2 x (10 - 17.5) + 1 / 1.5 x (-30 + 10)
+    pull = np.array([1.5 * 2.5 + 2 / 1.5 * 10, 0.5 * -7.5 + 1 / 1.5 * -20])
+    assert found.variance == pytest.approx((pull**2).sum() / 2) and found.degrees_of_freedom == 1
+    assert found.n == {"plots": 3, "clusters": 2, "phase_1": 4}
+
+
+def test_two_strips_of_lidar_alone_by_hand():
+    plots, places = two_strips()
+    alone = Places(places.points.assign(wide=np.nan), True, True)
+    found = by_name(design_estimates(plots.assign(wide=np.nan), AREA, places=alone))
+    assert found["strips"].estimate.mean == pytest.approx((100 + 110 + 120 + 150) / 4 - 10)
+    assert "three_phase" not in found  # two phases are all there is
+    one = Places(places.points[places.points["strip"] != "b"], True, True)
+    assert "at least 2 are needed" in by_name(design_estimates(plots[:2], AREA, places=one))["strips"].refusal

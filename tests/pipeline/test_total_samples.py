@@ -26,7 +26,7 @@ from pipeline.steps import total_samples, totals
 from pipeline.steps.carbon import Quantity
 from pipeline.steps.total_samples import Land, _pieces, on_maps, sample_of, seen_plots
 
-SIDE, SAMPLES = 40, 150
+SIDE, SAMPLES, FEWER = 40, 150, 100
 GRID = Grid(UTM, 500_000.0, 3_000_000.0, 100.0, SIDE, SIDE, 8, 2)
 FACTORS = CarbonFactors(0.26, 0.0, 0.47, 0.0, 1.0, 0.0)
 
@@ -197,7 +197,7 @@ def test_every_estimator_of_the_whole_is_unbiased_with_an_error_that_holds(study
 def test_points_of_three_phases_are_estimated_without_bias(study):
     """40 plots, 120 points with lidar, and satellites everywhere (exhaustive), or at 300 points of phase 0."""
     rng, found = np.random.default_rng(9), {"everywhere": [], "at points": [], "two": []}
-    for _ in range(100):
+    for _ in range(FEWER):
         rows = study.pool.iloc[rng.integers(0, len(study.pool), 300)].copy()
         rows["plot"] = rows["cluster"] = [f"{k}" for k in range(300)]
         rows["phase"] = np.repeat([2, 1, 0], [40, 80, 180])
@@ -229,7 +229,7 @@ def test_strips_that_somebody_chose_and_points_without_lidar_are_refused_with_th
     assert "lidar was flown where somebody chose" in told["strips"]["note"] and "mean" not in told["strips"]
     rows["phase"] = np.where(np.arange(len(rows)) % 2, 1, 2)
     rows.loc[rows["phase"] == 1, "y"] = np.nan
-    assert "nobody drew by chance where it is" in study.rows(rows, land=land)["three_phase"]["note"]
+    assert "nobody drew by chance where that is" in study.rows(rows, land=land)["three_phase"]["note"]
     purposive = study.rows(rows.assign(sampling="purposive"), land=land)
     design = {name: row for name, row in purposive.items() if name != "model-based synthetic"}
     assert len(design) == 9
