@@ -16,7 +16,20 @@ import numpy as np
 
 from models.inference.area_estimate import AreaEstimate
 from models.inference.area_models import DirectEstimates
-from models.inference.design_totals import Area, Verdict, corrected, drawn, noted, phases_of, survey_of, verdict, with_all
+from models.inference.design_totals import (
+    Area,
+    Verdict,
+    by_weights,
+    corrected,
+    drawn,
+    noted,
+    phases_of,
+    set_aside,
+    survey_of,
+    uneven,
+    verdict,
+    with_all,
+)
 from models.inference.estimators import ESTIMATORS, estimate
 from models.inference.expansion import satterthwaite
 from models.inference.registry import check_selection
@@ -65,6 +78,7 @@ class _Given:
     every_point: pd.DataFrame
     selection: str
     column: str
+    aside: str
 
     @classmethod
     def of(cls, sample: pd.DataFrame, column: str) -> _Given:
@@ -73,7 +87,7 @@ class _Given:
         ground = there[there["y"].notna()]
         every = there[phases_of(there) >= 1]
         points = every[np.isfinite(every["map"])]
-        return cls(chosen, ground, points[points["y"].notna()], points, every, selection, column)
+        return cls(chosen, ground, points[points["y"].notna()], points, every, selection, column, set_aside(sample))
 
     @cached_property
     def plots(self) -> Survey:
@@ -117,8 +131,13 @@ def _of_area(given: _Given, area: Area, mixed: Callable, by_areas: Callable) -> 
         "bhf_eblup": lambda: _counted(_of(mixed(), area), here),
         "fay_herriot": lambda: _counted(_of(by_areas(), area), here),
     }
-    return [verdict(name, make, here, given.chosen) for name, make in own.items()] + [
-        verdict(name, make, given.ground, given.chosen) for name, make in of_all.items()
+    alike = given.within(given.chosen, area)  # coefficients of all plots may be any; what holds is the area's own residuals
+    if uneven(alike):
+        whole_area = replace(area, stratum_area_ha={})
+        weighted = by_weights(here, seen_here, given.selection, whole_area)
+        own |= {name: weighted[name] for name in ("weighted_expansion", "weighted_difference")}
+    return [verdict(name, make, here, given.chosen, alike=alike, aside=given.aside) for name, make in own.items()] + [
+        verdict(name, make, given.ground, given.chosen, aside=given.aside) for name, make in of_all.items()
     ]
 
 

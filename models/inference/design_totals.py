@@ -31,8 +31,10 @@ ENOUGH_CLUSTERS = 10
 nobody takes the estimator whose error happens to be smallest."""
 
 MODEL_BASED = "model_based"
-RECOMMENDED = "difference"
-WITHOUT_MAP = ("three_phase", "strips", "two_phase", "post_stratified", "expansion")
+RECOMMENDED = ("difference", "weighted_difference")
+"""What is reported of an area with a map: the first of these that holds. The second is there where chances differed, and only
+there: the first does not hold then."""
+WITHOUT_MAP = ("three_phase", "strips", "two_phase", "post_stratified", "expansion", "weighted_expansion")
 """What is reported of an area that the map does not cover: the first of these that holds."""
 
 PARAMETERS = ("auxiliary_means", "reduced_model", "coefficients", "variance_components")
@@ -145,6 +147,8 @@ def design_estimates(sample: pd.DataFrame, area: Area, *, places: Places | None 
     if _uneven_areas(ground):
         found["ratio_of_areas"] = lambda: _over_plot_areas(ground, selection)
     found |= _by_strata(ground, selection, area)
+    if uneven(chosen):
+        found |= by_weights(ground, seen, selection, area)
     of_map = survey_of(seen, selection, "map")
     with_map = {
         "ratio": {"auxiliary": "map", "auxiliary_mean": area.map_mean},
@@ -161,7 +165,8 @@ def design_estimates(sample: pd.DataFrame, area: Area, *, places: Places | None 
         found["three_phase"] = lambda: _three_phase(chosen, selection, places)
     if places is not None and places.partly:
         found["strips"] = lambda: _in_strips(ground, selection, places)
-    return [verdict(name, make, ground, chosen) for name, make in found.items()]
+    aside = set_aside(sample)
+    return [verdict(name, make, ground, chosen, aside=aside) for name, make in found.items()]
 
 
 def recommended(verdicts: list[Verdict], *, model_based: bool = True) -> tuple[str, str]:
@@ -171,13 +176,17 @@ def recommended(verdicts: list[Verdict], *, model_based: bool = True) -> tuple[s
     """
     if not model_based:
         return _first_that_holds(verdicts)
-    one = next((verdict for verdict in verdicts if verdict.estimator == RECOMMENDED), None)
-    if one is None or one.estimate is None:
-        why = "no design-based estimate holds here" + (f": {one.refusal}" if one and one.refusal else "")
-        return MODEL_BASED, why
+    known = {verdict.estimator: verdict for verdict in verdicts if verdict.estimator in RECOMMENDED}
+    holds = [known[name] for name in RECOMMENDED if name in known and known[name].estimate is not None]
+    if not holds:
+        refusals = [known[name].refusal for name in reversed(RECOMMENDED) if name in known and known[name].refusal]
+        return MODEL_BASED, "no design-based estimate holds here" + (f": {refusals[0]}" if refusals else "")
+    one = holds[0]
     clusters = one.estimate.n["clusters"]
     if clusters >= ENOUGH_CLUSTERS:
-        return RECOMMENDED, f"probability plots of {clusters} clusters correct the map by what it is off there: no bias by design"
+        by = ", each plot by the area that it stands for," if ESTIMATORS[one.estimator].weighted else ""
+        why = f"probability plots of {clusters} clusters{by} correct the map by what it is off there: no bias by design"
+        return one.estimator, why
     return (
         MODEL_BASED,
         f"{clusters} clusters of probability plots, fewer than {ENOUGH_CLUSTERS}, are too few to tell what the map is off by",
@@ -199,6 +208,13 @@ def drawn(sample: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return (sample[told], "probability") if told.any() else (sample, "purposive")
 
 
+def set_aside(sample: pd.DataFrame) -> str:
+    """How many measured plots do not count because somebody chose them, where others were drawn by chance."""
+    told = sample["selection"] == "probability"
+    count = int((~told & sample["y"].notna()).sum()) if told.any() else 0
+    return f"{count} plots that somebody chose (purposive) lie beside those that chance chose and do not count" if count else ""
+
+
 def phases_of(rows: pd.DataFrame) -> np.ndarray:
     """(n,) 2 on the ground, else 1 or 0 as the table says; points of which it says nothing are of phase 1."""
     measured = rows["y"].notna().to_numpy()
@@ -212,6 +228,7 @@ def survey_of(rows: pd.DataFrame, selection: str, *auxiliaries: str, area: str |
         rows["y"].to_numpy(float), phases_of(rows), {name: rows[name].to_numpy(float) for name in auxiliaries},
         cluster=rows["cluster"].astype(str).to_numpy(), stratum=rows["stratum"].astype(str).to_numpy(),
         area=rows[area].astype(str).to_numpy() if area else None, selection=selection,
+        weight=rows["weight"].to_numpy(float) if rows["weight"].notna().any() else None,
     )  # fmt: skip
 
 
@@ -240,6 +257,36 @@ def _joined(labels: pd.Series, areas: Mapping[str, float]) -> tuple[pd.Series, d
     name = " + ".join(sorted(poor))
     kept = {one: ha for one, ha in areas.items() if one not in poor}
     return labels.where(~labels.isin(poor), name), kept | {name: sum(areas[one] for one in poor)}
+
+
+def by_weights(
+    ground: pd.DataFrame, seen: pd.DataFrame, selection: str, area: Area
+) -> dict[str, Callable[[], AreaEstimate]]:
+    """Estimates of plots that stand for unequal areas, stratum by stratum where the area has strata.
+
+    Strata in which fewer than two clusters lie, or fewer than two on the map, are joined.
+    """
+    units = seen if len(seen) else ground
+    _, areas = _joined(units.drop_duplicates(["cluster", "stratum"])["stratum"].astype(object), area.stratum_area_ha)
+    joined = [name for name in areas if name not in area.stratum_area_ha]
+
+    def survey(rows: pd.DataFrame, *auxiliaries: str) -> Survey:
+        labels = rows["stratum"].astype(object)
+        labels = labels.where(labels.isin(list(areas)), joined[0]) if joined else labels
+        return survey_of(rows.assign(stratum=labels), selection, *auxiliaries)
+
+    said = [f"strata with fewer than two clusters are joined: {name}" for name in joined]
+    strata = {"stratum_area_ha": areas if len(areas) > 1 else None}
+    with_map = {
+        "weighted_difference": {"prediction": "map", "prediction_mean": area.map_mean},
+        "weighted_greg": {"auxiliaries": ["map"], "means": {"map": area.map_mean}},
+    }
+    found = {"weighted_expansion": lambda: noted(estimate("weighted_expansion", survey(ground), **strata), *said)}
+    for name, settings in with_map.items():
+        found[name] = lambda name=name, settings=settings: noted(
+            corrected(area, ground, seen, lambda: estimate(name, survey(seen, "map"), **strata, **settings)), *said
+        )
+    return found
 
 
 def _pooling(areas: Mapping[str, float], rest: Mapping[str, float]) -> list[str]:
@@ -362,21 +409,42 @@ def noted(found: AreaEstimate, *notes: str) -> AreaEstimate:
     return replace(found, notes=(*found.notes, *notes))
 
 
-def verdict(name: str, make: Callable[[], AreaEstimate], here: pd.DataFrame, chosen: pd.DataFrame) -> Verdict:
+def verdict(
+    name: str,
+    make: Callable[[], AreaEstimate],
+    here: pd.DataFrame,
+    chosen: pd.DataFrame,
+    *,
+    alike: pd.DataFrame | None = None,
+    aside: str = "",
+) -> Verdict:
     """What an estimator says, or why it says nothing.
 
     Parameters
     ----------
     here : plots whose shared errors the estimate has
-    chosen : all points of the sample, whose chances have to be alike where the estimator's proof is the design
+    chosen : all points of the sample
+    alike : those whose chances have to be alike where the estimator's proof is the design; None for all
+    aside : what is said of plots beside the sample
     """
+    found = _verdict(name, make, here, chosen, chosen if alike is None else alike)
+    if not aside:
+        return found
+    if found.estimate is None:
+        return replace(found, refusal=f"{found.refusal}; {aside}")
+    return replace(found, estimate=noted(found.estimate, aside))
+
+
+def _verdict(
+    name: str, make: Callable[[], AreaEstimate], here: pd.DataFrame, chosen: pd.DataFrame, alike: pd.DataFrame
+) -> Verdict:
     entry = ESTIMATORS[RUN_BY.get(name, name)]
     try:
         if not chosen["y"].notna().any():
             raise ValueError("no plot measured at this date (of a change: at both) lies in the stands")
         check_selection(entry, "probability" if chosen["selection"].iloc[0] == "probability" else "purposive")
-        if entry.probability_sample and (uneven := _uneven(name, chosen)):
-            return Verdict(name, None, uneven)
+        if entry.probability_sample and not entry.weighted and (unequal := _unequal(name, alike)):
+            return Verdict(name, None, unequal)
         found = make()
     except ValueError as error:
         return Verdict(name, None, str(error))
@@ -387,16 +455,22 @@ def verdict(name: str, make: Callable[[], AreaEstimate], here: pd.DataFrame, cho
     return Verdict(name, found, "", shared)
 
 
-def _uneven(name: str, chosen: pd.DataFrame) -> str:
-    """Why an estimator of equal chances does not hold for plots whose weights differ; empty where they do not."""
+def uneven(chosen: pd.DataFrame) -> bool:
+    """Whether plots stand for unequal areas, so that places had unequal chances to become plots."""
     weight = chosen["weight"].dropna()
-    if weight.empty or np.isclose(weight.min(), weight.max()):
+    return bool(len(weight) and not np.isclose(weight.min(), weight.max()))
+
+
+def _unequal(name: str, chosen: pd.DataFrame) -> str:
+    """Why an estimator of equal chances does not hold for plots whose weights differ; empty where they do not."""
+    if not uneven(chosen):
         return ""
-    spread = chosen.dropna(subset=["weight"]).groupby("stratum")["weight"].agg(["min", "max"])
-    if name == "stratified" and np.allclose(spread["min"], spread["max"]):
-        return ""
+    weight = chosen["weight"].dropna()
+    if name == "stratified":
+        spread = chosen.dropna(subset=["weight"]).groupby("stratum")["weight"].agg(["min", "max"])
+        if np.allclose(spread["min"], spread["max"]):
+            return ""
     return (
         f"the plots' weights run from {weight.min():g} to {weight.max():g}: places had unequal chances to become plots, and "
-        f"{name} holds for equal ones"
-        + ("" if name == "stratified" else "; stratified does where weights are alike in each stratum")
+        f"{name} holds for equal ones; weighted_expansion, weighted_difference and weighted_greg count plots by their weights"
     )

@@ -57,7 +57,7 @@ def stratified(survey: Survey, *, stratum_area_ha: Mapping[str, float], area: st
     -----
     mean = sum W_h mean_h; variance = sum W_h^2 s_h^2 / n_h; Satterthwaite's degrees of freedom over the strata.
     """
-    shares, members = _strata(survey, stratum_area_ha)
+    shares, members = shares_of(survey, stratum_area_ha)
     ids, index = np.unique(survey.clusters[survey.ground], return_inverse=True)
     labels = np.asarray(survey.stratum)[survey.ground].astype(str)
     first = np.full(len(ids), "", dtype=labels.dtype)
@@ -94,10 +94,14 @@ def post_stratified(survey: Survey, *, stratum_area_ha: Mapping[str, float], are
     mean = sum W_h mean_h. Single plots: variance = sum W_h s_h^2 / n + sum (1 - W_h) s_h^2 / n^2. Clusters, which strata may
     cut: n / (n - 1) sum u_c^2 with u_c = sum_h W_h / n_h sum_(i in c, h) (y_i - mean_h), the linearised mean.
     """
-    shares, members = _strata(survey, stratum_area_ha)
+    shares, members = shares_of(survey, stratum_area_ha)
     ids, index = np.unique(survey.clusters[survey.ground], return_inverse=True)
     y = survey.y[survey.ground]
     n = len(y)
+    if len(ids) - len(shares) < 1:
+        raise ValueError(
+            f"{len(ids)} clusters in {len(shares)} strata tell no error: at least {len(shares) + 1} are needed; join strata"
+        )
     mean, within, added, pull = 0.0, 0.0, 0.0, np.zeros(n)
     for stratum, share in shares.items():
         mine = members[stratum][survey.ground]
@@ -195,7 +199,7 @@ def _ground(survey: Survey, area: str | None) -> Level:
     return level
 
 
-def _strata(survey: Survey, stratum_area_ha: Mapping[str, float]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def shares_of(survey: Survey, stratum_area_ha: Mapping[str, float]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Share of each stratum in the area, and the ground points of each."""
     areas = {str(name): float(ha) for name, ha in stratum_area_ha.items()}
     if not areas or min(areas.values()) <= 0:

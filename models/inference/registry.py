@@ -23,6 +23,7 @@ class Estimator:
     strata : plots and the area carry strata; areas : estimates areas smaller than what the plots were laid out for
     phases : phases of sampling, the ground sample included
     may_be_biased : biased for an area that departs from the model
+    weighted : counts plots by their weights, so that it holds where places had unequal chances to become plots
     """
 
     name: str
@@ -35,6 +36,7 @@ class Estimator:
     phases: int
     may_be_biased: bool
     reference: str
+    weighted: bool = False
 
 
 ESTIMATORS: dict[str, Estimator] = {}
@@ -49,6 +51,7 @@ def estimator(
     areas: bool = False,
     phases: int = 1,
     may_be_biased: bool = False,
+    weighted: bool = False,
 ) -> Callable:
     """Enter a function under its own name; its first argument is a `Survey` (or a table of direct estimates), its docstring's
     first line the title."""
@@ -66,7 +69,7 @@ def estimator(
 
         title = (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
         entry = ESTIMATORS[name] = Estimator(
-            name, title, checked, probability_sample, auxiliaries, strata, areas, phases, may_be_biased, reference
+            name, title, checked, probability_sample, auxiliaries, strata, areas, phases, may_be_biased, reference, weighted
         )
         return checked
 

@@ -103,6 +103,7 @@ def plots_needed(
     with_map: bool = False,
     layout: Layout | Mapping[str, Layout] | None = None,
     min_per_stratum: int = 3,
+    min_locations: int = 0,
 ) -> SampleSize:
     """The smallest sample whose interval is expected to be no wider than wanted.
 
@@ -112,6 +113,7 @@ def plots_needed(
     half_width_percent : half of the interval, in percent of the mean
     with_map : the estimator uses the map (GREG): only what it leaves counts
     layout : clusters and singles, the same everywhere or by stratum; None for single plots
+    min_locations : of all strata together, below which a design-based total is not reported
     min_per_stratum : locations below which a stratum's own error is not told (two would do, one may be out of reach)
 
     Raises
@@ -139,7 +141,7 @@ def plots_needed(
     layouts = layout if isinstance(layout, Mapping) else {one.name: layout or Layout() for one in strata}
     spread = spread * np.sqrt([layouts[one.name].location_variance for one in strata])
     wanted = half_width_percent / 100 * mean
-    low, high = min_per_stratum * len(strata), min_per_stratum * len(strata)
+    low = high = max(min_per_stratum * len(strata), min_locations)
     while _reach(share, spread, _allocate(share, spread, high, allocation, min_per_stratum), confidence_percent)[0] > wanted:
         low, high = high, high * 2
         if high > 10_000_000:

@@ -30,6 +30,7 @@ class Survey:
     cluster : (n,) id; every point its own where sampling is simple. Sizes may differ: points outside the forest are left out
     area, stratum : (n,) labels, or None
     boundary_weight : (n,) share of the auxiliaries' support that lies inside the area, 1 without a border
+    weight : (n,) hectares that each point stands for, up to a factor, where chances differed; None where they were equal
     selection : how points were chosen; anything but "probability" is refused by design-based estimators
     """
 
@@ -41,11 +42,12 @@ class Survey:
     stratum: np.ndarray | None = None
     boundary_weight: np.ndarray | None = None
     selection: Literal["probability", "purposive", "unknown"] = "unknown"
+    weight: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.y)
         parts = {"phase": self.phase, "cluster": self.cluster, "area": self.area, "stratum": self.stratum,
-                 "boundary_weight": self.boundary_weight, **self.auxiliaries}  # fmt: skip
+                 "boundary_weight": self.boundary_weight, "weight": self.weight, **self.auxiliaries}  # fmt: skip
         for name, values in parts.items():
             if values is not None and len(values) != n:
                 raise ValueError(f"{name} has {len(values)} values for {n} points")
@@ -86,6 +88,7 @@ class Survey:
         area: str | None = None,
         stratum: str | None = None,
         boundary_weight: str | None = None,
+        weight: str | None = None,
         selection: Literal["probability", "purposive", "unknown"] = "unknown",
     ) -> Survey:
         """A survey from columns of a table, points with missing auxiliaries left out and counted.
@@ -115,7 +118,7 @@ class Survey:
 
         return cls(
             y[keep], phases[keep], {name: values[keep] for name, values in columns.items()},
-            picked(cluster), picked(area), picked(stratum), picked(boundary_weight), selection,
+            picked(cluster), picked(area), picked(stratum), picked(boundary_weight), selection, picked(weight),
         )  # fmt: skip
 
     def at(self, rows: np.ndarray) -> Survey:
@@ -127,7 +130,7 @@ class Survey:
         return replace(
             self, y=self.y[rows], phase=self.phase[rows], auxiliaries={k: v[rows] for k, v in self.auxiliaries.items()},
             cluster=self.clusters[rows], area=cut(self.area), stratum=cut(self.stratum),
-            boundary_weight=cut(self.boundary_weight),
+            boundary_weight=cut(self.boundary_weight), weight=cut(self.weight),
         )  # fmt: skip
 
 

@@ -25,6 +25,9 @@ TRUST = {
     "the model does; the one to take from about ten clusters on.",
     "greg": "as the difference, with a slope fitted to map and plots. Close to it; better where the map is flat or steep, and "
     "wants some twenty clusters.",
+    "weighted_expansion": "the mean of plots that stand for unequal areas, each by its own.",
+    "weighted_difference": "the difference for plots of unequal weight, as `design` draws them: the one to take there.",
+    "weighted_greg": "the same with a fitted slope.",
     "two_phase": "plots and the map at points of a first phase. For maps that do not cover the area.",
     "three_phase": "plots, points with lidar, and satellites at more or everywhere; only for points that chance has drawn.",
     "strips": "plots and lidar in strips that chance has drawn, satellites between; its error is that between strips.",

@@ -13,6 +13,7 @@ import pandas as pd
 
 from catalogs.stands import read_stands
 from models.inference import sample_draw
+from models.inference.design_totals import ENOUGH_CLUSTERS
 from models.inference.sample_draw import CLUSTER_PLOTS, Clusters, Drawn, Frame, draw_sample
 from models.inference.sample_size import Layout, SampleSize, Stratum, best_plots_per_cluster, plots_needed, strata_from_pilot
 from pipeline import store
@@ -84,7 +85,7 @@ def design(
     layout = layouts(area_ha, clusters, cluster_share, correlation)
     wanted = {
         "half_width_percent": half_width_percent, "confidence_percent": confidence_percent, "allocation": allocation,
-        "layout": layout,
+        "layout": layout, "min_locations": ENOUGH_CLUSTERS,
     }  # fmt: skip
     without, with_map = plots_needed(strata, **wanted), plots_needed(strata, **wanted, with_map=True)
     chosen = with_map if use_map else without
