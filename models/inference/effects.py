@@ -146,7 +146,7 @@ class Effects:
         if regions.patch is None or not self.patch_pull:
             return np.zeros(len(regions))
         number = {name: row for row, name in enumerate(self.patch_pull)}
-        rows = np.array([number.get(name, len(number)) for name in regions.patch])
+        rows = np.array([number.get(name, len(number)) for name in regions.patch], int)
         pulls = np.vstack([*self.patch_pull.values(), np.zeros(gradient.shape[1])])
         return (pulls[rows] * gradient).sum(axis=1)
 
