@@ -275,6 +275,7 @@ def test_a_model_with_strata_is_the_same_after_it_was_written_down():
 
 def test_a_place_on_a_border_lies_between_both_sides():
     model, _ = fit(make_strata(), transform="none")
+    assert model.sets[0].centre[1:].tolist() == [0.0] * 3 and model.sets[0].spread[1:].tolist() == [1.0] * 3  # shares as they are
     half = places([12.0], "none") | {PREFIX + "spruce": np.array([0.5]), PREFIX + "oak": np.array([0.5])}
     sides = [model.predict(places([12.0], name), 2019)["mean"][0] for name in ("spruce", "oak")]
     assert model.predict(half, 2019)["mean"][0] == pytest.approx(np.mean(sides))
