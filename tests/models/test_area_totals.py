@@ -115,7 +115,7 @@ def test_an_area_off_the_map_takes_its_mean_from_points_of_phase_1():
 def test_over_many_sets_of_areas_errors_hold():
     """60 sets of eight areas, two of them without plots; 90 % intervals. Areas of a set share coefficients and variance
     components: Monte Carlo errors, told from the sets, are 1.5 to 2.5 points of coverage for areas with plots and 4 for those
-    without (600 sets, benchmarks/estimators.py: 90, 89 and 92 %), of the ratio of variances 0.1 and 0.2."""
+    without (100 sets, docs/methods/estimators.md: 93, 92 and 94 %), of the ratio of variances 0.1 and 0.2."""
     rng, found = np.random.default_rng(11), {}
     for _ in range(60):
         sample, areas, truth = drawn_areas(rng, (9, 8, 7, 7, 6, 6, 0, 0))
