@@ -161,10 +161,12 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
     squares = (told["observed"] - told["predicted"]) ** 2
     first_sd, own_sd = (part.residuals.sd(told["predicted"].to_numpy()) for part in (first, one))
     first_part, own_part = float(np.mean(first_sd**2)), float(np.mean(own_sd**2))
-    pooled = _pooled(own_part, float(squares.mean()) - first_part, first_part + own_part, blocks, told["cluster"].nunique())
-    widened = float(np.sqrt(max(pooled / own_part, 1.0)))
+    by_plots, whole = float(squares.mean()) - first_part, first_part + own_part
+    pooled = _pooled(own_part, by_plots, whole, blocks, told["cluster"].nunique())
+    beyond_doubt = by_plots - _se_of_mean(squares, told["cluster"])
+    widened = float(np.sqrt(max(pooled / own_part, beyond_doubt / own_part, 1.0)))
     said = {
-        "rmse": float(np.sqrt(squares.mean())), "expected": float(np.sqrt(first_part + own_part)),
+        "rmse": float(np.sqrt(squares.mean())), "expected": float(np.sqrt(whole)),
         "widened": widened, "outside": outside,
     }  # fmt: skip
     better = True

@@ -12,7 +12,7 @@ import pytest
 import shapely
 from conftest import make_plots
 
-from models.inference import diagnostics
+from models.inference import diagnostics, hierarchical
 from models.inference.effects import Effects
 from models.inference.fitted import fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import FEW_BLOCKS, MANY_BLOCKS, blocks_of, fit_in_stages
@@ -260,6 +260,11 @@ def test_plots_beyond_the_lidar_decide_and_widen_what_the_second_stage_leaves_un
     error = far["agb_mg_ha"].to_numpy() + 120 - found["mean"]
     assert 0.85 < np.sqrt((found["residual_sd"] ** 2).mean() / (error**2).mean()) < 1
     assert staged(shifted, cells, path="auto").sets[1].second_stage is None
+
+
+def test_cells_and_plots_tell_the_second_stage_s_error_by_how_well_they_know_it():
+    # 20 blocks say 100 with variance 2 x 100^2 / 20 = 1000; 10 clusters 190, of 200 in all, with 2 x 200^2 / 10 = 8000
+    assert hierarchical._pooled(100.0, 190.0, 200.0, 20, 10) == pytest.approx((0.1 + 0.02375) / 0.001125)
 
 
 def test_a_set_that_the_plots_cannot_carry_can_still_learn_from_cells(drawn):
