@@ -435,13 +435,13 @@ def test_a_map_without_missing_pixels_names_none(tmp_path):
 
 
 def test_scores_stand_by_what_is_left_out_with_a_plot(tmp_path):
-    """Ten below everywhere of a mean of 130: bias -7.7 %; SD 8 reaches 13.2 either way, so all six are inside."""
+    """Ten below everywhere of a mean of 130: bias -7.7 %; intervals reach 12.9 either way, so all six are inside."""
     text = re.sub(r"\s+", " ", page_of(tmp_path))
     row = re.search(r'<tr style="font-weight:600"><td>lidar</td>(.*?)</tr>', text)[1]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
     assert cells[0].startswith("folds as far from their training plots")
     assert cells[1:7] == ["6", "7.7 %", "−7.7 %", "0.91", "1.00", "100 %"]
-    assert cells[7] == "26" and cells[9] == "−10"  # 2 x 13.2 wide
+    assert cells[7] == "26" and cells[9] == "1.25" and cells[10] == "−10"  # 2 x 12.9 wide; 10 over 8
     assert "too few plots stay for a fit" in text
     assert text.count("fold 4</title>") == 2 and "plot P03: fold 4, not predicted" in text
 
