@@ -146,13 +146,13 @@ class Chooser(Regressor):
 
 MANY_PLOTS = 300
 """Plot measurements from which on the mix is the default: docs/methods/regressors.md has what that rests on."""
-CLUSTERS_EACH = 5
-"""Clusters of plots for each predictor below which a regression that neither shrinks nor selects follows its plots."""
+CLUSTERS_EACH = 2
+"""Clusters of plots for each predictor below which it is, too: a line follows its plots there."""
 
 
 @dataclass(frozen=True)
 class Default(Chooser):
-    """The mix from 300 plot measurements on, and where predictors are more than one for five clusters; linear elsewhere."""
+    """The mix from 300 plot measurements on, and where predictors are more than one for two clusters; linear elsewhere."""
 
     name: ClassVar[str] = "default"
     when: ClassVar[str] = "where nothing is known against it"

@@ -247,6 +247,7 @@ def _row(one: Mapping, titles: Mapping) -> dict:
         "coverage": f"{one['coverage_percent']:.0f} %",
         "width": words.number(one["width"], digits=2),
         "crps": words.number(one["crps"], digits=2),
+        "over_sd": _plain(one.get("error_over_sd")),
         "highest": words.number(last["bias"], digits=2, signed=True),
     }
 
@@ -349,23 +350,24 @@ the black one, and flatters where it lies left of it.</span></figure>
 <div class="scroll"><table><thead><tr><th>Predictor set</th><th>Left out</th><th class="n">Folds</th><th class="n">RMSE</th>
 <th class="n">Bias</th><th class="n">R²</th><th class="n">Calibration slope</th>
 <th class="n">Inside the {{ confidence }} interval</th><th class="n">Its width ({{ units }})</th>
-<th class="n">CRPS ({{ units }})</th><th class="n">Bias of the highest ({{ units }})</th>
+<th class="n">CRPS ({{ units }})</th><th class="n">Error / SD</th><th class="n">Bias of the highest ({{ units }})</th>
 </tr></thead><tbody>
 {% for row in rows %}
 <tr{% if row.bold %} style="font-weight:600"{% endif %}><td>{{ row.set }}</td>
 <td>{{ row.title }}</td><td class="n">{{ row.folds }}</td>
-{% if row.why %}<td colspan="8">{{ row.why }}</td>{% else %}
+{% if row.why %}<td colspan="9">{{ row.why }}</td>{% else %}
 <td class="n">{{ row.rmse }}</td><td class="n">{{ row.bias }}</td><td class="n">{{ row.r2 }}</td>
 <td class="n">{{ row.slope }}</td>
 <td class="n">{{ row.coverage }}</td><td class="n">{{ row.width }}</td><td class="n">{{ row.crps }}</td>
-<td class="n">{{ row.highest }}</td>{% endif %}</tr>
+<td class="n">{{ row.over_sd }}</td><td class="n">{{ row.highest }}</td>{% endif %}</tr>
 {% endfor %}
 </tbody></table></div>
 <p class="note">Standardisation, fit, back-transformation and the spread of residuals are made anew in every fold; clusters stay
 whole but in the first row of a set. The row in bold speaks of the map: its folds lie as far from their training plots as
 the stands lie from all plots; charts and the table below are of it. A slope below 1 exaggerates differences; a bias of the
 highest predictions (their last tenth, fifth of fewer than 100, or third of fewer than 50) far below zero is saturation. CRPS is
-the error of the whole predicted distribution.</p>
+the error of the whole predicted distribution. Error / SD holds errors against the standard deviations that the model expects of
+them, from which errors of stands are made: 1 is right, above 1 they are too small.</p>
 {% if groups %}
 <h4>By stratum and year</h4>
 <div class="scroll"><table><thead><tr><th>Predictor set</th><th>Part</th><th class="n">Measurements</th>

@@ -398,13 +398,13 @@ def test_the_mix_is_the_mean_of_its_parts():
 
 @pytest.mark.parametrize(
     ("plots", "clusters", "expected"),
-    [(300, 300, Mix), (299, 299, Linear), (60, 24, Mix), (60, 25, Linear), (60, 9, Linear)],
-    ids=["many_plots", "not_so_many", "more_than_a_predictor_for_five_clusters", "few_predictors", "too_few_for_a_mix"],
+    [(300, 300, Mix), (299, 299, Linear), (60, 15, Mix), (60, 16, Linear), (60, 9, Linear)],
+    ids=["many_plots", "not_so_many", "more_than_a_predictor_for_two_clusters", "few_predictors", "too_few_for_a_mix"],
 )
 def test_the_default_is_the_mix_of_many_plots_or_many_predictors_and_else_linear(plots, clusters, expected):
-    X, y, _ = make_rows(n=plots)
+    X, y, _ = make_rows(n=plots, p=8)
     cluster = np.array([f"c{k % clusters}" for k in range(plots)])
-    assert isinstance(Default().learned(X, y, cluster, ALL).stands_for, expected)
+    assert isinstance(Default().learned(X, y, cluster, np.ones(8, bool)).stands_for, expected)
 
 
 def test_auto_takes_the_plain_line_where_it_is_one_and_tells_how_all_came_out():

@@ -50,7 +50,7 @@ def test_a_study_without_forest_is_not_extrapolated():
     check_extrapolation(make_totals(outside_ha=0.0).assign(forest_ha=0.0), 80.0)
 
 
-@pytest.mark.parametrize(("regressor", "warned"), [("linear", True), ("default", False), ("ridge", False), ("mix", False)])
+@pytest.mark.parametrize(("regressor", "warned"), [("linear", True), ("default", True), ("ridge", False), ("mix", False)])
 def test_more_predictors_than_the_clusters_carry_are_warned_of_where_nothing_shrinks_them(regressor, warned):
     plots = make_plots(n=14, noise=10)
     plots["slope_deg"] = np.random.default_rng(2).uniform(0, 30, 14)

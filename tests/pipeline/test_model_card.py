@@ -12,7 +12,7 @@ import pytest
 from conftest import make_plots, make_study
 
 from models.inference.fitted import fit_target
-from models.validation import SCHEMES, all_scores
+from models.validation import LEVELS, SCHEMES, all_scores
 from pipeline import model_card
 from pipeline.features import described
 from pipeline.model_card import KEYS, VARIANCE_PARTS, card_of, not_for, saturation, shares_of, variance_rows, warnings_of
@@ -44,8 +44,8 @@ def parts():
     plots.loc[[3, 4], ["kept", "reason"]] = [False, "disturbed"]
     model, left_out = fit_target(plots[plots["kept"]], {"lidar": ["zmean", "cover_2m"]}, target="agb", column="agb_mg_ha")
     score = all_scores(
-        left_out["observed"].to_numpy(), left_out["predicted"].to_numpy(), np.full(78, 30.0), degrees_of_freedom=8,
-        confidence_percent=90,
+        left_out["observed"].to_numpy(), left_out["predicted"].to_numpy(), np.full(78, 30.0),
+        {level: np.full(78, 0.6 * level) for level in LEVELS}, degrees_of_freedom=np.full(78, 8.0), confidence_percent=90,
     )  # fmt: skip
     validation = {
         "schemes": SCHEMES, "confidence_percent": 90.0, "quantiles_percent": [0, 50, 100], "distances": [],

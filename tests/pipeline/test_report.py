@@ -219,11 +219,12 @@ def make_left_out(study):
 
 def make_validation():
     """Scores of two sets by two schemes, and the third as too few plots."""
-    from models.validation import SCHEMES, all_scores
+    from models.validation import LEVELS, SCHEMES, all_scores
 
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     known = all_scores(
-        observed, observed - 10, np.full(6, 8.0), degrees_of_freedom=1e9, confidence_percent=90,
+        observed, observed - 10, np.full(6, 8.0), {level: np.full(6, level / 7) for level in LEVELS},
+        degrees_of_freedom=np.full(6, 1e9), confidence_percent=90,
         groups={"stratum": np.array(["fir"] * 4 + ["oak"] * 2)},
     )  # fmt: skip
     rows = [
@@ -434,13 +435,13 @@ def test_a_map_without_missing_pixels_names_none(tmp_path):
 
 
 def test_scores_stand_by_what_is_left_out_with_a_plot(tmp_path):
-    """Ten below everywhere of a mean of 130: bias -7.7 %; SD 8 reaches 13.2 either way, so all six are inside."""
+    """Ten below everywhere of a mean of 130: bias -7.7 %; intervals reach 12.9 either way, so all six are inside."""
     text = re.sub(r"\s+", " ", page_of(tmp_path))
     row = re.search(r'<tr style="font-weight:600"><td>lidar</td>(.*?)</tr>', text)[1]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
     assert cells[0].startswith("folds as far from their training plots")
     assert cells[1:7] == ["6", "7.7 %", "−7.7 %", "0.91", "1.00", "100 %"]
-    assert cells[7] == "26" and cells[9] == "−10"  # 2 x 13.2 wide
+    assert cells[7] == "26" and cells[9] == "1.25" and cells[10] == "−10"  # 2 x 12.9 wide; 10 over 8
     assert "too few plots stay for a fit" in text
     assert text.count("fold 4</title>") == 2 and "plot P03: fold 4, not predicted" in text
 
@@ -567,12 +568,15 @@ def test_the_page_says_what_the_map_is_not_for_and_where_its_card_lies(usual):
 
 def test_saturation_is_said_above_the_charts(tmp_path):
     """The highest predictions are 10 too low with no error to speak of."""
-    from models.validation import all_scores
+    from models.validation import LEVELS, all_scores
 
     inputs = make_inputs(tmp_path)
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     predicted = np.array([80.0, 100, 120, 140, 150, 170.5])
-    low = all_scores(observed, predicted, np.full(6, 8.0), degrees_of_freedom=9, confidence_percent=90)
+    low = all_scores(
+        observed, predicted, np.full(6, 8.0), {level: np.full(6, level / 5) for level in LEVELS},
+        degrees_of_freedom=np.full(6, 9.0), confidence_percent=90,
+    )  # fmt: skip
     scores = make_validation()
     scores["scores"] = [{"set_name": "lidar", "scheme": "map", "folds": 6, "missing": 0, "failed": [], **low}]
     store.write_json(inputs["validation"]["agb"], scores)
