@@ -110,6 +110,25 @@ def test_plots_with_unequal_chances_are_told_by_their_weights_and_that_is_report
     assert recommended(design_estimates(frame, off_the_map), model_based=False)[0] == "weighted_expansion"
 
 
+def test_a_sample_drawn_by_strata_without_weights_is_told_that_they_are_missing():
+    """48 and 12 plots on equal areas: chi-squared 2 x 18^2 / 30 = 21.6, by chance 3 in a million times. 36 and 24: 2.4."""
+    area, n = Area("project", 1000.0, 100.0, {"rich": 500.0, "poor": 500.0}), 60
+    frame = sample(n).assign(stratum=np.where(np.arange(n) < 48, "rich", "poor"))
+    said = "stratum rich has 1.6 times the clusters that its area would get by equal chances, stratum poor 0.4 times"
+    assert all(said in " ".join(one.estimate.notes) for one in design_estimates(frame, area))
+    frame["stratum"] = np.where(np.arange(n) < 36, "rich", "poor")
+    assert not any("equal chances" in " ".join(one.estimate.notes) for one in design_estimates(frame, area))
+
+
+def test_shared_errors_of_plots_count_by_their_weights():
+    """3 Mg/ha in fir, which has half the plots and a third of the weight, so 1 on average."""
+    frame = sample(12)
+    fir = frame["stratum"] == "fir"
+    frame = frame.assign(weight=np.where(fir, 1.0, 2.0), f_height=np.where(fir, 3.0, 0.0))
+    found = by_name(design_estimates(frame, AREA))
+    assert found["weighted_difference"].variance_parts["allometry"] == pytest.approx(1.0)
+
+
 def test_few_clusters_by_their_weights_are_too_few_as_well():
     frame = sample(8)
     frame["weight"] = np.where(frame["stratum"] == "fir", 1.0, 2.0)
