@@ -52,7 +52,7 @@ PLOT_WORDS: dict[str, tuple[str, ...]] = {
                 "면적"),
     "plot_status": ("plotstatuscd", "plotstatus"),
     "slope_deg": ("slope", "slopedeg", "slopegr", "slopepercent", "pente", "neigung", "坡度"),
-    "weight": ("weight", "plotweight", "expns"),
+    "weight": ("weight", "plotweight", "designweight", "samplingweight", "weightha", "locationha", "expns"),
     "phase": ("phase",),
     "agb_mg_ha": ("agb", "agbmgha", "agbtha", "agbha"),
     "volume_m3_ha": ("volumem3ha", "volha", "vha", "growingstock", "蓄积量"),

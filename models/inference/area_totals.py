@@ -14,22 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.inference import design_totals
 from models.inference.area_estimate import AreaEstimate
 from models.inference.area_models import DirectEstimates
-from models.inference.design_totals import (
-    Area,
-    Verdict,
-    by_weights,
-    corrected,
-    drawn,
-    noted,
-    phases_of,
-    set_aside,
-    survey_of,
-    uneven,
-    verdict,
-    with_all,
-)
+from models.inference.design_totals import Area, Verdict, corrected, drawn, noted, phases_of, survey_of, verdict, with_all
 from models.inference.estimators import ESTIMATORS, estimate
 from models.inference.expansion import satterthwaite
 from models.inference.registry import check_selection
@@ -63,7 +51,8 @@ def area_estimates(sample: pd.DataFrame, areas: Sequence[Area], *, column: str =
     def by_areas() -> dict[str, AreaEstimate]:
         return _area_model(given, areas)
 
-    return {area.name: _of_area(given, area, mixed, by_areas) for area in areas}
+    aside = design_totals.set_aside(sample)
+    return {area.name: _of_area(given, area, mixed, by_areas, aside) for area in areas}
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,6 @@ class _Given:
     every_point: pd.DataFrame
     selection: str
     column: str
-    aside: str
 
     @classmethod
     def of(cls, sample: pd.DataFrame, column: str) -> _Given:
@@ -87,7 +75,7 @@ class _Given:
         ground = there[there["y"].notna()]
         every = there[phases_of(there) >= 1]
         points = every[np.isfinite(every["map"])]
-        return cls(chosen, ground, points[points["y"].notna()], points, every, selection, column, set_aside(sample))
+        return cls(chosen, ground, points[points["y"].notna()], points, every, selection, column)
 
     @cached_property
     def plots(self) -> Survey:
@@ -103,7 +91,7 @@ class _Given:
         return rows[rows[self.column].astype(str) == area.name]
 
 
-def _of_area(given: _Given, area: Area, mixed: Callable, by_areas: Callable) -> list[Verdict]:
+def _of_area(given: _Given, area: Area, mixed: Callable, by_areas: Callable, aside: str) -> list[Verdict]:
     here, seen_here = given.within(given.ground, area), given.within(given.seen, area)
     known = np.isfinite(area.map_mean)
     through = {"area": area.name, "auxiliaries": ["map"], "means": {"map": area.map_mean} if known else None}
@@ -132,12 +120,12 @@ def _of_area(given: _Given, area: Area, mixed: Callable, by_areas: Callable) -> 
         "fay_herriot": lambda: _counted(_of(by_areas(), area), here),
     }
     alike = given.within(given.chosen, area)  # coefficients of all plots may be any; what holds is the area's own residuals
-    if uneven(alike):
+    if design_totals.uneven(alike):
         whole_area = replace(area, stratum_area_ha={})
-        weighted = by_weights(here, seen_here, given.selection, whole_area)
+        weighted = design_totals.by_weights(here, seen_here, given.selection, whole_area)
         own |= {name: weighted[name] for name in ("weighted_expansion", "weighted_difference")}
-    return [verdict(name, make, here, given.chosen, alike=alike, aside=given.aside) for name, make in own.items()] + [
-        verdict(name, make, given.ground, given.chosen, aside=given.aside) for name, make in of_all.items()
+    return [verdict(name, make, here, given.chosen, alike=alike, aside=aside) for name, make in own.items()] + [
+        verdict(name, make, given.ground, given.chosen, aside=aside) for name, make in of_all.items()
     ]
 
 

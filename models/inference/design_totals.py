@@ -45,6 +45,8 @@ RUN_BY = {"ratio_of_areas": "ratio", "fay_herriot": "expansion"}
 
 EVEN_AREAS = 0.01
 """Plots whose areas differ by less than this share are of one size."""
+UNLIKE = 0.001
+"""Chance below which a spread of clusters over strata is held to be no accident."""
 MOST_LACKING = 0.05
 """Share of the points of a phase that may lack an auxiliary of that phase, by accident."""
 
@@ -165,7 +167,7 @@ def design_estimates(sample: pd.DataFrame, area: Area, *, places: Places | None 
         found["three_phase"] = lambda: _three_phase(chosen, selection, places)
     if places is not None and places.partly:
         found["strips"] = lambda: _in_strips(ground, selection, places)
-    aside = set_aside(sample)
+    aside = "; ".join(said for said in (set_aside(sample), unlike_areas(ground, area)) if said)
     return [verdict(name, make, ground, chosen, aside=aside) for name, make in found.items()]
 
 
@@ -213,6 +215,30 @@ def set_aside(sample: pd.DataFrame) -> str:
     told = sample["selection"] == "probability"
     count = int((~told & sample["y"].notna()).sum()) if told.any() else 0
     return f"{count} plots that somebody chose (purposive) lie beside those that chance chose and do not count" if count else ""
+
+
+def unlike_areas(ground: pd.DataFrame, area: Area) -> str:
+    """That clusters are spread over strata as equal chances hardly would spread them, where no plot says what it stands for.
+
+    Pearson's chi-squared of the clusters per stratum against the strata's areas (Cochran 1977, section 5A.9, takes such numbers
+    as multinomial), told at 1 in 1000.
+    """
+    from scipy.stats import chi2
+
+    if len(area.stratum_area_ha) < 2 or ground["weight"].notna().any():
+        return ""
+    strata = ground.drop_duplicates("cluster")["stratum"].astype(object)
+    found = np.array([int((strata == name).sum()) for name in area.stratum_area_ha])
+    share = np.array(list(area.stratum_area_ha.values())) / sum(area.stratum_area_ha.values())
+    expected = share * found.sum()
+    if not found.sum() or chi2.sf(float(((found - expected) ** 2 / expected).sum()), len(found) - 1) > UNLIKE:
+        return ""
+    times = sorted(zip(found / expected, area.stratum_area_ha, strict=True))
+    (low, least), (high, most) = times[0], times[-1]
+    return (
+        f"stratum {most} has {high:.1f} times the clusters that its area would get by equal chances, stratum {least} {low:.1f} "
+        "times: if plots were drawn stratum by stratum, take stratified, or tell what each stands for (plots.columns: weight)"
+    )
 
 
 def phases_of(rows: pd.DataFrame) -> np.ndarray:
@@ -451,7 +477,9 @@ def _verdict(
     if not np.isfinite(found.se):
         return Verdict(name, None, f"{found.n.get('clusters', 0)} cluster of plots tells no error")
     factors = [column for column in here if column.startswith("f_")]
-    shared = float((here[factors].fillna(0.0).mean() ** 2).sum()) if factors and len(here) else 0.0
+    share = here["weight"].to_numpy(float) if entry.weighted else np.ones(len(here))
+    means = share @ here[factors].fillna(0.0).to_numpy(float) / share.sum() if factors and len(here) else np.zeros(0)
+    shared = float((means**2).sum())
     return Verdict(name, found, "", shared)
 
 

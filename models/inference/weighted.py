@@ -29,9 +29,7 @@ COMBINED = "Särndal, Swensson and Wretman 1992, section 6.4, doi:10.1007/978-1-
 
 
 @estimator(weighted=True, reference=HAJEK)
-def weighted_expansion(
-    survey: Survey, *, stratum_area_ha: Mapping[str, float] | None = None, area: str = "all"
-) -> AreaEstimate:
+def weighted_expansion(survey: Survey, *, stratum_area_ha: Mapping[str, float] | None = None, area: str = "all") -> AreaEstimate:
     """Mean of plots by their weights, stratum by stratum
 
     Parameters

@@ -17,6 +17,9 @@ TRUST = {
     "does; the one to take for places with few plots or none.",
     "expansion": "the mean of the plots alone. No bias and no map; wide, because plots differ.",
     "stratified": "means of strata weighed by area. Only where plots were drawn stratum by stratum.",
+    "weighted_expansion": "the mean of plots that stand for unequal areas, each by its own.",
+    "weighted_difference": "the difference for plots of unequal weight, as the verb design draws them: the one to take there.",
+    "weighted_greg": "the same with a fitted slope.",
     "post_stratified": "the same with strata told after sampling. Better than the plain mean where strata differ.",
     "ratio": "the map's mean times what plots hold per unit of map. For maps off by a share; not for a change whose mean "
     "is near zero.",
@@ -25,9 +28,6 @@ TRUST = {
     "the model does; the one to take from about ten clusters on.",
     "greg": "as the difference, with a slope fitted to map and plots. Close to it; better where the map is flat or steep, and "
     "wants some twenty clusters.",
-    "weighted_expansion": "the mean of plots that stand for unequal areas, each by its own.",
-    "weighted_difference": "the difference for plots of unequal weight, as `design` draws them: the one to take there.",
-    "weighted_greg": "the same with a fitted slope.",
     "two_phase": "plots and the map at points of a first phase. For maps that do not cover the area.",
     "three_phase": "plots, points with lidar, and satellites at more or everywhere; only for points that chance has drawn.",
     "strips": "plots and lidar in strips that chance has drawn, satellites between; its error is that between strips.",

@@ -146,7 +146,7 @@ def test_every_place_has_the_same_chance_to_become_a_plot_of_a_cluster_too(
     4.5 of those. Middles drawn in the stand itself, as was done once, gave its corner 0.34 and its inside 1.4 of the chance.
     """
     frame = make_stand()
-    clusters, counts, draws = clusters_in(frame, cluster_offsets(shape, spacing_m)), np.zeros(36), 300
+    clusters, counts, draws = clusters_in(frame, cluster_offsets(shape, spacing_m)), np.zeros(36), 250
     per_ha = 9 * ((1 - cluster_share) / 0.36 + cluster_share * plots / middles_ha)
     shares = []
     for seed in range(draws):
@@ -250,9 +250,9 @@ def test_balanced_draws_are_spread_better_than_random_ones():
 
 def test_balanced_draws_of_a_patchy_forest_are_more_precise_than_their_stated_error():
     """A trend across the area: the mean over draws is unbiased and varies less than simple random sampling says."""
-    frame = make_frame()
-    y = 100 + 0.1 * frame.xy[:, 0] + np.random.default_rng(0).normal(0, 10, 1600)
-    chance, rng = np.full(1600, 40 / 1600), np.random.default_rng(1)
+    frame = make_frame(side=20, cell_m=50.0)
+    y = 100 + 0.1 * frame.xy[:, 0] + np.random.default_rng(0).normal(0, 10, 400)
+    chance, rng = np.full(400, 40 / 400), np.random.default_rng(1)
     means = np.array([y[local_pivotal(chance, frame.xy, rng)].mean() for _ in range(200)])
     assert abs(means.mean() - y.mean()) < 4 * means.std() / np.sqrt(200)
     assert means.var() < 0.5 * y.var() / 40

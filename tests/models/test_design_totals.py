@@ -63,6 +63,10 @@ def test_plots_that_nobody_drew_are_left_aside_where_others_were_drawn():
     found = by_name(design_estimates(mixed, AREA))
     assert found["expansion"].estimate.n["plots"] == 10
     assert found["expansion"].estimate.mean == pytest.approx(145.0)
+    said = "2 plots that somebody chose (purposive) lie beside those that chance chose and do not count"
+    assert all(said in " ".join(one.estimate.notes) if one.estimate else said in one.refusal for one in found.values())
+    of_fir = by_name(area_estimates(mixed, [Area("fir", 60.0, 90.0)])["fir"])
+    assert said in " ".join(of_fir["difference"].estimate.notes)
 
 
 def test_a_stratum_is_told_from_its_own_plots_and_its_own_map():
@@ -88,6 +92,97 @@ def test_plots_with_unequal_chances_are_refused_but_by_strata_that_are_alike_ins
     found = by_name(design_estimates(frame, AREA))
     assert found["stratified"].estimate is not None
     assert "weights run from 1 to 2" in found["expansion"].refusal and found["difference"].estimate is None
+    assert "weighted_difference" in found["difference"].refusal
+
+
+def test_plots_with_unequal_chances_are_told_by_their_weights_and_that_is_reported():
+    """Departures of the map are 4 and five times 10 in fir (60 ha), 10 in pine (40 ha): 0.6 x 9 + 0.4 x 10 on a map of 120."""
+    frame = sample(12)
+    frame["weight"] = np.where(frame["stratum"] == "fir", 1.0, 2.0)
+    verdicts = design_estimates(frame, AREA)
+    one = by_name(verdicts)["weighted_difference"].estimate
+    assert one.mean == pytest.approx(120 + 0.6 * 9 + 0.4 * 10) and one.variance == pytest.approx(0.36 * 6 / 6)
+    assert by_name(verdicts)["weighted_expansion"].estimate.mean == pytest.approx(0.6 * 150 + 0.4 * 160)
+    name, why = recommended(verdicts)
+    assert name == "weighted_difference" and "12 clusters, each plot by the area that it stands for" in why
+    assert "weighted_difference" not in by_name(design_estimates(sample(12), AREA))
+    off_the_map = Area("project", 100.0, np.nan, AREA.stratum_area_ha)
+    assert recommended(design_estimates(frame, off_the_map), model_based=False)[0] == "weighted_expansion"
+
+
+def test_a_sample_drawn_by_strata_without_weights_is_told_that_they_are_missing():
+    """48 and 12 plots on equal areas: chi-squared 2 x 18^2 / 30 = 21.6, by chance 3 in a million times. 36 and 24: 2.4."""
+    area, n = Area("project", 1000.0, 100.0, {"rich": 500.0, "poor": 500.0}), 60
+    frame = sample(n).assign(stratum=np.where(np.arange(n) < 48, "rich", "poor"))
+    said = "stratum rich has 1.6 times the clusters that its area would get by equal chances, stratum poor 0.4 times"
+    assert all(said in " ".join(one.estimate.notes) for one in design_estimates(frame, area))
+    frame["stratum"] = np.where(np.arange(n) < 36, "rich", "poor")
+    assert not any("equal chances" in " ".join(one.estimate.notes) for one in design_estimates(frame, area))
+
+
+def test_shared_errors_of_plots_count_by_their_weights():
+    """3 Mg/ha in fir, which has half the plots and a third of the weight, so 1 on average."""
+    frame = sample(12)
+    fir = frame["stratum"] == "fir"
+    frame = frame.assign(weight=np.where(fir, 1.0, 2.0), f_height=np.where(fir, 3.0, 0.0))
+    found = by_name(design_estimates(frame, AREA))
+    assert found["weighted_difference"].variance_parts["allometry"] == pytest.approx(1.0)
+
+
+def test_few_clusters_by_their_weights_are_too_few_as_well():
+    frame = sample(8)
+    frame["weight"] = np.where(frame["stratum"] == "fir", 1.0, 2.0)
+    name, why = recommended(design_estimates(frame, AREA))
+    assert name == "model_based" and "8 clusters of probability plots, fewer than" in why
+
+
+def test_a_stratum_whose_own_plots_had_equal_chances_keeps_its_difference():
+    frame = sample(12)
+    frame["weight"] = np.where(frame["stratum"] == "fir", 1.0, 2.0)
+    found = by_name(area_estimates(frame, [Area("fir", 60.0, 90.0)])["fir"])
+    assert found["difference"].estimate.mean == pytest.approx(90 + 9.0)
+    frame.loc[frame["plot"] == "p0", "weight"] = 5.0
+    found = by_name(area_estimates(frame, [Area("fir", 60.0, 90.0)])["fir"])
+    assert "weights run from 1 to 5" in found["difference"].refusal
+    assert found["weighted_difference"].estimate.mean == pytest.approx(90 + (5 * 4 + 5 * 10) / 10)
+
+
+def test_strata_with_one_cluster_are_joined_for_weights_and_it_is_said():
+    frame = sample(12).assign(weight=np.where(np.arange(12) % 2 == 0, 1.0, 2.0))
+    frame.loc[3, "stratum"] = "oak"
+    area = Area("project", 100.0, 120.0, {"fir": 60.0, "pine": 30.0, "oak": 10.0})
+    found = by_name(design_estimates(frame, area))["weighted_difference"].estimate
+    assert found.n["strata"] == 2 and "fewer than two clusters are joined: oak + pine" in " ".join(found.notes)
+
+
+def test_errors_of_strata_by_hand():
+    """Fir 100, 120 on 60 ha, pine 110, 130 on 40 ha: s2 = 200 in both. Sampled one by one: 0.36 x 100 + 0.16 x 100; told after
+    sampling: 200 / 4 + (0.4 + 0.6) x 200 / 16."""
+    found = by_name(design_estimates(sample(4), AREA))
+    assert found["stratified"].estimate.variance == pytest.approx(52)
+    assert found["stratified"].estimate.degrees_of_freedom == pytest.approx(52**2 / (36**2 + 16**2))
+    assert found["post_stratified"].estimate.variance == pytest.approx(62.5)
+    assert found["post_stratified"].estimate.degrees_of_freedom == 2
+
+
+def test_the_error_of_a_small_area_by_hand():
+    """Six pairs of one fir and one pine plot, 6 above and below the map in turn: the line through all is the map itself.
+
+    Fir departs by 6 four times, by -6 twice: 2 on average, s2 = 192 / 5, so 6.4; at the plots' own mean map g-weights are 1, so
+    the line adds 12 x 36 / 144 = 3.
+    """
+    sign = np.array([1, 1, 1, 1, -1, -1])
+    frame = sample(12).assign(map=np.repeat(100.0 + 10 * np.arange(6), 2))
+    frame["y"] = frame["map"] + 6 * np.stack([sign, -sign], axis=1).ravel()
+    found = by_name(area_estimates(frame, [Area("fir", 60.0, 125.0)])["fir"])["small"].estimate
+    assert found.mean == pytest.approx(127) and found.variance_parts["area_residual"] == pytest.approx(6.4)
+    assert found.other_variances["g_weight"] == pytest.approx(9.4)
+
+
+def test_as_many_strata_as_clusters_tell_no_error():
+    frame = sample(4).assign(cluster=["a", "a", "b", "b"])
+    found = by_name(design_estimates(frame, AREA))["post_stratified"]
+    assert found.estimate is None and "2 clusters in 2 strata tell no error" in found.refusal
 
 
 def test_plots_off_the_map_do_not_count_for_the_difference_and_are_counted():

@@ -28,7 +28,7 @@ from pipeline.steps.design import frame_of, layouts, lookup, plot_table
 from pipeline.steps.total_samples import sample_of
 
 WEST, SOUTH, CELL_M, WIDE_M, HIGH_M = 500_000.0, 2_999_000.0, 25.0, 150.0, 200.0
-RANDOM_DRAWS, BALANCED_DRAWS = 400, 120
+RANDOM_DRAWS, BALANCED_DRAWS = 300, 80
 SHARES = {"singles": 0.0, "mixed": 0.5, "clusters": 1.0}
 WEIGHTED = ("weighted_expansion", "weighted_difference", "weighted_greg")
 
@@ -36,8 +36,8 @@ WEIGHTED = ("weighted_expansion", "weighted_difference", "weighted_greg")
 class Land:
     """Twelve stands of 3 ha, leaning so that borders cut cells, 60 m apart; the four old ones vary most.
 
-    Biomass rises from the south-west of a stand, where clusters used to come too seldom, to the north-east, and has waves of some
-    tens of metres. The map sees a part of that and is 15 too low in the old stratum, 5 too high in the young one.
+    Biomass rises from the south-west of a stand to the north-east and from its edge to its middle, so that a draw shows that
+    comes to some of them too seldom, and has waves of some tens of metres. The map sees a part of that, and is off by stratum.
     """
 
     def __init__(self) -> None:
@@ -69,22 +69,28 @@ class Land:
         self.strata = strata
 
     def _within(self, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far along the diagonal of its stand a place lies (0 in the south-west), and whether the stand is old."""
+        """Where in its stand a place lies (0, 0 in the south-west, 1, 1 in the north-east), and whether the stand is old."""
         column = np.clip(((xy[:, 0] - WEST - 7) // 210), 0, 3)
         row = np.clip(((xy[:, 1] - SOUTH - 11) // 260), 0, 2)
-        along = (xy[:, 0] - WEST - 7 - 210 * column) / WIDE_M + (xy[:, 1] - SOUTH - 11 - 260 * row) / HIGH_M
-        return along / 2, row == 0  # stands are counted column by column: every third is in the lowest row
+        start = np.column_stack([WEST + 7 + 210 * column, SOUTH + 11 + 260 * row])
+        return (xy - start) / [WIDE_M, HIGH_M], row == 0  # stands are counted column by column: every third is in the lowest row
 
     def biomass(self, xy: np.ndarray) -> np.ndarray:
-        along, old = self._within(xy)
+        at, old = self._within(xy)
+        trend, middle = at.mean(axis=1) - 0.5, 16 * np.prod(np.clip(at * (1 - at), 0, 1), axis=1)
         waves = np.sin(xy[:, 0] / 17) * np.cos(xy[:, 1] / 23)
         rest = np.sin(xy[:, 0] / 13 + 1) * np.sin(xy[:, 1] / 11)
-        return np.where(old, 200 + 120 * (along - 0.5) + 60 * waves + 50 * rest, 60 + 30 * (along - 0.5) + 10 * waves + 10 * rest)
+        return np.where(
+            old,
+            160 + 120 * trend + 80 * middle + 60 * waves + 50 * rest,
+            50 + 30 * trend + 20 * middle + 10 * waves + 10 * rest,
+        )
 
     def map(self, xy: np.ndarray) -> np.ndarray:
-        along, old = self._within(xy)
+        at, old = self._within(xy)
+        trend = at.mean(axis=1) - 0.5
         waves = np.sin(xy[:, 0] / 17) * np.cos(xy[:, 1] / 23)
-        return np.where(old, 185 + 40 * (along - 0.5) + 45 * waves, 65 + 10 * (along - 0.5) + 8 * waves)
+        return np.where(old, 185 + 40 * trend + 45 * waves, 65 + 10 * trend + 8 * waves)
 
     def draw(self, share: float, method: str, seed: int, *, clusters: Clusters | None, locations: dict[str, int]) -> Drawn:
         return draw_sample(

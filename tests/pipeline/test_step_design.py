@@ -14,6 +14,7 @@ import yaml
 from conftest import UTM, make_settings
 from shapely.geometry import Point, box
 
+from catalogs.plots.headers import guess_settings
 from pipeline import store
 from pipeline.__main__ import main
 from pipeline.config import load_study
@@ -149,3 +150,58 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_places(config
 def test_a_target_that_the_study_does_not_map_is_refused(config, capsys):
     assert main(["design", config, "--target", "volume"]) == 1
     assert "'volume' is not a target of the study; it has agb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--confidence-percent", "190"], "above 50 % and below 100 %, such as 90; got 190"),
+        (["--cluster-spacing-m", "-5"], "spacing is above 0 m; got -5"),
+        (["--plots-per-cluster", "1"], "a cluster has 2 to 26 plots, got 1"),
+        (["--cost-of-plot", "3"], "--cost-of-location and --cost-of-plot belong together"),
+        (["--cluster-share", "1.5"], "a share of clusters"),
+    ],
+)
+def test_what_no_sample_can_be_drawn_with_is_refused(config, capsys, options, message):
+    assert main(["design", config, "--mean", "100", "--sd", "50", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_costs_decide_how_many_plots_a_cluster_has(config, capsys, tmp_path):
+    """sqrt(9 / 1 x 0.8 / 0.2) = 6 plots; near plots that are alike are not worth a second one."""
+    given = ["design", config, "--mean", "100", "--sd", "30", "--cost-of-location", "9", "--cost-of-plot", "1"]
+    assert main([*given, "--correlation", "0.2", "--cluster-share", "1", "--cluster-spacing-m", "30"]) == 0
+    said = capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "results/hills/design/plots.csv")
+    assert "correlation of 0.2 clusters of 6 are cheapest, and those are drawn" in said
+    assert table.groupby("cluster").size().max() == 6 and set(table["kind"]) == {"cluster"}
+    assert f"cost {9 * table['cluster'].nunique() + len(table)} together" in said
+    assert main([*given, "--correlation", "0.95", "--cluster-share", "1"]) == 0
+    assert "single plots are cheaper than clusters" in capsys.readouterr().out
+    assert set(pd.read_csv(tmp_path / "results/hills/design/plots.csv")["kind"]) == {"single"}
+
+
+def test_a_sample_is_never_smaller_than_what_a_total_is_reported_from(config, capsys, tmp_path):
+    """+-50 % of a forest that varies by a tenth takes two plots; two strata of 3 are 6; totals want 10."""
+    assert main(["design", config, "--mean", "100", "--sd", "10", "--half-width-percent", "50"]) == 0
+    assert "takes 10 locations" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "results/hills/design/plots.csv")) == 10
+
+
+def test_borders_make_clusters_smaller_and_the_promise_counts_that(config, tmp_path):
+    """Squares of 400 m in 600 m x 1000 m: middles on 1000 m x 1400 m, so 4 x 60 / 140 plots; in 400 m x 1000 m 4 x 40 / 112."""
+    given = ["--mean", "100", "--sd", "50", "--cluster-share", "1", "--cluster-spacing-m", "400"]
+    assert main(["design", config, *given]) == 0
+    layout = json.loads((tmp_path / "results/hills/design/design.json").read_text())["layout"]
+    assert layout["old"]["plots_per_cluster"] == pytest.approx(4 * 60 / 140, rel=0.01)
+    assert layout["young"]["plots_per_cluster"] == pytest.approx(4 * 40 / 112, rel=0.01)
+
+
+def test_a_table_of_plots_reads_back_as_a_probability_sample_with_its_weights(config, tmp_path):
+    assert main(["design", config, "--mean", "100", "--sd", "50", "--allocation", "proportional"]) == 0
+    file = tmp_path / "results/hills/design/plots.csv"
+    guessed = guess_settings([file])["columns"]
+    assert guessed.get("weight", "weight") == "weight" and guessed.get("cluster", "cluster") == "cluster"
+    old = pd.read_csv(file).rename(columns={"weight": "location_ha"})
+    old.to_csv(tmp_path / "old.csv", index=False)
+    assert guess_settings([tmp_path / "old.csv"])["columns"]["weight"] == "location_ha"
