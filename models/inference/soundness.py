@@ -68,9 +68,7 @@ def _check_labels(plots: pd.DataFrame) -> None:
         ("year", "every measurement has a date"),
     ):
         if (gone := plots[label].isna().to_numpy()).any():
-            raise ValueError(
-                f"{gone.sum()} of {len(plots)} plot measurements have no {label} ({named(plots, gone)}): {advice}"
-            )
+            raise ValueError(f"{gone.sum()} of {len(plots)} plot measurements have no {label} ({named(plots, gone)}): {advice}")
 
 
 def _check_areas(plots: pd.DataFrame) -> None:
