@@ -144,22 +144,61 @@ def applicability(X: np.ndarray, cluster: np.ndarray, weight: np.ndarray | None 
 
 TIMES_APART, SDS_APART = 5.0, 10.0
 """How many times another level, and how many standard deviations away, nearly all of a map is that has another unit."""
+ALIKE = 2.0
+"""Ratio of level and ratio of spread that differ by less than this factor count as one factor: a unit scales both."""
+FEET_PER_M, NEAR_FEET = 1 / 0.3048, 1.2
+"""Feet and metres differ by less than forests may, so that both ratios have to come this near."""
+FACTORS = {
+    FEET_PER_M: "feet and metres", 100.0: "percent and shares, or centimetres and metres",
+    1000.0: "millimetres and metres", 10_000.0: "reflectance and its scaled integers",
+}  # fmt: skip
+"""What numbers of other units differ by."""
+FEWEST = 50
+"""Values that level and spread are told from."""
 
 
 def other_unit(centre: float, spread: float, places: np.ndarray) -> str | None:
-    """What differs, in a few words, where a predictor seems to have another unit on the map than at the plots.
+    """What differs, in a few words, where a predictor has another unit on the map than at the plots beyond doubt: nearly all
+    of the map is another size, and out of reach of the plots.
 
     Parameters
     ----------
     centre, spread : mean and standard deviation at the plots
-    places : (n,) values on the map; missing ones are left aside, and fewer than 50 tell nothing
+    places : (n,) values on the map; missing ones are left aside, and fewer than `FEWEST` tell nothing
     """
     known = places[np.isfinite(places)]
-    if len(known) < 50:
+    if len(known) < FEWEST:
         return None
     low, middle, high = (float(value) for value in np.quantile(known, [0.05, 0.5, 0.95]))
-    numbers = f"{low:.4g} to {high:.4g} on the map and {centre:.4g} on average at the plots (standard deviation {spread:.4g})"
     far = low > centre + SDS_APART * spread or high < centre - SDS_APART * spread
     if far and abs(middle) >= TIMES_APART * max(abs(centre), spread):
-        return numbers
+        return _beside(low, high, centre, spread)
     return None
+
+
+def scaled_apart(centre: float, spread: float, places: np.ndarray) -> str | None:
+    """What a predictor differs by, in a few words, where its level and its spread on the map are both the same factor away
+    from the plots': another unit, or a forest that the plots do not show. A map of smaller numbers cannot be told from bare
+    land by them, so that this is for a reader to judge.
+
+    Parameters as of `other_unit`.
+    """
+    known = places[np.isfinite(places)]
+    if len(known) < FEWEST or centre == 0:
+        return None
+    low, high = (float(value) for value in np.quantile(known, [0.05, 0.95]))
+    level, width = float(known.mean()) / centre, float(known.std()) / spread
+    if min(level, width) <= 0 or not 1 / ALIKE <= level / width <= ALIKE:
+        return None
+    factor = float(np.sqrt(level * width))
+    size = max(factor, 1 / factor)
+    feet = all(1 / NEAR_FEET <= max(one, 1 / one) / FEET_PER_M <= NEAR_FEET for one in (level, width))
+    if size < TIMES_APART and not feet:
+        return None
+    alike = FEET_PER_M if feet else next((one for one in FACTORS if 1 / 1.5 <= size / one <= 1.5), None)
+    unit = f", as {FACTORS[alike]} do" if alike else ""
+    return f"{_beside(low, high, centre, spread)}: level and spread both differ by a factor of about {factor:.2g}{unit}"
+
+
+def _beside(low: float, high: float, centre: float, spread: float) -> str:
+    return f"{low:.4g} to {high:.4g} on the map and {centre:.4g} on average at the plots (standard deviation {spread:.4g})"

@@ -16,6 +16,7 @@ from models.inference import strata as terms
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
 from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, spread_of
+from models.inference.soundness import check_targets, named
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
 from models.validation import LEVELS, half_width, joint_freedom, reach_of, scores, spread_freedom
@@ -52,7 +53,8 @@ def fit_target(
     -------
     TargetModel, DataFrame
         The second holds each plot as predicted by the fit that has not seen its cluster: set_name, plot, cluster, year,
-        observed, predicted.
+        observed (as measured), predicted, and position_curvature, the part of `predicted` that comes of not knowing where
+        the plot stands: what a map shows at its recorded place is `predicted` less that (`position.curvature`).
 
     Raises
     ------
@@ -107,7 +109,8 @@ def joined(
     clusters = np.unique(plots["cluster"].astype(str).to_numpy())
     influence = np.hstack([_aligned(fit["influence"], fit["clusters"], clusters) for fit in every])
     blocks = [fit["block_influence"] for fit in every]
-    left_out = pd.concat([fit["left_out"] for fit in every], ignore_index=True)
+    left_out = pd.concat([fit["left_out"] for fit in every], ignore_index=True).fillna({"position_curvature": 0.0})
+    fewest = min((fit for fit in every if fit["model"].second_stage is None), key=lambda fit: len(fit["clusters"]))
     shared, by_block = np.hstack([fit["shared"] for fit in every]), block_diag(*blocks)[:, : influence.shape[1]]
     shrunk = terms.joined([fit["shrunk"] for fit in every], [len(fit["model"].params) for fit in every])
     model = TargetModel(
@@ -118,8 +121,9 @@ def joined(
         influence,
         shared,
         _between_sets(left_out, [fit["model"] for fit in every]),
-        min(len(fit["clusters"]) for fit in every),
-        {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(clusters)},
+        len(fewest["clusters"]),
+        {"plots": int(plots["plot"].nunique()), "rows": len(plots), "clusters": len(clusters),
+         "fewest_plots": len(np.unique(fewest["model"].sample.plot))},
         tuple(notes),
         _short(np.vstack([influence, by_block, shared, shrunk]), [fit["gradient"] for fit in every]),
         by_block,
@@ -179,6 +183,7 @@ def _between_sets(left_out: pd.DataFrame, sets: list[SetModel]) -> np.ndarray:
 def _fit_set(
     plots, name, predictors, column, machine, transform, date_effect, min_clusters, factors, notes
 ) -> dict:
+    check_targets(plots, column, name)
     X_all = plots[list(predictors)].to_numpy(float)
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
     rows, X = plots[used], X_all[used]
@@ -201,12 +206,14 @@ def _fit_set(
     def predict(X: np.ndarray, year: np.ndarray) -> np.ndarray:
         return machine.mean(params, design_of(X, year, centre, spread, dates))
 
+    measured, above = y, np.zeros(len(y))
     if not machine.flexible and (above := position.curvature(rows, predictors, year, predict)).any():
         # the mean over where a plot may be is not the model of its mean predictors, where the model is curved
         y = np.maximum(y - above, 0.0)
         params = machine.fit(design, y, penalised)
     wobbles = position.wobble(rows, predictors, year, predict)
     refits, left_out = machine.without_each(design, y, cluster, penalised, params)
+    reached = scores(measured, left_out + above)
     if machine.stands_for.caution:
         notes.append(f"predictor set {name}: {machine.stands_for.caution}")
     count = len(predictors) - len(terms.columns_of(predictors))
@@ -217,10 +224,10 @@ def _fit_set(
             f"than {CLUSTERS_EACH} for each, a regression that neither shrinks nor selects follows its plots; name fewer "
             "predictors, or take regressor ridge or mix"
         )
-    if scores(y, left_out)["r2"] <= 0:
+    if reached["r2"] <= 0:
         notes.append(
             f"predictor set {name}: at plots left out it predicts no better than the plots' mean (R2 "
-            f"{scores(y, left_out)['r2']:.2f}); use fewer or other predictors, or more plots"
+            f"{reached['r2']:.2f}); use fewer or other predictors, or more plots"
         )
     sample, residuals, gradient = _unexplained(rows, y, left_out, design, penalised, machine, params, wobbles)
     if not residuals.level.identified:
@@ -231,7 +238,7 @@ def _fit_set(
         name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine,
         params=params, domain=terms.domain_of(X, cluster, slopes(machine, params, design, len(predictors)), predictors),
         residuals=residuals, plot_ha=float(rows["area_ha"].median()), sample=sample,
-        scores=scores(y, left_out),
+        scores=reached,
     )  # fmt: skip
     clusters = np.unique(cluster)
     return {
@@ -244,7 +251,9 @@ def _fit_set(
         ).reshape(len(factors), len(params)),
         "shrunk": terms.effects_of(machine, predictors, terms.shrinking_of(machine, design, y, penalised, params)),
         "block_influence": np.zeros((0, len(params))),
-        "left_out": rows[["plot", "cluster", "year"]].assign(set_name=name, observed=y, predicted=left_out),
+        "left_out": rows[["plot", "cluster", "year"]].assign(
+            set_name=name, observed=measured, predicted=left_out + above, position_curvature=above
+        ),
     }
 
 
@@ -445,21 +454,15 @@ def _patches(rows: pd.DataFrame) -> np.ndarray:
     return patches_of(rows, patch)
 
 
-MOST_NAMED = 10
-"""Plots that a sentence names."""
-
-
 def _log_missing(plots: pd.DataFrame, X_all: np.ndarray, predictors: tuple[str, ...], name: str) -> None:
     """Count and name the plots at which a predictor is missing."""
     gone = ~np.isfinite(X_all)
     lacking = gone.any(axis=1)
     if lacking.any():
         which = [f"{one} at {count}" for one, count in zip(predictors, gone.sum(axis=0), strict=True) if count]
-        names = [f"{plot} ({year})" for plot, year in zip(plots["plot"][lacking], plots["year"][lacking], strict=True)]
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         log.info(
-            "predictor set %s: %d of %d plot measurements lack a predictor (%s) and are not used: %s%s",
-            name, lacking.sum(), len(plots), ", ".join(which), ", ".join(names[:MOST_NAMED]), more,
+            "predictor set %s: %d of %d plot measurements lack a predictor (%s) and are not used: %s",
+            name, lacking.sum(), len(plots), ", ".join(which), named(plots, lacking),
         )  # fmt: skip
 
 

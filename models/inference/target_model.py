@@ -142,6 +142,8 @@ class TargetModel:
     between_sets : (sets, sets): correlation of what the sets leave unexplained, at the plots they have in common
     block_influence : (blocks, parameters of all sets): as `influence`, of the blocks of cells that second stages learned from;
         none where every set was fitted to plots
+    clusters : clusters of plots, of the set that has the fewest
+    counts : plots, rows (measurements) and clusters of all sets together, and fewest_plots of the set with the fewest clusters
     blocks : number of blocks of cells, of the second stage that has the fewest
     shrunk : (effects, parameters of all sets): shift of the parameters per standard deviation of what strata depart by, as far
         as plots do not tell it (`inference.strata`); none where models have no strata

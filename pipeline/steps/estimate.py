@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models.applicability import other_unit
+from models.applicability import other_unit, scaled_apart
 from models.inference.quantiles import conditional_quantiles
 from models.inference.strata import is_stratum
 from models.inference.target_model import TargetModel
@@ -67,13 +67,13 @@ def estimate(
     rows: list[dict] = []
     names = _names(fitted)
     others = [name for name in names if not is_stratum(name)]
-    left = _Left(fitted)
+    left, sizes = _Left(fitted), _Sizes(fitted)
     for chunk, window in grid_.chunks(place):
         covered = coverage(polygons, grid_, window)
         wood = {year: read_forest(grid_, window, year, forest, sources, polygons) for year in years}
         strata = shares(covered, polygons, window.shape, names)
         seen = {year: read_predictors(grid_, window, year, sources, others) | strata for year in years}
-        _check_units(fitted, seen, wood)
+        sizes.look(seen, wood)
         left.count(strata, wood[years[-1]] == 1)
         tiles = {p.name: {band["name"]: np.full(window.shape, np.nan).ravel() for band in p.bands} for p in wanted}
         for target, model in fitted.items():
@@ -109,6 +109,7 @@ def estimate(
         store.write_raster(sets[name], layers, geobox=grid_.geobox_of(place), units={})
     store.write_table(partials, pd.DataFrame(rows, columns=None if rows else PARTIAL_COLUMNS))
     left.tell(block)
+    sizes.tell(block)
     log.info("block %s: %d products, %d stands", block, len(wanted), len({row["stand"] for row in rows}))
 
 
@@ -149,19 +150,46 @@ LOOKED_AT = 1000
 """Forest pixels of a chunk at which units are looked at, about."""
 
 
-def _check_units(fitted: Mapping[str, TargetModel], seen: Mapping, wood: Mapping) -> None:
-    """A predictor whose forest pixels are all of another size than its plots was read in another unit."""
-    for year, predictors in seen.items():
-        forest = np.flatnonzero(wood[year].ravel() == 1)
-        forest = forest[:: max(len(forest) // LOOKED_AT, 1)]
-        for model in fitted.values():
+class _Sizes:
+    """Predictors at forest pixels beside what they are at the plots: one read in another unit is of another size everywhere."""
+
+    def __init__(self, fitted: Mapping[str, TargetModel]) -> None:
+        self.fitted = fitted
+        self.looked_at: dict[tuple[int, str], list[np.ndarray]] = {}
+
+    def look(self, seen: Mapping, wood: Mapping) -> None:
+        """Refuse a chunk that can be no forest in the plots' unit, and keep what is looked at."""
+        for year, predictors in seen.items():
+            forest = np.flatnonzero(wood[year].ravel() == 1)
+            forest = forest[:: max(len(forest) // LOOKED_AT, 1)]
+            for name, centre, spread in self._plots():
+                values = predictors[name].ravel()[forest]
+                self.looked_at.setdefault((year, name), []).append(values)
+                if differs := other_unit(centre, spread, values):
+                    raise ValueError(
+                        f"predictor {name!r} of {year} is {differs}: one of the two has another unit or scale, so no map "
+                        "is made; look at the files that it is read from"
+                    )
+
+    def tell(self, block: str) -> None:
+        """Warn of predictors of another size in the whole block; of a chunk alone it may be what grows there."""
+        plots = {name: (centre, spread) for name, centre, spread in self._plots()}
+        for (year, name), values in self.looked_at.items():
+            if differs := scaled_apart(*plots[name], np.concatenate(values)):
+                log.warning(
+                    "block %s: predictor %r of %d is %s; another unit or scale, or a forest that the plots do not show: look at "
+                    "the files that it is read from, and at the area of applicability", block, name, year, differs,
+                )  # fmt: skip
+
+    def _plots(self) -> Iterator[tuple[str, float, float]]:
+        """Each predictor with its mean and standard deviation at the plots, of the first set that has it."""
+        told = set()
+        for model in self.fitted.values():
             for one in model.sets:
                 for name, centre, spread in zip(one.predictors, one.centre, one.spread, strict=True):
-                    if differs := other_unit(float(centre), float(spread), predictors[name].ravel()[forest]):
-                        raise ValueError(
-                            f"predictor {name!r} of {year} is {differs}: one of the two has another unit or scale, so no map "
-                            "is made; look at the files that it is read from"
-                        )
+                    if name not in told and not is_stratum(name):
+                        told.add(name)
+                        yield name, float(centre), float(spread)
 
 
 def _layers(model: TargetModel, seen: Mapping, wood: Mapping, years: Sequence[int]) -> dict[str, dict[str, np.ndarray]]:

@@ -146,7 +146,7 @@ def _columns(estimate: Estimate, estimator: RegionEstimator) -> dict:
         "residual_variance": estimate.residual_variance,
         "area_effect_variance": estimate.area_effect_variance,
         "degrees_of_freedom": freedom,
-        "plots": estimator.model.counts.get("plots", 0),
+        "plots": estimator.model.counts.get("fewest_plots", 0),  # with their clusters: the set that limits the degrees of freedom
         "clusters": estimator.model.clusters,
     }
 

@@ -69,10 +69,10 @@ def left_out_shift(model: TargetModel, left_out: pd.DataFrame, training: pd.Data
         seen = rows.merge(training.drop_duplicates(["plot", "year"]), on=["plot", "year"], suffixes=("", "_of_plot"))
         X = seen[list(one.predictors)].to_numpy(float)
         fitted = one.machine.mean(one.params, one.design(X, seen["year"].to_numpy(int))) if len(seen) else np.zeros(0)
+        shown = seen["predicted"].to_numpy(float) - seen["position_curvature"].to_numpy(float)  # as maps show it
         parts.append(
-            pd.DataFrame({"plot": seen["plot"], "year": seen["year"].astype(int), "set": number,
-                          "shift": seen["predicted"].to_numpy(float) - fitted})
-        )  # fmt: skip
+            pd.DataFrame({"plot": seen["plot"], "year": seen["year"].astype(int), "set": number, "shift": shown - fitted})
+        )
     return pd.concat(parts, ignore_index=True)
 
 

@@ -66,7 +66,8 @@ def test_plots_predicted_without_their_cluster_are_those_of_the_closed_form(ordi
     expected = y - (y - hat @ y) / (1 - np.diag(hat))
     assert left_out["predicted"].to_numpy() == pytest.approx(expected, rel=1e-6)
     assert left_out["observed"].tolist() == y.tolist()
-    assert list(left_out.columns) == ["plot", "cluster", "year", "set_name", "observed", "predicted"]
+    assert list(left_out.columns) == ["plot", "cluster", "year", "set_name", "observed", "predicted", "position_curvature"]
+    assert (left_out["position_curvature"] == 0).all()  # these plots stand where they are said to
 
 
 def test_copies_of_plots_within_their_clusters_do_not_narrow_the_error():

@@ -74,6 +74,22 @@ def test_a_model_with_position_errors_comes_back_from_its_file():
     assert np.array_equal(again.sets[0].sample.moved, model.sets[0].sample.moved)
 
 
+def test_plots_stand_in_the_table_as_they_were_measured_and_maps_show_them_without_the_curvature():
+    """The model is fitted to targets freed of what curvature adds; what is observed stays what was measured."""
+    plots = make_plots(n=30)
+    lists = [[z - 3.0, z + 3.0] * 9 for z in plots["zmean"]]
+    told = plots.assign(displaced_zmean=pd.Series(lists, dtype=object))
+    model, left_out = fit_target(told, {"lidar": ("zmean",)}, target="agb", column="agb_mg_ha")
+    assert left_out["observed"].tolist() == plots["agb_mg_ha"].tolist()
+    # planted: sqrt(agb) = 3 + 0.5 z, so a spread of 3 m in z adds (0.5 x 3)^2 = 2.25 everywhere; the slope is fitted (10 %)
+    assert left_out["position_curvature"].to_numpy() == pytest.approx(2.25, rel=0.25)
+    one = model.sets[0]
+    shown = one.machine.mean(one.params, one.design(plots[["zmean"]].to_numpy(), 2019))
+    apart = left_out["predicted"] - left_out["position_curvature"] - shown
+    # without its own cluster a prediction moves by leverage x residual, both signs; 2.25 would shift all of them
+    assert abs(apart.mean()) < 0.5
+
+
 def test_the_spread_is_that_of_the_residuals_beside_what_positions_do():
     rng = np.random.default_rng(8)
     mean = rng.uniform(50, 250, 4000)

@@ -9,7 +9,7 @@ import pytest
 import shapely
 from conftest import UTM, make_plots
 
-from models.applicability import other_unit
+from models.applicability import other_unit, scaled_apart
 from models.inference.fitted import fit_target
 from pipeline import mapping, store
 from pipeline.grid import Grid
@@ -121,7 +121,7 @@ def test_a_predictor_in_another_unit_is_no_map_but_a_sentence(run):
     [
         (np.linspace(500, 2200, 400), True),  # centimetres
         (np.linspace(5, 22, 400), False),
-        (np.linspace(0, 2, 400), False),  # low, but forests may be
+        (np.linspace(0, 2, 400), False),  # low, but forests may be: `scaled_apart` says it
         (np.linspace(40, 60, 400), False),  # taller than any plot: outside the domain, not another unit
         (np.linspace(500, 2200, 40), False),  # too few to tell
         (np.full(400, np.nan), False),
@@ -130,6 +130,37 @@ def test_a_predictor_in_another_unit_is_no_map_but_a_sentence(run):
 )
 def test_another_unit_is_told_from_another_forest(values, differs):
     assert (other_unit(14.0, 6.0, values) is not None) == differs
+
+
+FOREST = np.random.default_rng(5).gamma(6.0, 2.4, 4000)  # mean 14.4, standard deviation 5.9, as plots' 14 and 6
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (FOREST / 100, "percent and shares, or centimetres and metres"),
+        (FOREST * 100, "percent and shares, or centimetres and metres"),
+        (FOREST * 1e-4, "reflectance and its scaled integers"),
+        (FOREST / 0.3048, "feet and metres"),
+        (FOREST * 0.3048, "feet and metres"),
+        (FOREST / 8, "a factor of about 0.1"),  # no unit that is known, and as well a young forest
+        (FOREST, None),
+        (FOREST / 2, None),
+        (50 + FOREST, None),  # another level, the same spread: no unit does that
+        (np.full(400, 0.1), None),  # bare land: no spread to go by
+        (FOREST[:40] / 100, None),
+    ],
+    ids=["shares", "centimetres", "reflectance", "feet", "from feet", "no unit", "alike", "lower", "taller", "bare", "few"],
+)
+def test_a_map_that_differs_in_level_and_spread_by_one_factor_is_said_with_the_units_that_do(values, said):
+    found = scaled_apart(14.0, 6.0, values)
+    assert found is None if said is None else said in found
+
+
+def test_a_block_of_another_scale_is_warned_of_once_for_each_predictor_and_year(run, caplog):
+    run({2019: make_predictors(factor=0.01), 2024: make_predictors(2)})
+    said = [record.getMessage() for record in caplog.records if "level and spread" in record.getMessage()]
+    assert len(said) == 1 and "predictor 'zmean' of 2019" in said[0] and "centimetres and metres" in said[0]
 
 
 def test_quantile_bands_are_of_the_plots_like_each_pixel_and_zero_outside_forest():

@@ -91,7 +91,7 @@ def test_the_difference_estimate_is_the_map_s_mean_and_what_the_plots_depart_fro
                 X = training.loc[[one["plot"]], list(part.predictors)].to_numpy(float)
                 fitted = part.machine.mean(part.params, part.design(X, 2019))[0]
                 share = weight[np.asarray(pixels[numbers], float) == number].sum() / weight.sum()
-                shift += share * (seen["predicted"].iloc[0] - fitted)
+                shift += share * (seen["predicted"].iloc[0] - seen["position_curvature"].iloc[0] - fitted)
         moved.append(shift)
     departure, variance = by_clusters(plots["agb_mg_ha"].to_numpy() - shown - moved, plots["cluster"].to_numpy())
     assert np.abs(moved).max() > 1

@@ -1,0 +1,104 @@
+"""What a table of plots has to be before a model is fitted to it: what breaks it is said in a sentence, not by a number."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 10
+"""Plots that a sentence names."""
+ONE_PLACE_M = 1.0
+"""Plots whose clusters all lie within so much say nothing of how residuals hang together in space."""
+
+
+def check_targets(plots: pd.DataFrame, column: str, name: str) -> None:
+    """Refuse plots (n rows) to which no model of the target `column` can be fitted, and count those that lack the target.
+
+    Parameters
+    ----------
+    plots : DataFrame
+        plot, cluster, year, x, y (m), area_ha and the target `column`, a stock, which is zero or more
+    name : the predictor set that is to be fitted, for the log
+
+    Raises
+    ------
+    ValueError
+        If a target is negative or infinite, the target does not vary, a cluster or year is missing, no plot has an area or
+        one has none to speak of, or plots lie nowhere or all at one place.
+    """
+    target = plots[column].to_numpy(float)
+    lacking = np.isnan(target)
+    if lacking.any():
+        log.info(
+            "predictor set %s: %d of %d plot measurements lack %s and are not used: %s",
+            name, lacking.sum(), len(plots), column, named(plots, lacking),
+        )  # fmt: skip
+    if (odd := np.isinf(target)).any():
+        raise ValueError(
+            f"{column} is infinite at {odd.sum()} of {len(plots)} plot measurements ({named(plots, odd)}): a division by an "
+            "area of zero makes such values; mend them in the plot table or take them out of it"
+        )
+    if (below := target < 0).any():
+        raise ValueError(
+            f"{column} is negative at {below.sum()} of {len(plots)} plot measurements ({named(plots, below)}; the least is "
+            f"{np.nanmin(target):.4g}): a stock is zero or more; mend them in the plot table or take them out of it"
+        )
+    used = plots[~lacking]
+    if len(used) > 1 and np.ptp(target[~lacking]) == 0:
+        raise ValueError(
+            f"{column} is {target[~lacking][0]:.4g} at all {len(used)} plot measurements: where nothing differs nothing can be "
+            "told from predictors; is this the column that was meant?"
+        )
+    _check_labels(used)
+    _check_areas(used)
+    _check_places(used)
+
+
+def _check_labels(plots: pd.DataFrame) -> None:
+    """Every row is of a cluster and a year."""
+    for label, advice in (
+        ("cluster", "give every plot one; a plot that stands alone is its own (its name will do)"),
+        ("year", "every measurement has a date"),
+    ):
+        if (gone := plots[label].isna().to_numpy()).any():
+            raise ValueError(f"{gone.sum()} of {len(plots)} plot measurements have no {label} ({named(plots, gone)}): {advice}")
+
+
+def _check_areas(plots: pd.DataFrame) -> None:
+    """The residual of a plot is of its area: without one no stand's error can be told."""
+    area_ha = plots["area_ha"].to_numpy(float)
+    if len(area_ha) and np.isnan(area_ha).all():
+        raise ValueError(
+            f"none of {len(plots)} plot measurements says how large its plot is (area_ha): how much of an error a stand averages "
+            "out rests on it"
+        )
+    if (odd := ~(area_ha > 0) & ~np.isnan(area_ha)).any():
+        raise ValueError(
+            f"area_ha is not above zero at {odd.sum()} of {len(plots)} plot measurements ({named(plots, odd)}); it is in hectares"
+        )
+
+
+def _check_places(plots: pd.DataFrame) -> None:
+    """How far residuals are alike is told from distances between plots."""
+    xy = plots[["x", "y"]].to_numpy(float)
+    if (nowhere := ~np.isfinite(xy).all(axis=1)).any():
+        raise ValueError(f"{nowhere.sum()} of {len(plots)} plot measurements have no position ({named(plots, nowhere)})")
+    if plots["cluster"].nunique() > 1 and (np.ptp(xy, axis=0) <= ONE_PLACE_M).all():
+        x, y = xy.mean(axis=0)
+        raise ValueError(
+            f"all {plots['cluster'].nunique()} clusters of plots lie at one place ({x:.0f}, {y:.0f}): their coordinates were "
+            "filled in or rounded, and neither predictors nor distances can be told by them"
+        )
+
+
+def named(plots: pd.DataFrame, which: np.ndarray) -> str:
+    """Plots and years of some rows (n,), the first of them where there are many."""
+    names = [f"{plot} ({year})" for plot, year in zip(plots["plot"][which], plots["year"][which], strict=True)]
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

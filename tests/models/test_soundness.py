@@ -1,0 +1,62 @@
+"""Tables of plots that no model can be fitted to are refused in a sentence that names the plots; what is missing is counted."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from conftest import make_plots
+
+from models.inference.fitted import fit_target
+from models.inference.soundness import check_targets
+
+
+def changed(**columns):
+    """Twelve plots of which column values are replaced: {column: {row: value}}."""
+    plots = make_plots(n=12)
+    for name, values in columns.items():
+        for row, value in values.items():
+            plots[name] = plots[name].astype(object) if value is None else plots[name]
+            plots.loc[row, name] = value
+    return plots
+
+
+def everywhere(**columns):
+    return make_plots(n=12).assign(**columns)
+
+
+@pytest.mark.parametrize(
+    ("plots", "said"),
+    [
+        (changed(agb_mg_ha={3: -4.5}), r"agb_mg_ha is negative at 1 of 12 plot .*p003 \(2019\); the least is -4\.5\)"),
+        (changed(agb_mg_ha={0: np.inf, 5: -np.inf}), r"infinite at 2 of 12 plot measurements \(p000 \(2019\), p005 \(2019\)\)"),
+        (everywhere(agb_mg_ha=120.0), "agb_mg_ha is 120 at all 12 plot measurements"),
+        (everywhere(area_ha=np.nan), "none of 12 plot measurements says how large its plot is"),
+        (changed(area_ha={2: 0.0}), r"area_ha is not above zero at 1 of 12 .*p002"),
+        (changed(cluster={4: None}), r"1 of 12 plot measurements have no cluster \(p004 \(2019\)\): give every plot one"),
+        (changed(x={7: np.nan}), r"1 of 12 plot measurements have no position \(p007"),
+        (everywhere(x=500_000.0, y=2_999_000.0), r"all 12 clusters of plots lie at one place \(500000, 2999000\)"),
+    ],
+    ids=["negative", "infinite", "constant", "no area", "zero area", "no cluster", "nowhere", "one place"],
+)
+def test_plots_that_no_model_can_be_fitted_to_are_refused_with_their_names(plots, said):
+    with pytest.raises(ValueError, match=said):
+        check_targets(plots, "agb_mg_ha", "lidar")
+    with pytest.raises(ValueError, match="no model of agb can be fitted"):
+        fit_target(plots, {"lidar": ("zmean",)}, target="agb", column="agb_mg_ha")
+
+
+def test_sound_plots_pass_and_those_without_the_target_are_counted_and_named(caplog):
+    with caplog.at_level(logging.INFO):
+        check_targets(changed(agb_mg_ha={1: np.nan, 2: np.nan}), "agb_mg_ha", "lidar")
+    assert "2 of 12 plot measurements lack agb_mg_ha and are not used: p001 (2019), p002 (2019)" in caplog.text
+
+
+def test_bare_plots_and_an_area_that_some_do_not_state_are_no_fault():
+    check_targets(changed(agb_mg_ha={1: 0.0}, area_ha={3: np.nan}), "agb_mg_ha", "lidar")
+
+
+def test_plots_of_one_cluster_may_share_a_place():
+    """Whether one cluster is enough is said with the number of clusters."""
+    check_targets(everywhere(x=1.0, y=1.0, cluster="a"), "agb_mg_ha", "lidar")
