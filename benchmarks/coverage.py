@@ -41,7 +41,7 @@ from benchmarks.coverage_tables import CONFIDENCE, show
 from models.inference.fitted import fit_target
 from models.inference.hierarchical import fit_in_stages
 from models.inference.residuals import Residuals, Structure
-from models.inference.stands import RegionEstimator, Sums, lattice
+from models.inference.stands import RegionEstimator, Regions, Sums, lattice
 from models.inference.target_model import SetModel, TargetModel
 
 RANGES_M = (0.0, 60.0, 300.0, 1000.0)
@@ -195,8 +195,9 @@ def estimates(
         for kind, years, true in kinds:
             sums = sums_of(one, cells, years)
             estimator = RegionEstimator(one, years=years, confidence_percent=CONFIDENCE, points=800)
+            each = estimator.estimates(Sums.stacked(sums), Regions.joined(regions))
             for number, (size, shape, _, _) in enumerate(land.stands):
-                found = estimator.estimate([sums[number]], [regions[number]])
+                found = each[number]
                 yield _row(kind, size, shape, places[number], name, found.mean, found.low, found.high, true[number])
             whole = estimator.estimate([sums[k] for k in spread], [regions[k] for k in spread])
             weight = cells.count[spread] / cells.count[spread].sum()
