@@ -3,12 +3,14 @@
 import re
 from dataclasses import asdict
 from html.parser import HTMLParser
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import pytest
 from shapely import box
 
+from models.validation import LEVELS
 from pipeline import store
 from pipeline.config import TARGETS, study_from
 from pipeline.grid import Grid
@@ -217,13 +219,18 @@ def make_left_out(study):
     return frame.assign(predicted=110.0)
 
 
+def half_widths(sd, n):
+    """By level, of normal errors."""
+    return {level: np.full(n, NormalDist().inv_cdf(0.5 + level / 200) * sd) for level in LEVELS}
+
+
 def make_validation():
     """Scores of two sets by two schemes, and the third as too few plots."""
     from models.validation import SCHEMES, all_scores
 
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     known = all_scores(
-        observed, observed - 10, np.full(6, 8.0), degrees_of_freedom=1e9, confidence_percent=90,
+        observed, observed - 10, np.full(6, 8.0), half_widths(8.0, 6), degrees_of_freedom=np.full(6, 1e9), confidence_percent=90,
         groups={"stratum": np.array(["fir"] * 4 + ["oak"] * 2)},
     )  # fmt: skip
     rows = [
@@ -572,7 +579,9 @@ def test_saturation_is_said_above_the_charts(tmp_path):
     inputs = make_inputs(tmp_path)
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     predicted = np.array([80.0, 100, 120, 140, 150, 170.5])
-    low = all_scores(observed, predicted, np.full(6, 8.0), degrees_of_freedom=9, confidence_percent=90)
+    low = all_scores(
+        observed, predicted, np.full(6, 8.0), half_widths(8.0, 6), degrees_of_freedom=np.full(6, 9.0), confidence_percent=90
+    )
     scores = make_validation()
     scores["scores"] = [{"set_name": "lidar", "scheme": "map", "folds": 6, "missing": 0, "failed": [], **low}]
     store.write_json(inputs["validation"]["agb"], scores)
@@ -695,17 +704,32 @@ def make_truth():
     ]
     summary = {
         "estimand": "agb_2024", "bias_percent": 4.2, "coverage_percent": 50.0, "n": 2, "project_truth": 55.0,
-        "composites_n": 4, "composites_coverage_percent": 75.0, "project_mean": 57.3, "project_low": 50.1, "project_high": 64.5,
+        "composites_n": 4, "composites_coverage_percent": 75.0, "composites_bias_percent": -3.1, "reported_n": 5,
+        "reported_coverage_percent": 80.0, "reported_bias_percent": 1.7,
+        "project_mean": 57.3, "project_low": 50.1, "project_high": 64.5,
     }  # fmt: skip
-    return {"stands": stands, "summary": [summary]}
+    about = {"quantity": "net_removal_t_co2_ha_yr", "units": "t CO2/ha/yr", "first_year": 2019, "last_year": 2024, "truth": 11.63}
+    project = [
+        about | {"estimator": "model-based synthetic", "reported": False, "mean": 10.7, "se": 3.2, "low": 5.3, "high": 16.1,
+                 "covered": True},
+        about | {"estimator": "difference", "reported": True, "mean": 9.4, "se": 1.2, "low": 7.3, "high": 11.5, "covered": False},
+        about | {"estimator": "greg", "reported": False, "mean": 9.9, "se": 1.2, "low": 7.8, "high": 12.0, "covered": True},
+    ]  # fmt: skip
+    return {"stands": stands, "summary": [summary], "project": project}
 
 
 def test_planted_truth_stands_beside_the_estimate(tmp_path):
     page = Reader(page_of(tmp_path, checks=CHECKS | {"truth": make_truth()}))
     assert "Aboveground biomass 2024" in page.text
-    assert "+4.2 %" in page.text and "50 %" in page.text and "75 % of 4" in page.text
-    assert "57.3 (50.1 to 64.5) Mg/ha" in page.text
+    assert "+4.2 %" in page.text and "50 %" in page.text and "5 +1.7 % 80 %" in page.text and "4 \u22123.1 % 75 %" in page.text
     assert "stand b: planted 10.0, estimated 60.0" in page.text
+
+
+def test_the_number_that_is_reported_stands_beside_the_truth_with_the_verdict_on_it(tmp_path):
+    """The headline misses the truth and the model alone does not: the page says both."""
+    text = Reader(page_of(tmp_path, checks=CHECKS | {"truth": make_truth()})).text
+    row = text[text.index("All stands together") :]
+    assert "+11.6 +9.4 (+7.3 to +11.5) difference no +10.7 (+5.3 to +16.1) yes 2 of 3" in row
 
 
 def test_a_study_without_truth_has_no_section_of_it(usual):
