@@ -430,8 +430,8 @@ def not_for(
     if purposive := sum(n for how, n in sampling.items() if how != "probability"):
         said.append(
             f"claims that rest on a random sample: {purposive} of {sum(sampling.values())} measurements that the model was "
-            "fitted to are of plots that were not drawn at random (or the study does not say so), so intervals of what the model says "
-            f"of pixels, stands and areas rest on the model being right{_by_design(project)}"
+            "fitted to are of plots that were not drawn at random (or the study does not say so), so intervals of what the model "
+            f"says of pixels, stands and areas rest on the model being right{_by_design(project)}"
         )
     for year in study["years"]:
         used = training[training["kept"].astype(bool) & (training["year"] == year)]
