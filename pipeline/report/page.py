@@ -423,7 +423,7 @@ real place.
 <div class="{{ one.kind }}"><div class="what">{{ one.title }}</div>
 <div class="value">{{ one.mean }} <span class="unit">{{ one.units }}</span></div>
 <div>{{ confidence }} interval: {{ one.interval }}</div>
-<div class="total">by {{ one.estimator }}</div>
+<div class="total">estimator: {{ one.estimator }}</div>
 {% if one.total %}<div class="total">in total {{ one.total }} ({{ one.total_interval }}) on {{ one.area }}
 ha</div>{% endif %}
 {% if one.without %}<div class="total">{{ one.without }}</div>{% endif %}

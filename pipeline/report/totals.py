@@ -184,8 +184,8 @@ def _counted(totals: pd.DataFrame, material: Material) -> list[str]:
         fewest = min((one for one in sets if one["fitted_to"]["kind"] == "plots"), key=lambda one: one["clusters"])
         said.append(
             f"{TARGETS[target]['title']}: plots and clusters of {MODEL_ESTIMATORS[0]} are the {counts['fewest_plots']} plots in "
-            f"{model['clusters']} clusters of the predictor set with the fewest ({fewest['name']}), which limit its degrees of "
-            f"freedom; {counts['plots']} plots in {counts['clusters']} clusters serve all sets together."
+            f"{model['clusters']} clusters of the predictor set with the fewest ({fewest['name']}), by which its degrees of "
+            f"freedom are reckoned; {counts['plots']} plots in {counts['clusters']} clusters serve all sets together."
         )
     return said
 

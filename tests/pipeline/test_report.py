@@ -18,7 +18,7 @@ from pipeline.products import products_of
 from pipeline.report import words
 from pipeline.report.figures import Frame, Layer, Series, class_image, png, ramp_image, shrunk
 from pipeline.report.maps import groups_of, nice_half, scale_of
-from pipeline.report.stands import direction_sentence
+from pipeline.report.stands import direction_sentence, stocks_sentence
 from pipeline.steps.report import report
 
 ROWS, COLS, SIDE = 30, 40, 20.0
@@ -723,6 +723,45 @@ def test_planted_truth_stands_beside_the_estimate(tmp_path):
     assert "Aboveground biomass 2024" in page.text
     assert "+4.2 %" in page.text and "50 %" in page.text and "5 +1.7 % 80 %" in page.text and "4 \u22123.1 % 75 %" in page.text
     assert "stand b: planted 10.0, estimated 60.0" in page.text
+
+
+def test_the_words_under_the_headline_are_of_the_estimator_that_made_it(tmp_path):
+    study = study_from(make_settings())
+    drawn = make_project(study).assign(estimator="difference", plots=120, clusters=54)
+    text = Reader(page_of(tmp_path, project=drawn)).text
+    assert "are by the estimator difference (the map corrected by what it is off at probability plots)" in text
+    assert "which plots chance has drawn (120 plots in 54 clusters)" in text and "does not rest on the model being right" in text
+    assert "intervals of stands, maps and all that the model says hold which plots happened" in text
+    assert "project by the model" in text and "Uncertainty of the project" in text
+
+
+def test_a_project_by_the_model_has_the_words_of_the_model_alone(usual):
+    assert "The 90 % intervals hold which plots happened to be sampled" in usual.text
+    assert "chance has drawn" not in usual.text and "project by the model" not in usual.text
+
+
+def test_stocks_that_differ_from_the_net_removal_are_counted_and_said_why():
+    """Of four with both numbers two are off by more than 1 t CO2/ha/yr, one of these with the other sign."""
+    stands = pd.DataFrame({
+        "reported_net_removal_t_co2_ha_yr_2019_2024": [5.0, 5.0, 1.0, 5.0, np.nan],
+        "difference_of_stocks_t_co2_ha_yr_2019_2024": [5.5, 8.0, -2.0, 4.1, 3.0],
+        "stocks_disagree_2019_2024": [False, False, True, False, False],
+    })  # fmt: skip
+    said = stocks_sentence(stands, 2019, 2024)
+    assert "in 2 of 4 stands it is off by more than 1 t CO2/ha/yr, and in 1 it has the other sign" in said
+    alike = stands.assign(difference_of_stocks_t_co2_ha_yr_2019_2024=5.0, reported_net_removal_t_co2_ha_yr_2019_2024=5.0)
+    assert stocks_sentence(alike.assign(stocks_disagree_2019_2024=False), 2019, 2024) == ""
+    assert stocks_sentence(stands[[]], 2019, 2024) == ""
+
+
+def test_both_paths_of_a_second_stage_are_compared_at_the_same_plots():
+    from pipeline.report.model import _fitted_to
+
+    compared = {"rmse": 54.5, "rmse_direct": 55.9, "outside": True}
+    about = {"kind": "predictions", "of": "lidar", "cells": 604, "compared": compared}
+    said = "what lidar predicts at 604 cells; at plots beyond lidar its RMSE is 54.5 Mg/ha, and 55.9 Mg/ha fitted to plots"
+    assert _fitted_to(about, "Mg/ha") == said
+    assert "at the plots that both predict" in _fitted_to(about | {"compared": compared | {"outside": False}}, "Mg/ha")
 
 
 def test_the_number_that_is_reported_stands_beside_the_truth_with_the_verdict_on_it(tmp_path):
