@@ -128,15 +128,15 @@ def applicability_of_stands_laws(estimates: pd.DataFrame) -> list[dict]:
 
 
 def against_truth(estimates: pd.DataFrame, truth: pd.DataFrame, *, target: str) -> dict:
-    """Planted truth beside estimates: per stand by the model and, where it has one, by its composite; bias and coverage of
-    both, and the project, per estimand.
+    """Planted truth beside estimates: per stand by the model, by its composite where it has one, and as it is reported (the
+    composite, else the model); bias and coverage of all three, and the project by the model, per estimand.
 
     Parameters
     ----------
     truth : DataFrame
         stand, area_ha and `agb_mg_ha_<year>` per study year.
     """
-    found: dict[str, list] = {"stands": [], "composites": [], "summary": []}
+    found: dict[str, list] = {"stands": [], "composites": [], "reported_stands": [], "summary": []}
     ours = estimates[(estimates["target"] == target) & estimates["mean"].notna()]
     known = truth.set_index("stand")
     for (first, last), rows in ours.groupby(["first_year", "last_year"], sort=True):
@@ -145,16 +145,18 @@ def against_truth(estimates: pd.DataFrame, truth: pd.DataFrame, *, target: str) 
         single, composite = (_beside(rows[rows["level"] == level], true, estimand) for level in ("stand", "composite"))
         if single.empty:
             continue
-        area = known["area_ha"]
+        area, reported = known["area_ha"], _reported(single, composite, rows)
         weight = area.loc[single["stand"]].to_numpy()
         project = rows[rows["level"] == "project"].iloc[0]
         found["stands"] += single.to_dict("records")
         found["composites"] += composite.to_dict("records")
+        found["reported_stands"] += reported.to_dict("records")
         found["summary"].append(
             {
                 "estimand": estimand,
                 **_held(single, area),
                 **{f"composites_{name}": value for name, value in _held(composite, area).items()},
+                **{f"reported_{name}": value for name, value in _held(reported, area).items()},
                 "project_truth": float(np.average(single["truth"], weights=weight)),
                 "project_mean": float(project["mean"]),
                 "project_low": float(project["low"]),
@@ -162,6 +164,31 @@ def against_truth(estimates: pd.DataFrame, truth: pd.DataFrame, *, target: str) 
             }
         )
     return found
+
+
+def totals_against_truth(totals: pd.DataFrame, truth: pd.DataFrame) -> list[dict]:
+    """The project by every estimator beside the truth: rows of level `project` with truth and whether the interval holds it.
+
+    Parameters
+    ----------
+    totals : the table of totals (estimates.csv)
+    truth : quantity, first_year, last_year and the project's truth in that quantity's unit
+    """
+    rows = totals[(totals["level"] == "project") & totals["mean"].notna()]
+    beside = rows.merge(truth, on=["quantity", "first_year", "last_year"])
+    beside["covered"] = (beside["low"] <= beside["truth"]) & (beside["truth"] <= beside["high"])
+    beside["reported"] = beside["reported"].astype(bool)
+    told = ["quantity", "units", "first_year", "last_year", "estimator", "reported", "truth", "mean", "se", "low", "high"]
+    return beside[[*told, "covered"]].to_dict("records")
+
+
+def _reported(single: pd.DataFrame, composite: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """What stands report, beside the truth: composites, and the model where there is none and the map is not saturated."""
+    kept = single[~single["stand"].isin(composite["stand"])]
+    if rows["first_year"].iloc[0] != rows["last_year"].iloc[0] and "saturated" in rows:
+        silent = rows.loc[rows["saturated"].fillna(False).astype(bool) & (rows["level"] == "stand"), "stand"]
+        kept = kept[~kept["stand"].isin(silent)]
+    return pd.concat([kept, composite], ignore_index=True) if len(composite) else kept
 
 
 def _beside(rows: pd.DataFrame, true: pd.Series, estimand: str) -> pd.DataFrame:

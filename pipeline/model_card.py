@@ -8,7 +8,9 @@ Mitchell et al. 2019, Model Cards for Model Reporting, FAT* '19:220-229, doi:10.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +44,9 @@ ADVICE = {
     "area_effect_variance": "plots inside the area help",
 }
 """What makes a part of the variance smaller."""
+
+MODEL_ESTIMATORS = ("model-based synthetic", "bhf_eblup")
+"""Estimators whose intervals hold as far as a model does; the others rest on chance having drawn the plots."""
 
 FEW_CLUSTERS = 10
 """Below, a variance that is told from what clusters say of one another is itself poorly known."""
@@ -86,17 +91,20 @@ KEYS: dict[str, str] = {
 def card_of(
     *, study: Mapping, grid: Mapping, target: str, model: Mapping, training: pd.DataFrame, validation: Mapping,
     validated: pd.DataFrame, estimates: pd.DataFrame, predictors: Mapping[str, Mapping], caveats: Sequence[str],
-    software: Mapping[str, str], files: Mapping[str, str],
+    software: Mapping[str, str], files: Mapping[str, str], stands: pd.DataFrame | None = None,
+    project: pd.DataFrame | None = None,
 ) -> dict:  # fmt: skip
     """The card of one target's models; its keys are those of `KEYS`.
 
     Parameters
     ----------
-    study, grid : what the card says of the configuration (`bridge.Plan.card_settings`), `Grid.settings()`
+    study, grid : what the card says of the configuration (`bridge.Plan.card_settings`; stock_target is the target that carbon is
+        computed from), `Grid.settings()`
     model, validation : as the steps `fit` and `validate` write them
     training, validated : plots with predictors; plots as predicted by each fold
     estimates : long table of stands and project
     predictors : units and title of each
+    stands, project : what is reported: one row per stand, one per quantity of the project
     """
     about = TARGETS[target]
     side = grid["resolution_m"]
@@ -123,7 +131,7 @@ def card_of(
         },
         "warnings": warnings_of(model, validation),
         "caveats": list(caveats),
-        "not_for": not_for(study, target, model, validation, training, ours),
+        "not_for": not_for(study, target, model, validation, training, ours, stands=stands, project=project),
         "software": dict(software),
         "files": dict(files),
     }  # fmt: skip
@@ -352,7 +360,44 @@ def warnings_of(model: Mapping, validation: Mapping) -> list[str]:
                 f"predictor set {row['set_name']}: {len(failed)} of {row['folds']} folds could not be fitted when plots were "
                 f"left out as {SCHEMES.get(row['scheme'], row['scheme'])}: {failed[0]['why']}"
             )
-    return list(dict.fromkeys(said))
+    return told_once(said)
+
+
+OF_A_SET = re.compile(r"predictor set ([^:]+): (.*)", re.DOTALL)
+
+
+def told_once(said: Sequence[str]) -> list[str]:
+    """Sentences without repetition: one that is said of several predictor sets names them all.
+
+    What stands in brackets may differ from set to set, and goes with its name.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for sentence in dict.fromkeys(said):
+        told = OF_A_SET.fullmatch(sentence)
+        name, tail = told.groups() if told else ("", sentence)
+        inner = re.search(r" \(([^()]*)\)", tail)
+        bare = tail.replace(inner.group(0), "", 1) if told and inner else tail
+        found.setdefault(bare if told else sentence, []).append((name, tail))
+    return [_of_sets(bare, sets) for bare, sets in found.items()]
+
+
+def _of_sets(bare: str, sets: Sequence[tuple[str, str]]) -> str:
+    """A sentence of the predictor sets (name, their own words of it) that it holds for; `bare` is it without brackets."""
+    (name, tail), *others = sets
+    if not name:
+        return bare
+    if not others:
+        return f"predictor set {name}: {tail}"
+    if len({own for _, own in sets}) == 1:
+        return f"predictor sets {listed([one for one, _ in sets])}: {tail}"
+    inner = [re.search(r" \([^()]*\)", own) for _, own in sets]
+    named = [f"{one}{own.group(0) if own else ''}" for (one, _), own in zip(sets, inner, strict=True)]
+    return f"predictor sets {listed(named)}: {bare}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Several parts as one, with an `and` before the last."""
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
 
 
 def honest_score(validation: Mapping, set_name: str) -> Mapping | None:
@@ -369,9 +414,10 @@ def saturation(score: Mapping) -> Mapping | None:
 
 
 def not_for(
-    study: Mapping, target: str, model: Mapping, validation: Mapping, training: pd.DataFrame, estimates: pd.DataFrame
-) -> list[str]:
-    """What the map should not be used for: a sentence each."""
+    study: Mapping, target: str, model: Mapping, validation: Mapping, training: pd.DataFrame, estimates: pd.DataFrame, *,
+    stands: pd.DataFrame | None = None, project: pd.DataFrame | None = None,
+) -> list[str]:  # fmt: skip
+    """What the map should not be used for: a sentence each; `stands` and `project` as they are reported, as of `card_of`."""
     units, years = TARGETS[target]["units"], ", ".join(map(str, study["years"]))
     plot_ha = min(one["plot_ha"] for one in model["sets"])
     said = [
@@ -383,8 +429,9 @@ def not_for(
     sampling = _sampling(training[training["kept"].astype(bool)], study["plots"]["sampling"])
     if purposive := sum(n for how, n in sampling.items() if how != "probability"):
         said.append(
-            f"claims that rest on a random sample: {purposive} of {sum(sampling.values())} measurements are of plots that were "
-            "not drawn at random (or the study does not say so), so intervals rest on the model being right"
+            f"claims that rest on a random sample: {purposive} of {sum(sampling.values())} measurements that the model was "
+            "fitted to are of plots that were not drawn at random (or the study does not say so), so intervals of what the model "
+            f"says of pixels, stands and areas rest on the model being right{_by_design(project)}"
         )
     for year in study["years"]:
         used = training[training["kept"].astype(bool) & (training["year"] == year)]
@@ -405,15 +452,50 @@ def not_for(
                 f"ranking or change of dense stands where predictor set {one['name']} serves: plots predicted above about "
                 f"{highest['predicted']:.3g} {units} hold {-highest['bias']:.3g} {units} more than predicted (saturation)"
             )
-    changes = estimates[(estimates["first_year"] != estimates["last_year"]) & (estimates["level"] == "stand")]
-    if len(changes) and "low" in changes:
-        known = changes[changes["mean"].notna()]
-        unsure = int(((known["low"] <= 0) & (known["high"] >= 0)).sum())
-        if len(known) and unsure:
-            said.append(
-                f"the change of single stands whose interval holds zero: {unsure} of {len(known)} cannot be told from none"
-            )
+    said += _unsure_changes(study["years"], estimates, stands if target == study.get("stock_target") else None)
     if target in ("agb", "volume"):
         said.append("dead wood, litter, soil and wood products: they are not in it")
     return said
 
+
+
+def _by_design(project: pd.DataFrame | None) -> str:
+    """That numbers of the project do not rest on the model, where they are of an estimator that rests on chance."""
+    if project is None or project.empty:
+        return ""
+    names = [name for name in dict.fromkeys(project["estimator"]) if name not in MODEL_ESTIMATORS]
+    return f"; the project's own numbers by {listed(names)} do not: they rest on the plots that chance has drawn" if names else ""
+
+
+def directions_in(stands: pd.DataFrame, first: int, last: int) -> dict[str, int]:
+    """How many stands report each direction of their net removal between two years."""
+    return {str(name): int(n) for name, n in stands[f"direction_{first}_{last}"].value_counts().items()}
+
+
+UNSURE = "not distinguishable from zero"
+SURE = ("sink", "source")
+
+
+def _unsure_changes(years: Sequence[int], estimates: pd.DataFrame, stands: pd.DataFrame | None) -> list[str]:
+    """How many stands report a change that cannot be told from none.
+
+    stands : what is reported, where it is of this target's change; else the model speaks
+    """
+    found = []
+    for first, last in pairwise(years):
+        reported = f"direction_{first}_{last}"
+        if stands is not None and reported in stands:
+            counts = directions_in(stands, first, last)
+            unsure, known = counts.get(UNSURE, 0), sum(counts.get(name, 0) for name in (UNSURE, *SURE))
+        else:
+            rows = estimates[(estimates["first_year"] == first) & (estimates["last_year"] == last)]
+            rows = rows[(rows["level"] == "stand") & rows["mean"].notna()]
+            if "low" not in rows:
+                continue
+            unsure, known = int(((rows["low"] <= 0) & (rows["high"] >= 0)).sum()), len(rows)
+        if unsure:
+            found.append(
+                f"the change {first} to {last} of single stands whose interval holds zero: {unsure} of {known} cannot be told "
+                "from none"
+            )
+    return found

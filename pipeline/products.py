@@ -48,8 +48,9 @@ def products_of(study: Study) -> dict[str, Product]:
     for target in study.targets:
         found += [_stock(target, year, study.model.quantiles) for year in study.years]
     if study.stock_target:
-        found += [_tree_carbon(study.stock_target, year) for year in study.years]
-        found += [_sink(study.stock_target, years) for years in pairwise(study.years)]
+        roots = BY_ALL_PLOTS if study.pools.root_shoot == "from_plots" else ""
+        found += [_tree_carbon(study.stock_target, year, roots) for year in study.years]
+        found += [_sink(study.stock_target, years, roots) for years in pairwise(study.years)]
     found += [_forest_change(study.targets[0], years) for years in pairwise(study.years)]
     if study.model.applicability_maps:
         found += [_applicability(target, year) for target in study.targets for year in study.years]
@@ -86,18 +87,22 @@ def _applicability(target: str, year: int) -> Product:
     return Product(f"applicability_{target}_{year}", "applicability", target, (year,), title, bands)
 
 
-def _tree_carbon(target: str, year: int) -> Product:
+BY_ALL_PLOTS = "; roots by the ratio of all plots, where tables of stands take their stratum's"
+"""What a map of carbon says of itself where the root:shoot ratio comes from plots: over a stand it is not the table's number."""
+
+
+def _tree_carbon(target: str, year: int, roots: str) -> Product:
     bands = (
-        Band("tree_carbon_t_ha", "t C/ha", f"Carbon in living trees above and below ground, {year}"),
+        Band("tree_carbon_t_ha", "t C/ha", f"Carbon in living trees above and below ground, {year}{roots}"),
         Band("tree_carbon_t_ha_se", "t C/ha", f"Standard error of a pixel's tree carbon, {year}"),
     )
     return Product(f"tree_carbon_{year}", "tree_carbon", target, (year,), f"Tree carbon {year}", bands)
 
 
-def _sink(target: str, years: tuple[int, int]) -> Product:
+def _sink(target: str, years: tuple[int, int], roots: str) -> Product:
     span = f"{years[0]} to {years[1]}"
     bands = (
-        Band("net_removal_t_co2_ha_yr", "t CO2/ha/yr", f"Net removal by living trees, {span}; positive = sink"),
+        Band("net_removal_t_co2_ha_yr", "t CO2/ha/yr", f"Net removal by living trees, {span}; positive = sink{roots}"),
         Band("net_removal_t_co2_ha_yr_se", "t CO2/ha/yr", f"Standard error of a pixel's net removal, {span}"),
     )
     return Product(f"sink_{years[0]}_{years[1]}", "sink", target, years, f"Net removal {span}", bands)

@@ -154,7 +154,8 @@ def report_numbers(plan: Plan) -> None:
                 blocks=[res / f"maps/{name}/{block}.tif" for block in plan.blocks])  # fmt: skip
     truth = res / "planted/truth"
     check(checks=out / "checks.json", maps=maps, models=_learnt(plan)["models"], table=out / "stands.parquet",
-          estimates=res / "estimates.parquet", truth=truth if truth.exists() else None, products=plan.plain_products,
+          estimates=res / "estimates.parquet", truth=truth if truth.exists() else None,
+          totals=out / "estimates.csv", products=plan.plain_products,
           comparisons=plan.settings_of_all("comparisons"), carbon=plan.carbon, stock_target=study.stock_target,
           targets=plan.targets, grid=grid, **plan.rooted_plots)  # fmt: skip
 

@@ -255,7 +255,8 @@ class Plan:
         study = self.study.model_dump(mode="json", include={"name", "title", "years"})
         plots = {name: self.settings("plots")[name] for name in ("sampling", "trees", "allometry")}
         level = {"confidence_percent": self.study.model.confidence_percent}
-        return {**study, "sensors": list(self.study.sensors), "plots": plots, "model": level}
+        about = {"sensors": list(self.study.sensors), "stock_target": self.study.stock_target}
+        return {**study, **about, "plots": plots, "model": level}
 
     def search_settings(self, sensor: str) -> dict:
         """What decides which scenes are found, and where their files may lie when their pixels are looked at."""

@@ -99,8 +99,8 @@ figcaption { font-size: 14px; font-weight: 600; margin-bottom: 4px; }
 .swatch i { width: 16px; height: 12px; border: 1px solid var(--line); }
 .swatch i.dot { width: 10px; height: 10px; border: 0; border-radius: 50%; }
 .hatched { background: repeating-linear-gradient(45deg, #b3b3b3 0 3px, #d9d9d9 3px 7px); }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 18px; }
-.charts > figure { max-width: 480px; break-inside: avoid; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); gap: 18px; }
+.charts > figure { max-width: 560px; break-inside: avoid; }
 .charts > figure > .unit, figure.wide > .unit { display: inline-block; line-height: 1.4; }
 figure.wide { max-width: 900px; overflow-x: auto; }
 figure.wide svg.chart { min-width: 560px; }

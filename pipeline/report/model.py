@@ -52,7 +52,7 @@ def _fitted_sentence(model: Mapping, card: Mapping) -> str:
     joined = f"; where a set learned from cells, joined with those of their {cells} blocks" if cells else ""
     return (
         f"{counts['rows']} measurements of {counts['plots']} plots in {counts['clusters']} clusters; "
-        f"regressor {model['regressor']}{scale}. Intervals use Student's t with at most "
+        f"regressor {model['regressor']}{scale}. Intervals of what it says use Student's t with at most "
         f"{card['uncertainty']['degrees_of_freedom']} degrees of freedom, one less than the clusters of the smallest predictor "
         f"set{joined}; fewer where plots hardly tell how far residuals reach."
     )
@@ -97,9 +97,13 @@ def _fitted_to(about: Mapping, units: str) -> str:
     """What a set was fitted to; of predictions of another set, how both paths predict plots left out."""
     if about["kind"] == "plots":
         return "plots"
-    told = f"what {about['of']} predicts at {about['cells']} cells"
-    if "rmse_direct" in about["compared"]:
-        told += f"; fitted to plots, its RMSE is {words.number(about['compared']['rmse_direct'])} {units}"
+    told, compared = f"what {about['of']} predicts at {about['cells']} cells", about["compared"]
+    if "rmse_direct" in compared:  # of other plots than the set's own scores, so both stand here
+        where = f"plots beyond {about['of']}" if compared["outside"] else "the plots that both predict"
+        told += (
+            f"; at {where} its RMSE is {words.number(compared['rmse'])} {units}, and {words.number(compared['rmse_direct'])} "
+            f"{units} fitted to plots"
+        )
     return told
 
 

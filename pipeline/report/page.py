@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pandas as pd
 
 from pipeline.config import TARGETS
+from pipeline.model_card import MODEL_ESTIMATORS, listed, told_once
 from pipeline.provenance import TREE_COLUMNS
 from pipeline.report import canopy, evidence, maps, model, stands, totals, words
 from pipeline.report.look import SCRIPT, STYLE, render, trusted
@@ -85,13 +87,16 @@ def _facts(material: Material) -> list[tuple[str, str]]:
 
 def _headlines(material: Material) -> list[dict]:
     """The numbers people came for: stock of the last year, net removal of the last span; else what is mapped."""
+    return [_headline(row, material) for _, row in _latest(material).iterrows()]
+
+
+def _latest(material: Material) -> pd.DataFrame:
+    """The project's rows that people came for."""
     project = material.project
     if project.empty:
-        return []
+        return project
     carbon = project[project["quantity"].isin(words.CARBON_QUANTITIES)]
-    rows = carbon if len(carbon) else project
-    latest = rows.groupby("quantity", sort=False).tail(1)
-    return [_headline(row, material) for _, row in latest.iterrows()]
+    return (carbon if len(carbon) else project).groupby("quantity", sort=False).tail(1)
 
 
 def _headline(row: pd.Series, material: Material) -> dict:
@@ -102,6 +107,7 @@ def _headline(row: pd.Series, material: Material) -> dict:
         "units": units,
         "kind": "",
         "meaning": "",
+        "estimator": row["estimator"].replace("_", " "),
         "without": _without_total(row),
         "area": words.number(row["area_ha"]),
     }
@@ -154,27 +160,48 @@ def _project_rows(material: Material) -> list[dict]:
 
 
 def _intervals_sentences(material: Material) -> list[str]:
-    """What the intervals hold and what they do not, in plain words."""
+    """What the intervals hold and what they do not, in plain words: of the project by its estimator, and of what models say."""
     factors = {name for frame in material.training.values() for name in frame.columns if name.startswith("f_")}
     shared = [what for begin, what in SHARED_ERRORS.items() if any(name.startswith(begin) for name in factors)]
-    held = ["which plots happened to be sampled"]
-    if shared:
-        held.append(f"errors that all plots share ({', '.join(shared)})")
-    held.append("what the model leaves unexplained, which is alike in neighbouring places")
-    missing = ["the forest definition", "the outlines of stands"]
     told, exact = _carbon_factors(material)
-    if told:
-        held.append(f"{_listed(told)}, which all stands share")
+    by_plots = [f"errors that all plots share ({', '.join(shared)})"] if shared else []
+    by_carbon = [f"{listed(told)}, which all stands share"] if told else []
+    missing = ["the forest definition", "the outlines of stands"]
     if exact:
-        missing.insert(0, f"{_listed(exact)}, which {'is' if len(exact) == 1 else 'are'} taken as exact")
+        missing.insert(0, f"{listed(exact)}, which {'is' if len(exact) == 1 else 'are'} taken as exact")
     if not shared:
         missing.insert(0, "allometry, which the plots do not carry here")
-    sentences = [
-        f"The {material.confidence} intervals hold {_listed(held)}. They do not hold errors of {_listed(missing)}.",
-    ]
+    unexplained = "what the model leaves unexplained, which is alike in neighbouring places"
+    modelled = ["which plots happened to be sampled", *by_plots, unexplained, *by_carbon]
+    sentences = [_by_design_sentence(*one, [*by_plots, *by_carbon], material) for one in _design_based(material)]
+    held = f"The {material.confidence} intervals{' of stands, maps and all that the model says' if sentences else ''} hold"
+    sentences.append(f"{held} {listed(modelled)}.")
+    sentences.append(f"{'No interval holds' if len(sentences) > 1 else 'They do not hold'} errors of {listed(missing)}.")
     if material.spans and material.stock_target:
         sentences.append("Net removal is positive where the forest took up more than it lost, in every table and map.")
     return sentences
+
+
+def _design_based(material: Material) -> list[tuple[str, pd.DataFrame]]:
+    """Headline rows of the project by each estimator that rests on chance having drawn the plots."""
+    rows = _latest(material)
+    if rows.empty or "plots" not in rows:
+        return []
+    return [(name, part) for name, part in rows.groupby("estimator", sort=False) if name not in MODEL_ESTIMATORS]
+
+
+def _by_design_sentence(estimator: str, rows: pd.DataFrame, common: list[str], material: Material) -> str:
+    what = [f"{words.quantity(row['quantity'])[0].lower()} {words.span(row['first_year'], row['last_year'])}"
+            for _, row in rows.iterrows()]  # fmt: skip
+    name, meaning = estimator.replace("_", " "), re.sub(r" \([^()]*\)", "", totals.TRUST.get(estimator, "").partition(". ")[0])
+    numbers = [f"{words.count(row['plots'])} plots in {words.count(row['clusters'])} clusters" for _, row in rows.iterrows()]
+    seen = listed(list(dict.fromkeys(numbers)))
+    named = listed(what)
+    return (
+        f"{named[:1].upper()}{named[1:]} of the project {'is' if len(what) == 1 else 'are'} by the estimator {name}"
+        f"{f' ({meaning})' if meaning else ''}. The {material.confidence} interval holds "
+        f"{listed([f'which plots chance has drawn ({seen})', *common])}; it does not rest on the model being right."
+    )
 
 
 def _carbon_factors(material: Material) -> tuple[list[str], list[str]]:
@@ -191,10 +218,6 @@ def _carbon_factors(material: Material) -> tuple[list[str], list[str]]:
     return [name for name, error in stated.items() if error], [name for name, error in stated.items() if not error]
 
 
-def _listed(parts: list[str]) -> str:
-    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
-
-
 # ---------------------------------------------------------------- what was left out
 
 
@@ -205,7 +228,7 @@ def _left_out_section(material: Material) -> str:
         said=material.said,
         scenes=[_scenes_left_out(name, frozen) for name, frozen in material.scenes.items()],
         plots=[_plots_left_out(target, frame, material) for target, frame in material.training.items()],
-        warnings=[(TARGETS[target]["title"], list(model["warnings"])) for target, model in material.models.items()],
+        warnings=[(TARGETS[target]["title"], told_once(model["warnings"])) for target, model in material.models.items()],
         stands=_stands_without_total(material),
         least=material.study["min_cover_percent"],
     )
@@ -301,7 +324,9 @@ def _method(material: Material) -> list[tuple[str, str]]:
     )
     steps.append(("Forest", FOREST_SOURCES[study["forest"]["source"]]))
     steps.append(("Model", "One regression per predictor set; the first set complete at a pixel serves it."))
-    steps.append(("Uncertainty", UNCERTAINTY))
+    steps.append(("Uncertainty of what the model says", UNCERTAINTY))
+    if by_design := [name.replace("_", " ") for name, _ in _design_based(material)]:
+        steps.append(("Uncertainty of the project", BY_DESIGN.format(names=listed(by_design))))
     if material.stock_target:
         steps.append(("Carbon", _carbon_sentence(study["pools"], material.stock_target)))
     if material.stock_target and material.spans:
@@ -343,11 +368,17 @@ def _corrections(sensor: Mapping) -> str:
     return "".join(f"; {one}" for one in done if one)
 
 
+BY_DESIGN = (
+    "The project's numbers by {names} have the error that follows from how chance has drawn the plots: the spread between "
+    "clusters of plots of what each adds to the estimate, by Student's t; errors that all plots share come on top. What the "
+    "model says of the project stands beside them under totals."
+)
+
 UNCERTAINTY = (
-    "The error of a stand's or project's mean is what the residuals of the plots do to the model, less the mean "
-    "residual of the place itself, both of one field that is correlated in space (Breidenbach et al. 2016, "
-    "doi:10.1016/j.rse.2015.07.026). Fitting anew without each cluster of plots sets the least it can be; errors that "
-    "all plots share come on top. Pixel errors are never summed as if they were independent."
+    "The error of a stand's mean, and of a stratum's or the project's where the model is what is reported, is what the "
+    "residuals of the plots do to the model, less the mean residual of the place itself, both of one field that is correlated "
+    "in space (Breidenbach et al. 2016, doi:10.1016/j.rse.2015.07.026). Fitting anew without each cluster of plots sets the "
+    "least it can be; errors that all plots share come on top. Pixel errors are never summed as if they were independent."
 )
 
 FOREST_SOURCES = {
@@ -364,7 +395,11 @@ def _carbon_sentence(pools: Mapping, stock_target: str) -> str:
         begin = f"Biomass = volume x {pools['expansion_factor_mg_m3']:g} Mg/m3 ({pools['expansion_factor_source']}). "
     by_plots = pools["root_shoot"] == "from_plots"
     ratio = "R" if by_plots else f"{pools['root_shoot']:g}"
-    source = "R of the plots, of each stratum in stands, of all plots in maps" if by_plots else pools["root_shoot_source"]
+    of_plots = (
+        "R of the plots, in tables that of the stand's stratum and in maps that of all plots, so that a map's mean over a stand "
+        "is not the stand's number where strata differ"
+    )
+    source = of_plots if by_plots else pools["root_shoot_source"]
     return (
         f"{begin}Tree carbon = aboveground biomass x (1 + {ratio}) x {pools['carbon_fraction']:g}; "
         f"roots: {source}; carbon fraction: {pools['carbon_fraction_source']}; "
@@ -388,6 +423,7 @@ real place.
 <div class="{{ one.kind }}"><div class="what">{{ one.title }}</div>
 <div class="value">{{ one.mean }} <span class="unit">{{ one.units }}</span></div>
 <div>{{ confidence }} interval: {{ one.interval }}</div>
+<div class="total">estimator: {{ one.estimator }}</div>
 {% if one.total %}<div class="total">in total {{ one.total }} ({{ one.total_interval }}) on {{ one.area }}
 ha</div>{% endif %}
 {% if one.without %}<div class="total">{{ one.without }}</div>{% endif %}
@@ -518,7 +554,9 @@ the last year of a change.</li>
 {% if carbon %}<li><b>reported_tree_carbon_t_ha</b>: carbon in living trees above and below ground, t C/ha;
 <b>reported_tree_carbon_t</b>: t C of the stand, missing where too little of it is covered.</li>{% endif %}
 {% if sinks %}<li><b>reported_net_removal_t_co2_ha_yr</b>: t CO2/ha/yr, positive = net removal by the forest;
-<b>direction</b>: sink or source where the interval leaves out zero.</li>{% endif %}
+<b>direction</b>: sink or source where the interval leaves out zero; <b>difference_of_stocks_t_co2_ha_yr</b>: what the two
+reported stocks differ by in that unit, which is another estimate of the same; <b>stocks_disagree</b>: whether it has the other
+sign.</li>{% endif %}
 <li><b>cover_percent</b>: share of the stand with an estimate; <b>extrapolated_percent</b>: the rest, which the total
 takes to be like
 the covered part; <b>in_domain_percent</b>: share of the covered part in the model's area of applicability:

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import TARGETS
+from pipeline.model_card import SURE, UNSURE, directions_in
 from pipeline.report import words
 from pipeline.report.figures import Series, interval_bar, ranked
 from pipeline.report.look import render, trusted
 from pipeline.report.maps import LEGEND, scale_of, ticks_of
 from pipeline.report.material import Material
 from pipeline.report.styles import ramp_colour
-from pipeline.steps.stand_tables import SATURATED
+from pipeline.steps.stand_tables import SATURATED, STOCKS_APART, STOCKS_DISAGREE
 
 MOST_ROWS = 500
 DIRECTION_COLOURS = {"sink": "#35938a", "source": "#a8691f"}
@@ -69,7 +70,11 @@ def section(material: Material) -> str:
         found=len(material.stands),
         shown=len(rows),
         confidence=material.confidence,
-        directions=[direction_sentence(material.stands, *years, material.study) for years in _directed(material)],
+        directions=[
+            one for years in _directed(material)
+            for one in (direction_sentence(material.stands, *years, material.study), stocks_sentence(material.stands, *years))
+            if one
+        ],
         views=[_view(one, rows, letter) for one, letter in zip(views, "ab", strict=False)],
         frame=material.frame,
         ranks=_ranks(rows, views[-1], quantities) if views else "",
@@ -98,11 +103,9 @@ def _directed(material: Material) -> list[tuple[int, int]]:
 
 def direction_sentence(stands: pd.DataFrame, first: int, last: int, study: dict) -> str:
     """How many stands are distinguishable from zero, and how many chance alone would flag."""
-    counts = stands[f"direction_{first}_{last}"].value_counts()
-    sinks, sources = int(counts.get("sink", 0)), int(counts.get("source", 0))
-    neither = int(counts.get("not distinguishable from zero", 0))
+    counts = directions_in(stands, first, last)
+    sinks, sources, neither, silent = (counts.get(name, 0) for name in (*SURE, UNSURE, SATURATED))
     judged = sinks + sources + neither
-    silent = int(counts.get(SATURATED, 0))
     dense = f" {silent} more hold forest too dense for the map: it alone tells no change there." if silent else ""
     if judged == 0:
         return f"{first} to {last}: no stand has an estimate of its net removal.{dense}"
@@ -113,6 +116,35 @@ def direction_sentence(stands: pd.DataFrame, first: int, last: int, study: dict)
         f"and {neither} cannot be told from zero. Had no stand changed, chance alone would still flag about "
         f"{by_chance} of {judged} as sinks and about {by_chance} as sources ({side:g} % on each side).{dense}"
     )
+
+
+APART_T_CO2_HA_YR = 1.0
+"""Stocks and net removal that differ by more are counted."""
+
+
+def stocks_sentence(stands: pd.DataFrame, first: int, last: int) -> str:
+    """Why the net removal of a stand is not the difference of its two stocks, and in how many stands it shows; empty where it
+    is everywhere."""
+    suffix = f"{first}_{last}"
+    by_stocks, reported = stands.get(f"{STOCKS_APART}_{suffix}"), stands.get(f"reported_net_removal_t_co2_ha_yr_{suffix}")
+    if by_stocks is None or reported is None:
+        return ""
+    both = by_stocks.notna() & reported.notna()
+    apart = int(((by_stocks - reported)[both].abs() > APART_T_CO2_HA_YR).sum())
+    otherwise = int(stands[f"{STOCKS_DISAGREE}_{suffix}"].sum())
+    if not apart and not otherwise:
+        return ""
+    return (
+        f"Net removal {words.span(first, last)} is estimated as a change of its own, from what sees a stand at both dates and "
+        "from plots measured twice, while each stock takes the best of its own date. So the difference of a stand's two stocks "
+        f"need not be its net removal: in {apart} of {int(both.sum())} stands it is off by more than {APART_T_CO2_HA_YR:g} t "
+        f"CO2/ha/yr, and in {otherwise} it has the other sign (marked {OTHERWISE}). For change take the net removal: errors "
+        "that both dates share are out of it."
+    )
+
+
+OTHERWISE = "\u2260"
+"""Mark of a net removal whose stocks have the other sign."""
 
 
 def _without_total(material: Material) -> int:
@@ -254,7 +286,8 @@ def _number_cell(value: float, text: str, bar: str = "") -> dict:
 
 def _quantity_cells(one: Quantity, row: dict, limits: tuple[float, float]) -> list[dict]:
     mean, se, low, high = (float(row.get(name, np.nan)) for name in one.columns())
-    cells = [_number_cell(mean, estimate(mean, se, low, high, one), interval_bar(mean, low, high, limits))]
+    mark = f"{OTHERWISE} " if one.kind == "sink" and row.get(f"{STOCKS_DISAGREE}_{one.suffix}") else ""
+    cells = [_number_cell(mean, mark + estimate(mean, se, low, high, one), interval_bar(mean, low, high, limits))]
     if one.total:
         total = row.get(one.total[0], np.nan)
         text = words.number(total, error=se * row["area_ha"], signed=one.kind == "sink")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from pipeline.config import TARGETS
+from pipeline.model_card import MODEL_ESTIMATORS
 from pipeline.report import words
 from pipeline.report.look import render
 from pipeline.report.material import Material
@@ -40,9 +42,6 @@ TRUST = {
 }
 """When to trust which, in one sentence each."""
 
-BY_MODEL = ("model-based synthetic", "bhf_eblup")
-"""Estimators that speak of plots that somebody chose, too."""
-
 FORMULAS = {"cr2": "CR2 (g-weights, mended for few clusters)", "g_weight": "g-weights", "external": "the external formula"}
 MOST_AREAS = 200
 
@@ -58,6 +57,8 @@ def section(material: Material) -> str:
         confidence=material.confidence,
         refusal=_refusal(totals),
         strata=[one for level in LEVELS for chosen in quantities if (one := _reported(totals, level, *chosen))],
+        sums=_sums(totals, quantities, material),
+        counted=_counted(totals, material),
         everything=[_of_all_stands(totals, *chosen) for chosen in quantities if (totals["level"] == "all_stands").any()],
         areas=[one for level in LEVELS for chosen in quantities if (one := _family(totals, level, *chosen))],
         estimators=[_side_by_side(totals, *chosen) for chosen in quantities],
@@ -85,7 +86,7 @@ def _of(totals: pd.DataFrame, quantity: str, first: int, last: int) -> pd.DataFr
 
 def _refusal(totals: pd.DataFrame) -> str:
     """Why no design-based estimate is there at all; empty where one is."""
-    design = totals[~totals["estimator"].isin(BY_MODEL)]
+    design = totals[~totals["estimator"].isin(MODEL_ESTIMATORS)]
     if design.empty or design["mean"].notna().any():
         return ""
     said = design["note"].fillna("").str.removeprefix("refused: ")
@@ -103,7 +104,7 @@ def _cells(row: pd.Series, *, signed: bool) -> dict:
     def shown(name: str) -> str:
         return words.number(row[name], error=row["se"], signed=signed)
 
-    summed = row["units"].startswith(("t ", "Mg", "m3"))
+    summed = row["units"].startswith(SUMMED)
     return {
         "mean": shown("mean"),
         "se": words.number(row["se"], digits=2),
@@ -118,6 +119,7 @@ def _cells(row: pd.Series, *, signed: bool) -> dict:
 
 
 LEVELS = {"stratum": "Stratum", "district": "District"}
+PLURAL = {"stratum": "Strata", "district": "Districts"}
 
 
 def _reported(totals: pd.DataFrame, level: str, quantity: str, first: int, last: int) -> dict | None:
@@ -138,6 +140,57 @@ def _reported(totals: pd.DataFrame, level: str, quantity: str, first: int, last:
     summed = units.replace("/ha", "", 1) if rows[0]["total"] else ""
     return {"title": _heading(quantity, first, last, units), "rows": rows, "summed": summed, "what": LEVELS[level],
             "more": max(len(areas) - MOST_AREAS, 0)}  # fmt: skip
+
+
+def _sums(totals: pd.DataFrame, quantities: Sequence[tuple[str, int, int]], material: Material) -> dict | None:
+    """Totals of the same land by what is added up: all stands, strata, districts, stands; none where there is one alone."""
+    rows, levels = [], [level for level in LEVELS if (totals["level"] == level).any()]
+    for quantity, first, last in quantities:
+        mine = _of(totals, quantity, first, last)
+        chosen = mine[mine["reported"].astype(bool)]
+        whole = chosen[chosen["level"] == "project"]
+        own = material.project
+        own = own[(own["quantity"] == quantity) & (own["first_year"] == first) & (own["last_year"] == last)]
+        if whole.empty or own.empty or "sum_of_stands" not in own or not whole["units"].iloc[0].startswith(SUMMED):
+            continue
+        units, error = whole["units"].iloc[0].replace("/ha", "", 1), whole["total_se"].iloc[0]
+        signed = quantity == "net_removal_t_co2_ha_yr"
+        added = [whole["total"].iloc[0], *(_added(chosen, level, whole["area_ha"].iloc[0]) for level in levels)]
+        added.append(own["sum_of_stands"].iloc[0])
+        rows.append(
+            {"title": _heading(quantity, first, last, units), "estimator": _name(whole["estimator"].iloc[0]),
+             "totals": [words.number(value, error=error, signed=signed) for value in added],
+             "silent": int(own["stands_saturated"].iloc[0]) if "stands_saturated" in own else 0}
+        )  # fmt: skip
+    if not rows:
+        return None
+    return {"rows": rows, "heads": [f"{PLURAL[level]} added up" for level in levels], "silent": max(r["silent"] for r in rows)}
+
+
+SUMMED = ("t ", "Mg", "m3")
+"""How units begin of what adds up over hectares."""
+
+
+def _added(chosen: pd.DataFrame, level: str, whole_ha: float) -> float:
+    """Totals of the areas of a level added up; missing where they are not all of the land or one has none."""
+    areas = chosen[chosen["level"] == level]
+    return float(areas["total"].sum(skipna=False)) if abs(areas["area_ha"].sum() / whole_ha - 1) < 1e-6 else float("nan")
+
+
+def _counted(totals: pd.DataFrame, material: Material) -> list[str]:
+    """Whose plots and clusters the model's rows name, where predictor sets rest on different ones."""
+    said = []
+    for target, model in material.models.items():
+        counts, sets = model["counts"], material.cards[target]["sets"]
+        if "fewest_plots" not in counts or counts["clusters"] == model["clusters"]:
+            continue
+        fewest = min((one for one in sets if one["fitted_to"]["kind"] == "plots"), key=lambda one: one["clusters"])
+        said.append(
+            f"{TARGETS[target]['title']}: plots and clusters of {MODEL_ESTIMATORS[0]} are the {counts['fewest_plots']} plots in "
+            f"{model['clusters']} clusters of the predictor set with the fewest ({fewest['name']}), by which its degrees of "
+            f"freedom are reckoned; {counts['plots']} plots in {counts['clusters']} clusters serve all sets together."
+        )
+    return said
 
 
 def _family(totals: pd.DataFrame, level: str, quantity: str, first: int, last: int) -> dict | None:
@@ -270,8 +323,22 @@ TEMPLATE = """
 </tbody></table></div>
 {% if one.more %}<p class="note">{{ one.more }} more are in estimates.csv.</p>{% endif %}
 {% endfor %}
-{% if strata %}<p class="note">Each row has the estimator of its own plots, so strata add up to all stands only roughly;
-estimates.csv has every estimator of every one.</p>{% endif %}
+{% if strata %}<p class="note">Each row has the estimator of its own plots; estimates.csv has every estimator of every
+one.</p>{% endif %}
+{% if sums %}
+<h3>Sums of the same land</h3>
+<div class="scroll"><table><thead><tr><th>Total</th><th class="n">All stands (reported)</th><th>Estimator</th>
+{% for head in sums.heads %}<th class="n">{{ head }}</th>{% endfor %}<th class="n">Stands added up</th></tr></thead><tbody>
+{% for row in sums.rows %}
+<tr><td>{{ row.title }}</td><td class="n"><b>{{ row.totals[0] }}</b></td><td class="w">{{ row.estimator }}</td>
+{% for one in row.totals[1:] %}<td class="n">{{ one }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+<p class="note">They are not one number, because each takes the best estimate of its own size: all stands together that of all
+plots, a stratum that of its own plots, a stand the map or the composite of map, plots and record. What a design-based
+estimator takes off the map for all stands is not taken off stand by stand. For the project quote the first.
+{% if sums.silent %}{{ sums.silent }} stands in which the map saturates report no change and are not in the last.{% endif %}</p>
+{% endif %}
 {% macro side_by_side(one) %}
 <p>{{ one.why }}</p>
 <div class="scroll"><table><thead><tr><th>Estimator</th><th class="n">Mean</th><th class="n">SE</th>
@@ -296,6 +363,7 @@ estimates.csv has every estimator of every one.</p>{% endif %}
 <details{% if loop.first %} open{% endif %}><summary>Estimators of all stands side by side: {{ one.title }}</summary>
 {{ side_by_side(one) }}</details>
 {% endfor %}
+{% for sentence in counted %}<p class="note">{{ sentence }}</p>{% endfor %}
 {% for one in areas %}
 <details><summary>Every estimator of each {{ one.what|lower }}: {{ one.title }}</summary>
 <p>Mean ± standard error; bold is the one reported, a dash one that is refused.</p>

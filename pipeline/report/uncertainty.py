@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import TARGETS
-from pipeline.model_card import ADVICE, VARIANCE_PARTS, parts_in, shares_of
+from pipeline.model_card import ADVICE, MODEL_ESTIMATORS, VARIANCE_PARTS, parts_in, shares_of
 from pipeline.report import words
 from pipeline.report.figures import Bar, stacked
 from pipeline.report.look import render, trusted
@@ -54,12 +54,15 @@ def uncertainty_block(name: str, material: Material) -> str:
     model, units = material.models[name], TARGETS[name]["units"]
     estimates = material.estimates[material.estimates["target"] == name]
     names = parts_in(estimates) if "se" in estimates else []
+    quoted = material.project["estimator"] if len(material.project) else []
+    whole = "project" if all(one in MODEL_ESTIMATORS for one in quoted) else "project by the model"
     parts = [(VARIANCE_PARTS[one][0], VARIANCE_PARTS[one][1], ADVICE[one], SHORT[one]) for one in names]
     return trusted(
         render(
-            UNCERTAINTY, parts=parts, rows=_rows(material.cards[name], names, units), chart=_chart(estimates, names, units),
+            UNCERTAINTY, parts=parts, rows=_rows(material.cards[name], names, units, whole),
+            chart=_chart(estimates, names, units),
             structures=[row for one in model["sets"] for row in _structure_rows(one)], shared=bool(model["shared"]),
-            mainly=_mainly(material.cards[name], names), title=TARGETS[name]["title"],
+            mainly=_mainly(material.cards[name], names, whole), title=TARGETS[name]["title"],
         )
     )  # fmt: skip
 
@@ -69,12 +72,12 @@ SHORT = {
 }  # fmt: skip
 
 
-def _rows(card: Mapping, names: list[str], units: str) -> list[dict]:
+def _rows(card: Mapping, names: list[str], units: str, whole: str) -> list[dict]:
     found = []
     for row in card["uncertainty"]["parts"]:
         span = words.span(row["first_year"], row["last_year"])
         who = f"median stand ({row['name']}, {words.number(row['area_ha'], digits=2)} ha)"
-        who = "project" if row["level"] == "project" else who
+        who = whole if row["level"] == "project" else who
         shares = row["shares_percent"]
         found.append(
             {
@@ -86,7 +89,7 @@ def _rows(card: Mapping, names: list[str], units: str) -> list[dict]:
     return found
 
 
-def _mainly(card: Mapping, names: list[str]) -> list[str]:
+def _mainly(card: Mapping, names: list[str], whole: str) -> list[str]:
     """What rules the error of the project and of the median stand in the last year, and what would make it smaller."""
     stocks = [row for row in card["uncertainty"]["parts"] if row["first_year"] == row["last_year"]]
     last = max((row["last_year"] for row in stocks), default=None)
@@ -95,7 +98,7 @@ def _mainly(card: Mapping, names: list[str]) -> list[str]:
         if row["last_year"] != last or not names:
             continue
         largest = max(names, key=lambda name: row["shares_percent"].get(name, 0.0))
-        who = "project" if row["level"] == "project" else "median stand"
+        who = whole if row["level"] == "project" else "median stand"
         said.append(
             f"{last}, {who}: {row['shares_percent'][largest]:.0f} % of the variance is {VARIANCE_PARTS[largest][0]}; "
             f"{ADVICE[largest]}."

@@ -7,7 +7,7 @@ rule check:
         **plan.model_files,
         table=f"{results}/stands.parquet",
         estimates=f"{resources}/estimates.parquet",
-        project=f"{results}/project.csv",
+        totals=f"{results}/estimates.csv",
         **plan.truth_files,
         **plan.rooted_plots,
         made=plan.made("truth"),
@@ -35,6 +35,8 @@ rule model_card:
         validation=f"{resources}/model/{{target}}/validation.json",
         validated=f"{resources}/model/{{target}}/validation.parquet",
         estimates=f"{resources}/estimates.parquet",
+        table=f"{results}/stands.parquet",
+        project=f"{results}/project.csv",
         warned=f"{resources}/said/plots.json",
     output:
         card=f"{results}/model_cards/{{target}}.json",

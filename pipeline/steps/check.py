@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from catalogs.rasters import grid_of, read_values
+from models.pools import CarbonFactors
 from pipeline import checks as laws
 from pipeline import store
 from pipeline.grid import Grid
-from pipeline.steps.carbon import carbon_factors
+from pipeline.steps.carbon import carbon_factors, quantities_of
 from pipeline.zonal import WHOLE
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def check(
     table: Path,
     estimates: Path,
     truth: Path | None = None,
+    totals: Path | None = None,
     products: Sequence[dict],
     comparisons: Mapping[str, dict],
     carbon: dict,
@@ -39,13 +41,18 @@ def check(
     rooted: Path | None = None,
     **_inputs: object,
 ) -> None:
-    """Write what was checked; raise when a law is broken, with the verdicts already on file."""
+    """Write what was checked; raise when a law is broken, with the verdicts already on file.
+
+    Beside the planted truth (`truth`, a folder) stand the stands' estimates and what every estimator says of the project
+    (`totals`).
+    """
     grid_ = Grid(**grid)
     estimated = store.read_table(estimates)
     stands = store.read_table(table)
     arrays = {name: store.read_raster(path) for name, path in maps.items()}
     verdicts = laws.interval_laws(estimated)
-    sink_factor = carbon_factors(carbon, rooted).net_removal(1)
+    factors = carbon_factors(carbon, rooted)
+    sink_factor = factors.net_removal(1)
     verdicts += laws.map_laws(arrays, list(products), sink_factor)
     fitted = {target: store.read_json(path) for target, path in models.items()}
     thresholds = {target: [one["domain"]["threshold"] for one in model["sets"]] for target, model in fitted.items()}
@@ -53,7 +60,7 @@ def check(
     verdicts += laws.totals_laws(estimated, _zonal(stands, arrays, products, grid_, sink_factor))
     content = {
         "laws": verdicts,
-        "truth": _truth(truth, estimated, stock_target) if truth else None,
+        "truth": _truth(truth, estimated, stands, totals, targets, factors, stock_target) if truth else None,
         "comparisons": [
             {"name": name, **_compared(settings, maps, arrays, targets, grid_)}
             for name, settings in comparisons.items()
@@ -105,11 +112,39 @@ def _zonal(stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: G
     return pd.concat(found, ignore_index=True)
 
 
-def _truth(folder: Path, estimated: pd.DataFrame, stock_target: str | None) -> dict | None:
+def _truth(
+    folder: Path, estimated: pd.DataFrame, stands: pd.DataFrame, totals: Path | None, targets: Mapping, factors: CarbonFactors,
+    stock_target: str | None,
+) -> dict | None:  # fmt: skip
     if stock_target != "agb":
         return None
     known = pd.read_csv(folder / "stands.csv", dtype={"stand": str})
-    return laws.against_truth(estimated, known, target="agb")
+    found = laws.against_truth(estimated, known, target="agb")
+    if totals is not None:
+        true = _truth_of_project(found["stands"], known, stands, targets, factors)
+        found["project"] = laws.totals_against_truth(store.read_table(totals), true)
+    return found
+
+
+def _truth_of_project(
+    beside: Sequence[Mapping], known: pd.DataFrame, stands: pd.DataFrame, targets: Mapping, factors: CarbonFactors
+) -> pd.DataFrame:
+    """The project's planted biomass in every quantity that is quoted: quantity, first_year, last_year, truth.
+
+    Carbon is the planted biomass times the study's own factors, of each stand's stratum where strata have their own.
+    """
+    rows, area = [], known.set_index("stand")["area_ha"]
+    strata = stands.set_index("stand")["stratum"] if "stratum" in stands else pd.Series(dtype=object)
+    for estimand, mine in pd.DataFrame(beside, columns=["stand", "estimand", "truth"]).groupby("estimand"):
+        years = [int(part) for part in str(estimand).split("_")[1:]]
+        members = pd.DataFrame(
+            {"mean": mine["truth"], "area_ha": area.loc[mine["stand"]].to_numpy(), "stratum": mine["stand"].map(strata)}
+        )
+        mean = float(np.average(members["mean"], weights=members["area_ha"]))
+        for quantity in quantities_of("agb", years[0], years[-1], targets, factors, "agb"):
+            about = {"quantity": quantity.name, "first_year": years[0], "last_year": years[-1]}
+            rows.append(about | {"truth": mean * quantity.per_unit(members)[0]})
+    return pd.DataFrame(rows, columns=["quantity", "first_year", "last_year", "truth"])
 
 
 def _compared(settings: dict, maps: Mapping[str, Path], arrays: Mapping, targets: Mapping, grid: Grid) -> dict:

@@ -12,6 +12,7 @@ from pipeline import store
 from pipeline.features import described
 from pipeline.model_card import card_of
 from pipeline.steps.notes import caveats_in
+from pipeline.steps.stand_tables import read_project
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,15 @@ def model_card(
     estimates: Path,
     study: dict,
     grid: dict,
+    table: Path,
+    project: Path,
     warned: Path | None = None,
     **_inputs: object,
 ) -> None:
-    """Write the card of one target: the keys of `pipeline.model_card.KEYS`."""
+    """Write the card of one target: the keys of `pipeline.model_card.KEYS`.
+
+    table, project : what is reported of stands and project, so that the card says of them what the report does
+    """
     fitted = store.read_json(model)
     prefixes = [sensor_named(name).prefix for name in study["sensors"] if is_sensor(name) or "_" in name]
     names = dict.fromkeys(name for one in fitted["sets"] for name in one["predictors"])
@@ -43,6 +49,7 @@ def model_card(
         validation=store.read_json(validation), validated=store.read_table(validated), estimates=store.read_table(estimates),
         predictors={name: described(name, prefixes) for name in names}, caveats=caveats_in(warned),
         software={name: metadata.version(name) for name in PACKAGES},
+        stands=store.read_table(table), project=read_project(project),
         files={name: Path(os.path.relpath(path, card.parent)).as_posix() for name, path in files.items()},
     )  # fmt: skip
     store.write_json(card, content)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from catalogs.search import endpoints
 from catalogs.sensors import is_sensor, sensor_named
@@ -18,9 +17,7 @@ from pipeline.report.figures import Layer, shrunk
 from pipeline.report.maps import Group, Panel, groups_of, reach_of
 from pipeline.report.material import Material
 from pipeline.report.page import build_page
-
-if TYPE_CHECKING:
-    import pandas as pd
+from pipeline.steps.stand_tables import read_project
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +78,7 @@ def report(
         layers=_layers(_shown(products, study), maps, Grid(**grid)),
         stands=store.read_table(table),
         estimates=store.read_table(estimates),
-        project=_project(project),
+        project=read_project(project),
         models={target: store.read_json(path) for target, path in models.items()},
         left_out={target: store.read_table(path) for target, path in left_out.items()},
         training={target: store.read_table(path) for target, path in training.items()},
@@ -127,16 +124,6 @@ def _dropped(paths: Sequence[Path]) -> list[dict]:
         for entry in store.read_json(path)["dropped"]:
             found.setdefault(entry["id"], {**entry, "composites": 0})["composites"] += 1
     return [found[name] for name in sorted(found)]
-
-
-def _project(path: Path) -> pd.DataFrame:
-    """The project's numbers; an empty table where no stand has a total."""
-    import pandas as pd
-
-    try:
-        return store.read_table(path)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
 
 
 def _shown(products: Sequence[dict], study: dict) -> list[Group]:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from models.pools import CarbonFactors
+from models.pools import CO2_PER_CARBON, CarbonFactors
+from pipeline import store
 from pipeline.steps.carbon import quantities_of
 
 ALWAYS = (90, 95)
 """Levels of confidence, percent, that every estimate has its interval at, beside the study's own."""
 SATURATED = "saturated: no map-only change"
+STOCKS_APART, STOCKS_DISAGREE = "difference_of_stocks_t_co2_ha_yr", "stocks_disagree"
+"""Columns of a change: what the two reported stocks differ by, in its unit, and whether that has the other sign."""
+
+
+def read_project(path: Path) -> pd.DataFrame:
+    """The project's numbers; an empty table where no stand has a total."""
+    try:
+        return store.read_table(path)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
 
 
 def intervals(
@@ -58,6 +71,8 @@ def wide_table(
                 _stock_columns(wide, own, told, quantity.name, suffix, carbon=quantity.is_carbon)
             else:
                 _sink_columns(wide, own, told, quantity.name, suffix)
+    for first, last in pairwise(years):
+        _beside_stocks(wide, first, last)
     return wide.assign(geometry=polygons.geometry).set_geometry("geometry", crs=polygons.crs)
 
 
@@ -123,6 +138,16 @@ def _sink_columns(wide, model, reported, name: str, suffix: str) -> None:
     )
     wide[f"forest_gained_ha_{suffix}"] = model["gained_ha"].to_numpy()
     wide[f"forest_lost_ha_{suffix}"] = model["lost_ha"].to_numpy()
+
+
+def _beside_stocks(wide, first: int, last: int) -> None:
+    """What the reported stocks say of a change whose own estimate comes from what sees both dates."""
+    change, stocks = f"reported_net_removal_t_co2_ha_yr_{first}_{last}", [f"reported_tree_carbon_t_ha_{y}" for y in (first, last)]
+    if change not in wide or any(name not in wide for name in stocks):
+        return
+    apart = (wide[stocks[1]] - wide[stocks[0]]) * CO2_PER_CARBON / (last - first)
+    wide[f"{STOCKS_APART}_{first}_{last}"] = apart
+    wide[f"{STOCKS_DISAGREE}_{first}_{last}"] = (apart * wide[change] < 0).to_numpy(bool)
 
 
 def silenced(rows: pd.DataFrame) -> pd.Series:

@@ -17,6 +17,7 @@ from pipeline.checks import (
     interval_laws,
     law,
     map_laws,
+    totals_against_truth,
     totals_laws,
 )
 from pipeline.products import products_of
@@ -224,6 +225,58 @@ def test_composites_stand_beside_the_truth_on_their_own():
     assert summary["composites_bias_percent"] == pytest.approx(100 * (197 / 203.75 - 1))
     assert found["stands"] == alone["stands"]
     assert alone["composites"] == [] and alone["summary"][0]["composites_coverage_percent"] is None
+
+
+def test_what_stands_report_is_their_composite_or_else_the_model_but_no_saturated_change():
+    estimates = make_estimates()
+    composites = estimates.iloc[:1].assign(level="composite", mean=98.0, low=96.0, high=100.0)
+    truth = pd.DataFrame({"stand": ["a", "b"], "area_ha": [1.0, 3.0], "agb_mg_ha_2019": [97.0, 240.0], "agb_mg_ha_2024": 250.0})
+    found = against_truth(pd.concat([estimates, composites]), truth, target="agb")
+    assert [(row["stand"], row["mean"]) for row in found["reported_stands"]] == [("b", 200.0), ("a", 98.0)]
+    # weighted by area: ours (98 + 600) / 4 = 174.5, truth (97 + 720) / 4 = 204.25
+    (summary,) = found["summary"]
+    assert summary["reported_n"] == 2 and summary["reported_coverage_percent"] == 50
+    assert summary["reported_bias_percent"] == pytest.approx(100 * (174.5 / 204.25 - 1))
+    change = estimates.assign(last_year=2024, saturated=[False, True, False])
+    silent = against_truth(change, truth, target="agb")["reported_stands"]
+    assert [row["stand"] for row in silent] == ["a"]
+
+
+def test_every_estimator_of_the_project_stands_beside_the_truth_in_its_own_unit():
+    about = {"level": "project", "quantity": "net_removal_t_co2_ha_yr", "units": "t CO2/ha/yr", "first_year": 2019,
+             "last_year": 2024, "se": 1.2}  # fmt: skip
+    totals = pd.DataFrame([
+        about | {"estimator": "difference", "reported": True, "mean": 9.4, "low": 7.3, "high": 11.5},
+        about | {"estimator": "greg", "reported": False, "mean": 9.9, "low": 7.8, "high": 12.0},
+        about | {"estimator": "stratified", "reported": False, "mean": np.nan, "low": np.nan, "high": np.nan},
+        about | {"level": "stratum", "estimator": "difference", "reported": True, "mean": 5.0, "low": 1.0, "high": 20.0},
+    ])  # fmt: skip
+    truth = pd.DataFrame({"quantity": ["net_removal_t_co2_ha_yr"], "first_year": 2019, "last_year": 2024, "truth": 11.63})
+    found = totals_against_truth(totals, truth)
+    assert [(row["estimator"], row["reported"], row["covered"]) for row in found] == [
+        ("difference", True, False), ("greg", False, True)
+    ]  # fmt: skip
+    assert {row["truth"] for row in found} == {11.63}
+
+
+def test_the_project_s_planted_biomass_becomes_carbon_by_the_study_s_factors_of_each_stratum():
+    """Roots 0.2 in fir, 0.4 in pine: of 100 and 300 Mg/ha on 1 and 3 ha, change 10 and 30 over five years."""
+    from models.pools import CarbonFactors
+    from pipeline.config import TARGETS
+    from pipeline.steps.check import _truth_of_project
+
+    known = pd.DataFrame({"stand": ["a", "b"], "area_ha": [1.0, 3.0]})
+    stands = known.assign(stratum=["fir", "pine"])
+    factors = CarbonFactors(root_shoot=0.26, carbon_fraction=0.47, strata={"fir": (0.2, 0.0), "pine": (0.4, 0.0)})
+    beside = [
+        {"stand": stand, "estimand": name, "truth": value}
+        for name, values in (("agb_2024", (100.0, 300.0)), ("agb_2019_2024", (10.0, 30.0)))
+        for stand, value in zip("ab", values, strict=True)
+    ]
+    found = _truth_of_project(beside, known, stands, {"agb": TARGETS["agb"]}, factors).set_index("quantity")["truth"]
+    carbon = 0.47 * (1 * 100 * 1.2 + 3 * 300 * 1.4) / 4
+    assert found["agb_mg_ha"] == pytest.approx(250) and found["tree_carbon_t_ha"] == pytest.approx(carbon)
+    assert found["net_removal_t_co2_ha_yr"] == pytest.approx(carbon / 10 * 44 / 12 / 5)
 
 
 def test_the_truth_of_a_change_is_the_later_stock_less_the_earlier():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,17 @@ from models.inference.fitted import fit_target
 from models.validation import LEVELS, SCHEMES, all_scores
 from pipeline import model_card
 from pipeline.features import described
-from pipeline.model_card import KEYS, VARIANCE_PARTS, card_of, not_for, saturation, shares_of, variance_rows, warnings_of
+from pipeline.model_card import (
+    KEYS,
+    VARIANCE_PARTS,
+    card_of,
+    not_for,
+    saturation,
+    shares_of,
+    told_once,
+    variance_rows,
+    warnings_of,
+)
 
 GRID = {"crs": "EPSG:32650", "west_m": 500_000.0, "north_m": 3_000_000.0, "resolution_m": 20.0, "rows": 50, "cols": 100}
 
@@ -45,7 +56,8 @@ def parts():
     model, left_out = fit_target(plots[plots["kept"]], {"lidar": ["zmean", "cover_2m"]}, target="agb", column="agb_mg_ha")
     score = all_scores(
         left_out["observed"].to_numpy(), left_out["predicted"].to_numpy(), np.full(78, 30.0),
-        {level: np.full(78, 0.6 * level) for level in LEVELS}, degrees_of_freedom=np.full(78, 8.0), confidence_percent=90,
+        {level: np.full(78, NormalDist().inv_cdf(0.5 + level / 200) * 30.0) for level in LEVELS},
+        degrees_of_freedom=np.full(78, 8.0), confidence_percent=90,
     )  # fmt: skip
     validation = {
         "schemes": SCHEMES, "confidence_percent": 90.0, "quantiles_percent": [0, 50, 100], "distances": [],
@@ -167,7 +179,8 @@ def test_a_fold_that_could_not_be_fitted_is_warned_of(parts):
 
 def told(parts, **changes):
     wanted = ("study", "target", "model", "validation", "training", "estimates")
-    return " | ".join(not_for(**{name: changes.get(name, parts[name]) for name in wanted}))
+    reported = {name: changes[name] for name in ("stands", "project") if name in changes}
+    return " | ".join(not_for(**{name: changes.get(name, parts[name]) for name in wanted}, **reported))
 
 
 def test_what_a_map_is_not_for_follows_from_its_plots(parts):
@@ -178,13 +191,48 @@ def test_what_a_map_is_not_for_follows_from_its_plots(parts):
     drawn = {**parts["study"], "plots": parts["study"]["plots"] | {"sampling": "probability"}}
     assert "not drawn at random" not in told(parts, study=drawn)
     two = parts["training"].assign(sampling=np.where(np.arange(80) < 10, "purposive", "probability"))
-    assert "8 of 78 measurements are of plots that were not drawn at random" in told(parts, training=two)
+    assert "8 of 78 measurements that the model was fitted to are of plots that were not drawn" in told(parts, training=two)
     assert card_of(**parts | {"training": two})["data"]["sampling"] == {"probability": 70, "purposive": 8}
     assert "2024 on its own: no plot shows that year" in told(parts, training=parts["training"].query("year == 2019"))
     weak = parts["validation"]["scores"][0] | {"r2": 0.12}
     assert "it explains 12 % of the variation" in told(parts, validation={"scores": [weak]})
     none = {"set_name": "lidar", "scheme": "map", "folds": 2, "missing": 9, "why": "too few"}
     assert "it could not be checked on plots left out" in told(parts, validation={"scores": [none]})
+
+
+def test_what_rests_on_the_model_is_said_of_the_model_alone_where_the_project_is_by_design(parts):
+    of_model, by_design = (pd.DataFrame({"quantity": ["a", "b"], "estimator": names}) for names in (
+        ["model-based synthetic"] * 2, ["model-based synthetic", "difference"],
+    ))  # fmt: skip
+    assert "of pixels, stands and areas rest on the model being right |" in told(parts, project=of_model)
+    said = told(parts, project=by_design)
+    assert "rest on the model being right; the project's own numbers by difference do not" in said
+
+
+def test_changes_that_cannot_be_told_from_none_are_those_that_stands_report(parts):
+    """By the model one of two; reported, of composites among others, are three of five, and one is silent."""
+    names = [*["not distinguishable from zero"] * 3, "sink", "source", "saturated: no map-only change"]
+    stands = pd.DataFrame({"direction_2019_2024": names})
+    stock = parts["study"] | {"stock_target": "agb"}
+    assert "3 of 5 cannot be told from none" in told(parts, study=stock, stands=stands)
+    assert "1 of 2 cannot be told from none" in told(parts, study=parts["study"] | {"stock_target": "volume"}, stands=stands)
+
+
+def test_a_warning_of_several_sets_is_said_once_with_what_each_has_of_its_own():
+    said = told_once([
+        "predictor set lidar: poorly identified (ranges between 40 and 1299 m), so that errors are rough",
+        "predictor set satellite: poorly identified (ranges between 60 and 900 m), so that errors are rough",
+        "dates are pooled",
+        "predictor set lidar: few plots", "predictor set satellite: few plots", "predictor set lidar: few plots",
+        "predictor set lidar: R2 (0.1) is low",
+    ])  # fmt: skip
+    assert said == [
+        "predictor sets lidar (ranges between 40 and 1299 m) and satellite (ranges between 60 and 900 m): poorly identified, so "
+        "that errors are rough",
+        "dates are pooled",
+        "predictor sets lidar and satellite: few plots",
+        "predictor set lidar: R2 (0.1) is low",
+    ]
 
 
 def test_saturation_is_a_bias_of_the_highest_beyond_chance(parts):

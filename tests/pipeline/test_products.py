@@ -57,6 +57,15 @@ def test_a_sink_says_its_sign_and_unit():
     assert value.units == "t CO2/ha/yr" and "positive = sink" in value.title
 
 
+def test_maps_of_carbon_say_that_their_root_shoot_ratio_is_not_that_of_the_tables_where_plots_tell_it():
+    found = products_of(
+        make_study({"pools.root_shoot": "from_plots", "plots.trees": "trees.csv", "plots.roots.by": "continuous"})
+    )
+    for name in ("tree_carbon_2024", "sink_2019_2024"):
+        assert "roots by the ratio of all plots" in found[name].bands[0].title
+        assert "roots" not in products_of(make_study())[name].bands[0].title
+
+
 def test_estimands_are_each_year_and_each_step_between():
     assert estimands_of("agb", (2015, 2019, 2024)) == {
         "agb_2015": (2015,), "agb_2019": (2019,), "agb_2024": (2024,), "agb_2015_2019": (2015, 2019),

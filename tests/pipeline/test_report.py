@@ -3,12 +3,14 @@
 import re
 from dataclasses import asdict
 from html.parser import HTMLParser
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import pytest
 from shapely import box
 
+from models.validation import LEVELS
 from pipeline import store
 from pipeline.config import TARGETS, study_from
 from pipeline.grid import Grid
@@ -16,7 +18,7 @@ from pipeline.products import products_of
 from pipeline.report import words
 from pipeline.report.figures import Frame, Layer, Series, class_image, png, ramp_image, shrunk
 from pipeline.report.maps import groups_of, nice_half, scale_of
-from pipeline.report.stands import direction_sentence
+from pipeline.report.stands import direction_sentence, stocks_sentence
 from pipeline.steps.report import report
 
 ROWS, COLS, SIDE = 30, 40, 20.0
@@ -217,14 +219,23 @@ def make_left_out(study):
     return frame.assign(predicted=110.0)
 
 
+def half_widths(sd, n):
+    """By level, of normal errors."""
+    return {level: np.full(n, NormalDist().inv_cdf(0.5 + level / 200) * sd) for level in LEVELS}
+
+
 def make_validation():
     """Scores of two sets by two schemes, and the third as too few plots."""
     from models.validation import LEVELS, SCHEMES, all_scores
 
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     known = all_scores(
+<<<<<<< HEAD
         observed, observed - 10, np.full(6, 8.0), {level: np.full(6, level / 7) for level in LEVELS},
         degrees_of_freedom=np.full(6, 1e9), confidence_percent=90,
+=======
+        observed, observed - 10, np.full(6, 8.0), half_widths(8.0, 6), degrees_of_freedom=np.full(6, 1e9), confidence_percent=90,
+>>>>>>> words
         groups={"stratum": np.array(["fir"] * 4 + ["oak"] * 2)},
     )  # fmt: skip
     rows = [
@@ -574,9 +585,14 @@ def test_saturation_is_said_above_the_charts(tmp_path):
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     predicted = np.array([80.0, 100, 120, 140, 150, 170.5])
     low = all_scores(
+<<<<<<< HEAD
         observed, predicted, np.full(6, 8.0), {level: np.full(6, level / 5) for level in LEVELS},
         degrees_of_freedom=np.full(6, 9.0), confidence_percent=90,
     )  # fmt: skip
+=======
+        observed, predicted, np.full(6, 8.0), half_widths(8.0, 6), degrees_of_freedom=np.full(6, 9.0), confidence_percent=90
+    )
+>>>>>>> words
     scores = make_validation()
     scores["scores"] = [{"set_name": "lidar", "scheme": "map", "folds": 6, "missing": 0, "failed": [], **low}]
     store.write_json(inputs["validation"]["agb"], scores)
@@ -699,17 +715,71 @@ def make_truth():
     ]
     summary = {
         "estimand": "agb_2024", "bias_percent": 4.2, "coverage_percent": 50.0, "n": 2, "project_truth": 55.0,
-        "composites_n": 4, "composites_coverage_percent": 75.0, "project_mean": 57.3, "project_low": 50.1, "project_high": 64.5,
+        "composites_n": 4, "composites_coverage_percent": 75.0, "composites_bias_percent": -3.1, "reported_n": 5,
+        "reported_coverage_percent": 80.0, "reported_bias_percent": 1.7,
+        "project_mean": 57.3, "project_low": 50.1, "project_high": 64.5,
     }  # fmt: skip
-    return {"stands": stands, "summary": [summary]}
+    about = {"quantity": "net_removal_t_co2_ha_yr", "units": "t CO2/ha/yr", "first_year": 2019, "last_year": 2024, "truth": 11.63}
+    project = [
+        about | {"estimator": "model-based synthetic", "reported": False, "mean": 10.7, "se": 3.2, "low": 5.3, "high": 16.1,
+                 "covered": True},
+        about | {"estimator": "difference", "reported": True, "mean": 9.4, "se": 1.2, "low": 7.3, "high": 11.5, "covered": False},
+        about | {"estimator": "greg", "reported": False, "mean": 9.9, "se": 1.2, "low": 7.8, "high": 12.0, "covered": True},
+    ]  # fmt: skip
+    return {"stands": stands, "summary": [summary], "project": project}
 
 
 def test_planted_truth_stands_beside_the_estimate(tmp_path):
     page = Reader(page_of(tmp_path, checks=CHECKS | {"truth": make_truth()}))
     assert "Aboveground biomass 2024" in page.text
-    assert "+4.2 %" in page.text and "50 %" in page.text and "75 % of 4" in page.text
-    assert "57.3 (50.1 to 64.5) Mg/ha" in page.text
+    assert "+4.2 %" in page.text and "50 %" in page.text and "5 +1.7 % 80 %" in page.text and "4 \u22123.1 % 75 %" in page.text
     assert "stand b: planted 10.0, estimated 60.0" in page.text
+
+
+def test_the_words_under_the_headline_are_of_the_estimator_that_made_it(tmp_path):
+    study = study_from(make_settings())
+    drawn = make_project(study).assign(estimator="difference", plots=120, clusters=54)
+    text = Reader(page_of(tmp_path, project=drawn)).text
+    assert "are by the estimator difference (the map corrected by what it is off at probability plots)" in text
+    assert "which plots chance has drawn (120 plots in 54 clusters)" in text and "does not rest on the model being right" in text
+    assert "intervals of stands, maps and all that the model says hold which plots happened" in text
+    assert "project by the model" in text and "Uncertainty of the project" in text
+
+
+def test_a_project_by_the_model_has_the_words_of_the_model_alone(usual):
+    assert "The 90 % intervals hold which plots happened to be sampled" in usual.text
+    assert "chance has drawn" not in usual.text and "project by the model" not in usual.text
+
+
+def test_stocks_that_differ_from_the_net_removal_are_counted_and_said_why():
+    """Of four with both numbers two are off by more than 1 t CO2/ha/yr, one of these with the other sign."""
+    stands = pd.DataFrame({
+        "reported_net_removal_t_co2_ha_yr_2019_2024": [5.0, 5.0, 1.0, 5.0, np.nan],
+        "difference_of_stocks_t_co2_ha_yr_2019_2024": [5.5, 8.0, -2.0, 4.1, 3.0],
+        "stocks_disagree_2019_2024": [False, False, True, False, False],
+    })  # fmt: skip
+    said = stocks_sentence(stands, 2019, 2024)
+    assert "in 2 of 4 stands it is off by more than 1 t CO2/ha/yr, and in 1 it has the other sign" in said
+    alike = stands.assign(difference_of_stocks_t_co2_ha_yr_2019_2024=5.0, reported_net_removal_t_co2_ha_yr_2019_2024=5.0)
+    assert stocks_sentence(alike.assign(stocks_disagree_2019_2024=False), 2019, 2024) == ""
+    assert stocks_sentence(stands[[]], 2019, 2024) == ""
+
+
+def test_both_paths_of_a_second_stage_are_compared_at_the_same_plots():
+    from pipeline.report.model import _fitted_to
+
+    compared = {"rmse": 54.5, "rmse_direct": 55.9, "outside": True}
+    about = {"kind": "predictions", "of": "lidar", "cells": 604, "compared": compared}
+    said = "what lidar predicts at 604 cells; at plots beyond lidar its RMSE is 54.5 Mg/ha, and 55.9 Mg/ha fitted to plots"
+    assert _fitted_to(about, "Mg/ha") == said
+    assert "at the plots that both predict" in _fitted_to(about | {"compared": compared | {"outside": False}}, "Mg/ha")
+
+
+def test_the_number_that_is_reported_stands_beside_the_truth_with_the_verdict_on_it(tmp_path):
+    """The headline misses the truth and the model alone does not: the page says both."""
+    text = Reader(page_of(tmp_path, checks=CHECKS | {"truth": make_truth()})).text
+    row = text[text.index("All stands together") :]
+    assert "+11.6 +9.4 (+7.3 to +11.5) difference no +10.7 (+5.3 to +16.1) yes 2 of 3" in row
 
 
 def test_a_study_without_truth_has_no_section_of_it(usual):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from pipeline.report import words
 from pipeline.report.totals import section
 
 ESTIMATES = [
@@ -42,8 +43,44 @@ def entries() -> pd.DataFrame:
     return pd.DataFrame([{"stand": "S1", **about, **plots}, {"stand": "S1", **about, **of_map}])
 
 
-def shown(table, ledger=None) -> str:
-    return str(section(SimpleNamespace(totals=table, ledger=ledger, confidence="90 %")))
+def material(**parts) -> SimpleNamespace:
+    project = pd.DataFrame(
+        [{"quantity": "tree_carbon_t_ha", "first_year": 2024, "last_year": 2024, "sum_of_stands": 5450.0, "stands_saturated": 3}]
+    )
+    return SimpleNamespace(**{"project": project, "models": {}, "cards": {}, "confidence": "90 %", "ledger": None} | parts)
+
+
+def shown(table, ledger=None, **parts) -> str:
+    return str(section(material(totals=table, ledger=ledger, **parts)))
+
+
+def test_sums_of_the_same_land_stand_side_by_side_with_why_they_differ():
+    strata = [("stratum", "fir", "difference", 90.0, 9.0, True, ""), ("stratum", "pine", "greg", 112.0, 9.0, True, "")]
+    table = totals([*ESTIMATES[:3], *strata])
+    table.loc[table["level"] == "stratum", "area_ha"] = [20.0, 30.0]
+    table.loc[table["level"] == "stratum", "total"] = [1800.0, 3360.0]
+    sums = shown(table).replace("\u202f", " ").partition("Sums of the same land")[2].partition("</section>")[0]
+    row = sums[: sums.index("</table>")]
+    # SE of 300: whole tens are shown
+    assert "<b>5 200</b>" in row and ">5 160<" in row and ">5 450<" in row and "Districts" not in row
+    assert "For the project quote the first" in sums and "3 stands in which the map saturates" in sums
+
+
+def test_strata_that_leave_out_land_are_not_added_up():
+    sums = shown(totals()).partition("Sums of the same land")[2].partition("</table>")[0]
+    assert words.MISSING not in sums  # the one stratum has all 50 ha
+    table = totals().assign(area_ha=[50.0, 50.0, 50.0, 20.0, 20.0])
+    assert words.MISSING in shown(table).partition("Sums of the same land")[2].partition("</table>")[0]
+
+
+def test_whose_plots_the_model_s_row_counts_is_said_where_sets_differ():
+    counts = {"plots": 122, "rows": 242, "clusters": 56, "fewest_plots": 41}
+    sets = [{"name": "lidar", "clusters": 19, "fitted_to": {"kind": "plots"}},
+            {"name": "satellite", "clusters": 56, "fitted_to": {"kind": "plots"}}]  # fmt: skip
+    parts = {"models": {"agb": {"counts": counts, "clusters": 19}}, "cards": {"agb": {"sets": sets}}}
+    assert "are the 41 plots in 19 clusters of the predictor set with the fewest (lidar)" in shown(totals(), **parts)
+    parts["models"]["agb"]["clusters"] = 56
+    assert "predictor set with the fewest" not in shown(totals(), **parts)
 
 
 def test_each_stratum_is_shown_with_its_reported_estimate_and_all_stands_last():

@@ -61,6 +61,16 @@ def test_a_change_is_told_in_carbon_dioxide_with_its_direction():
     assert found["reported_net_removal_t_co2_yr_2019_2024"].iloc[0] == pytest.approx(80 * PER_UNIT)
 
 
+def test_the_difference_of_the_stocks_stands_beside_a_change_with_whether_it_has_the_other_sign():
+    """Stock 100 and 130 Mg/ha: 30 x PER_UNIT; a reported change of -5 is of the other sign, one that is missing of none."""
+    stocks = [row(name, year, year, mean, 5.0) for name in "abc" for year, mean in ((2019, 100.0), (2024, 130.0))]
+    changes = [row("a", 2019, 2024, 20.0, 2.0), row("b", 2019, 2024, -5.0, 2.0), row("c", 2019, 2024, 20.0, 2.0, saturated=True)]
+    found = table([*stocks, *changes])
+    assert found["difference_of_stocks_t_co2_ha_yr_2019_2024"].tolist() == pytest.approx([30 * PER_UNIT] * 3)
+    assert found["stocks_disagree_2019_2024"].tolist() == [False, True, False]
+    assert "stocks_disagree_2019_2024" not in table(changes)
+
+
 def test_no_change_is_reported_where_a_saturated_map_alone_tells_it():
     rows = [row(name, 2019, 2024, 20.0, 2.0, saturated=name != "c") for name in "abc"]
     by_plots = {"level": "composite", "estimator": "composite of map, plots", "map_only": False, "saturated": True}
