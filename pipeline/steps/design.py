@@ -106,7 +106,8 @@ def design(
         "layout": {name: vars(one) for name, one in layout.items()}, "notes": notes,
         "clusters": {"shape": cluster_shape, "spacing_m": cluster_spacing_m, "plots": plots_per_cluster} if clusters else None,
     })  # fmt: skip
-    return [*said, f"wrote {folder}: plots.gpkg, plots.gpx (for receivers), plots.csv, design.json"]
+    return [*said, f"wrote {folder}: plots.gpkg, plots.gpx (for receivers), plots.csv, design.json",
+            "plots.csv is the table to fill in: totals need its columns weight and sampling"]  # fmt: skip
 
 
 def _size_of_clusters(
