@@ -2,18 +2,26 @@
 
 The map has seen the plots, so its error and theirs hang together. Both are taken apart by leaving out: the map's mean of the
 stand is moved to where the models would have it without the clusters of plots that lie in the stand, and the plots speak by
-their departures from predictions that have not seen their cluster. What is left in common is what all plots share (allometry).
+their departures from predictions that have not seen their cluster.
 
 With the influence rows of a `Sample` the move is exact for least squares: b - b_-c = sum over the rows of cluster c of
 influence x left-out residual / sd, because a left-out residual is the fitted one with the pull of its own cluster undone; for
 other regressors it is of first order.
-The error of the mean departure is that of the plots' mean residual about the stand's: told by the field of residuals, and by
-the spread between plots of one stand, the larger of the two.
+
+Plots and stand are seen through the model's own account of what it leaves unexplained: residuals of a place are sd x u, where
+the sd follows the prediction and u hangs together as `Residuals` says, set by set. What the stand departs by is the sum over its
+parts, each served by one predictor set, of the part's mean sd x the mean u there. So the departures of the plots from each set
+are scaled by the sd of the part that the set serves over their own: plots in the uncut half of a stand say nothing of the felled
+half, where nothing is left to depart from, and plots under lidar say of the part that only a satellite sees what they depart
+there from the satellite's prediction. A plot on bare land says nothing of the forest of its stand.
+The error is that of this sum about the stand's: told by the fields of residuals, and by the spread between plots of one stand,
+the larger of the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,13 +29,17 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from models.inference.correlations import mean_correlation
-from models.inference.effects import parameters_moved, pull_of
+from models.inference.effects import in_one_patch, parameters_moved, pull_of
+from models.inference.patches import PATCH_HA
 from models.inference.regions import Regions
-from models.inference.residuals import Residuals, Structure, correlation
+from models.inference.residuals import Structure, correlation
+from models.inference.stands import Sums
 from models.inference.target_model import Sample, SetModel, TargetModel
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 ENOUGH_PAIRS = 8
 """Degrees of freedom from which on the plots tell the spread within stands; below, all of the residual counts as such."""
@@ -38,7 +50,10 @@ class OwnPlots:
     """The plots of one stand at a date, or measured at both of two.
 
     plots, clusters : how many; mean : mean of what was measured (target unit per hectare; a change: late minus early)
-    departure, departure_se : mean of measured minus predicted without the plot's cluster, with its error; freedom of that
+    departure, departure_se : what the stand departs by from the map, as its plots have it, with its error; freedom of that
+    in_common : covariance of that error with the map's, through what the stand departs by
+    pull : (parameters,) gradient of the predictions in the departure; factors : (shared errors,) what each, by one standard
+        deviation, does to what was measured in it
     without : clusters of the stand's plots, which the map is to be told without
     """
 
@@ -48,16 +63,37 @@ class OwnPlots:
     departure: float
     departure_se: float
     freedom: float
+    in_common: float
+    pull: np.ndarray
+    factors: np.ndarray
     without: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One plot as one predictor set sees it: the departure `moved` from it, of the SD `sd` (sets,) that each set's residuals
+    have in it; what was measured and its shared errors, the gradient of the prediction, and the patch. `bare` where a stock is
+    predicted no higher than the floor of the residuals' SD: hardly anything is left there to depart from."""
+
+    moved: float
+    sd: np.ndarray
+    xy: np.ndarray
+    cluster: str
+    patch: str
+    observed: float
+    gradient: np.ndarray
+    factors: np.ndarray
+    bare: bool
 
 
 def own_plots(
     model: TargetModel,
     left_out: pd.DataFrame,
+    training: pd.DataFrame,
     stand_of: Mapping[str, str],
+    sums: Mapping[str, Sums],
     regions: Mapping[str, Regions],
     years: Sequence[int],
-    places: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, OwnPlots]:
     """Stands that hold plots of one year, or of both of two years, by name.
 
@@ -65,109 +101,247 @@ def own_plots(
     ----------
     left_out : DataFrame
         What `fit_target` gives: set_name, plot, cluster, year, observed, predicted; per set in the order of its sample.
+    training : DataFrame
+        What the models were fitted to: plot, year, x, y, predictors, shared error factors `f_*`.
     stand_of : plot -> stand, of plots that lie in one and may speak for it
-    regions : stand -> its shape
-    places : plot -> its x and y, of plots that only a set with a second stage sees
+    sums, regions : stand -> sums of its pixels, its shape
     """
-    found: dict[str, dict] = {}
-    for one in model.sets:
-        rows, sample, residuals = _seen_by(model, left_out, one, places)
-        residual = rows["observed"].to_numpy(float) - rows["predicted"].to_numpy(float)
-        if len(years) == 1:
-            late = np.flatnonzero(rows["year"].to_numpy(int) == years[0])
-            moved, sd = residual[late], sample.sd[late]
-            seen, structure = rows["observed"].to_numpy(float)[late], residuals.level
-        else:
-            early, late = sample.pairs(*years)
-            moved = residual[late] - residual[early]
-            sd = np.maximum(residuals.change_sd(sample.sd[early], sample.sd[late]), 1e-9)
-            observed = rows["observed"].to_numpy(float)
-            seen, structure = observed[late] - observed[early], residuals.change
-        xy, cluster = sample.xy[late], rows["cluster"].astype(str).to_numpy()[late]
-        for number, plot in enumerate(sample.plot[late]):
-            stand = stand_of.get(str(plot))
-            if stand is None:
-                continue
-            mine = found.setdefault(stand, {})
-            if str(plot) not in mine:  # the first set that is complete at a plot speaks, as it does on the map
-                mine[str(plot)] = (moved[number], sd[number], xy[number], cluster[number], seen[number], structure)
-    within, freedom = _within(found)
-    return {
-        stand: _of_stand(list(plots.values()), regions[stand], within, freedom)
-        for stand, plots in found.items()
-        if stand in regions
-    }
+    found: dict[str, dict[int, dict[str, _Seen]]] = {}
+    for number in range(len(model.sets)):
+        for plot, seen in _departures(model, number, left_out, training, years, stand_of):
+            found.setdefault(stand_of[plot], {}).setdefault(number, {})[plot] = seen
+    within, told, silent = _within(found.values(), len(model.sets)), {}, 0
+    for stand, by_set in found.items():
+        if stand not in regions:
+            continue
+        speaking = _speaking(model, by_set, sums[stand])
+        if speaking:
+            told[stand] = _of_stand(model, speaking, sums[stand], regions[stand], years, within)
+        silent += not speaking
+    if silent:
+        log.info("%s %s: plots of %d stands say nothing of them, for all stand on bare land in a stand that has forest",
+                 model.target, "-".join(map(str, years)), silent)  # fmt: skip
+    return told
+
+
+def _speaking(model: TargetModel, by_set: Mapping[int, Mapping[str, _Seen]], sums: Sums) -> dict[int, dict[str, _Seen]]:
+    """The plots that speak of a stand, by set: of one with forest, those that are not bare."""
+    served = float(np.sum(sums.set_ha))
+    if served <= 0:
+        return {}
+    found = {}
+    for number, plots in by_set.items():
+        wooded = sums.value / served > model.sets[_root(model, number)].residuals.floor
+        kept = {plot: one for plot, one in plots.items() if not (one.bare and wooded)}
+        if kept:
+            found[number] = kept
+    return found
+
+
+def _departures(
+    model: TargetModel, number: int, left_out: pd.DataFrame, training: pd.DataFrame, years: Sequence[int],
+    stand_of: Mapping[str, str],
+) -> Iterator[tuple[str, _Seen]]:  # fmt: skip
+    """Plots that lie in stands as a set sees them, by name."""
+    one = model.sets[number]
+    rows, sample, parts = _seen_by(model, left_out, number, training)
+    if len(years) == 1:
+        late = np.flatnonzero(sample.year == years[0])
+        steps = ((late, 1.0),)
+        sd = parts[late]
+    else:
+        early, late = sample.pairs(*years)
+        steps = ((late, 1.0), (early, -1.0))
+        sd = np.zeros((len(late), len(model.sets)))
+        for part in model.carried[number]:
+            residuals = model.sets[part].residuals
+            sd[:, part] = residuals.change_sd(parts[early, part], parts[late, part])
+    there = np.array([str(plot) in stand_of for plot in sample.plot[late]], bool)
+    if not there.any():
+        return
+    table = training.assign(plot=training["plot"].astype(str)).drop_duplicates(["plot", "year"]).set_index(["plot", "year"])
+    names = [name for name in training.columns if name.startswith("f_")] if len(model.shared) else []
+    observed, predicted = rows["observed"].to_numpy(float), rows["predicted"].to_numpy(float)
+    values, moved = np.zeros(int(there.sum())), np.zeros(int(there.sum()))
+    gradient, factors = np.zeros((len(values), model.influence.shape[1])), np.zeros((len(values), len(names)))
+    for at, sign in steps:
+        at = at[there]
+        told = table.loc[list(zip(sample.plot[at].astype(str), sample.year[at].tolist(), strict=True))]
+        design = one.design(told[list(one.predictors)].to_numpy(float), sample.year[at])
+        gradient[:, model.slices()[number]] += sign * one.machine.both(one.params, design)[1]
+        factors += sign * np.nan_to_num(told[names].to_numpy(float))
+        values += sign * observed[at]
+        moved += sign * (observed[at] - predicted[at])
+    floor = model.sets[_root(model, number)].residuals.floor
+    bare = (predicted[late[there]] <= floor) & (len(years) == 1)
+    last, sd = late[there], np.maximum(sd[there], 1e-9 * (parts[late][there] > 0))
+    cluster = rows["cluster"].astype(str).to_numpy()[last]
+    for k, plot in enumerate(sample.plot[last]):
+        yield str(plot), _Seen(moved[k], sd[k], sample.xy[last[k]], cluster[k], str(sample.patch[last[k]]), values[k],
+                               gradient[k], factors[k], bool(bare[k]))  # fmt: skip
 
 
 def _seen_by(
-    model: TargetModel, left_out: pd.DataFrame, one: SetModel, places: Mapping[str, tuple[float, float]] | None
-) -> tuple[pd.DataFrame, Sample, Residuals]:
-    """Plots as a set predicts them without their cluster, where they are and how they scatter.
+    model: TargetModel, left_out: pd.DataFrame, number: int, training: pd.DataFrame
+) -> tuple[pd.DataFrame, Sample, np.ndarray]:
+    """Plots as a set predicts them without their cluster, where they are, and the SD (n, sets) that each set's residuals have.
 
-    A second stage was fitted to cells: at plots what it leaves unexplained comes on top of the first set's, whose structure
-    serves for both.
+    A second stage was fitted to cells: at plots what it leaves unexplained comes on top of the first set's.
     """
+    one = model.sets[number]
     if one.second_stage is None:
-        return _rows_of(left_out, one), one.sample, one.residuals
+        rows, sample = _rows_of(left_out, one), one.sample
+        parts = np.zeros((len(rows), len(model.sets)))
+        parts[:, number] = sample.sd
+        return rows, sample, parts
     rows = left_out[left_out["set_name"] == one.name].dropna(subset=["predicted"]).reset_index(drop=True)
-    first, predicted = model.named(one.second_stage.first_set).residuals, rows["predicted"].to_numpy(float)
-    plot = rows["plot"].astype(str).to_numpy(str)
-    x, y = np.array([(places or {}).get(name, (np.nan, np.nan)) for name in plot], float).reshape(-1, 2).T
-    sd = np.hypot(first.sd(predicted), one.residuals.sd(predicted))
+    plot, predicted = rows["plot"].astype(str).to_numpy(str), rows["predicted"].to_numpy(float)
+    places = training.assign(plot=training["plot"].astype(str)).drop_duplicates("plot").set_index("plot")[["x", "y"]]
+    x, y = places.reindex(plot).to_numpy(float).T
+    parts = np.zeros((len(rows), len(model.sets)))
+    for part in model.carried[number]:
+        parts[:, part] = model.sets[part].residuals.sd(predicted)
+    first = model.named(one.second_stage.first_set).sample
+    patch_of = dict(zip(first.plot.astype(str), first.patch.astype(str), strict=True))
+    patch = np.array([patch_of.get(name, cluster) for name, cluster in zip(plot, rows["cluster"].astype(str), strict=True)], str)
     sample = Sample(
-        plot=plot, patch=rows["cluster"].astype(str).to_numpy(str), year=rows["year"].to_numpy(int), x=x, y=y, sd=sd,
+        plot=plot, patch=patch, year=rows["year"].to_numpy(int), x=x, y=y, sd=np.sqrt((parts**2).sum(axis=1)),
         influence=np.zeros((len(plot), 0)),
     )  # fmt: skip
-    return rows, sample, first
+    return rows, sample, parts
 
 
 def _rows_of(left_out: pd.DataFrame, one: SetModel) -> pd.DataFrame:
     rows = left_out[left_out["set_name"] == one.name].reset_index(drop=True)
-    if list(rows["plot"].astype(str)) != list(one.sample.plot.astype(str)):
+    if not np.array_equal(rows["plot"].to_numpy(str), one.sample.plot.astype(str)):
         raise ValueError(f"left-out predictions of predictor set {one.name} are not of the plots it was fitted to; fit again")
     return rows
 
 
-def _within(found: Mapping[str, Mapping[str, tuple]]) -> tuple[float, float]:
-    """Variance between plots of one stand of departures of unit variance, pooled over stands, and its degrees of freedom."""
-    squares, freedom = 0.0, 0
-    for plots in found.values():
-        z = np.array([moved / sd for moved, sd, *_ in plots.values()])
-        squares += float(((z - z.mean()) ** 2).sum())
-        freedom += len(z) - 1
-    return (squares / freedom, freedom) if freedom >= ENOUGH_PAIRS else (1.0, np.inf)
+def _within(stands: Iterable[Mapping[int, Mapping[str, _Seen]]], sets: int) -> tuple[np.ndarray, np.ndarray]:
+    """Variance (sets,) between plots of one stand of departures of unit variance, pooled over stands, and its freedom (sets,).
+
+    Where a set has too few plots that share a stand, all of the residual counts as spread within stands.
+    """
+    squares, freedom = np.zeros(sets), np.zeros(sets)
+    for by_set in stands:
+        for number, plots in by_set.items():
+            z = np.array([one.moved / max(np.linalg.norm(one.sd), 1e-9) for one in plots.values() if not one.bare])
+            squares[number] += ((z - z.mean()) ** 2).sum() if len(z) else 0.0
+            freedom[number] += max(len(z) - 1, 0)
+    enough = freedom >= ENOUGH_PAIRS
+    return np.where(enough, squares / np.maximum(freedom, 1), 1.0), np.where(enough, freedom, np.inf)
 
 
-def _of_stand(plots: list[tuple], region: Regions, within: float, freedom: float) -> OwnPlots:
-    moved, sd, xy, cluster, seen, structures = (list(column) for column in zip(*plots, strict=True))
-    by_plots = within / len(plots)
-    by_field, doubt = _as_field(np.array(xy), region, structures[0])
-    apart = max(by_plots, by_field)
-    if by_field >= by_plots and doubt > 0:
-        freedom = 2 * by_field**2 / doubt
+def _of_stand(
+    model: TargetModel, by_set: Mapping[int, Mapping[str, _Seen]], sums: Sums, region: Regions, years: Sequence[int],
+    within: tuple[np.ndarray, np.ndarray],
+) -> OwnPlots:  # fmt: skip
+    """What a stand's plots say of it."""
+    scale = np.asarray(sums.s, float) / sums.covered_ha
+    most = max(by_set, key=lambda number: (len(by_set[number]), -number))
+    terms: list[tuple[int, _Seen, float]] = []  # set, plot, what a unit of its departure counts
+    for part, size in _parts(model, sums).items():
+        teller = part if part in by_set else most
+        plots = by_set[teller].values()
+        share = size.sum() if teller == part else float(size @ model.between_sets[:, _root(model, teller)])
+        named = teller if teller == part else _root(model, teller)
+        whole = sum(one.sd.sum() if teller == part else one.sd[named] for one in plots)
+        terms += [(teller, one, share / max(whole, 1e-9)) for one in plots]
+    every = {plot: one for plots in by_set.values() for plot, one in plots.items()}
+    weight = np.array([count for *_, count in terms])
+    loads = weight[:, None] * np.array([one.sd for _, one, _ in terms])  # (terms, sets) what u of each set counts
+    by_field, doubt, in_common = _as_fields(model, terms, loads, scale, region, years)
+    by_plots, freedom = _as_spread(model, terms, loads, within)
+    if by_field >= by_plots:
+        freedom = 2 * by_field**2 / doubt if doubt > 0 else np.inf
     return OwnPlots(
-        len(plots), len(set(cluster)), float(np.mean(seen)), float(np.mean(moved)),
-        float(np.sqrt(np.mean(np.square(sd)) * apart)), float(freedom), frozenset(map(str, cluster)),
+        len(every), len({one.cluster for one in every.values()}), float(np.mean([one.observed for one in every.values()])),
+        float(weight @ [one.moved for _, one, _ in terms]), float(np.sqrt(max(by_field, by_plots))), float(freedom), in_common,
+        weight @ np.array([one.gradient for _, one, _ in terms]), weight @ np.array([one.factors for _, one, _ in terms]),
+        frozenset(one.cluster for one in every.values()),
     )  # fmt: skip
 
 
-def _as_field(xy: np.ndarray, region: Regions, structure: Structure) -> tuple[float, float]:
-    """Variance of the mean residual of plots about the stand's, of residuals of unit size: mean over their readings, and the
-    variance of that, from how far readings differ and how few plots tell the residuals' size.
+def _root(model: TargetModel, number: int) -> int:
+    """The set fitted to plots whose residuals a set's predictions carry."""
+    return model.carried[number][0]
 
-    What a whole stand has in common the plots have too, so that it is in no difference.
+
+def _parts(model: TargetModel, sums: Sums) -> dict[int, np.ndarray]:
+    """Of each set that serves a part of the stand, what the sd (sets,) of that part's residuals adds to the stand's mean sd.
+
+    What a first set's residuals do is shared out among its own part and those of second stages by their areas.
     """
+    scale, served = np.asarray(sums.s, float) / sums.covered_ha, np.asarray(sums.set_ha, float)
+    carrying = np.array([[part in carried for part in range(len(scale))] for carried in model.carried], float) * served[:, None]
+    share = carrying / np.maximum(carrying.sum(axis=0), 1e-9)
+    return {number: share[number] * scale for number in np.flatnonzero(served > 0)}
+
+
+def _as_spread(
+    model: TargetModel, terms: list[tuple[int, _Seen, float]], loads: np.ndarray, within: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, float]:
+    """Variance that plots give the sum where each has the spread of plots within stands for itself, and its freedom."""
+    number = np.array([number for number, *_ in terms])
+    sized = loads * np.sqrt(within[0][number])[:, None]
+    _, plot = np.unique(np.array([one.xy for _, one, _ in terms]), axis=0, return_inverse=True)
+    summed = np.zeros((plot.max() + 1, loads.shape[1]))
+    np.add.at(summed, plot.ravel(), sized)
+    return float(((summed @ model.between_sets) * summed).sum()), float(within[1][number].min())
+
+
+def _as_fields(
+    model: TargetModel, terms: list[tuple[int, _Seen, float]], loads: np.ndarray, scale: np.ndarray, region: Regions,
+    years: Sequence[int],
+) -> tuple[float, float, float]:  # fmt: skip
+    """Variance of what plots sum up about what the stand departs by, over the readings of all sets' fields, the variance of
+    that as an estimate, and the covariance of this error with the map's, which lacks what the stand departs by."""
+    xy = np.array([one.xy for _, one, _ in terms])
+    patch = np.array([one.patch for _, one, _ in terms])
     apart, among = cdist(xy, region.points), cdist(xy, xy)
-    same, side, found = float((among <= 1.0).mean()), region.spacing_m / np.sqrt(2), []
-    for one in structure.readings:
-        field = 0.0
-        if one.smooth > 0:
-            own = float(region.correlation(one.range_m)[0])
-            across = float(mean_correlation(apart, side, one.range_m).mean())
-            field = one.smooth * max(float(correlation(among, one.range_m).mean()) - 2 * across + own, 0.0)
-        found.append(field + one.nugget * same)
-    mean, doubt = structure.averaged(np.array(found))
-    return float(mean), float(doubt)
+    side, left = region.spacing_m / np.sqrt(2), float(in_one_patch(region)[0])
+    one_patch = np.pi * region.radius_m[0] ** 2 <= PATCH_HA * 1e4
+    same_patch = np.ones_like(among) if one_patch else (patch[:, None] == patch[None, :]).astype(float)
+    fields = [number for number in range(len(scale)) if loads[:, number].any() or scale[number] > 0]
+    told = {}
+
+    def kernels(range_m: float) -> tuple[np.ndarray, np.ndarray, float]:
+        if range_m not in told:
+            across = mean_correlation(apart, side, range_m).mean(axis=1)
+            told[range_m] = correlation(among, range_m), across, float(region.correlation(range_m)[0])
+        return told[range_m]
+
+    def form(structure: Structure, a: int, b: int) -> np.ndarray:
+        """(readings, 2) of fields a and b: covariance of the sums' errors, and of a's map error with b's sum's."""
+        found, first, second = [], loads[:, a], loads[:, b]
+        for one in structure.readings:
+            between, across, own = kernels(one.range_m) if one.smooth > 0 else (same_patch, np.zeros(len(first)), 0.0)
+            stand = scale[a] * scale[b]
+            mixed = (one.smooth * across + one.patch * left) @ np.column_stack([second, first])
+            itself = stand * (one.smooth * own + one.patch * left)
+            plots = one.smooth * between + one.patch * same_patch + one.nugget * (among <= 1.0)
+            error = first @ plots @ second - scale[a] * mixed[0] - scale[b] * mixed[1] + itself
+            found.append((error, itself - scale[a] * mixed[0]))
+        return np.array(found)
+
+    structures = [model.sets[number].residuals.level if len(years) == 1 else model.sets[number].residuals.change
+                  for number in fields]  # fmt: skip
+    variance = in_common = 0.0
+    relative, sizes = 0.0, 0.0
+    for a, one in zip(fields, structures, strict=True):
+        for b in fields:
+            hangs = model.between_sets[a, b]
+            if hangs == 0:
+                continue
+            both = form(one, a, b)
+            mean, doubt = one.averaged(np.maximum(both[:, 0], 0.0)) if a == b else (one.averaged(both[:, 0])[0], 0.0)
+            variance += hangs * float(mean)
+            in_common += hangs * float(one.averaged(both[:, 1])[0])
+            if a == b and mean > 0:
+                relative, sizes = relative + float(doubt / mean), sizes + float(mean)
+    variance = max(variance, 0.0)
+    return variance, variance**2 * relative / sizes if sizes > 0 else 0.0, in_common
 
 
 def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:

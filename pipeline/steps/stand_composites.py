@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 MAP, PLOTS = "map", "plots"
 LEDGER_COLUMNS = [
     "stand", "target", "units", "first_year", "last_year", "source", "value", "se", "bias_removed", "used_se", "weight",
-    "departure", "plots", "clusters", "plots_mean", "composite", "composite_se", "note",
+    "departure", "correlation_with_map", "plots", "clusters", "plots_mean", "composite", "composite_se", "note",
 ]  # fmt: skip
 BY_MODEL = "purposive plots: they speak by their departures from the map, as the model sees them, not by the sampling design"
 
@@ -62,15 +62,16 @@ class Maps(Mapping[str, Mapped]):
 
 @dataclass(frozen=True)
 class Field:
-    """The plots of a target: left-out predictions, the stand that each plot that may speak lies in, whether chance chose them.
+    """The plots of a target: left-out predictions, what the models saw of them, the stand that each plot that may speak lies in,
+    whether chance chose them.
 
     Where some plots were chosen by chance, the others are left aside: one purposive plot would make a stand's sample none.
     """
 
     left_out: pd.DataFrame
+    training: pd.DataFrame
     stand_of: Mapping[str, str]
     by_chance: bool
-    places: Mapping[str, tuple[float, float]]
 
     @classmethod
     def of(cls, left_out: pd.DataFrame, training: pd.DataFrame, polygons: gpd.GeoDataFrame) -> Field:
@@ -82,8 +83,7 @@ class Field:
             places = places[drawn]
         inside = stands_at(places["x"].to_numpy(float), places["y"].to_numpy(float), polygons[polygons["layer"] != "plots"])
         stand_of = {str(plot): stand for plot, stand in zip(places["plot"], inside, strict=True) if stand is not None}
-        xy = {str(row.plot): (float(row.x), float(row.y)) for row in places.itertuples()}
-        return cls(left_out, stand_of, bool(drawn.any()), xy)
+        return cls(left_out, training, stand_of, bool(drawn.any()))
 
 
 def stands_at(x: np.ndarray, y: np.ndarray, polygons: gpd.GeoDataFrame) -> list[str | None]:
@@ -116,8 +116,9 @@ def composites(
     but what all plots share. A source whose bias nothing tells is left out with a warning.
     """
     model = estimator.model
-    shapes = {stand: mapped[stand].region for stand in dict.fromkeys(field.stand_of.values()) if stand in mapped}
-    own = own_plots(model, field.left_out, field.stand_of, shapes, span, field.places)
+    told = {stand: mapped[stand] for stand in dict.fromkeys(field.stand_of.values()) if stand in mapped}
+    sums, shapes = ({stand: getattr(one, name) for stand, one in told.items()} for name in ("sums", "region"))
+    own = own_plots(model, field.left_out, field.training, field.stand_of, sums, shapes, span)
     used = {name: record for name, record in records.items() if record["target"] == target and list(span) == [record["year"]]}
     spoken = polygons["stand"].isin(own)
     for name in used:
@@ -127,7 +128,7 @@ def composites(
         return {}, []
     names = rows["stand"].tolist()
     maps = _maps_apart(names, mapped, own, estimator, field)
-    sources, correlation = _sources(rows, names, maps, own, field, used)
+    sources, correlation = _sources(rows, names, maps, own, field, used, model)
     kept = _usable(sources, f"{target} {'-'.join(map(str, span))}", names, correlation)
     if len(kept) == 1 and kept[0].name == MAP:
         return {}, []
@@ -137,52 +138,72 @@ def composites(
     for row in found.ledger:
         weights.setdefault(row.stand, {})[row.source] = row.weight
     columns = {
-        name: _columns(found.estimates[name], weight, maps.get(name), own.get(name), estimator.lowest)
+        name: _columns(found.estimates[name], weight, maps.get(name), own.get(name), estimator)
         for name, weight in weights.items()
         if set(weight) != {MAP}  # more than the map speaks of it
     }
     about = {"target": target, "units": units, "first_year": span[0], "last_year": span[-1]}
-    return columns, [row for row in _ledger(found, own, field, about) if row["stand"] in columns]
+    hanging = dict(zip(names, correlation.get((MAP, PLOTS), ()), strict=False))
+    return columns, [row for row in _ledger(found, own, field, about, hanging) if row["stand"] in columns]
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The map of a stand as it is told without the clusters of the stand's own plots; `gradient` (parameters,) of its mean."""
+
+    mean: float
+    estimate: Estimate
+    gradient: np.ndarray
 
 
 def _maps_apart(
     names: Sequence[str], mapped: Mapping[str, Mapped], own: Mapping[str, OwnPlots], estimator: RegionEstimator, field: Field
-) -> dict[str, tuple[Estimate, float, float]]:
-    """Per stand with a map: its estimate without the stand's own clusters of plots, how far it moved by that, forest share."""
+) -> dict[str, Apart]:
+    """Per stand with a map: what it says without the stand's own clusters of plots."""
     model, cache, found = estimator.model, {}, {}
     for name in names:
         if name not in mapped:
             continue
         one, moved, estimate = mapped[name], 0.0, mapped[name].estimate
-        wooded = float(one.sums.set_ha.sum() / one.sums.covered_ha)
+        gradient = one.sums.gradient / one.sums.covered_ha
         if name in own:
             clusters = own[name].without
-            moved = shift_without(model, field.left_out, one.sums.gradient / one.sums.covered_ha, clusters)
+            moved = shift_without(model, field.left_out, gradient, clusters)
             if clusters not in cache:
                 apart: TargetModel = without_pull(model, field.left_out, clusters)
                 cache = {clusters: estimator.with_model(apart)}  # stands come in order: neighbours share clusters
             estimate = cache[clusters].estimate([one.sums], [one.region])
-        found[name] = (estimate, moved, wooded)
+        found[name] = Apart(estimate.mean + moved, estimate, gradient)
     return found
 
 
 def _sources(
-    rows, names: Sequence[str], maps: Mapping, own: Mapping[str, OwnPlots], field: Field, records: Mapping
-) -> tuple[list[Source], dict]:
+    rows, names: Sequence[str], maps: Mapping[str, Apart], own: Mapping[str, OwnPlots], field: Field,
+    records: Mapping[str, Mapping], model: TargetModel,
+) -> tuple[list[Source], dict]:  # fmt: skip
+    """What speaks of the stands, and how the errors of map and plots hang together.
+
+    The plots' value is the map's with what they say that the stand departs by from it. Parameters have their part in its error
+    as far as predictions of the plots follow them otherwise than the stand's, shared errors as far as they are those of these
+    plots; what the stand departs by is in no error of it but in the map's.
+    """
     n, nan = len(names), np.nan
     map_mean, map_se, map_free, plot_mean, plot_se, free, common = (np.full(n, nan) for _ in range(7))
     for number, name in enumerate(names):
         if name not in maps:
             continue
-        estimate, moved, wooded = maps[name]
-        map_mean[number], map_se[number] = estimate.mean + moved, max(estimate.se, 1e-9)
-        map_free[number] = estimate.degrees_of_freedom
-        if name in own and wooded > 0:
-            mine = own[name]
-            plot_mean[number] = map_mean[number] + wooded * mine.departure
-            plot_se[number] = max(np.sqrt((wooded * mine.departure_se) ** 2 + estimate.shared_variance), 1e-9)
-            free[number] = mine.freedom
-            common[number] = min(estimate.shared_variance / (map_se[number] * plot_se[number]), 0.999)
+        one = maps[name]
+        map_mean[number], map_se[number] = one.mean, max(one.estimate.se, 1e-9)
+        map_free[number] = one.estimate.degrees_of_freedom
+        if name in own:
+            mine, (by_map, by_plots) = own[name], shared_errors(model, one, own[name])
+            through, rest = (_sampled(model) @ gradient for gradient in (one.gradient, one.gradient - mine.pull))
+            moved, total = float(rest @ rest), mine.departure_se**2 + float(rest @ rest) + float(by_plots @ by_plots)
+            plot_mean[number], plot_se[number] = one.mean + mine.departure, max(np.sqrt(total), 1e-9)
+            doubt = mine.departure_se**4 / mine.freedom + moved**2 / model.degrees_of_freedom
+            free[number] = max(total**2 / doubt, 1.0) if doubt > 0 else np.inf
+            both = mine.in_common + float(through @ rest) + float(by_map @ by_plots)
+            common[number] = np.clip(both / (map_se[number] * plot_se[number]), -0.999, 0.999)
     chance, sources = field.by_chance, []
     if np.isfinite(plot_mean).any():
         sources.append(Source(PLOTS, plot_mean, plot_se, unbiased=chance, bias_sd=None if chance else 0.0, fitted=not chance,
@@ -196,6 +217,19 @@ def _sources(
         )  # fmt: skip
     sources.append(Source(MAP, map_mean, map_se, fitted=True, freedom=map_free))
     return sources, {(MAP, PLOTS): common} if np.isfinite(common).any() else {}
+
+
+def _sampled(model: TargetModel) -> np.ndarray:
+    """Rows whose products with a gradient are what plots, cells and strata leave uncertain of a mean."""
+    return np.vstack([model.influence, model.block_influence, model.shrunk])
+
+
+def shared_errors(model: TargetModel, one: Apart, mine: OwnPlots | None) -> tuple[np.ndarray, np.ndarray]:
+    """What each error that all plots share, by one standard deviation, does to the map's value and to the plots'."""
+    by_map = model.shared @ one.gradient
+    if mine is None:
+        return by_map, np.zeros_like(by_map)
+    return by_map, by_map - model.shared @ mine.pull + mine.factors
 
 
 def _usable(sources: list[Source], what: str, names: Sequence[str], correlation: Mapping) -> list[Source]:
@@ -213,22 +247,27 @@ def _usable(sources: list[Source], what: str, names: Sequence[str], correlation:
     return kept
 
 
-def _columns(one: AreaEstimate, weight: Mapping[str, float], mapped: tuple | None, mine: OwnPlots | None, lowest: float) -> dict:
-    through, residual = weight.get(MAP, 0.0), one.variance
+def _columns(
+    one: AreaEstimate, weight: Mapping[str, float], mapped: Apart | None, mine: OwnPlots | None, estimator: RegionEstimator
+) -> dict:
+    through, spoken = weight.get(MAP, 0.0), weight.get(PLOTS, 0.0)
     parts = {"shared_variance": 0.0, "sampling_variance": 0.0, "area_effect_variance": 0.0}
     if mapped is not None:
-        estimate = mapped[0]
+        by_map, by_plots = shared_errors(estimator.model, mapped, mine)
+        rest = mapped.gradient - mine.pull if mine else 0.0 * mapped.gradient
+        moved = _sampled(estimator.model) @ (through * mapped.gradient + spoken * rest)
         parts = {
-            "shared_variance": estimate.shared_variance * (through + weight.get(PLOTS, 0.0)) ** 2,
-            "sampling_variance": estimate.sampling_variance * through**2,
-            "area_effect_variance": estimate.area_effect_variance * through**2,
+            "shared_variance": float(((through * by_map + spoken * by_plots) ** 2).sum()),
+            "sampling_variance": float(moved @ moved),
+            "area_effect_variance": mapped.estimate.area_effect_variance * through**2,
         }
+    known = parts["shared_variance"] + parts["sampling_variance"]
     spoke = [source for source in (MAP, PLOTS, *weight) if weight.get(source)]
     return {
-        "mean": max(one.mean, lowest),
+        "mean": max(one.mean, estimator.lowest),
         "se": one.se,
         **parts,
-        "residual_variance": max(residual - parts["shared_variance"] - parts["sampling_variance"], 0.0),
+        "residual_variance": max(one.variance - known, 0.0),
         "degrees_of_freedom": one.degrees_of_freedom,
         "estimator": "composite of " + ", ".join(dict.fromkeys(spoke)),
         "map_only": False,
@@ -237,7 +276,8 @@ def _columns(one: AreaEstimate, weight: Mapping[str, float], mapped: tuple | Non
     }
 
 
-def _ledger(found: Fusion, own: Mapping[str, OwnPlots], field: Field, about: Mapping) -> list[dict]:
+def _ledger(found: Fusion, own: Mapping[str, OwnPlots], field: Field, about: Mapping, hanging: Mapping[str, float]) -> list[dict]:
+    """Rows of the sources; `hanging`, by stand, is the correlation of the plots' error with the map's."""
     rows = []
     for row in found.ledger:
         mine = own.get(row.stand) if row.source == PLOTS else None
@@ -249,6 +289,7 @@ def _ledger(found: Fusion, own: Mapping[str, OwnPlots], field: Field, about: Map
         rows.append(
             {"stand": row.stand, **about, "source": row.source, "value": row.mean, "se": row.se, "bias_removed": row.bias,
              "used_se": row.used_se, "weight": row.weight, "departure": row.departure,
+             "correlation_with_map": hanging.get(row.stand) if mine else None,
              "plots": mine.plots if mine else None, "clusters": mine.clusters if mine else None,
              "plots_mean": mine.mean if mine else None, "composite": found.estimates[row.stand].mean,
              "composite_se": found.estimates[row.stand].se, "note": "; ".join(notes)}

@@ -79,20 +79,24 @@ def test_the_departure_of_a_stand_is_the_mean_of_measured_minus_predicted_withou
     model, left_out = fitted(plots)
     stand_of = {"p000": "a", "p001": "a", "p009": "b"}
     regions = {name: lattice(shapely.box(0, 0, SIDE, SIDE)) for name in "ab"}
-    found = own_plots(model, left_out, stand_of, regions, (2019,))
+    sums = {name: mean_over(model, np.linspace(5, 22, 50)) for name in "ab"}
+    found = own_plots(model, left_out, plots, stand_of, sums, regions, (2019,))
     apart = left_out.set_index("plot")
     expected = (apart["observed"] - apart["predicted"])[["p000", "p001"]].mean()
+    # scaled from the plots' residual sd to the stand's
+    expected *= sums["a"].s[0] / 4.0 / model.sets[0].sample.sd[:2].mean()
     assert found["a"].departure == pytest.approx(expected) and found["a"].mean == pytest.approx(apart["observed"].iloc[:2].mean())
     assert (found["a"].plots, found["a"].clusters, found["a"].without) == (2, 1, {"c000"})
     assert (found["b"].plots, found["b"].without) == (1, {"c002"})
 
 
 def test_few_plots_in_stands_count_with_the_whole_of_the_residual():
-    """Nothing tells the spread within stands: one plot's departure has the plot's residual SD for its error."""
+    """Nothing tells the spread within stands: one plot's departure has the residual SD of the stand for its error."""
     plots = make_plots(40, noise=40.0)
     model, left_out = fitted(plots)
-    one = own_plots(model, left_out, {"p005": "a"}, {"a": lattice(shapely.box(0, 0, SIDE, SIDE))}, (2019,))["a"]
-    assert one.departure_se >= model.sets[0].sample.sd[5] * (1 - 1e-9)
+    sums, region = mean_over(model, np.linspace(5, 22, 50)), lattice(shapely.box(0, 0, SIDE, SIDE))
+    one = own_plots(model, left_out, plots, {"p005": "a"}, {"a": sums}, {"a": region}, (2019,))["a"]
+    assert one.departure_se >= sums.s[0] / 4.0 * (1 - 1e-9)
 
 
 # ---------------------------------------------------------------- composites
@@ -150,8 +154,9 @@ def test_a_composite_is_what_its_ledger_says():
         assert rows["weight"].sum() == pytest.approx(1)
         assert one["mean"] == pytest.approx((rows["weight"] * (rows["value"] - rows["bias_removed"])).sum())
         assert one["sampling_variance"] + one["shared_variance"] + one["residual_variance"] == pytest.approx(one["se"] ** 2)
-        # two independent errors: the composite's variance is the inverse of the sum of inverses
-        assert one["se"] == pytest.approx((1 / rows["used_se"] ** 2).sum() ** -0.5)
+        # the least variance of two errors a and b that correlate by r: (1 - r2) a2 b2 / (a2 + b2 - 2 r a b)
+        (a, b), r = rows["used_se"], rows["correlation_with_map"].iloc[0]
+        assert one["se"] ** 2 == pytest.approx((1 - r**2) * a**2 * b**2 / (a**2 + b**2 - 2 * r * a * b))
         assert one["estimator"] == "composite of map, plots"
         assert list(rows["source"]) == ["plots", "map"]
 
