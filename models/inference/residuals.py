@@ -81,11 +81,18 @@ class Structure:
         """What an analyst has to know where the plots do not identify the structure."""
         likely = [one for one in self.readings if one.weight >= 0.05]
         reach = sorted(one.range_m for one in likely if one.smooth > 0)
-        said = ["no correlation at all"] if any(one.nugget > 0 == one.smooth + one.patch for one in likely) else []
-        said += [f"ranges between {reach[0]:.0f} and {reach[-1]:.0f} m"] if reach else []
-        reach = f"{' and '.join(said) or 'all readings'} are"
+        alone = any(one.nugget > 0 == one.smooth + one.patch for one in likely)
+        ranges = f"ranges between {reach[0]:.0f} and {reach[-1]:.0f} m" if reach else ""
+        if len(set(reach)) == 1:
+            ranges = f"ranges of about {reach[0]:.0f} m"
+        if alone and ranges:
+            said = f"no correlation at all and {ranges} are all likely"
+        elif alone:
+            said = "that they have nothing in common is likely, and no range is ruled out"
+        else:
+            said = f"{ranges or 'all readings'} are all likely"
         return (
-            f"how far residuals reach is poorly identified by these plots ({reach} all likely), so that standard errors "
+            f"how far residuals reach is poorly identified by these plots ({said}), so that standard errors "
             "of stands are known to a factor only and have few degrees of freedom; pairs of plots 50 to 300 m apart would tell"
         )
 

@@ -78,6 +78,9 @@ def estimated_from(totals: pd.DataFrame) -> pd.DataFrame:
     chosen["interior_percent"] = interior_percent
     chosen["from_interior"] = enough
     chosen["seen_ha"] = whole["covered_ha"]
+    single = [column for column in chosen if column.startswith("sum_s2_")]
+    # what single places have for themselves averages out over the stand, whose residual it is, not over its inner pixels alone
+    chosen[single] = chosen[single].mul(chosen["covered_ha"] / chosen["seen_ha"], axis=0).where(enough, chosen[single])
     chosen["map_mean"] = (whole["sum_value"] / whole["covered_ha"].where(whole["covered_ha"] > 0)).astype(float)
     chosen[["gained_ha", "lost_ha"]] = whole[["gained_ha", "lost_ha"]]
     return chosen.reset_index()

@@ -173,7 +173,7 @@ def planted():
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
         z = 10 + 2.7 * smooth(rng, 100.0) + 1.2 * smooth(rng, 15.0)
-        agb = 100 + 12 * (z - 10) + 12 * smooth(rng, 150.0) + 9 * smooth(rng, 12.0)
+        agb = 150 + 12 * (z - 10) + 12 * smooth(rng, 150.0) + 9 * smooth(rng, 12.0)
         z, agb = (uniform_filter(field, 4, mode="nearest") for field in (z, agb))
 
         def at(field, xy):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import make_plots
 
-from models.inference import fitted
+from models.inference import diagnostics
 from models.inference.fitted import fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import fit_in_stages
 from models.inference.residuals import Structure
@@ -26,7 +26,7 @@ LEVELS = {"spruce": 1.0, "pine": -0.3, "oak": -0.9}
 @pytest.fixture(autouse=True)
 def known_structure(monkeypatch):
     """How residuals hang together is not what is tested here, and finding it takes longest."""
-    monkeypatch.setattr(fitted, "spatial_structure", lambda *_, **__: Structure.known(300.0, 0.5))
+    monkeypatch.setattr(diagnostics, "spatial_structure", lambda *_, **__: Structure.known(300.0, 0.5))
 
 
 def in_strata(plots: pd.DataFrame, stratum, levels=LEVELS) -> pd.DataFrame:

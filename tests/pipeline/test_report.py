@@ -226,16 +226,11 @@ def half_widths(sd, n):
 
 def make_validation():
     """Scores of two sets by two schemes, and the third as too few plots."""
-    from models.validation import LEVELS, SCHEMES, all_scores
+    from models.validation import SCHEMES, all_scores
 
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     known = all_scores(
-<<<<<<< HEAD
-        observed, observed - 10, np.full(6, 8.0), {level: np.full(6, level / 7) for level in LEVELS},
-        degrees_of_freedom=np.full(6, 1e9), confidence_percent=90,
-=======
         observed, observed - 10, np.full(6, 8.0), half_widths(8.0, 6), degrees_of_freedom=np.full(6, 1e9), confidence_percent=90,
->>>>>>> words
         groups={"stratum": np.array(["fir"] * 4 + ["oak"] * 2)},
     )  # fmt: skip
     rows = [
@@ -579,20 +574,14 @@ def test_the_page_says_what_the_map_is_not_for_and_where_its_card_lies(usual):
 
 def test_saturation_is_said_above_the_charts(tmp_path):
     """The highest predictions are 10 too low with no error to speak of."""
-    from models.validation import LEVELS, all_scores
+    from models.validation import all_scores
 
     inputs = make_inputs(tmp_path)
     observed = np.array([80.0, 100, 120, 140, 160, 180])
     predicted = np.array([80.0, 100, 120, 140, 150, 170.5])
     low = all_scores(
-<<<<<<< HEAD
-        observed, predicted, np.full(6, 8.0), {level: np.full(6, level / 5) for level in LEVELS},
-        degrees_of_freedom=np.full(6, 9.0), confidence_percent=90,
-    )  # fmt: skip
-=======
         observed, predicted, np.full(6, 8.0), half_widths(8.0, 6), degrees_of_freedom=np.full(6, 9.0), confidence_percent=90
     )
->>>>>>> words
     scores = make_validation()
     scores["scores"] = [{"set_name": "lidar", "scheme": "map", "folds": 6, "missing": 0, "failed": [], **low}]
     store.write_json(inputs["validation"]["agb"], scores)

@@ -176,7 +176,7 @@ def test_maps_that_tell_strata_apart_are_the_same_bytes_whatever_the_blocks(mapp
     one, other = mapped[2], mapped[4]
     assert one["model"] == other["model"]
     assert one["agb"].tobytes() == other["agb"].tobytes() and one["se"].tobytes() == other["se"].tobytes()
-    sums = [combine(pd.concat(part["partials"])) for part in (one, other)]
+    sums = [combine(part["partials"])["agb_2019"] for part in (one, other)]
     assert sums[0].to_json(double_precision=15) == sums[1].to_json(double_precision=15)
     assert set(sums[0]["stand"]) == {"s0", "s1", "s2"}
 
