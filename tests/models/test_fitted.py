@@ -179,7 +179,7 @@ def test_residuals_that_persist_make_the_error_of_change_smaller_than_that_of_tw
     rng = np.random.default_rng(11)
     plots = make_plots(n=60, years=(2019, 2024), noise=0.0)
     lasting = np.tile(rng.normal(0, 30, 60), 2)
-    plots["agb_mg_ha"] += lasting + rng.normal(0, 6, 120)
+    plots["agb_mg_ha"] += 100 + lasting + rng.normal(0, 6, 120)  # 100: no plot below zero
     residuals = fit(plots)[0].sets[0].residuals
     assert residuals.between_dates > 0.8
     s = np.array([30.0])
@@ -246,7 +246,7 @@ def test_a_cluster_that_one_set_does_not_use_moves_only_the_other():
     model, _ = fit(plots, BOTH)
     lidar, satellite = model.slices()
     assert not model.influence[0, lidar].any() and model.influence[0, satellite].any()
-    assert model.clusters == 19 and model.counts == {"plots": 20, "rows": 20, "clusters": 20}
+    assert model.clusters == 19 and model.counts == {"plots": 20, "rows": 20, "clusters": 20, "fewest_plots": 19}
 
 
 def test_a_model_says_where_its_plots_do_not_tell_how_far_residuals_reach():
