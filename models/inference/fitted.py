@@ -183,7 +183,7 @@ def _between_sets(left_out: pd.DataFrame, sets: list[SetModel]) -> np.ndarray:
 def _fit_set(
     plots, name, predictors, column, machine, transform, date_effect, min_clusters, factors, notes
 ) -> dict:
-    check_targets(plots, column, name)
+    notes += check_targets(plots, column, name, transform)
     X_all = plots[list(predictors)].to_numpy(float)
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
     rows, X = plots[used], X_all[used]

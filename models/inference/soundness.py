@@ -18,20 +18,23 @@ ONE_PLACE_M = 1.0
 """Plots whose clusters all lie within so much say nothing of how residuals hang together in space."""
 
 
-def check_targets(plots: pd.DataFrame, column: str, name: str) -> None:
+def check_targets(plots: pd.DataFrame, column: str, name: str, transform: str) -> list[str]:
     """Refuse plots (n rows) to which no model of the target `column` can be fitted, and count those that lack the target.
+
+    Returns what is to be known of the targets all the same: sentences.
 
     Parameters
     ----------
     plots : DataFrame
         plot, cluster, year, x, y (m), area_ha and the target `column`, a stock, which is zero or more
-    name : the predictor set that is to be fitted, for the log
+    name, transform : of the predictor set that is to be fitted; a target below zero has no square root or logarithm, and is a
+        fault of the table in any case
 
     Raises
     ------
     ValueError
-        If a target is negative or infinite, the target does not vary, a cluster or year is missing, no plot has an area or
-        one has none to speak of, or plots lie nowhere or all at one place.
+        If a target is infinite, or negative under a transform, the target does not vary, a cluster or year is missing, no plot
+        has an area or one has none to speak of, or plots lie nowhere or all at one place.
     """
     target = plots[column].to_numpy(float)
     lacking = np.isnan(target)
@@ -45,11 +48,15 @@ def check_targets(plots: pd.DataFrame, column: str, name: str) -> None:
             f"{column} is infinite at {odd.sum()} of {len(plots)} plot measurements ({named(plots, odd)}): a division by an "
             "area of zero makes such values; mend them in the plot table or take them out of it"
         )
+    notes = []
     if (below := target < 0).any():
-        raise ValueError(
+        said = (
             f"{column} is negative at {below.sum()} of {len(plots)} plot measurements ({named(plots, below)}; the least is "
             f"{np.nanmin(target):.4g}): a stock is zero or more; mend them in the plot table or take them out of it"
         )
+        if transform != "none":
+            raise ValueError(said)
+        notes.append(f"predictor set {name}: {said}")
     used = plots[~lacking]
     if len(used) > 1 and np.ptp(target[~lacking]) == 0:
         raise ValueError(
@@ -59,6 +66,7 @@ def check_targets(plots: pd.DataFrame, column: str, name: str) -> None:
     _check_labels(used)
     _check_areas(used)
     _check_places(used)
+    return notes
 
 
 def _check_labels(plots: pd.DataFrame) -> None:

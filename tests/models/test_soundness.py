@@ -42,21 +42,28 @@ def everywhere(**columns):
 )
 def test_plots_that_no_model_can_be_fitted_to_are_refused_with_their_names(plots, said):
     with pytest.raises(ValueError, match=said):
-        check_targets(plots, "agb_mg_ha", "lidar")
+        check_targets(plots, "agb_mg_ha", "lidar", "sqrt")
     with pytest.raises(ValueError, match="no model of agb can be fitted"):
         fit_target(plots, {"lidar": ("zmean",)}, target="agb", column="agb_mg_ha")
 
 
 def test_sound_plots_pass_and_those_without_the_target_are_counted_and_named(caplog):
     with caplog.at_level(logging.INFO):
-        check_targets(changed(agb_mg_ha={1: np.nan, 2: np.nan}), "agb_mg_ha", "lidar")
+        check_targets(changed(agb_mg_ha={1: np.nan, 2: np.nan}), "agb_mg_ha", "lidar", "sqrt")
     assert "2 of 12 plot measurements lack agb_mg_ha and are not used: p001 (2019), p002 (2019)" in caplog.text
 
 
+def test_a_target_below_zero_that_no_root_is_taken_of_is_fitted_and_said():
+    plots = changed(agb_mg_ha={3: -4.5})
+    model, left_out = fit_target(plots, {"lidar": ("zmean",)}, target="agb", column="agb_mg_ha", transform="none")
+    assert left_out["observed"].min() == -4.5
+    assert any("agb_mg_ha is negative at 1 of 12" in sentence for sentence in model.warnings)
+
+
 def test_bare_plots_and_an_area_that_some_do_not_state_are_no_fault():
-    check_targets(changed(agb_mg_ha={1: 0.0}, area_ha={3: np.nan}), "agb_mg_ha", "lidar")
+    check_targets(changed(agb_mg_ha={1: 0.0}, area_ha={3: np.nan}), "agb_mg_ha", "lidar", "sqrt")
 
 
 def test_plots_of_one_cluster_may_share_a_place():
     """Whether one cluster is enough is said with the number of clusters."""
-    check_targets(everywhere(x=1.0, y=1.0, cluster="a"), "agb_mg_ha", "lidar")
+    check_targets(everywhere(x=1.0, y=1.0, cluster="a"), "agb_mg_ha", "lidar", "sqrt")
