@@ -344,27 +344,44 @@ def _as_fields(
     return variance, variance**2 * relative / sizes if sizes > 0 else 0.0, in_common
 
 
-def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:
+@dataclass(frozen=True)
+class LeftOut:
+    """Of each set fitted to plots, by its number, the cluster (n,) of its rows and what they depart by, in their SD, from
+    predictions without it (n,)."""
+
+    cluster: Mapping[int, np.ndarray]
+    z: Mapping[int, np.ndarray]
+
+    @classmethod
+    def of(cls, model: TargetModel, left_out: pd.DataFrame) -> LeftOut:
+        cluster, z = {}, {}
+        for number, one in enumerate(model.sets):
+            if one.second_stage is None:  # those of cells are moved by plots through the set that they learned from
+                rows = _rows_of(left_out, one)
+                cluster[number] = rows["cluster"].to_numpy(str)
+                z[number] = (rows["observed"] - rows["predicted"]).to_numpy(float) / one.sample.sd
+        return cls(cluster, z)
+
+    def mine(self, number: int, clusters: frozenset[str]) -> np.ndarray:
+        """Which rows (n,) of a set are of some clusters."""
+        return np.isin(self.cluster[number], list(clusters))
+
+
+def shift_without(model: TargetModel, apart: LeftOut, gradient: np.ndarray, clusters: frozenset[str]) -> float:
     """How far a mean with the gradient (p,) moves when the models are fitted without some clusters of plots."""
     moved = 0.0
-    for number, one in enumerate(model.sets):
-        if one.second_stage is not None:  # of cells: plots move it through the set that it learned from
-            continue
-        rows = _rows_of(left_out, one)
-        mine = rows["cluster"].astype(str).isin(clusters).to_numpy()
-        z = (rows["observed"] - rows["predicted"]).to_numpy(float)[mine] / one.sample.sd[mine]
-        moved -= float(z @ (pull_of(model, number)[mine] @ gradient[parameters_moved(model, number)]))
+    for number, z in apart.z.items():
+        mine = apart.mine(number, clusters)
+        pull = pull_of(model, number, model.sets[number].sample.influence[mine])
+        moved -= float(z[mine] @ (pull @ gradient[parameters_moved(model, number)]))
     return moved
 
 
-def without_pull(model: TargetModel, left_out: pd.DataFrame, clusters: frozenset[str]) -> TargetModel:
+def without_pull(model: TargetModel, apart: LeftOut, clusters: frozenset[str]) -> TargetModel:
     """The models with nothing told by the residuals of some clusters: what the error of a map without them is made from."""
-    sets = []
-    for one in model.sets:
-        if one.second_stage is not None:
-            sets.append(one)
-            continue
-        mine = _rows_of(left_out, one)["cluster"].astype(str).isin(clusters).to_numpy()
-        influence = np.where(mine[:, None], 0.0, one.sample.influence)
-        sets.append(replace(one, sample=replace(one.sample, influence=influence)))
+    sets = list(model.sets)
+    for number in apart.z:
+        sample = sets[number].sample
+        influence = np.where(apart.mine(number, clusters)[:, None], 0.0, sample.influence)
+        sets[number] = replace(sets[number], sample=replace(sample, influence=influence))
     return replace(model, sets=tuple(sets))
