@@ -145,6 +145,8 @@ def _departures(
     """Plots that lie in stands as a set sees them, by name."""
     one = model.sets[number]
     rows, sample, parts = _seen_by(model, left_out, number, training)
+    observed, predicted = rows["observed"].to_numpy(float), rows["predicted"].to_numpy(float)
+    bare = predicted <= model.sets[_root(model, number)].residuals.floor
     if len(years) == 1:
         late = np.flatnonzero(sample.year == years[0])
         steps = ((late, 1.0),)
@@ -153,15 +155,17 @@ def _departures(
         early, late = sample.pairs(*years)
         steps = ((late, 1.0), (early, -1.0))
         sd = np.zeros((len(late), len(model.sets)))
+        gone, grown = bare[late] & ~bare[early], bare[early] & ~bare[late]
         for part in model.carried[number]:
-            residuals = model.sets[part].residuals
-            sd[:, part] = residuals.change_sd(parts[early, part], parts[late, part])
+            first, last = parts[early, part], parts[late, part]
+            both = model.sets[part].residuals.change_sd(first, last)
+            sd[:, part] = np.select([gone, grown], [first, last], both)  # as the map has it where a date has no forest
     there = np.array([str(plot) in stand_of for plot in sample.plot[late]], bool)
     if not there.any():
         return
+    training = training[training["kept"]] if "kept" in training else training
     table = training.assign(plot=training["plot"].astype(str)).drop_duplicates(["plot", "year"]).set_index(["plot", "year"])
     names = [name for name in training.columns if name.startswith("f_")] if len(model.shared) else []
-    observed, predicted = rows["observed"].to_numpy(float), rows["predicted"].to_numpy(float)
     values, moved = np.zeros(int(there.sum())), np.zeros(int(there.sum()))
     gradient, factors = np.zeros((len(values), model.influence.shape[1])), np.zeros((len(values), len(names)))
     for at, sign in steps:
@@ -172,13 +176,11 @@ def _departures(
         factors += sign * np.nan_to_num(told[names].to_numpy(float))
         values += sign * observed[at]
         moved += sign * (observed[at] - predicted[at])
-    floor = model.sets[_root(model, number)].residuals.floor
-    bare = (predicted[late[there]] <= floor) & (len(years) == 1)
     last, sd = late[there], np.maximum(sd[there], 1e-9 * (parts[late][there] > 0))
     cluster = rows["cluster"].astype(str).to_numpy()[last]
     for k, plot in enumerate(sample.plot[last]):
         yield str(plot), _Seen(moved[k], sd[k], sample.xy[last[k]], cluster[k], str(sample.patch[last[k]]), values[k],
-                               gradient[k], factors[k], bool(bare[k]))  # fmt: skip
+                               gradient[k], factors[k], bool(bare[last[k]]) and len(years) == 1)  # fmt: skip
 
 
 def _seen_by(
