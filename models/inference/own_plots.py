@@ -145,6 +145,8 @@ def _departures(
     """Plots that lie in stands as a set sees them, by name."""
     one = model.sets[number]
     rows, sample, parts = _seen_by(model, left_out, number, training)
+    observed, predicted = rows["observed"].to_numpy(float), rows["predicted"].to_numpy(float)
+    bare = predicted <= model.sets[_root(model, number)].residuals.floor
     if len(years) == 1:
         late = np.flatnonzero(sample.year == years[0])
         steps = ((late, 1.0),)
@@ -153,15 +155,17 @@ def _departures(
         early, late = sample.pairs(*years)
         steps = ((late, 1.0), (early, -1.0))
         sd = np.zeros((len(late), len(model.sets)))
+        gone, grown = bare[late] & ~bare[early], bare[early] & ~bare[late]
         for part in model.carried[number]:
-            residuals = model.sets[part].residuals
-            sd[:, part] = residuals.change_sd(parts[early, part], parts[late, part])
+            first, last = parts[early, part], parts[late, part]
+            both = model.sets[part].residuals.change_sd(first, last)
+            sd[:, part] = np.select([gone, grown], [first, last], both)  # as the map has it where a date has no forest
     there = np.array([str(plot) in stand_of for plot in sample.plot[late]], bool)
     if not there.any():
         return
+    training = training[training["kept"]] if "kept" in training else training
     table = training.assign(plot=training["plot"].astype(str)).drop_duplicates(["plot", "year"]).set_index(["plot", "year"])
     names = [name for name in training.columns if name.startswith("f_")] if len(model.shared) else []
-    observed, predicted = rows["observed"].to_numpy(float), rows["predicted"].to_numpy(float)
     values, moved = np.zeros(int(there.sum())), np.zeros(int(there.sum()))
     gradient, factors = np.zeros((len(values), model.influence.shape[1])), np.zeros((len(values), len(names)))
     for at, sign in steps:
@@ -172,13 +176,11 @@ def _departures(
         factors += sign * np.nan_to_num(told[names].to_numpy(float))
         values += sign * observed[at]
         moved += sign * (observed[at] - predicted[at])
-    floor = model.sets[_root(model, number)].residuals.floor
-    bare = (predicted[late[there]] <= floor) & (len(years) == 1)
     last, sd = late[there], np.maximum(sd[there], 1e-9 * (parts[late][there] > 0))
     cluster = rows["cluster"].astype(str).to_numpy()[last]
     for k, plot in enumerate(sample.plot[last]):
         yield str(plot), _Seen(moved[k], sd[k], sample.xy[last[k]], cluster[k], str(sample.patch[last[k]]), values[k],
-                               gradient[k], factors[k], bool(bare[k]))  # fmt: skip
+                               gradient[k], factors[k], bool(bare[last[k]]) and len(years) == 1)  # fmt: skip
 
 
 def _seen_by(
@@ -344,27 +346,44 @@ def _as_fields(
     return variance, variance**2 * relative / sizes if sizes > 0 else 0.0, in_common
 
 
-def shift_without(model: TargetModel, left_out: pd.DataFrame, gradient: np.ndarray, clusters: frozenset[str]) -> float:
+@dataclass(frozen=True)
+class LeftOut:
+    """Of each set fitted to plots, by its number, the cluster (n,) of its rows and what they depart by, in their SD, from
+    predictions without it (n,)."""
+
+    cluster: Mapping[int, np.ndarray]
+    z: Mapping[int, np.ndarray]
+
+    @classmethod
+    def of(cls, model: TargetModel, left_out: pd.DataFrame) -> LeftOut:
+        cluster, z = {}, {}
+        for number, one in enumerate(model.sets):
+            if one.second_stage is None:  # those of cells are moved by plots through the set that they learned from
+                rows = _rows_of(left_out, one)
+                cluster[number] = rows["cluster"].to_numpy(str)
+                z[number] = (rows["observed"] - rows["predicted"]).to_numpy(float) / one.sample.sd
+        return cls(cluster, z)
+
+    def mine(self, number: int, clusters: frozenset[str]) -> np.ndarray:
+        """Which rows (n,) of a set are of some clusters."""
+        return np.isin(self.cluster[number], list(clusters))
+
+
+def shift_without(model: TargetModel, apart: LeftOut, gradient: np.ndarray, clusters: frozenset[str]) -> float:
     """How far a mean with the gradient (p,) moves when the models are fitted without some clusters of plots."""
     moved = 0.0
-    for number, one in enumerate(model.sets):
-        if one.second_stage is not None:  # of cells: plots move it through the set that it learned from
-            continue
-        rows = _rows_of(left_out, one)
-        mine = rows["cluster"].astype(str).isin(clusters).to_numpy()
-        z = (rows["observed"] - rows["predicted"]).to_numpy(float)[mine] / one.sample.sd[mine]
-        moved -= float(z @ (pull_of(model, number)[mine] @ gradient[parameters_moved(model, number)]))
+    for number, z in apart.z.items():
+        mine = apart.mine(number, clusters)
+        pull = pull_of(model, number, model.sets[number].sample.influence[mine])
+        moved -= float(z[mine] @ (pull @ gradient[parameters_moved(model, number)]))
     return moved
 
 
-def without_pull(model: TargetModel, left_out: pd.DataFrame, clusters: frozenset[str]) -> TargetModel:
+def without_pull(model: TargetModel, apart: LeftOut, clusters: frozenset[str]) -> TargetModel:
     """The models with nothing told by the residuals of some clusters: what the error of a map without them is made from."""
-    sets = []
-    for one in model.sets:
-        if one.second_stage is not None:
-            sets.append(one)
-            continue
-        mine = _rows_of(left_out, one)["cluster"].astype(str).isin(clusters).to_numpy()
-        influence = np.where(mine[:, None], 0.0, one.sample.influence)
-        sets.append(replace(one, sample=replace(one.sample, influence=influence)))
+    sets = list(model.sets)
+    for number in apart.z:
+        sample = sets[number].sample
+        influence = np.where(apart.mine(number, clusters)[:, None], 0.0, sample.influence)
+        sets[number] = replace(sets[number], sample=replace(sample, influence=influence))
     return replace(model, sets=tuple(sets))

@@ -117,16 +117,18 @@ class RegionEstimator:
     years : one year for a stock, two for a change between them
     lowest : bound of the interval (0 for a stock)
     points : lattice points over all stands of a region together, at most about
+    beside : an estimator of the same years whose model may have some of the sets: what it knows of those is taken over
     """
 
     def __init__(
         self, model: TargetModel, *, years: Sequence[int], confidence_percent: float, lowest: float = -np.inf,
-        points: int = 1500,
+        points: int = 1500, beside: RegionEstimator | None = None,
     ):  # fmt: skip
         self.model, self.lowest, self.points = model, lowest, points
         self.about = {"years": years, "confidence_percent": confidence_percent, "lowest": lowest, "points": points}
         self.columns = [parameters_moved(model, number) for number in range(len(model.sets))]
-        self.effects = [effects_of(model, number, years) for number in range(len(model.sets))]
+        known = [beside is not None and one is other for one, other in zip(model.sets, (beside or self).model.sets, strict=True)]
+        self.effects = [beside.effects[k] if same else effects_of(model, k, years) for k, same in enumerate(known)]
         self.positions = [None if one.sample.moved is None else pull_of(model, k, one.sample.moved)
                           for k, one in enumerate(model.sets)]  # fmt: skip
         second = np.array([one.second_stage is not None for one in model.sets])
@@ -138,7 +140,7 @@ class RegionEstimator:
 
     def with_model(self, model: TargetModel) -> RegionEstimator:
         """The same for another model of the same target."""
-        return RegionEstimator(model, **self.about)
+        return RegionEstimator(model, **self.about, beside=self)
 
     def estimate(self, sums: Sums | Sequence[Sums], regions: Regions | Sequence[Regions]) -> Estimate:
         """The mean of all stands together over what is covered of them, with its error."""

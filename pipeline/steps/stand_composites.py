@@ -13,7 +13,7 @@ import pandas as pd
 from catalogs.stands import record_columns
 from models.inference.area_estimate import AreaEstimate
 from models.inference.fusion import Fusion, Source, fuse
-from models.inference.own_plots import OwnPlots, own_plots, shift_without, without_pull
+from models.inference.own_plots import LeftOut, OwnPlots, own_plots, shift_without, without_pull
 from models.inference.stands import Estimate, RegionEstimator, Regions, Sums
 from models.inference.target_model import TargetModel
 
@@ -161,6 +161,7 @@ def _maps_apart(
 ) -> dict[str, Apart]:
     """Per stand with a map: what it says without the stand's own clusters of plots."""
     model, cache, found = estimator.model, {}, {}
+    left_out = LeftOut.of(model, field.left_out) if own else None
     for name in names:
         if name not in mapped:
             continue
@@ -168,9 +169,9 @@ def _maps_apart(
         gradient = one.sums.gradient / one.sums.covered_ha
         if name in own:
             clusters = own[name].without
-            moved = shift_without(model, field.left_out, gradient, clusters)
+            moved = shift_without(model, left_out, gradient, clusters)
             if clusters not in cache:
-                apart: TargetModel = without_pull(model, field.left_out, clusters)
+                apart: TargetModel = without_pull(model, left_out, clusters)
                 cache = {clusters: estimator.with_model(apart)}  # stands come in order: neighbours share clusters
             estimate = cache[clusters].estimate([one.sums], [one.region])
         found[name] = Apart(estimate.mean + moved, estimate, gradient)
