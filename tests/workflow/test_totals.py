@@ -176,7 +176,7 @@ def test_points_of_phases_1_and_2_under_the_lidar_make_three_phases_with_the_sat
             if len(seen):
                 X = training.loc[[plot], list(part.predictors)].to_numpy(float)
                 fitted = part.machine.mean(part.params, part.design(X, 2019))[0]
-                of_first[row, number] += seen["predicted"].iloc[0] - fitted
+                of_first[row, number] += seen["predicted"].iloc[0] - seen["position_curvature"].iloc[0] - fitted
     fine_and_wide = of_first[: len(ground)]
     y, one = ground["agb_mg_ha"].to_numpy(), np.ones(len(ground))
     a = np.linalg.lstsq(np.column_stack([one, fine_and_wide[:, 1]]), y, rcond=None)[0]
