@@ -14,6 +14,7 @@ parts, each served by one predictor set, of the part's mean sd x the mean u ther
 are scaled by the sd of the part that the set serves over their own: plots in the uncut half of a stand say nothing of the felled
 half, where nothing is left to depart from, and plots under lidar say of the part that only a satellite sees what they depart
 there from the satellite's prediction. A plot on bare land says nothing of the forest of its stand.
+Where the map has no forest in a stand at one of two dates, a change departs by what the other date's stock does.
 The error is that of this sum about the stand's: told by the fields of residuals, and by the spread between plots of one stand,
 the larger of the two.
 """
@@ -21,7 +22,7 @@ the larger of the two.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,7 @@ def own_plots(
     sums: Mapping[str, Sums],
     regions: Mapping[str, Regions],
     years: Sequence[int],
+    unwooded: Mapping[int, Collection[str]] | None = None,
 ) -> dict[str, OwnPlots]:
     """Stands that hold plots of one year, or of both of two years, by name.
 
@@ -105,10 +107,12 @@ def own_plots(
         What the models were fitted to: plot, year, x, y, predictors, shared error factors `f_*`.
     stand_of : plot -> stand, of plots that lie in one and may speak for it
     sums, regions : stand -> sums of its pixels, its shape
+    unwooded : year -> stands without any forest then: there the map's stock is 0 without error, whatever is predicted at plots,
+        so a change departs by what the other year's stock does
     """
     found: dict[str, dict[int, dict[str, _Seen]]] = {}
     for number in range(len(model.sets)):
-        for plot, seen in _departures(model, number, left_out, training, years, stand_of):
+        for plot, seen in _departures(model, number, left_out, training, years, stand_of, unwooded or {}):
             found.setdefault(stand_of[plot], {}).setdefault(number, {})[plot] = seen
     within, told, silent = _within(found.values(), len(model.sets)), {}, 0
     for stand, by_set in found.items():
@@ -140,7 +144,7 @@ def _speaking(model: TargetModel, by_set: Mapping[int, Mapping[str, _Seen]], sum
 
 def _departures(
     model: TargetModel, number: int, left_out: pd.DataFrame, training: pd.DataFrame, years: Sequence[int],
-    stand_of: Mapping[str, str],
+    stand_of: Mapping[str, str], unwooded: Mapping[int, Collection[str]],
 ) -> Iterator[tuple[str, _Seen]]:  # fmt: skip
     """Plots that lie in stands as a set sees them, by name."""
     one = model.sets[number]
@@ -149,17 +153,20 @@ def _departures(
     bare = predicted <= model.sets[_root(model, number)].residuals.floor
     if len(years) == 1:
         late = np.flatnonzero(sample.year == years[0])
-        steps = ((late, 1.0),)
+        steps = ((late, 1.0, np.ones(len(late))),)
         sd = parts[late]
     else:
         early, late = sample.pairs(*years)
-        steps = ((late, 1.0), (early, -1.0))
+        stand = [stand_of.get(str(plot)) for plot in sample.plot[late]]
+        none = [np.array([name in unwooded.get(year, ()) for name in stand], bool) for year in years]
+        steps = ((late, 1.0, 1.0 - none[1]), (early, -1.0, 1.0 - none[0]))
         sd = np.zeros((len(late), len(model.sets)))
         gone, grown = bare[late] & ~bare[early], bare[early] & ~bare[late]
         for part in model.carried[number]:
             first, last = parts[early, part], parts[late, part]
             both = model.sets[part].residuals.change_sd(first, last)
-            sd[:, part] = np.select([gone, grown], [first, last], both)  # as the map has it where a date has no forest
+            # as the map has it where a date has no forest
+            sd[:, part] = np.select([none[0] & none[1], *none, gone, grown], [0.0 * first, last, first, first, last], both)
     there = np.array([str(plot) in stand_of for plot in sample.plot[late]], bool)
     if not there.any():
         return
@@ -168,14 +175,14 @@ def _departures(
     names = [name for name in training.columns if name.startswith("f_")] if len(model.shared) else []
     values, moved = np.zeros(int(there.sum())), np.zeros(int(there.sum()))
     gradient, factors = np.zeros((len(values), model.influence.shape[1])), np.zeros((len(values), len(names)))
-    for at, sign in steps:
-        at = at[there]
+    for at, sign, wooded in steps:
+        at, seen = at[there], sign * wooded[there]
         told = table.loc[list(zip(sample.plot[at].astype(str), sample.year[at].tolist(), strict=True))]
         design = one.design(told[list(one.predictors)].to_numpy(float), sample.year[at])
-        gradient[:, model.slices()[number]] += sign * one.machine.both(one.params, design)[1]
-        factors += sign * np.nan_to_num(told[names].to_numpy(float))
+        gradient[:, model.slices()[number]] += seen[:, None] * one.machine.both(one.params, design)[1]
+        factors += seen[:, None] * np.nan_to_num(told[names].to_numpy(float))
         values += sign * observed[at]
-        moved += sign * (observed[at] - predicted[at])
+        moved += seen * (observed[at] - predicted[at])
     last, sd = late[there], np.maximum(sd[there], 1e-9 * (parts[late][there] > 0))
     cluster = rows["cluster"].astype(str).to_numpy()[last]
     for k, plot in enumerate(sample.plot[last]):

@@ -13,6 +13,7 @@ from models.inference.fitted import fit_target
 from models.inference.own_plots import LeftOut, own_plots, shift_without, without_pull
 from models.inference.stands import RegionEstimator, Sums, lattice, lattices
 from pipeline.steps.stand_composites import BY_MODEL, Field, Maps, composites
+from pipeline.steps.stand_rows import unwooded_stands
 
 SIDE = 200.0
 """Side of a square stand, metres: 4 ha."""
@@ -97,6 +98,27 @@ def test_few_plots_in_stands_count_with_the_whole_of_the_residual():
     sums, region = mean_over(model, np.linspace(5, 22, 50)), lattice(shapely.box(0, 0, SIDE, SIDE))
     one = own_plots(model, left_out, plots, {"p005": "a"}, {"a": sums}, {"a": region}, (2019,))["a"]
     assert one.departure_se >= sums.s[0] / 4.0 * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("bare", [2019, 2024])
+def test_a_change_departs_by_the_other_dates_stock_where_the_map_has_no_forest_at_one(bare):
+    """Young trees that the mask calls no forest are predicted as forest at the plots, and the map has nothing of that."""
+    plots = make_plots(40, years=(2019, 2024), noise=40.0)
+    model, left_out = fitted(plots)
+    other, sign = (2024, 1) if bare == 2019 else (2019, -1)
+    stock, region = mean_over(model, np.linspace(5, 22, 50), other), lattice(shapely.box(0, 0, SIDE, SIDE))
+    change = Sums(stock.covered_ha, sign * stock.value, stock.set_ha, stock.s, stock.s2, sign * stock.gradient)
+    stand_of, unwooded = {"p000": "a", "p001": "a"}, {bare: {"a"}}
+    of_stock = own_plots(model, left_out, plots, stand_of, {"a": stock}, {"a": region}, (other,), unwooded)["a"]
+    found = own_plots(model, left_out, plots, stand_of, {"a": change}, {"a": region}, (2019, 2024), unwooded)["a"]
+    assert found.departure == pytest.approx(sign * of_stock.departure) and abs(found.departure) > 1
+    assert found.pull == pytest.approx(sign * of_stock.pull)
+    assert found.plots == of_stock.plots == 2
+
+
+def test_stands_without_forest_are_those_that_the_map_covers_and_shows_none_in():
+    rows = pd.DataFrame({"stand": list("abc"), "covered_ha": [4.0, 4.0, 0.0], "forest_ha": [0.0, 0.1, 0.0]})
+    assert unwooded_stands(rows) == {"a"}
 
 
 # ---------------------------------------------------------------- composites
