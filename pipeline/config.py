@@ -475,7 +475,7 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _slopes_of_linear(self) -> Model:
-        if self.strata == "slopes" and self.regressor != "linear":
+        if self.strata == "slopes" and self.regressor not in ("linear", "default"):
             raise ValueError(
                 f"strata: slopes needs regressor linear, got {self.regressor}: others take strata as predictors (levels)"
             )

@@ -84,4 +84,4 @@ def _opened(shape, reach: float):
 def _parts(shape) -> list:
     import shapely
 
-    return [part for part in shapely.get_parts(shape).tolist() if part.geom_type == "Polygon"]
+    return [part for part in shapely.get_parts(shape).tolist() if part.geom_type == "Polygon" and not part.is_empty]

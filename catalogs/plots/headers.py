@@ -17,9 +17,10 @@ TREE_WORDS: dict[str, tuple[str, ...]] = {
     "plot": ("plot", "plotid", "plotno", "plotnr", "plotnumber", "plotcode", "plotname", "idplot", "subplot", "placette",
              "parcelle", "parzelle", "probekreis", "probeflache", "parcela", "样地", "样地号", "样地编号",
              "样方号", "样圆号", "표본점", "표본점번호", "부표본점", "부표본점번호"),
-    "tree": ("tree", "treeid", "treeno", "treenr", "treenumber", "tag", "tagno", "stem", "stemid", "baumnr", "baum", "arbre",
-             "narbre", "arbol", "narbol", "cn", "样木号", "树号", "임목번호"),
-    "date": ("date", "measdate", "measuredate", "surveydate", "visitdate", "inventorydate", "datum", "fecha", "createddate",
+    "tree": ("tree", "treeid", "treeno", "treenr", "treenumber", "tag", "tagno", "stem", "stemid", "baumnr", "baumnummer", "baum",
+             "arbre", "narbre", "arbol", "narbol", "cn", "样木号", "树号", "임목번호"),
+    "date": ("date", "measdate", "measuredate", "surveydate", "visitdate", "inventorydate", "datum", "aufnahmedatum",
+             "messdatum", "fecha", "createddate",
              "调查日期", "조사일자", "year", "measyear", "invyr", "inventoryyear", "annee", "jahr", "ano",
              "aufnahmejahr", "anneemesure", "年度", "年份", "调查年度", "조사연도"),
     "species": ("scientificname", "latinname", "latin", "species", "speciesname", "spname", "spp", "sp", "speciescode", "spcd",
@@ -41,9 +42,10 @@ TREE_WORDS: dict[str, tuple[str, ...]] = {
 PLOT_WORDS: dict[str, tuple[str, ...]] = {
     "plot": TREE_WORDS["plot"],
     "date": TREE_WORDS["date"],
-    "x": ("x", "easting", "east", "xutm", "utmx", "xcoord", "coordx", "pointx", "lon", "long", "longitude", "经度", "横坐标",
+    "x": ("x", "easting", "east", "xutm", "utmx", "xcoord", "coordx", "pointx", "lon", "long", "longitude", "rechtswert",
+          "经度", "横坐标",
           "경도"),
-    "y": ("y", "northing", "north", "yutm", "utmy", "ycoord", "coordy", "pointy", "lat", "latitude", "纬度", "纵坐标",
+    "y": ("y", "northing", "north", "yutm", "utmy", "ycoord", "coordy", "pointy", "lat", "latitude", "hochwert", "纬度", "纵坐标",
           "위도"),
     "cluster": ("cluster", "clusterid", "tract", "trakt", "clstplot", "grappe"),
     "stratum": ("stratum", "strata", "strate", "layer", "层"),
@@ -214,8 +216,10 @@ def guess_settings(paths: Iterable[str | Path]) -> dict[str, Any]:
         columns, named_units = guess(headers, words)
         found |= {"file": found["trees"], "columns": columns, "units": named_units} | ({"header_row": row} if row > 1 else {})
         found |= {"layer": sheet} if sheet else {}
-    if not {"x", "y"} <= set(found["columns"]) or not _numeric(found):
-        found["rules"] = {"position_missing": "leave_out"}
+    # columns that are there without numbers hold no position; columns that nobody recognised are the analyst's to name
+    recognised = {"x", "y"} <= set(found["columns"])
+    if not recognised or not _numeric(found):
+        found |= {"rules": {"position_missing": "leave_out"}} if recognised else {}
         for name in ("x", "y"):
             found["columns"].pop(name, None)
     found["columns"] = {ours: theirs for ours, theirs in found["columns"].items() if ours != theirs}

@@ -269,8 +269,10 @@ def _tree_facts(trees: pd.DataFrame, plots: gpd.GeoDataFrame) -> dict[str, str]:
         return facts
     basal_area = (np.pi / 4 * (live["dbh_cm"] / 100) ** 2 * live["trees_per_ha"]).groupby([live["plot"], live["date"]]).sum()
     stems = live["trees_per_ha"].groupby([live["plot"], live["date"]]).sum()
-    facts["basal area"] = f"{_span(basal_area)} m2/ha per plot"
-    facts["stems"] = f"{_span(stems)} per ha"
+    if basal_area.notna().any():
+        facts["basal area"] = f"{_span(basal_area)} m2/ha per plot"
+    if stems.notna().any():
+        facts["stems"] = f"{_span(stems)} per ha"
     changes = changes_of_plots(trees)
     if len(changes):
         counts = changes.drop(columns=["plot", "date"]).sum()
@@ -310,6 +312,8 @@ def _rows_of(totals: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _span(values: pd.Series) -> str:
+    if not values.notna().any():
+        return "unknown"
     return f"{values.min():.4g} to {values.max():.4g}, median {values.median():.4g}"
 
 

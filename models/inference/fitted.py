@@ -73,18 +73,19 @@ def fits_of(
     date_effect: str, min_clusters: int, strata: str = "none",
 ) -> tuple[dict[str, dict], dict[str, str], list[str]]:  # fmt: skip
     """What `_fit_set` makes of each set that the plots can carry, why they cannot carry others, and what to know of the fits."""
-    terms.check(plots, strata, regressor)
     machine = regressor_named(regressor, transform=transform)
+    machines = {name: terms.told(machine, plots, predictors, column, strata) for name, predictors in predictor_sets.items()}
+    terms.check(plots, strata, {name: one.name for name, one in machines.items()})
     factors = [name for name in plots.columns if name.startswith("f_")]
     fits, reasons, notes = {}, {}, []
     for name, predictors in predictor_sets.items():
         try:
             fits[name] = terms.fitted(
                 lambda predictors, term, notes, name=name: _fit_set(
-                    plots, name, predictors, column, term.machine(machine, predictors), transform, date_effect, min_clusters,
-                    factors, notes,
+                    plots, name, predictors, column, term.machine(machines[name], predictors), transform, date_effect,
+                    min_clusters, factors, notes,
                 ),
-                plots, name, tuple(predictors), column, strata, regressor, notes,
+                plots, name, tuple(predictors), column, strata, machines[name].name, notes,
             )  # fmt: skip
         except ValueError as error:
             reasons[name] = str(error)

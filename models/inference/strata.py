@@ -2,9 +2,9 @@
 
 A place's share in each stratum comes with its predictors, as columns `stratum:<name>` (see `pipeline.strata`). They are kept
 between 0 and 1, neither centred nor scaled, so that a place in no stratum has the level of all and a penalty on them shrinks a
-stratum the more the fewer plots it has. Regressor `linear` becomes `mixed_effects`, which finds how much; any other takes the
-columns as predictors like the rest. No column counts in the area of applicability: a plot of a rare stratum is like its
-neighbours in all that was measured.
+stratum the more the fewer plots it has. Regressor `linear`, and `default` where it stands for it, becomes `mixed_effects`, which
+finds how much; any other takes the columns as predictors like the rest. No column counts in the area of applicability: a plot
+of a rare stratum is like its neighbours in all that was measured.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from models.applicability import Applicability, applicability
 from models.inference.target_model import SetModel, TargetModel
 from models.regressors import Regressor
 from models.regressors.linear import Linear
+from models.regressors.mix import Default
 from models.regressors.mixed_effects import MixedEffects
 
 if TYPE_CHECKING:
@@ -101,13 +102,24 @@ def shrinking_of(machine: Regressor, design: np.ndarray, y: np.ndarray, penalise
     return stands_for.shrinking(design, y, penalised, params)
 
 
-def check(plots: pd.DataFrame, how: str, regressor: str) -> None:
-    """A sentence for an analyst who asks for strata that these plots or this regressor cannot tell apart."""
+def told(machine: Regressor, plots: pd.DataFrame, predictors: Sequence[str], column: str, how: str) -> Regressor:
+    """Linear where `default` stands for it with a set's plots and predictors, strata not counted; else the regressor itself."""
+    if how == "none" or not isinstance(machine, Default):
+        return machine
+    used = _used(plots, predictors, column)
+    stands_for = machine.pick(len(used), used["cluster"].astype(str).nunique(), len(predictors))
+    return stands_for if type(stands_for) is Linear else machine
+
+
+def check(plots: pd.DataFrame, how: str, regressors: Mapping[str, str]) -> None:
+    """A sentence for an analyst who asks for strata that these plots, or the regressor of a set, cannot tell apart."""
     if how not in CHOICES:
         raise ValueError(f"model.strata {how!r} is not one of {', '.join(CHOICES)}")
-    if how == "slopes" and regressor != "linear":
+    other = next((name for name, regressor in regressors.items() if regressor != "linear"), None)
+    if how == "slopes" and other:
+        got = f"default, which is mix for predictor set {other}" if regressors[other] == "default" else regressors[other]
         raise ValueError(
-            f"model.strata slopes needs model.regressor linear, got {regressor}: it takes strata as predictors, with levels"
+            f"model.strata slopes needs model.regressor linear, got {got}: it takes strata as predictors, with levels"
         )
     if how in ("none", "auto"):
         return
@@ -123,7 +135,7 @@ def check(plots: pd.DataFrame, how: str, regressor: str) -> None:
             f"model.strata is {how}, and all plots in stands lie in one stratum ({there[0]}): nothing can be told apart, leave "
             "model.strata out"
         )
-    least = _least(regressor)
+    least = min(map(_least, regressors.values()), default=LEAST_CLUSTERS)
     if not any(count >= least for count in held.values()):
         told = ", ".join(f"{name} {count}" for name, count in held.items())
         raise ValueError(
@@ -134,6 +146,11 @@ def check(plots: pd.DataFrame, how: str, regressor: str) -> None:
 
 def _least(regressor: str) -> int:
     return LEAST_CLUSTERS if regressor == "linear" else LEAST_UNSHRUNK
+
+
+def _used(plots: pd.DataFrame, predictors: Sequence[str], column: str) -> pd.DataFrame:
+    """The rows with all predictors of a set and the target."""
+    return plots[np.isfinite(plots[[*predictors, column]].to_numpy(float)).all(axis=1)]
 
 
 def _shares(plots: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -159,21 +176,21 @@ def fitted(
     plots : the rows with the shares of all strata in them
     """
     term, why = _term_of(plots, predictors, column, how, _least(regressor))
-    if why:
-        notes.append(f"predictor set {name}: {why}")
+    why = [f"predictor set {name}: {why}"] if why else []
     if how != "auto":
+        notes += why
         return fit(term.predictors(predictors), term, notes)
     own: list[str] = []
-    best, told = fit(predictors, Term(), own), []
+    best, said = fit(predictors, Term(), own), []
     for other in (term, replace(term, sloped=True)) if term.names else ():
         others: list[str] = []
         try:
             tried = fit(other.predictors(predictors), other, others)
         except ValueError as error:
-            told.append(f"{_called(other)} cannot be fitted ({error})")
+            said.append(f"{_called(other)} cannot be fitted ({error})")
             break
         less, se = _improvement(best["left_out"], tried["left_out"])
-        told.append(f"{_called(other)} change the mean squared error at plots left out by {-less:+.4g} (standard error {se:.3g})")
+        said.append(f"{_called(other)} change the mean squared error at plots left out by {-less:+.4g} (standard error {se:.3g})")
         if less <= CLEARER * se:
             break
         best, own = tried, others
@@ -181,8 +198,8 @@ def fitted(
             break  # only regressor linear has slopes
     taken = [name[len(PREFIX) :] for name in best["model"].predictors if is_stratum(name)]
     if term.names:
-        log.info("predictor set %s: %s; strata are %s", name, "; ".join(told), "told apart" if taken else "not told apart")
-    notes += own
+        log.info("predictor set %s: %s; strata are %s", name, "; ".join(said), "told apart" if taken else "not told apart")
+    notes += [*(why if taken else ()), *own]  # a model without levels has none that a stratum could lack
     return best
 
 
@@ -194,8 +211,7 @@ def _term_of(plots: pd.DataFrame, predictors: Sequence[str], column: str, how: s
     """The strata with plots enough among those that a set can use, and a sentence on the others."""
     if how == "none":
         return Term(), ""
-    used = plots[np.isfinite(plots[[*predictors, column]].to_numpy(float)).all(axis=1)]
-    held = _clusters_in(used)
+    held = _clusters_in(_used(plots, predictors, column))
     names = tuple(name for name, count in held.items() if count >= least)
     few = [f"{name} ({count})" for name, count in held.items() if name not in (*names, NO_STRATUM)]
     if len(set(names) - {NO_STRATUM}) == 0 or len(names) + len(few) < 2:

@@ -161,10 +161,14 @@ class Default(Chooser):
     def least_clusters(self, predictors: int) -> int:
         return min(predictors + 2, Mix(self.transform).least_clusters(predictors))
 
-    def _pick(self, y: np.ndarray, cluster: np.ndarray, penalised: np.ndarray) -> Regressor:
-        mix, clusters, predictors = Mix(self.transform), len(np.unique(cluster)), int(penalised.sum())
-        gains = len(y) >= MANY_PLOTS or clusters < CLUSTERS_EACH * predictors
+    def pick(self, measurements: int, clusters: int, predictors: int) -> Regressor:
+        """The regressor, not learned yet, that it stands for with so many plot measurements, clusters and predictors."""
+        mix = Mix(self.transform)
+        gains = measurements >= MANY_PLOTS or clusters < CLUSTERS_EACH * predictors
         return mix if gains and clusters >= mix.least_clusters(predictors) else Linear(self.transform)
+
+    def _pick(self, y: np.ndarray, cluster: np.ndarray, penalised: np.ndarray) -> Regressor:
+        return self.pick(len(y), len(np.unique(cluster)), int(penalised.sum()))
 
     @property
     def folds(self) -> int | None:

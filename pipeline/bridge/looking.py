@@ -62,8 +62,12 @@ def _plots(paths: list[str], study: Study | None, crs: str | None) -> tuple[dict
         guessed = guess_settings(paths)
         if crs:
             guessed["crs"] = crs
-        settings = Plots(**guessed).model_dump(mode="json")
-        report = inspect_plots(settings)
+        unplaced = "rules" not in guessed and "corners" not in guessed and not _placed(guessed)
+        rules = {"rules": {"position_missing": "leave_out"}} if unplaced else {}  # for this look alone, and not suggested
+        report = inspect_plots(Plots(**guessed, **rules).model_dump(mode="json"))
+        if unplaced:
+            report["findings"] = [one for one in report["findings"] if one["kind"] != "position_missing"]
+            report["notes"].append(f"no column of {guessed['file']} was recognised as x and y: name them in plots.columns")
         report["settings"] = {"plots": {name: value for name, value in guessed.items() if value}}
         text = yaml.safe_dump(report["settings"], sort_keys=False, allow_unicode=True, width=120)
         heading = "columns were guessed from their names; put this into the configuration, corrected:"
@@ -83,6 +87,14 @@ def _plots(paths: list[str], study: Study | None, crs: str | None) -> tuple[dict
     )  # fmt: skip
     report["notes"] += missing
     return report, sentences(report)
+
+
+def _placed(guessed: Mapping[str, Any]) -> bool:
+    """Whether guessed settings name where plots are: by columns of x and y, under our names too, or by shapes."""
+    from catalogs import tables
+
+    table = tables.read_table(guessed["file"], layer=guessed.get("layer"), header_row=guessed.get("header_row", 1))
+    return hasattr(table, "geom_type") or all(name in guessed["columns"] or name in table.columns for name in ("x", "y"))
 
 
 def _weighed(

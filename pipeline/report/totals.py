@@ -139,7 +139,14 @@ def _reported(totals: pd.DataFrame, level: str, quantity: str, first: int, last:
     units = chosen["units"].iloc[0]
     summed = units.replace("/ha", "", 1) if rows[0]["total"] else ""
     return {"title": _heading(quantity, first, last, units), "rows": rows, "summed": summed, "what": LEVELS[level],
-            "more": max(len(areas) - MOST_AREAS, 0)}  # fmt: skip
+            "more": max(len(areas) - MOST_AREAS, 0), "beyond": _beyond(areas, chosen[chosen["level"] == "project"])}  # fmt: skip
+
+
+def _beyond(areas: pd.DataFrame, whole: pd.DataFrame) -> bool:
+    """Whether the mean of all stands lies outside the means of the areas, as no weighing of these could."""
+    if whole.empty or areas["mean"].isna().any():
+        return False
+    return not areas["mean"].min() <= whole["mean"].iloc[0] <= areas["mean"].max()
 
 
 def _sums(totals: pd.DataFrame, quantities: Sequence[tuple[str, int, int]], material: Material) -> dict | None:
@@ -322,6 +329,9 @@ TEMPLATE = """
 {% endfor %}
 </tbody></table></div>
 {% if one.more %}<p class="note">{{ one.more }} more are in estimates.csv.</p>{% endif %}
+{% if one.beyond %}<p class="note">All stands do not lie between the rows above, because the rows are not one estimate parted:
+each has the best estimate of its own plots, and that of all stands rests on all plots. For the project quote all
+stands.</p>{% endif %}
 {% endfor %}
 {% if strata %}<p class="note">Each row has the estimator of its own plots; estimates.csv has every estimator of every
 one.</p>{% endif %}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ MOST_BARS = 120
 
 LABELS_BELOW = 8
 """Areas written below the bars, at most."""
+
+LIKELY = 0.05
+"""Weight from which on a reading of the plots is called likely, as in `Structure.doubt`."""
 
 
 # ---------------------------------------------------------------- where it applies
@@ -144,13 +147,29 @@ def _structure_rows(one: Mapping) -> list[dict]:
         {
             "name": one["name"],
             "of": of,
-            "range": f"{words.number(structure['range_m'], digits=2)} m",
-            "nugget": f"{100 * structure['nugget']:.0f} %",
+            **_reach(structure),
             "identified": "yes" if structure["identified"] else "no: every likely range counts",
             "between": f"{residual['between_dates']:.2f}" if len(one["dates"]) > 1 else words.MISSING,
         }
         for of, structure in kinds
     ]
+
+
+def _reach(structure: Mapping) -> dict[str, str]:
+    """Range and nugget as texts: the span of the likely readings where they differ, one number where plots tell it."""
+    likely = [] if structure["identified"] else [one for one in structure.get("readings", ()) if one["weight"] >= LIKELY]
+    if not likely:
+        return {"range": f"{words.number(structure['range_m'], digits=2)} m", "nugget": f"{100 * structure['nugget']:.0f} %"}
+    ranges = [one["range_m"] for one in likely if one["smooth"] > 0]
+    nuggets = [100 * one["nugget"] / (one["smooth"] + one["patch"] + one["nugget"]) for one in likely]
+    told = _between(ranges, "m") if ranges else ""
+    alone = "no correlation" if any(one["smooth"] + one["patch"] == 0 for one in likely) else ""
+    return {"range": " or ".join(filter(None, (alone, told))) or words.MISSING, "nugget": _between(nuggets, "%")}
+
+
+def _between(values: Sequence[float], unit: str) -> str:
+    least, most = f"{min(values):.0f}", f"{max(values):.0f}"
+    return f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
 
 
 REACH = """
@@ -203,7 +222,8 @@ so it is not in the intervals.</p>{% endif %}
 <h4>What the model leaves unexplained</h4>
 <p class="note">Residuals of neighbouring places are alike up to the range (where their correlation has fallen to 5
 %); the nugget is the share that is not. Where plots cannot tell the
-range, standard errors are means over every range that they allow, and intervals are wider for the doubt.</p>
+range, range and nugget are the span of the likely readings, standard errors are means over every range that they allow, and
+intervals are wider for the doubt.</p>
 <div class="scroll"><table><thead><tr><th>Predictor set</th><th>Residuals of</th><th class="n">Range</th>
 <th class="n">Nugget</th><th>Range identified by the plots</th><th class="n">Correlation between dates</th>
 </tr></thead><tbody>

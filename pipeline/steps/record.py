@@ -92,6 +92,7 @@ def record(
         "unverified": unverified_in(said),
         "results_sha256": digests,
         "model_cards": {name: Path(os.path.relpath(path, run.parent)).as_posix() for name, path in (cards or {}).items()},
+        **({"model": chosen} if (chosen := _regressors_in(cards or {})) else {}),
         **({"strata": told} if (told := _strata_in(cards or {})) else {}),
         "software": {name: metadata.version(name) for name in PACKAGES},
         "forestsink": _commit(),
@@ -109,6 +110,15 @@ def _strata_in(cards: Mapping[str, Path]) -> dict[str, dict[str, list]]:
         if told:
             found[target] = told
     return found
+
+
+def _regressors_in(cards: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Regressor of each target and predictor set, as the cards have them; of `default` and `auto` the one they stand for."""
+    return {
+        target: {one["name"]: one["regressor"].get("stands_for", one["regressor"])["name"] for one in sets}
+        for target, path in cards.items()
+        if (sets := store.read_json(path).get("sets"))
+    }
 
 
 def _name_strangers(shelf: Path, ours: Iterable[Path]) -> None:
