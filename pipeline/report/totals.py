@@ -242,7 +242,7 @@ def _side_by_side(totals: pd.DataFrame, quantity: str, first: int, last: int, le
     why = f"Reported: {_name(chosen['estimator'].iloc[0])}; {chosen['why'].iloc[0]}." if len(chosen) else ""
     units = mine["units"].iloc[0] if len(mine) else ""
     title = _heading(quantity, first, last, units)
-    refused = [(listed(names), why) for why, names in _by_reason(refused).items()]
+    refused = [(f"{listed(names)} {'is' if len(names) == 1 else 'are'}", why) for why, names in _by_reason(refused).items()]
     return {"title": title, "rows": rows, "refused": refused, "why": why, "formulas": _other_errors(mine)}
 
 
@@ -363,7 +363,7 @@ estimator takes off the map for all stands is not taken off stand by stand. For 
 {% endfor %}
 </tbody></table></div>
 {% if one.formulas %}<p class="note">{{ one.formulas }}</p>{% endif %}
-{% if one.refused and not refusal %}<ul>{% for name, why in one.refused %}<li>refused: {{ name }}. {{ why }}</li>
+{% if one.refused and not refusal %}<ul>{% for name, why in one.refused %}<li>{{ name }} refused: {{ why }}</li>
 {% endfor %}</ul>{% endif %}
 {% endmacro %}
 {% for one in everything %}

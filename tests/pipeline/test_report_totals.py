@@ -94,7 +94,7 @@ def test_each_stratum_is_shown_with_its_reported_estimate_and_all_stands_last():
 def test_estimators_stand_side_by_side_with_the_reported_one_its_reason_and_refusals():
     page = shown(totals())
     assert "difference (reported)" in page and "probability plots of 30 clusters" in page
-    assert "refused: stratified. a cluster has plots in two strata" in page
+    assert "stratified is refused: a cluster has plots in two strata" in page
     assert "Only the model speaks" not in page
 
 
