@@ -164,7 +164,8 @@ def _design(chosen: argparse.Namespace) -> int:
     lines = design(
         folder=chosen.folder or plan.results / "design", stands=plan.settings("stands"), grid=plan.grid_settings,
         column=TARGETS[target]["column"], year=plan.study.years[-1], plots=plan.resources / "plots.parquet",
-        left_out=plan.resources / "model" / target / "left_out.parquet", table=plan.results / "stands.parquet", **options,
+        left_out=plan.resources / "model" / target / "left_out.parquet", table=plan.results / "stands.parquet",
+        radius_m=plan.study.plots.radius_m, **options,
     )  # fmt: skip
     print("\n".join(lines))
     return 0

@@ -37,6 +37,9 @@ there: the first does not hold then."""
 WITHOUT_MAP = ("three_phase", "strips", "two_phase", "post_stratified", "expansion", "weighted_expansion")
 """What is reported of an area that the map does not cover: the first of these that holds."""
 
+ALIKE = "without bias only as far as they are like the others"
+"""What holds of an estimate that lacks plots which chance chose."""
+
 PARAMETERS = ("auxiliary_means", "reduced_model", "coefficients", "variance_components")
 """Parts of `AreaEstimate` that come from what the auxiliaries are multiplied with; the others are of the plots' residuals."""
 
@@ -171,13 +174,15 @@ def design_estimates(sample: pd.DataFrame, area: Area, *, places: Places | None 
     return [verdict(name, make, ground, chosen, aside=aside) for name, make in found.items()]
 
 
-def recommended(verdicts: list[Verdict], *, model_based: bool = True) -> tuple[str, str]:
+def recommended(verdicts: list[Verdict], *, model_based: bool = True, left_out: str = "") -> tuple[str, str]:
     """Name of the estimate to report of an area, and why: a rule that is fixed before any error is seen.
 
     model_based : False where the map does not cover the area, so that no model speaks of it
+    left_out : how many plots that chance chose are not in the estimate, and why; "" where all are
     """
     if not model_based:
-        return _first_that_holds(verdicts)
+        name, why = _first_that_holds(verdicts)
+        return name, f"{why}; {left_out}: {ALIKE}" if name and left_out else why
     known = {verdict.estimator: verdict for verdict in verdicts if verdict.estimator in RECOMMENDED}
     holds = [known[name] for name in RECOMMENDED if name in known and known[name].estimate is not None]
     if not holds:
@@ -187,8 +192,9 @@ def recommended(verdicts: list[Verdict], *, model_based: bool = True) -> tuple[s
     clusters = one.estimate.n["clusters"]
     if clusters >= ENOUGH_CLUSTERS:
         by = ", each plot by the area that it stands for," if ESTIMATORS[one.estimator].weighted else ""
-        why = f"probability plots of {clusters} clusters{by} correct the map by what it is off there: no bias by design"
-        return one.estimator, why
+        unbiased = f"{left_out}: {ALIKE}" if left_out else "no bias by design"
+        why = f"probability plots of {clusters} clusters{by} correct the map by what it is off there"
+        return one.estimator, f"{why}{'; ' if left_out else ': '}{unbiased}"
     return (
         MODEL_BASED,
         f"{clusters} clusters of probability plots, fewer than {ENOUGH_CLUSTERS}, are too few to tell what the map is off by",

@@ -253,7 +253,9 @@ class _Stratum:
     def of(cls, frame: Frame, name: str, count: int, cluster_share: float, clusters: Clusters | None) -> _Stratum:
         own, share = frame.cells(name)
         if len(own) < count or count < 1:
-            raise ValueError(f"stratum {name!r} has {len(own)} places for {count} locations; use a finer frame or fewer plots")
+            raise ValueError(
+                f"stratum {name!r} has {len(own)} places for {count} locations; ask for a wider --half-width-percent"
+            )
         plots, single = 1, count * (1 - cluster_share) * share / share.sum()
         around, cluster = own[:0], share[:0]
         if cluster_share:
@@ -276,7 +278,9 @@ def _pick(of: _Stratum, frame: Frame, count: int, method: Draw, rng: np.random.G
         picked = np.sort(rng.choice(len(chance), count, p=chance / chance.sum()))
     elif method == "balanced":
         if chance.max() > 1:
-            raise ValueError(f"{count} locations are more than one per cell of {frame.cell_m:g} m; use a finer frame")
+            raise ValueError(
+                f"{count} locations are more than one per cell of {frame.cell_m:g} m; ask for a wider --half-width-percent"
+            )
         picked = local_pivotal(chance, frame.centres(of.cells), rng)
     else:
         raise ValueError(f"a draw is balanced, random or systematic, got {method!r}")

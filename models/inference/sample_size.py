@@ -53,10 +53,12 @@ class Layout:
     mean_square: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cluster_share <= 1 or not self.plots_per_cluster >= 1 or not 0 <= self.correlation <= 1:
-            raise ValueError(
-                f"a layout has a share of clusters and a correlation between 0 and 1 and at least 1 plot per cluster, got {self}"
-            )
+        if not 0 <= self.cluster_share <= 1:
+            raise ValueError(f"the share of locations that are clusters is between 0 and 1, got {self.cluster_share:g}")
+        if not 0 <= self.correlation <= 1:
+            raise ValueError(f"the correlation of two plots of a cluster is between 0 and 1, got {self.correlation:g}")
+        if not self.plots_per_cluster >= 1:
+            raise ValueError(f"a cluster has at least 1 plot on average, got {self.plots_per_cluster:g}")
 
     @property
     def plots_per_location(self) -> float:
@@ -122,8 +124,12 @@ def plots_needed(
         Where strata are empty, the mean is not above zero, the wanted precision is not positive, or the confidence is no
         percentage between 50 and 100.
     """
-    if not strata or not half_width_percent > 0 or min_per_stratum < 2:
-        raise ValueError("strata, a half width above 0 % and at least 2 plots per stratum are needed")
+    if not half_width_percent > 0:
+        raise ValueError(f"the half width of the interval is above 0 % of the mean, such as 10; got {half_width_percent:g}")
+    if not strata:
+        raise ValueError("there is no stratum to draw plots in")
+    if min_per_stratum < 2:
+        raise ValueError(f"each stratum needs at least 2 plots to tell its error, got {min_per_stratum}")
     if not 50 < confidence_percent < 100:
         raise ValueError(f"the confidence of an interval is above 50 % and below 100 %, such as 90; got {confidence_percent:g}")
     for one in strata:

@@ -193,7 +193,8 @@ def _design_based(material: Material) -> list[tuple[str, pd.DataFrame]]:
 def _by_design_sentence(estimator: str, rows: pd.DataFrame, common: list[str], material: Material) -> str:
     what = [f"{words.quantity(row['quantity'])[0].lower()} {words.span(row['first_year'], row['last_year'])}"
             for _, row in rows.iterrows()]  # fmt: skip
-    name, meaning = estimator.replace("_", " "), re.sub(r" \([^()]*\)", "", totals.TRUST.get(estimator, "").partition(". ")[0])
+    first = totals.TRUST.get(estimator, "").partition(". ")[0].rstrip(".")
+    name, meaning = estimator.replace("_", " "), re.sub(r" \([^()]*\)", "", first)
     numbers = [f"{words.count(row['plots'])} plots in {words.count(row['clusters'])} clusters" for _, row in rows.iterrows()]
     seen = listed(list(dict.fromkeys(numbers)))
     named = listed(what)

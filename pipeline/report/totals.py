@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
 
 from pipeline.config import TARGETS
-from pipeline.model_card import MODEL_ESTIMATORS
+from pipeline.model_card import MODEL_ESTIMATORS, listed
 from pipeline.report import words
 from pipeline.report.look import render
 from pipeline.report.material import Material
@@ -20,7 +21,7 @@ TRUST = {
     "expansion": "the mean of the plots alone. No bias and no map; wide, because plots differ.",
     "stratified": "means of strata weighed by area. Only where plots were drawn stratum by stratum.",
     "weighted_expansion": "the mean of plots that stand for unequal areas, each by its own.",
-    "weighted_difference": "the difference for plots of unequal weight, as the verb design draws them: the one to take there.",
+    "weighted_difference": "the difference for plots of unequal weight, as the verb design draws them. The one to take there.",
     "weighted_greg": "the same with a fitted slope.",
     "post_stratified": "the same with strata told after sampling. Better than the plain mean where strata differ.",
     "ratio": "the map's mean times what plots hold per unit of map. For maps off by a share; not for a change whose mean "
@@ -59,7 +60,7 @@ def section(material: Material) -> str:
         strata=[one for level in LEVELS for chosen in quantities if (one := _reported(totals, level, *chosen))],
         sums=_sums(totals, quantities, material),
         counted=_counted(totals, material),
-        everything=[_of_all_stands(totals, *chosen) for chosen in quantities if (totals["level"] == "all_stands").any()],
+        everything=[one for chosen in quantities if (one := _of_all_stands(totals, *chosen))["rows"] or one["refused"]],
         areas=[one for level in LEVELS for chosen in quantities if (one := _family(totals, level, *chosen))],
         estimators=[_side_by_side(totals, *chosen) for chosen in quantities],
         trust=[(_name(name), TRUST[name]) for name in dict.fromkeys(totals["estimator"]) if name in TRUST],
@@ -248,7 +249,17 @@ def _side_by_side(totals: pd.DataFrame, quantity: str, first: int, last: int, le
     why = f"Reported: {_name(chosen['estimator'].iloc[0])}; {chosen['why'].iloc[0]}." if len(chosen) else ""
     units = mine["units"].iloc[0] if len(mine) else ""
     title = _heading(quantity, first, last, units)
+    refused = [(f"{listed(names)} {'is' if len(names) == 1 else 'are'}", why) for why, names in _by_reason(refused).items()]
     return {"title": title, "rows": rows, "refused": refused, "why": why, "formulas": _other_errors(mine)}
+
+
+def _by_reason(refused: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Estimators by the reason of their refusal, which is told once: one that names the estimator is told of the estimators."""
+    found: dict[str, list[str]] = {}
+    for name, why in refused:
+        own = re.sub(rf"\b{re.escape(name.replace(' ', '_'))} holds\b", "the estimator holds", why)
+        found.setdefault(own, []).append(name)
+    return found
 
 
 def _other_errors(mine: pd.DataFrame) -> str:
@@ -362,7 +373,7 @@ estimator takes off the map for all stands is not taken off stand by stand. For 
 {% endfor %}
 </tbody></table></div>
 {% if one.formulas %}<p class="note">{{ one.formulas }}</p>{% endif %}
-{% if one.refused and not refusal %}<ul>{% for name, why in one.refused %}<li>{{ name }} is refused: {{ why }}</li>
+{% if one.refused and not refusal %}<ul>{% for name, why in one.refused %}<li>{{ name }} refused: {{ why }}</li>
 {% endfor %}</ul>{% endif %}
 {% endmacro %}
 {% for one in everything %}

@@ -57,6 +57,7 @@ def design(
     cost_of_plot: float | None = None,
     correlation: float = 0.5,
     seed: int = 1,
+    radius_m: float | None = None,
 ) -> list[str]:
     """Write `plots.gpkg`, `plots.gpx`, `plots.csv` and `design.json` into `folder`; what was decided, as sentences.
 
@@ -68,17 +69,22 @@ def design(
     use_map : the estimator will use the map (difference, GREG), so that only what it leaves counts
     plots_per_cluster : None for the shape's own number, or for the cheapest where both costs are given
     cost_of_location, cost_of_plot : of reaching a place and of measuring a plot there, in one currency
+    radius_m : of a plot, where the study says it: a plot that reaches over the study's edge cannot be used
     """
+    _check_clusters(cluster_share, cluster_spacing_m, plots_per_cluster, correlation, half_width_percent, radius_m)
     grid_ = Grid(**grid)
     polygons = read_stands({**stands, "include_plots": False}, crs=grid_.crs, bounds=grid_.bounds)
     polygons["stratum"] = polygons["stratum"].fillna(WHOLE).astype(str) if polygons["stratum"].notna().any() else WHOLE
     frame = frame_of(polygons, grid_)
     area_ha = {name: frame.area_ha(name) for name in sorted(set(frame.stratum.tolist()))}
     strata, notes = _strata(area_ha, polygons, column, year, left_out, plots, table, mean, sd, r2)
+    plots_per_cluster_asked = plots_per_cluster is not None
     cluster_share, plots_per_cluster, told = _size_of_clusters(
         cluster_share, cluster_shape, plots_per_cluster, cost_of_location, cost_of_plot, correlation
     )
     notes += told
+    if plots_per_cluster_asked and not cluster_share:
+        notes.append("--plots-per-cluster is not used, because no location is a cluster; --cluster-share 1 draws clusters")
     look = lookup(polygons)
     offsets = sample_draw.cluster_offsets(cluster_shape, cluster_spacing_m, plots_per_cluster)
     clusters = sample_draw.clusters_in(frame, offsets, look) if cluster_share else None
@@ -94,6 +100,7 @@ def design(
         clusters=clusters, stratum_at=look,
     )  # fmt: skip
     points = plot_table(drawn, polygons)
+    notes += _of_drawn(drawn, grid_.bounds, cluster_spacing_m, radius_m)
     said = _sentences(strata, without, with_map, chosen, drawn, half_width_percent, confidence_percent, column) + notes
     if cost_of_location is not None and cost_of_plot is not None:
         cost = len(np.unique(drawn.location)) * cost_of_location + len(drawn.xy) * cost_of_plot
@@ -108,6 +115,46 @@ def design(
     })  # fmt: skip
     return [*said, f"wrote {folder}: plots.gpkg, plots.gpx (for receivers), plots.csv, design.json",
             "plots.csv is the table to fill in: totals need its columns weight and sampling"]  # fmt: skip
+
+
+def _check_clusters(
+    share: float, spacing_m: float, plots: int | None, correlation: float, half_width_percent: float, radius_m: float | None
+) -> None:
+    """Options that no design can have, told by the name that the analyst gave them."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"--cluster-share is the share of locations that are clusters, between 0 and 1; got {share:g}")
+    if not 0 <= correlation <= 1:
+        raise ValueError(f"--correlation, of two plots of a cluster, is between 0 and 1; got {correlation:g}")
+    if not half_width_percent > 0:
+        raise ValueError(f"--half-width-percent is above 0, such as 10; got {half_width_percent:g}")
+    if plots is not None and plots < 2:
+        raise ValueError(f"--plots-per-cluster is 2 or more, got {plots}; for single plots leave --cluster-share at 0")
+    if share and radius_m is not None and spacing_m < 2 * radius_m:
+        raise ValueError(
+            f"--cluster-spacing-m {spacing_m:g} lets plots with a radius of {radius_m:g} m overlap; take {2 * radius_m:g} or more"
+        )
+
+
+def _of_drawn(drawn: Drawn, bounds: tuple[float, float, float, float], spacing_m: float, radius_m: float | None) -> list[str]:
+    """What is wrong with the plots as drawn: those that a run would leave out, clusters of one plot."""
+    said = []
+    if radius_m is not None:
+        west, south, east, north = bounds
+        x, y = drawn.xy.T
+        over = int((np.min([x - west, east - x, y - south, north - y], axis=0) < radius_m).sum())
+        if over:
+            said.append(
+                f"warning: {over} of {len(x)} plots reach over the edge of the study's area and a run would leave them out, so "
+                f"that totals are not free of bias; widen area.bounds by {radius_m:g} m or more on each side before field work"
+            )
+    plots = np.unique(drawn.location[drawn.kind == "cluster"], return_counts=True)[1]
+    alone = int((plots == 1).sum())
+    if len(plots) and alone > len(plots) / 2:
+        said.append(
+            f"warning: {alone} of {len(plots)} clusters have a single plot, because the others fall outside their stratum; "
+            f"--cluster-spacing-m {spacing_m:g} is too wide for these stands"
+        )
+    return said
 
 
 def _size_of_clusters(

@@ -61,6 +61,30 @@ def seen_plots(training: pd.DataFrame, plots: pd.DataFrame, column: str, years: 
     return pd.concat([found, *(part for part in spread if len(part))], ignore_index=True)
 
 
+def plots_left_out(plots: gpd.GeoDataFrame, column: str, stands: gpd.GeoDataFrame) -> pd.DataFrame:
+    """Plots that chance chose in the stands: plot, stand, and the reason why no measurement of theirs counts ("" where one does).
+
+    Points of phases 0 and 1, which nobody was to measure, are none of them.
+    """
+    value = plots[column] if column in plots else pd.Series(np.nan, index=plots.index)
+    phase = plots["phase"].astype(str) if "phase" in plots else pd.Series("", index=plots.index)
+    drawn = (plots["sampling"] == "probability") & ~(phase.isin(["0", "1"]) & value.isna()) & plots.geometry.notna()
+    rows = plots[drawn].sort_values("kept", ascending=False, kind="stable").drop_duplicates("plot")
+    centre = rows.geometry.centroid
+    place = stands_at(centre.x.to_numpy(), centre.y.to_numpy(), stands)
+    found = pd.DataFrame({"plot": rows["plot"].to_numpy(), "stand": place, "reason": np.where(rows["kept"], "", rows["reason"])})
+    return found[found["stand"].notna()].reset_index(drop=True)
+
+
+def said_of_left_out(found: pd.DataFrame) -> str:
+    """How many of the plots that chance chose are left out, and why; "" where none is."""
+    lost = found.loc[found["reason"] != "", "reason"]
+    if lost.empty:
+        return ""
+    why = "; ".join(f"{count} {reason}" for reason, count in lost.value_counts(sort=False).items())
+    return f"{len(lost)} of {len(found)} plots that chance chose here are left out ({why})"
+
+
 def left_out_shift(model: TargetModel, left_out: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
     """Per predictor set, plot and year: how far its prediction moves when its own cluster is left out of the model."""
     parts = []

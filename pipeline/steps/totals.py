@@ -21,7 +21,7 @@ from pipeline.products import estimands_of
 from pipeline.steps.carbon import Quantity, carbon_factors, quantities_of
 from pipeline.steps.notes import caveats_in, unverified_in
 from pipeline.steps.stand_tables import ALWAYS, intervals, silenced
-from pipeline.steps.total_samples import Land, left_out_shift, on_maps, sample_of, seen_plots
+from pipeline.steps.total_samples import Land, left_out_shift, on_maps, plots_left_out, said_of_left_out, sample_of, seen_plots
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -94,6 +94,7 @@ def totals(
         model = TargetModel.from_plain(store.read_json(path))
         column, alone = targets[target]["column"], Path(sets[0]).parent.parent if sets else None
         seen = seen_plots(store.read_table(training[target]), chosen, column, years)
+        lost = plots_left_out(chosen, column, _main(stands))
         apart = left_out_shift(model, store.read_table(left_out[target]), store.read_table(training[target]))
         with store.kept_open():
             seen = on_maps(seen, apart, target, products, Path(maps[0]).parent.parent, grid_, alone)
@@ -109,7 +110,8 @@ def totals(
                 return sample_of(seen, span, stands, names, column, factors, land)  # noqa: B023
 
             for one in _estimated(mine, stands, given):
-                rows += _rows_of(one, quoted, members, span, confidence_percent)
+                left_out_here = said_of_left_out(_within(lost, one.own, mine, stands))
+                rows += _rows_of(one, quoted, members, span, confidence_percent, left_out_here)
     found = pd.DataFrame(rows, columns=[*COLUMNS, *OF_STANDS])
     summary = _summary(found, modelled, stands, targets, factors, stock_target)
     caveats = caveats_in(warned)
@@ -186,6 +188,17 @@ def _strata_in(stands: gpd.GeoDataFrame) -> dict[str, float]:
     return stands.groupby("stratum")["area_ha"].sum().to_dict()
 
 
+def _within(lost: pd.DataFrame, own: pd.Series, mine: pd.DataFrame, stands: pd.DataFrame) -> pd.DataFrame:
+    """Plots that chance chose within an area: all stands, those with a total, or those of a stratum or district."""
+    if own["level"] == ALL_STANDS:
+        return lost
+    told = mine[(mine["level"] == "stand") & mine["has_total"].astype(bool)]
+    names = set(told["stand"])
+    if own["level"] in ("stratum", "district"):
+        names &= set(stands.loc[stands[own["level"]] == own["stand"], "stand"])
+    return lost[lost["stand"].isin(names)]
+
+
 def _members(mine: pd.DataFrame, stands: gpd.GeoDataFrame) -> pd.DataFrame:
     """The stands that a region's total is made of: mean, area_ha, stratum, district."""
     told = mine[(mine["level"] == "stand") & mine["has_total"].astype(bool) & mine["in_project"].astype(bool)]
@@ -195,15 +208,16 @@ def _members(mine: pd.DataFrame, stands: gpd.GeoDataFrame) -> pd.DataFrame:
 
 
 def _rows_of(
-    one: Estimated, quoted: list[Quantity], members: pd.DataFrame, span: Sequence[int], confidence: float
-) -> list[dict]:
+    one: Estimated, quoted: list[Quantity], members: pd.DataFrame, span: Sequence[int], confidence: float,
+    left_out: str = "",
+) -> list[dict]:  # fmt: skip
     area, own = one.area, one.own
     if own["level"] in ("stratum", "district"):
         members = members[members[own["level"]] == area.name]
-    best, why = recommended(one.verdicts, model_based=one.is_mapped)
+    best, why = recommended(one.verdicts, model_based=one.is_mapped, left_out=left_out)
     lowest = 0.0 if len(span) == 1 else -np.inf
     entries = [_model_row(own, best == MODEL_BASED, why, confidence)] if one.is_mapped else []
-    entries += [_design_row(verdict, best, why, lowest, confidence) for verdict in one.verdicts]
+    entries += [_design_row(verdict, best, why, lowest, confidence, left_out) for verdict in one.verdicts]
     about = {
         "level": own["level"], "area": area.name, "first_year": span[0], "last_year": span[-1], "interval_percent": confidence,
         "area_ha": area.area_ha, **{name: own[name] for name in OF_STANDS},
@@ -227,7 +241,7 @@ def _model_row(own: pd.Series, reported: bool, why: str, confidence: float) -> d
     }  # fmt: skip
 
 
-def _design_row(verdict: Verdict, best: str, why: str, lowest: float, confidence: float) -> dict:
+def _design_row(verdict: Verdict, best: str, why: str, lowest: float, confidence: float, left_out: str = "") -> dict:
     row = {"estimator": verdict.estimator, "reported": verdict.estimator == best, "why": why if verdict.estimator == best else ""}
     one = verdict.estimate
     if one is None:
@@ -237,7 +251,7 @@ def _design_row(verdict: Verdict, best: str, why: str, lowest: float, confidence
     variance = sum(verdict.variance_parts.values())
     se, free = float(np.sqrt(variance)), one.degrees_of_freedom
     reach = float(student.ppf(0.5 + confidence / 200, free)) * se if free > 0 else np.nan
-    notes = list(one.notes)
+    notes = [*one.notes, *([left_out] if left_out else [])]
     if one.mean < lowest:
         lowest = -np.inf
         notes.append("below zero, which no forest is: read it as nothing, and the plots as few")

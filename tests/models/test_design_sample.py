@@ -75,13 +75,13 @@ def test_costs_decide_how_many_plots_make_a_cluster():
 @pytest.mark.parametrize(
     ("strata", "settings", "message"),
     [
-        ([], {}, "strata, a half width above 0 %"),
+        ([], {}, "no stratum to draw plots in"),
         ([Stratum("a", 10, 0, 5)], {}, "mean of the target over all strata is 0"),
         ([Stratum("a", 10, 5, 5, r2=1.0)], {}, "an r2 from 0 to below 1"),
         ([Stratum("a", 10, 5, 5)], {"allocation": "optimal"}, "allocation is neyman or proportional"),
         ([Stratum("a", 10, 5, 5)], {"confidence_percent": 190}, "above 50 % and below 100 %, such as 90; got 190"),
         ([Stratum("a", 10, 5, 5)], {"confidence_percent": 0.9}, "above 50 % and below 100 %, such as 90; got 0.9"),
-        ([Stratum("a", 10, 5, 5)], {"half_width_percent": float("nan")}, "a half width above 0 %"),
+        ([Stratum("a", 10, 5, 5)], {"half_width_percent": float("nan")}, "half width of the interval is above 0 %"),
     ],
 )
 def test_a_size_that_cannot_be_computed_is_refused(strata, settings, message):

@@ -289,3 +289,14 @@ def test_two_strips_of_lidar_alone_by_hand():
     assert "three_phase" not in found  # two phases are all there is
     one = Places(places.points[places.points["strip"] != "b"], True, True)
     assert "at least 2 are needed" in by_name(design_estimates(plots[:2], AREA, places=one))["strips"].refusal
+
+
+def test_no_estimate_is_told_to_be_unbiased_where_plots_of_chance_are_left_out():
+    frame = sample(12)
+    frame["weight"] = np.where(frame["stratum"] == "fir", 1.0, 2.0)
+    verdicts, lost = design_estimates(frame, AREA), "7 of 19 plots that chance chose here are left out (7 over the edge)"
+    assert recommended(verdicts)[1].endswith("no bias by design")
+    name, why = recommended(verdicts, left_out=lost)
+    assert name == "weighted_difference" and "no bias by design" not in why
+    assert why.endswith(f"; {lost}: without bias only as far as they are like the others")
+    assert lost in recommended(verdicts, model_based=False, left_out=lost)[1]

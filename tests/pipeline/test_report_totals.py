@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.report import words
-from pipeline.report.totals import section
+from pipeline.report.totals import TRUST, _by_reason, section
 
 ESTIMATES = [
     ("project", "project", "model-based synthetic", 100.0, 10.0, False, ""),
@@ -116,3 +116,20 @@ def test_the_ledger_is_folded_with_each_source_s_weight():
 
 def test_a_study_without_totals_has_no_such_section():
     assert shown(None) == "" and shown(pd.DataFrame()) == ""
+
+
+def test_one_reason_of_several_estimators_is_told_once():
+    why = "weights run from 0.6 to 0.7: {} holds for equal chances"
+    refused = [("stratified", why.format("stratified")), ("post stratified", why.format("post_stratified")), ("ratio", "no map")]
+    assert _by_reason(refused) == {why.format("the estimator"): ["stratified", "post stratified"], "no map": ["ratio"]}
+
+
+def test_all_stands_have_no_empty_table_of_a_year_without_them():
+    table = totals()
+    other = table.head(1).assign(level="all_stands", first_year=2019, last_year=2019, reported=False)
+    page = shown(pd.concat([other, table], ignore_index=True))
+    assert "those that the map leaves out included" not in page
+
+
+def test_the_sentence_of_each_estimator_ends_before_its_advice():
+    assert TRUST["weighted_difference"].partition(". ")[0].endswith("as the verb design draws them")

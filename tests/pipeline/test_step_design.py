@@ -15,10 +15,11 @@ from conftest import UTM, make_settings
 from shapely.geometry import Point, box
 
 from catalogs.plots.headers import guess_settings
+from models.inference.sample_draw import Drawn
 from pipeline import store
 from pipeline.__main__ import main
 from pipeline.config import load_study
-from pipeline.steps.design import GPX
+from pipeline.steps.design import GPX, _check_clusters, _of_drawn
 
 FILES = ("plots.gpkg", "plots.gpx", "plots.csv", "design.json")
 
@@ -157,9 +158,9 @@ def test_a_target_that_the_study_does_not_map_is_refused(config, capsys):
     [
         (["--confidence-percent", "190"], "above 50 % and below 100 %, such as 90; got 190"),
         (["--cluster-spacing-m", "-5"], "spacing is above 0 m; got -5"),
-        (["--plots-per-cluster", "1"], "a cluster has 2 to 26 plots, got 1"),
+        (["--plots-per-cluster", "1"], "--plots-per-cluster is 2 or more, got 1"),
         (["--cost-of-plot", "3"], "--cost-of-location and --cost-of-plot belong together"),
-        (["--cluster-share", "1.5"], "a share of clusters"),
+        (["--cluster-share", "1.5"], "--cluster-share is the share of locations"),
     ],
 )
 def test_what_no_sample_can_be_drawn_with_is_refused(config, capsys, options, message):
@@ -205,3 +206,44 @@ def test_a_table_of_plots_reads_back_as_a_probability_sample_with_its_weights(co
     old = pd.read_csv(file).rename(columns={"weight": "location_ha"})
     old.to_csv(tmp_path / "old.csv", index=False)
     assert guess_settings([tmp_path / "old.csv"])["columns"]["weight"] == "location_ha"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cluster-share", "2"], "--cluster-share is the share of locations that are clusters, between 0 and 1; got 2"),
+        (["--correlation", "1.2"], "--correlation, of two plots of a cluster, is between 0 and 1; got 1.2"),
+        (["--half-width-percent", "0"], "--half-width-percent is above 0, such as 10; got 0"),
+        (["--plots-per-cluster", "0"], "--plots-per-cluster is 2 or more, got 0"),
+    ],
+)
+def test_the_option_that_is_wrong_is_named(config, caplog, capsys, options, said):
+    assert main(["design", config, "--mean", "100", "--sd", "50", *options]) != 0
+    assert said in caplog.text + "".join(capsys.readouterr())
+
+
+def test_a_number_of_plots_without_clusters_is_told_to_be_unused(config, capsys):
+    assert main(["design", config, "--mean", "100", "--sd", "50", "--plots-per-cluster", "4"]) == 0
+    assert "--plots-per-cluster is not used" in capsys.readouterr().out
+
+
+def test_clusters_wider_than_the_stands_are_told(config, capsys):
+    assert main(["design", config, "--mean", "100", "--sd", "50", "--cluster-share", "1", "--cluster-spacing-m", "5000"]) == 0
+    assert "clusters have a single plot" in capsys.readouterr().out
+
+
+def drawn_at(*xy) -> Drawn:
+    count = len(xy)
+    return Drawn(np.arange(count), np.full(count, "single"), np.array(xy, float), np.full(count, "old"), np.ones(count), 0)
+
+
+def test_plots_that_reach_over_the_edge_of_the_study_are_counted():
+    """Radius 8 m: at 7.9 m from the western and the northern edge, not at 8."""
+    told = _of_drawn(drawn_at((7.9, 50), (8, 50), (50, 92.1), (50, 50)), (0, 0, 100, 100), 60, 8.0)
+    assert len(told) == 1 and "2 of 4 plots reach over the edge of the study's area" in told[0]
+    assert _of_drawn(drawn_at((1, 50)), (0, 0, 100, 100), 60, None) == []
+
+
+def test_plots_of_a_cluster_that_overlap_are_refused():
+    with pytest.raises(ValueError, match="--cluster-spacing-m 1 lets plots with a radius of 8 m overlap; take 16 or more"):
+        _check_clusters(0.5, 1, None, 0.5, 10, 8.0)

@@ -24,7 +24,7 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.steps import total_samples, totals
 from pipeline.steps.carbon import Quantity
-from pipeline.steps.total_samples import Land, _pieces, on_maps, sample_of, seen_plots
+from pipeline.steps.total_samples import Land, _pieces, on_maps, plots_left_out, said_of_left_out, sample_of, seen_plots
 
 SIDE, SAMPLES, FEWER = 40, 150, 100
 GRID = Grid(UTM, 500_000.0, 3_000_000.0, 100.0, SIDE, SIDE, 8, 2)
@@ -275,3 +275,19 @@ def test_a_change_has_what_was_measured_twice_and_what_the_maps_show_of_it(study
     assert np.allclose(found["y"].dropna(), 20) and np.allclose(found["set_1"], 7) and np.allclose(found["map"], 16)
 
 
+
+
+def test_plots_of_chance_that_are_left_out_are_counted_with_the_reason():
+    """Of four drawn in the stand two are left out; one lies elsewhere, one was chosen, one is a point of phase 1."""
+    edge = ("probability", False, "over the edge")
+    rows = [("A", 5, "probability", True, ""), ("B", 5, *edge), ("C", 50, *edge), ("D", 5, "purposive", False, "x"),
+            ("E", 5, "probability", True, ""), ("F", 5, *edge), ("G", 5, "probability", False, "no value")]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["plot", "x", "sampling", "kept", "reason"])
+    plots = gpd.GeoDataFrame(
+        table.assign(agb_mg_ha=1.0), geometry=[shapely.Point(x, 5) for x in table["x"]], crs="EPSG:32632"
+    ).assign(phase="")
+    plots.loc[plots["plot"] == "G", ["phase", "agb_mg_ha"]] = ["1", np.nan]
+    stands = gpd.GeoDataFrame({"stand": ["S"]}, geometry=[shapely.box(0, 0, 10, 10)], crs="EPSG:32632")
+    found = plots_left_out(plots, "agb_mg_ha", stands)
+    assert said_of_left_out(found) == "2 of 4 plots that chance chose here are left out (2 over the edge)"
+    assert said_of_left_out(found[found["reason"] == ""]) == ""
