@@ -116,3 +116,11 @@ def test_the_ledger_is_folded_with_each_source_s_weight():
 
 def test_a_study_without_totals_has_no_such_section():
     assert shown(None) == "" and shown(pd.DataFrame()) == ""
+
+
+def test_a_mean_of_all_beyond_those_of_its_strata_is_explained_below_their_table():
+    strata = [("stratum", "fir", "difference", 90.0, 9.0, True, ""), ("stratum", "pine", "greg", 112.0, 9.0, True, "")]
+    assert "do not lie between the rows above" not in shown(totals([*ESTIMATES[:3], *strata]))
+    strata[0] = ("stratum", "fir", "difference", 110.0, 9.0, True, "")
+    page = shown(totals([*ESTIMATES[:3], *strata]))
+    assert page.index("do not lie between the rows above") < page.index("Sums of the same land")
