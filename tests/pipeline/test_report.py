@@ -967,7 +967,8 @@ def test_the_likely_span_stands_where_readings_of_the_residuals_differ():
     smooth = {"patch": 0.0, "nugget": 0.25}
     readings = [
         {"weight": 0.5, "range_m": 100.0, "smooth": 0.0, "patch": 0.0, "nugget": 1.0},
-        {"weight": 0.3, "range_m": 400.0, "smooth": 0.75, **smooth}, {"weight": 0.18, "range_m": 1000.0, "smooth": 0.75, **smooth},
+        {"weight": 0.3, "range_m": 400.0, "smooth": 0.75, **smooth},
+        {"weight": 0.18, "range_m": 1000.0, "smooth": 0.75, **smooth},
         {"weight": 0.02, "range_m": 9000.0, "smooth": 0.75, **smooth},
     ]  # fmt: skip
     about = {"range_m": 250.0, "nugget": 0.7, "identified": False, "readings": readings}
