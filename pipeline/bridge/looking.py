@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ def _plots(paths: list[str], study: Study | None, crs: str | None) -> tuple[dict
         report = inspect_plots(Plots(**guessed, **rules).model_dump(mode="json"))
         if unplaced:
             report["findings"] = [one for one in report["findings"] if one["kind"] != "position_missing"]
+            report["facts"].pop("left out", None)
             report["notes"].append(f"no column of {guessed['file']} was recognised as x and y: name them in plots.columns")
         report["settings"] = {"plots": {name: value for name, value in guessed.items() if value}}
         text = yaml.safe_dump(report["settings"], sort_keys=False, allow_unicode=True, width=120)

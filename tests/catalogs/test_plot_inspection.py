@@ -290,3 +290,13 @@ def test_species_served_by_a_group_stop_no_run_and_those_served_by_none_are_name
     main(["inspect", "plots", "--json", str(study)])
     found = {one["kind"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
     assert found["species_unserved"]["rows"] == [6]
+
+
+def test_german_coordinates_are_known_and_unknown_ones_do_not_leave_plots_out(tmp_path):
+    file = tmp_path / "plots.csv"
+    file.write_text("Probefläche;Aufnahmedatum;Rechtswert;Hochwert;Radius\nA;2019-07-20;501304;2998691;11.28\n")
+    found = guess_settings([file])
+    assert (found["columns"]["x"], found["columns"]["y"], found["columns"]["date"]) == ("Rechtswert", "Hochwert", "Aufnahmedatum")
+    assert guess(["Baumnummer"], TREE_WORDS)[0] == {"tree": "Baumnummer"}
+    file.write_text("Probefläche;Aufnahmedatum;Ost wert;Nord wert;Radius\nA;2019-07-20;501304;2998691;11.28\n")
+    assert "rules" not in guess_settings([file])

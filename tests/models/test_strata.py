@@ -376,3 +376,25 @@ def test_no_strata_unknown_choices_and_slopes_of_other_regressors_are_a_sentence
         fit(make_strata(), how="level")
     with pytest.raises(ValueError, match=r"model.strata slopes needs model.regressor linear, got ridge"):
         fit(make_strata(), how="slopes", regressor="ridge")
+
+
+def test_default_that_becomes_linear_tells_strata_apart_as_linear_does():
+    plots = make_strata()
+    for how in ("levels", "slopes"):
+        ours, linear = (fit(plots, how=how, regressor=name)[0].to_plain()["sets"] for name in ("default", "linear"))
+        assert ours == linear
+    few = make_strata(n=73, counts=(40, 30, 3))
+    assert PREFIX + "oak" in fit(few, regressor="default")[0].sets[0].predictors  # 3 clusters: enough for linear
+
+
+def test_default_that_becomes_a_mix_has_no_slopes():
+    plots = make_strata(n=310, counts=(110, 100, 100))
+    with pytest.raises(ValueError, match=r"got default, which is mix for predictor set lidar"):
+        fit(plots, how="slopes", regressor="default")
+
+
+def test_a_model_without_levels_says_nothing_of_strata_that_lack_one():
+    plots = make_strata(n=61, counts=(30, 30, 1), levels=dict.fromkeys(LEVELS, 0.0))
+    model, _ = fit(plots, how="auto")
+    assert not any(name.startswith(PREFIX) for name in model.sets[0].predictors)
+    assert not any("have the level of all strata" in note for note in model.warnings)

@@ -120,3 +120,10 @@ def test_tiles_of_a_stac_api_are_listed_once_and_read_by_every_job(tmp_path):
 def test_where_points_come_from_is_said_once(changes, said):
     with pytest.raises(ValueError, match=said):
         make_study({"lidar": {"als": {"date": 2020, **changes}}})
+
+
+def test_a_gap_narrower_than_a_strip_is_named_by_numbers():
+    from catalogs.lidar.coverage import outside_tiles
+
+    percent, largest = outside_tiles([(0.0, 0.0, 999.0, 1000.0)], (0.0, 0.0, 1002.0, 1000.0))
+    assert 99 < percent < 100 and largest == [999.0, 0.0, 1002.0, 1000.0]

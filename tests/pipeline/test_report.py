@@ -959,3 +959,18 @@ def test_points_are_drawn_where_their_numbers_say():
     (x0, y0), (x1, y1) = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)]
     assert x0 < x1 and y0 < y1
     assert "first &lt;plot&gt;" in chart
+
+
+def test_the_likely_span_stands_where_readings_of_the_residuals_differ():
+    from pipeline.report.uncertainty import _reach
+
+    smooth = {"patch": 0.0, "nugget": 0.25}
+    readings = [
+        {"weight": 0.5, "range_m": 100.0, "smooth": 0.0, "patch": 0.0, "nugget": 1.0},
+        {"weight": 0.3, "range_m": 400.0, "smooth": 0.75, **smooth},
+        {"weight": 0.18, "range_m": 1000.0, "smooth": 0.75, **smooth},
+        {"weight": 0.02, "range_m": 9000.0, "smooth": 0.75, **smooth},
+    ]  # fmt: skip
+    about = {"range_m": 250.0, "nugget": 0.7, "identified": False, "readings": readings}
+    assert _reach(about) == {"range": "no correlation or 400 to 1000 m", "nugget": "25 to 100 %"}
+    assert _reach({**about, "identified": True}) == {"range": "250 m", "nugget": "70 %"}

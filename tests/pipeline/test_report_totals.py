@@ -133,3 +133,11 @@ def test_all_stands_have_no_empty_table_of_a_year_without_them():
 
 def test_the_sentence_of_each_estimator_ends_before_its_advice():
     assert TRUST["weighted_difference"].partition(". ")[0].endswith("as the verb design draws them")
+
+
+def test_a_mean_of_all_beyond_those_of_its_strata_is_explained_below_their_table():
+    strata = [("stratum", "fir", "difference", 90.0, 9.0, True, ""), ("stratum", "pine", "greg", 112.0, 9.0, True, "")]
+    assert "do not lie between the rows above" not in shown(totals([*ESTIMATES[:3], *strata]))
+    strata[0] = ("stratum", "fir", "difference", 110.0, 9.0, True, "")
+    page = shown(totals([*ESTIMATES[:3], *strata]))
+    assert page.index("do not lie between the rows above") < page.index("Sums of the same land")

@@ -43,3 +43,11 @@ def test_a_record_names_what_nobody_checked_so_that_credits_can_be_refused(tmp_p
     run = recorded(tmp_path, said=said)
     assert (run["caveats"], run["unverified"]) == (["b"], ["moso_culm"])
     assert recorded(tmp_path)["unverified"] == []
+
+
+def test_a_record_names_the_regressor_that_default_stands_for(tmp_path):
+    card = tmp_path / "agb.json"
+    sets = [{"name": "lidar", "regressor": {"name": "default", "stands_for": {"name": "linear"}}},
+            {"name": "radar", "regressor": {"name": "ridge"}}]  # fmt: skip
+    card.write_text(json.dumps({"sets": sets}))
+    assert recorded(tmp_path, cards={"agb": card})["model"] == {"agb": {"lidar": "linear", "radar": "ridge"}}

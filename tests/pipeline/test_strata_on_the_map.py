@@ -218,6 +218,8 @@ def test_a_configuration_that_asks_for_strata_without_a_column_of_them_is_a_sent
         study_from(make_settings({"model": {"strata": "levels"}}))
     with pytest.raises(StudyError, match=r"model: strata: slopes needs regressor linear, got mix: others take strata"):
         study_from(make_settings({"model": {"strata": "slopes", "regressor": "mix"}}))
+    with pytest.raises(StudyError, match=r"model.strata is slopes, and stands.stratum names no column"):
+        study_from(make_settings({"model": {"strata": "slopes"}}))  # what default stands for, the plots say
 
 
 def test_plots_and_cells_wait_for_stands_only_where_models_tell_strata_apart():
