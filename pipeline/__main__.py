@@ -93,7 +93,7 @@ def _search(chosen: argparse.Namespace) -> int:
         scenes = plan.resources / "scenes" / f"{sensor}.json"
         search(
             scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
-            years=plan.sensor_years(sensor), refresh=True, said=plan.resources / "said" / f"search_{sensor}.json",
+            years=plan.imagery.years(sensor), refresh=True, said=plan.resources / "said" / f"search_{sensor}.json",
         )  # fmt: skip
         print(f"{sensor}: frozen in {scenes}; the next run of the workflow redoes the blocks that new scenes touch")
     return 0
@@ -198,8 +198,9 @@ def _list_profile(file: Path, config: Path | None) -> int:
 
         plan = Plan(load_study(config))
         table = rows(
-            profile, plan.offered_roles, metrics=plan.offered_metrics, resolution_m=plan.study.area.resolution_m, of_study=True
-        )
+            profile, plan.imagery.offered_roles, metrics=plan.offered_metrics, resolution_m=plan.study.area.resolution_m,
+            of_study=True,
+        )  # fmt: skip
     else:
         table = rows(profile, offered_roles(SENSORS))
     absent = sum(row[2] == "-" for row in table)

@@ -171,3 +171,7 @@ class Grid:
     def settings(self) -> dict:
         """Plain values from which `Grid(**settings)` is made again: what a Snakemake param can hold."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def uncut(self) -> dict:
+        """Those without chunks and blocks: what does not depend on the cutting is not made again when it changes."""
+        return {name: value for name, value in self.settings().items() if name not in ("chunk_px", "block_chunks")}

@@ -101,22 +101,23 @@ def map_and_estimate(plan: Plan) -> None:
 def see(plan: Plan) -> None:
     """Scenes, composites, lidar metrics."""
     study, res, grid = plan.study, plan.resources, plan.grid_settings
-    levelled = any(map(plan.levels, plan.sources["sensors"]))
-    ground = [plan.elevation_sensor] if levelled else []
+    levelled = any(map(plan.imagery.levels, plan.sources["sensors"]))
+    ground = [plan.imagery.elevation_sensor] if levelled else []
     for sensor in dict.fromkeys([*ground, *plan.sources["sensors"]]):
         scenes = res / "scenes" / f"{sensor}.json"
         search(scenes=scenes, settings=plan.settings("sensors", sensor), sensor=sensor, grid=plan.area_settings,
-               years=plan.sensor_years(sensor))  # fmt: skip
-        for period in plan.periods(sensor):
+               years=plan.imagery.years(sensor))  # fmt: skip
+        for period in plan.imagery.periods(sensor):
             year = int(period) if period.isdigit() else period
             about = {"scenes": scenes, "sensor": sensor, "year": year, "grid": grid, "roles": plan.roles(sensor)}
-            if plan.levels(sensor):
+            if plan.imagery.levels(sensor):
                 table = res / f"topography/{sensor}_{period}.json"
-                topography(table=table, settings=plan.topography_settings(sensor), elevation=plan.elevation_folder, **about)
-                about |= {"topography": table, "elevation": plan.elevation_folder}
+                lit = {"elevation": plan.imagery.elevation_folder}
+                topography(table=table, settings=plan.imagery.topography_settings(sensor), **lit, **about)
+                about |= {"topography": table, **lit}
             for block in plan.blocks:
                 composite(raster=res / f"composite/{sensor}_{period}/{block}.tif", block=block,
-                          settings=plan.composite_settings(sensor), **about)  # fmt: skip
+                          settings=plan.imagery.composite_settings(sensor), **about)  # fmt: skip
     for campaign in study.lidar:
         for block in plan.blocks:
             lidar(raster=res / f"lidar/{campaign}/{block}.tif", grid=grid, block=block,
@@ -181,7 +182,7 @@ def tables(plan: Plan) -> None:
     totals(totals=out / "estimates.csv", project=out / "project.csv", plots=res / "plots.parquet",
            table=out / "stands.parquet", estimates=res / "estimates.parquet", **_learnt(plan),
            maps=[Path(path) for path in plan.sampled_maps], sets=[Path(path) for path in plan.set_map_files],
-           flown_by_chance=plan.flown_by_chance,
+           flown_by_chance=plan.campaigns.flown_by_chance,
            products=plan.plain_products, grid=plan.grid_settings, years=list(study.years), carbon=plan.carbon,
            stock_target=study.stock_target, targets=plan.targets,
            confidence_percent=study.model.confidence_percent, **plan.rooted_plots)  # fmt: skip

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import glob
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from catalogs.lidar.tiles import is_listing
+from pipeline.bridge.campaigns import Campaigns
 from pipeline.bridge.canopies import LARGEST_PX, Canopies
 from pipeline.bridge.digests import code_digest, digest, import_plugins, plugins_of
+from pipeline.bridge.imagery import STATIC, Imagery
 from pipeline.bridge.jobs import step_module
-from pipeline.bridge.opening import problems_of_plots, problems_of_points, remarks_on_points, shortened
-from pipeline.bridge.touching import bounds_in, files_of, kept_if_right, kept_index, with_sidecars, within_reach
-from pipeline.config import TARGETS, Campaign, Study, nearest
-from pipeline.features import default_predictors, required, split_name
+from pipeline.bridge.notes import notes_of
+from pipeline.bridge.problems import problems_of_files, problems_of_settings, remarks_of
+from pipeline.bridge.touching import files_of, kept_index, listed, or_why_not, with_sidecars, within_reach
+from pipeline.config import TARGETS, Study
+from pipeline.features import default_predictors, required
 from pipeline.grid import Grid, Window
-from pipeline.indicators.registry import family
-from pipeline.lidar.heights import FAR_GROUND_M
 from pipeline.products import Product, products_of
-
-STATIC = "static"
-"""What stands in place of the year in the path of a raster that shows every year alike."""
-
-ASKED = ("catalog", "collection", "years", "season", "max_cloud_percent", "check_radiometry", "orbit")
-"""Settings of a sensor that decide which scenes are found, and nothing else."""
-
-FOR_SEARCH = (*ASKED, "private_hosts", "data_folders", "harmonise")
-"""Those, where files may lie whose pixels are looked at, and what leaves out platforms that it knows nothing of."""
-
-MEANT_FOR = {
-    "orbit": ("radar",), "speckle": ("radar",),
-    **dict.fromkeys(("max_cloud_percent", "check_radiometry", "cloud_dilation_m", "mask_water"), ("optical",)),
-    **dict.fromkeys(
-        ("years", "season", "reducer", "min_clear_count", "max_scenes", "target_day", "upsampling"), ("optical", "radar")
-    ),
-}  # fmt: skip
-"""Kinds of sensor that a setting says something about, where that is not all of them."""
 
 
 class Plan:
@@ -53,6 +33,23 @@ class Plan:
         import_plugins(study.plugins)
         self.study = study
         self.resources, self.results = Path(study.resources), Path(study.results)
+
+    # ------------------------------------------------------------ parts that answer for themselves
+
+    @cached_property
+    def imagery(self) -> Imagery:
+        """What the sensors' settings say."""
+        return Imagery(self.study)
+
+    @cached_property
+    def campaigns(self) -> Campaigns:
+        """Lidar campaigns and their tiles."""
+        return Campaigns(self.study, self.grid)
+
+    @cached_property
+    def canopies(self) -> Canopies:
+        """What is asked of canopies and trees."""
+        return Canopies(self.study, self.grid)
 
     # ------------------------------------------------------------ the study in plain values
 
@@ -70,9 +67,7 @@ class Plan:
 
     @cached_property
     def area_settings(self) -> dict:
-        """The grid without its cutting: what does not depend on chunks and blocks is not rerun when they change."""
-        cutting = {"chunk_px", "block_chunks"}
-        return {name: value for name, value in self.grid_settings.items() if name not in cutting}
+        return self.grid.uncut()
 
     @cached_property
     def blocks(self) -> list[str]:
@@ -88,8 +83,8 @@ class Plan:
         if chosen is None:
             if self.study.model.profile:
                 return {"profile": list(self.predictor_titles)}
-            chosen = default_predictors(self.offered_roles, lidar=bool(self.study.lidar))
-        return {name: [one for listed in names for one in self._listed_by(listed)] for name, names in chosen.items()}
+            chosen = default_predictors(self.imagery.offered_roles, lidar=bool(self.study.lidar))
+        return {name: [one for given in names for one in self._listed_by(given)] for name, names in chosen.items()}
 
     def _listed_by(self, name: str) -> list[str]:
         """A predictor, or all those of the indicator profile where a set says `profile`."""
@@ -104,7 +99,7 @@ class Plan:
             return {}
         profile = load_profile(self.study.model.profile)
         found = predictors_of(
-            profile, self.offered_roles, metrics=self.offered_metrics, resolution_m=self.study.area.resolution_m
+            profile, self.imagery.offered_roles, metrics=self.offered_metrics, resolution_m=self.study.area.resolution_m
         )
         return titles(found)
 
@@ -117,7 +112,7 @@ class Plan:
             return None
         profile = load_profile(self.study.model.profile)
         options = {"metrics": self.offered_metrics, "resolution_m": self.study.area.resolution_m}
-        table = rows(profile, self.offered_roles, of_study=True, **options)
+        table = rows(profile, self.imagery.offered_roles, of_study=True, **options)
         names = ("code", "name", "ours", "unit", "about")
         return {
             "title": profile.title,
@@ -129,77 +124,28 @@ class Plan:
     @cached_property
     def needs(self):
         """Roles per sensor prefix, lidar metrics and halo that the predictors need."""
-        return self._needs_of(self.offered_roles)
+        return self.needs_of(self.imagery.offered_roles)
 
-    def _needs_of(self, sensors: dict[str, tuple[str, ...]]):
+    def needs_of(self, sensors: dict[str, tuple[str, ...]]):
         return required(
-            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics, seen_by=self.seen_by,
+            _all_names(self.predictor_sets), sensors, metrics=self.offered_metrics, seen_by=self.imagery.seen_by,
             resolution_m=self.study.area.resolution_m,
         )  # fmt: skip
-
-    @cached_property
-    def seen_by(self) -> dict[str, str]:
-        """The instrument that reflectance is brought to, by predictor prefix, where it is."""
-        from catalogs.sensors import sensor_named
-
-        return {sensor_named(name).prefix: "oli" for name, one in self.study.sensors.items() if one.harmonise != "none"}
 
     @property
     def offered_metrics(self) -> tuple[str, ...] | None:
         """Lidar metrics on offer: all (None) or, without lidar, none."""
         return None if self.study.lidar else ()
 
-    @cached_property
-    def offered_roles(self) -> dict[str, tuple[str, ...]]:
-        """Bands by predictor prefix of the study's composites: roles of the sensor, and what reducers and series add."""
-        from catalogs.sensors import offered_roles, sensor_named
-
-        offered = offered_roles(self.study.sensors)
-        prefixes = {name: sensor_named(name).prefix for name in self.study.sensors}
-        return {prefix: (*offered[prefix], *self._added_bands(name)) for name, prefix in prefixes.items()}
-
-    def _added_bands(self, sensor: str) -> dict[str, tuple[str, ...]]:
-        """Bands of a sensor's composites beyond its roles -> the roles they are made of: `red_p10`, `ndvi_p90`."""
-        from catalogs.sensors import sensor_named
-        from pipeline.indicators import INDICATORS
-        from pipeline.optical.composite import REDUCERS
-        from pipeline.optical.series import STATISTICS, series_bands
-
-        chosen, known = self.study.sensors[sensor], sensor_named(sensor)
-        added = {f"{role}_{name}": (role,) for name in chosen.reducers[1:] if name in REDUCERS for role in known.roles}
-        series = {
-            index: [name for name in names if name in STATISTICS]
-            for index, names in chosen.series.items()
-            if index in INDICATORS and known.kind == "optical"
-        }
-        for band, (index, _, _) in series_bands(series, years=chosen.series_years).items():
-            added[band] = INDICATORS[index].roles(known.prefix, self.seen_by.get(known.prefix))
-        return added
-
     def settings(self, section: str, key: str | None = None) -> dict:
         """A section of the configuration (or one entry of it) as plain values."""
-        part = getattr(self.study, section)
-        one = part[key] if key is not None else part
         if section == "lidar" and key is not None:
-            return self._with_tiles(key, one.model_dump(mode="json", exclude={"canopy_products", "sampling"}))
-        return one.model_dump(mode="json")
+            return self.campaigns.settings(key)
+        part = getattr(self.study, section)
+        return (part[key] if key is not None else part).model_dump(mode="json")
 
     def settings_of_all(self, section: str) -> dict:
         return {name: self.settings(section, name) for name in getattr(self.study, section)}
-
-    def _with_tiles(self, campaign: str, plain: dict) -> dict:
-        """A campaign's settings, tiles of catalogues and addresses frozen: no job asks a catalogue, and all see the same."""
-        listed = _listed(plain["points"] or ())
-        if not plain["catalog"] and not any(_is_listed_elsewhere(path) for path in listed):
-            return plain
-        listings = [path for path in listed if is_listing(path)]
-        try:
-            entries = self._tile_entries(campaign) or []
-            found = [entry["id"] for entry in entries] or plain["points"]
-            said = entries[0]["crs"] if entries and not plain["crs"] else None  # all are in one CRS
-            return plain | {"points": found, "listed_by": next(iter(listings), None), "item_crs": said}
-        except (ValueError, OSError):
-            return plain  # the job says what is wrong
 
     @cached_property
     def model_settings(self) -> dict:
@@ -241,14 +187,6 @@ class Plan:
     def set_map_files(self) -> list[str]:
         return [f"{self.resources}/sets/{name}/{block}.tif" for name in self.set_maps for block in self.blocks]
 
-    @property
-    def flown_by_chance(self) -> dict[str, bool]:
-        """By study year, whether chance has drawn the land that its campaign covers."""
-        campaigns = {year: self._campaign_of(year) for year in self.study.years}
-        return {
-            str(year): name is not None and self.study.lidar[name].sampling == "probability" for year, name in campaigns.items()
-        }
-
     @cached_property
     def card_settings(self) -> dict:
         """What a model card says of the configuration: a change of anything else makes no other card."""
@@ -258,67 +196,26 @@ class Plan:
         about = {"sensors": list(self.study.sensors), "stock_target": self.study.stock_target}
         return {**study, **about, "plots": plots, "model": level}
 
-    def search_settings(self, sensor: str) -> dict:
-        """What decides which scenes are found, and where their files may lie when their pixels are looked at."""
-        return {name: value for name, value in self.settings("sensors", sensor).items() if name in FOR_SEARCH}
-
-    def composite_settings(self, sensor: str) -> dict:
-        """What makes a composite of frozen scenes; a new search reruns it by itself."""
-        return {name: value for name, value in self.settings("sensors", sensor).items() if name not in ASKED}
-
-    def topography_settings(self, sensor: str) -> dict:
-        """What decides how bright a scene's slopes are; how its dates become one image, and the kind of correction, do not."""
-        elsewhere = {"topographic", "min_clear_count", "max_scenes", "target_day"}
-        return {name: value for name, value in self.composite_settings(sensor).items() if name not in elsewhere}
-
-    def sensor_years(self, sensor: str) -> list[int]:
-        """Years whose scenes are searched: those named or the study's, and those that a series looks back to."""
-        years = set(self.study.sensors[sensor].years or self.study.years)
-        back = self._years_looked_back(sensor)
-        return sorted(years | {year - ago for year in self.study.years for ago in range(back + 1)})
-
     def roles(self, sensor: str) -> list[str]:
         """Bands that a sensor's rasters hold: those that predictors need, and of elevation always the elevation."""
         from catalogs.sensors import sensor_named
         from pipeline.optical.series import series_roles
 
-        added = self._added_bands(sensor)
+        added = self.imagery.added_bands(sensor)
         asked = set(self.needs.roles.get(sensor_named(sensor).prefix, ()))
         needed = {role for band in asked for role in added.get(band, (band,))}
         if asked:
             prefix = sensor_named(sensor).prefix
-            needed |= set(series_roles(self.study.sensors[sensor].series, prefix, self.seen_by.get(prefix)))
+            needed |= set(series_roles(self.study.sensors[sensor].series, prefix, self.imagery.seen_by.get(prefix)))
         return sorted(needed | set(sensor_named(sensor).roles if sensor_named(sensor).kind == "elevation" else ()))
-
-    def periods(self, sensor: str) -> list[str]:
-        """The rasters of a sensor, `composite/{sensor}_{period}`: one per study year, or one `static` for all of them."""
-        from catalogs.sensors import sensor_named
-
-        return [STATIC] if sensor_named(sensor).static else [str(year) for year in self.study.years]
 
     def composites(self, sensor: str, blocks: Iterable[str]) -> list[str]:
         """A sensor's rasters of some blocks."""
         return [
             f"{self.resources}/composite/{sensor}_{period}/{block}.tif"
             for block in blocks
-            for period in self.periods(sensor)
+            for period in self.imagery.periods(sensor)
         ]
-
-    @cached_property
-    def elevation_folder(self) -> str | None:
-        """Folder of the elevation on the study's grid, block by block, as `steps.windows.read_elevation` takes it.
-
-        None where the study has no elevation sensor. `composites(elevation_sensor, blocks)` are its files.
-        """
-        sensor = self.elevation_sensor
-        return f"{self.resources.as_posix()}/composite/{sensor}_{STATIC}" if sensor else None
-
-    @cached_property
-    def elevation_sensor(self) -> str | None:
-        """The study's elevation model, by its sensor's name."""
-        from catalogs.sensors import sensor_named
-
-        return next((name for name in self.study.sensors if sensor_named(name).kind == "elevation"), None)
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -341,13 +238,13 @@ class Plan:
                     "prefix": prefixes[name],
                     "roles": roles,
                     **({"period": STATIC} if sensor_named(name).static else {}),
-                    **({"seen_by": self.seen_by[prefixes[name]]} if prefixes[name] in self.seen_by else {}),
+                    **({"seen_by": self.imagery.seen_by[prefixes[name]]} if prefixes[name] in self.imagery.seen_by else {}),
                 }
                 for name, roles in used.items()
                 if roles
             },
             "lidar_folder": (self.resources / "lidar").as_posix(),
-            "campaign_of_year": {str(year): self._campaign_of(year) for year in self.study.years},
+            "campaign_of_year": {str(year): self.campaigns.nearest_to(year) for year in self.study.years},
             "seen": {str(year): self._seen(year, imagery) for year in self.study.years},
             "metrics": self.metrics,
             "halo_px": self.needs.halo_px,
@@ -357,33 +254,16 @@ class Plan:
     def used_sensors(self) -> list[str]:
         """Sensors that something is made of: those of predictors, and the elevation by which the slopes of these are lit."""
         used = list(self.sources["sensors"])
-        lit_by = [self.elevation_sensor] if any(map(self.levels, used)) else []
+        lit_by = [self.imagery.elevation_sensor] if any(map(self.imagery.levels, used)) else []
         return list(dict.fromkeys([*used, *filter(None, lit_by)]))
-
-    @cached_property
-    def _imagery(self) -> list[str]:
-        """Sensors that see the land anew each year; an elevation model does not."""
-        from catalogs.sensors import is_sensor, sensor_named
-
-        return [name for name in self.study.sensors if not is_sensor(name) or not sensor_named(name).static]
-
-    def _campaign_of(self, year: int) -> str | None:
-        """The campaign nearest to 1 July of a year, if it is near enough."""
-        middle = dt.date(year, 7, 1)
-        near = [
-            (abs((campaign.date - middle).days), name)
-            for name, campaign in self.study.lidar.items()
-            if abs((campaign.date - middle).days) / 365.25 <= self.study.plots.max_years_apart
-        ]
-        return min(near)[1] if near else None
 
     def _seen(self, year: int, satellites: bool) -> list[str]:
         """Dates of what shows a study year: its campaign, and both ends of each sensor's season."""
         from catalogs.search import first_day, last_day
 
-        campaign = self._campaign_of(year)
+        campaign = self.campaigns.nearest_to(year)
         dates = [self.study.lidar[campaign].date] if campaign else []
-        for name in self._imagery if satellites else ():
+        for name in self.imagery.yearly if satellites else ():
             sensor = self.study.sensors[name]
             dates += [first_day(year, sensor.season), last_day(year, sensor.season)]
         return [date.isoformat() for date in dates]
@@ -420,40 +300,7 @@ class Plan:
     @cached_property
     def notes(self) -> list[str]:
         """What this study does not make, and why: sentences for the report."""
-        study, notes = self.study, []
-        if len(study.years) == 1:
-            notes.append("One date only: no change and no sink can be computed.")
-        if not study.lidar:
-            notes.append("No airborne lidar: the map rests on satellite images, which saturate in dense forest.")
-        if not self._imagery:
-            notes.append("No satellite sensor: there is no estimate where no lidar was flown.")
-        notes += [
-            f"Sensor {name} is configured, but no predictor uses it: nothing is made of it."
-            for name in study.sensors
-            if name not in self.used_sensors
-        ]
-        if study.lidar:
-            rest = "rests on satellite images alone" if self._imagery else "has no estimate"
-            notes += [
-                f"No lidar within {study.plots.max_years_apart:g} years of {year}: that year {rest}."
-                for year in study.years
-                if self._campaign_of(year) is None
-            ]
-        if study.stock_target is None:
-            notes.append("Neither biomass nor volume is a target: no carbon is computed.")
-        if study.forest.source == "everywhere":
-            notes.append("No forest definition is set: every pixel is treated as forest, fields and water too.")
-        notes += [_of_campaign(name, campaign) for name, campaign in study.lidar.items() if campaign.classify_ground]
-        notes += [
-            f"Campaign {name}: points are thinned to {campaign.thin_to_pts_m2:g} per m2."
-            for name, campaign in study.lidar.items()
-            if campaign.thin_to_pts_m2
-        ]
-        if "lidar" in self.predictor_sets and len({campaign.leaf for campaign in study.lidar.values()}) > 1:
-            notes.append(
-                "Campaigns differ in leaf condition: dates are kept apart by a date effect, never pooled untested."
-            )
-        return notes
+        return notes_of(self)
 
     @property
     def date_effect(self) -> str:
@@ -476,17 +323,8 @@ class Plan:
         ValueError
             With one line per problem.
         """
-        if problems := self._problems_of_settings():
+        if problems := problems_of_settings(self):
             raise ValueError("\n".join(problems))
-
-    def _problems_of_settings(self) -> list[str]:
-        missing = self._missing_files()
-        try:
-            if not self.grid.blocks():
-                return [*missing, "area: the area has no pixel at this resolution"]
-        except (ValueError, OSError) as error:
-            return [*missing, *(() if any(one.startswith("area.file: ") for one in missing) else (str(error),))]
-        return [*missing, *self._unknown_names(), *self._years_unseen(), *self._foreign_results()]
 
     def inspect(self) -> None:
         """As `prepare`; and open what others made and what is there already: lidar tiles, stands, tables of plots and trees.
@@ -498,259 +336,17 @@ class Plan:
         ValueError
             With one line per problem, each after the section of the study that it belongs to.
         """
-        problems = self._problems_of_settings()
+        problems = problems_of_settings(self)
         if not any(problem.startswith("area") for problem in problems):
-            problems += self._problems_of_files()
+            problems += problems_of_files(self)
         if problems:
             raise ValueError("\n".join(dict.fromkeys(problems)))
 
     def remarks(self) -> list[str]:
         """Sentences on lidar tiles that stop no run but may surprise: call after `inspect`."""
-        return [
-            f"lidar.{name}: {said}"
-            for name, campaign in self.study.lidar.items()
-            if not self._is_planted(_local_files(self._source_of(name)))
-            for said in remarks_on_points(campaign, self._tile_entries(name) or [], self.grid.bounds)
-        ]
-
-    def _problems_of_files(self) -> list[str]:
-        """A sentence for everything that is wrong with the files of others that the study names."""
-        problems = [sentence for name in self.study.lidar for sentence in shortened(self._campaign_problems(name))]
-        try:
-            self._stand_entries()
-        except (ValueError, OSError) as error:
-            problems.append(f"stands: {error}")
-        return problems + [f"plots: {sentence}" for sentence in shortened(self._plot_problems())]
-
-    def _campaign_problems(self, name: str) -> list[str]:
-        """What is wrong with a campaign: with the headers of its tiles, else where they lie, and what a sample of them holds."""
-        settings = self.study.lidar[name]
-        try:
-            entries = self._tile_entries(name)
-        except (ValueError, OSError) as error:
-            listed = [f"lidar.{name}: {error}"]
-        else:
-            listed = self._elsewhere(name, entries or [])
-        local = _local_files(self._source_of(name))
-        files = files_of(tuple(local), (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
-        if self._is_planted(local) or not files:
-            return listed
-        about = settings.model_dump(mode="json") | {"said": sorted(settings.model_fields_set)}
-        held = kept_if_right(
-            self.resources / "index" / f"opened_lidar_{name}.json", about, files,
-            lambda: problems_of_points(name, settings, local),
-        )  # fmt: skip
-        return list(dict.fromkeys([*listed, *held]))
-
-    def _plot_problems(self) -> list[str]:
-        """What is wrong with the settings and tables of plots; those of a planted study are made by the run itself."""
-        from catalogs.plots.reading import check_settings
-
-        try:
-            check_settings(self.settings("plots"))
-        except ValueError as error:
-            return [str(error)]
-        files = files_of(tuple(self.plot_files), ())
-        if self._is_planted(self.plot_files) or not all(Path(path).exists() for path in self.plot_files):
-            return []
-        about = [self.settings("plots"), self.area_settings, list(self.study.targets), self.code("plots")]
-        return kept_if_right(
-            self.resources / "index" / "opened_plots.json", about, files,
-            lambda: problems_of_plots(self.settings("plots"), self.area_settings, list(self.study.targets)),
-        )  # fmt: skip
-
-    def _is_planted(self, paths: Iterable[str]) -> bool:
-        made = self.resources / "planted"
-        return bool(self.study.planted) and all(Path(path).is_relative_to(made) for path in paths)
-
-    def _elsewhere(self, name: str, entries: list[dict]) -> list[str]:
-        """A sentence on a campaign none of whose tiles touches the area: its lidar would be silently missing."""
-        west, south, east, north = self.grid.bounds
-        boxes = [entry["bounds"] for entry in entries]
-        if not boxes or any(w < east and e > west and s < north and n > south for w, s, e, n in boxes):
-            return []
-        said = self.study.lidar[name].crs
-        check = f"lidar.{name}.crs, which says {said}" if said else "crs of the campaign"
-        return [
-            f"lidar.{name}: none of its {len(boxes)} tiles touches the area; its first lies at x {boxes[0][0]:.0f}, "
-            f"y {boxes[0][1]:.0f} of {self.study.area.crs}, so check area and {check}"
-        ]
-
-    def _years_unseen(self) -> list[str]:
-        """A sentence for every study year that neither a sensor nor a campaign shows."""
-        if self._imagery:
-            return []
-        near = self.study.plots.max_years_apart
-        return [
-            f"years: {year} cannot be mapped: no campaign within {near:g} years of it (plots.max_years_apart) and no sensor"
-            for year in self.study.years
-            if self._campaign_of(year) is None
-        ]
-
-    def _foreign_results(self) -> list[str]:
-        """A sentence where the results folder holds another study's results, which this one would replace."""
-        run = self.results / "run.json"
-        if not run.exists():
-            return []
-        other = json.loads(run.read_text(encoding="utf-8"))["study"]["name"]
-        if other == self.study.name:
-            return []
-        return [f"results: {self.results} holds the results of the study {other}; give this one a folder of its own"]
-
-    def _missing_files(self) -> list[str]:
-        """A sentence for every file or folder of the configuration that is not there."""
-        problems = []
-        for key, path in _paths_in(self.study.model_dump(), ""):
-            planted = self.study.planted and Path(path).is_relative_to(self.resources / "planted")
-            if not planted and not Path(path).exists() and not (key.endswith(".points") and _is_pattern_or_address(path)):
-                problems.append(f"{key}: {path} does not exist")
-        return problems
-
-    def _unknown_names(self) -> list[str]:
-        """A sentence for every name of the configuration that is in no registry, and no product of the study."""
-        from catalogs.sensors import is_sensor, sensor_named
-        from models.regressors import REGRESSORS
-        from pipeline.optical.composite import REDUCERS
-        from pipeline.radar.speckle import SPECKLE
-
-        asked = [("model.regressor", self.study.model.regressor, REGRESSORS)]
-        asked += [
-            (f"sensors.{name}.reducer", reducer, REDUCERS)
-            for name, one in self.study.sensors.items()
-            for reducer in one.reducers
-        ]
-        asked += [(f"sensors.{name}.speckle", one.speckle, SPECKLE) for name, one in self.study.sensors.items()]
-        problems = [
-            f"{key}: {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}"
-            for key, name, known in asked
-            if name not in known
-        ]
-        problems += self._quantiles_not_told()
-        problems += self._settings_of_other_kinds()
-        problems += [
-            f"sensors.{name}.reducer: {reducer} scores the distance to clouds, and {sensor_named(name).title} has no clouds"
-            for name, one in self.study.sensors.items()
-            if is_sensor(name) and sensor_named(name).kind == "radar"
-            for reducer in one.reducers
-            if reducer in REDUCERS and REDUCERS[reducer].cloud_distance
-        ]
-        problems += [sentence for name in self.study.sensors if is_sensor(name) for sentence in self._wrong_corrections(name)]
-        problems += [sentence for name in self.study.sensors if is_sensor(name) for sentence in self._wrong_catalogue(name)]
-        try:
-            place = "sensors"
-            sensors = self.offered_roles
-            place = "model.profile"
-            _ = self.predictor_titles
-            place = "model.predictors"
-            if absent := self._sensors_absent(sensors):
-                raise ValueError("\n".join(absent))
-            self._needs_of(sensors)
-        except ValueError as error:
-            problems += [f"{place}: {sentence}" for sentence in str(error).splitlines()]
-        stocks = [product.name for product in self.products.values() if product.kind == "stock"]
-        for name, other in self.study.comparisons.items():
-            if f"{other.target}_{other.year}" not in stocks:
-                problems.append(
-                    f"comparisons.{name}: there is no map {other.target}_{other.year} to compare; "
-                    f"the study makes {', '.join(stocks)}"
-                )
-        return problems
-
-    def _quantiles_not_told(self) -> list[str]:
-        """A sentence where quantiles are asked of a regressor that has none."""
-        from models.regressors import REGRESSORS
-
-        model = self.study.model
-        if not model.quantiles or getattr(REGRESSORS.get(model.regressor), "tells_quantiles", True):
-            return []
-        telling = ", ".join(name for name, one in REGRESSORS.items() if getattr(one, "tells_quantiles", False))
-        return [f"model.quantiles: regressor {model.regressor} tells no quantiles; {telling} do"]
-
-    def _wrong_catalogue(self, sensor: str) -> list[str]:
-        """A sentence where a sensor's catalogue is known not to offer it, or is at an address that nothing here asks."""
-        from catalogs.remote import Refused
-        from catalogs.search import check_catalogue
-        from catalogs.sensors import sensor_named
-
-        try:
-            check_catalogue(self.study.sensors[sensor].catalog, sensor_named(sensor))
-        except (ValueError, Refused) as error:
-            return [f"sensors.{sensor}.catalog: {error}"]
-        return []
-
-    def _wrong_corrections(self, sensor: str) -> list[str]:
-        """A sentence for every correction or series that a sensor's scenes do not allow."""
-        from catalogs.harmonisation import sensors_harmonised
-        from catalogs.search import first_day, last_day
-        from catalogs.sensors import sensor_named
-        from pipeline.indicators import INDICATORS
-        from pipeline.optical.series import problems_of
-
-        chosen, known, key = self.study.sensors[sensor], sensor_named(sensor), f"sensors.{sensor}"
-        problems = []
-        if chosen.harmonise != "none" and known.name not in sensors_harmonised():
-            offered = ", ".join(sensors_harmonised())
-            problems.append(f"{key}.harmonise: there are no published lines for {known.name}; there are for {offered}")
-        if (own := sensor.partition("_")[2]) in INDICATORS:
-            problems.append(f"{key}: {own} is an indicator, so {sensor} would mean two things; give the composite another word")
-        if chosen.topographic != "none" and known.kind != "optical":
-            problems.append(f"{key}.topographic: slopes are corrected in optical images; {known.title} is {known.kind}")
-        elif chosen.topographic != "none" and self.elevation_sensor is None:
-            problems.append(
-                f"{key}.topographic: {chosen.topographic} needs the elevation of the ground: "
-                "add copernicus-dem-glo30 to sensors"
-            )
-        days = (last_day(2021, chosen.season) - first_day(2021, chosen.season)).days + 1
-        if chosen.series and known.kind != "optical":
-            problems.append(f"{key}.series: series are made of optical images; {known.title} is {known.kind}")
-        elif chosen.series:
-            found = problems_of(chosen.series, known.prefix, known.roles, days, years=chosen.series_years)
-            problems += [f"{key}.series: {sentence}" for sentence in found]
-        return problems
-
-    def _settings_of_other_kinds(self) -> list[str]:
-        """A sentence for every setting that says nothing about a sensor of its kind and yet is not what it is by itself."""
-        from catalogs.sensors import is_sensor, sensor_named
-
-        return [
-            f"sensors.{name}.{setting}: {sensor_named(name).title} is {sensor_named(name).kind}, and this setting is for "
-            f"{' and '.join(kinds)} sensors; take it out"
-            for name, one in self.study.sensors.items()
-            if is_sensor(name)
-            for setting, kinds in MEANT_FOR.items()
-            if sensor_named(name).kind not in kinds and getattr(one, setting) != type(one).model_fields[setting].default
-        ]
-
-    def _sensors_absent(self, offered: Mapping[str, tuple[str, ...]]) -> list[str]:
-        """A sentence for every predictor of a sensor that we know and the study does not list."""
-        from catalogs.sensors import SENSORS
-
-        known, families = {sensor.prefix: name for name, sensor in SENSORS.items()}, set(map(family, offered))
-        names = dict.fromkeys(_all_names(self.predictor_sets))
-        return [
-            f"{name!r} needs the sensor {known[prefix]}, which the study does not list under sensors"
-            for name in names
-            if split_name(name, offered)[0] is None and (prefix := split_name(name, known)[0]) and prefix not in families
-        ]
+        return remarks_of(self)
 
     # ------------------------------------------------------------ files that rules name
-
-    def local_catalog(self, wildcards: Any) -> list[str]:
-        from catalogs.search import is_local
-
-        catalog = self.study.sensors[wildcards.sensor].catalog
-        return [catalog.removeprefix("file://")] if is_local(catalog) else []
-
-    def campaign_files(self, wildcards: Any) -> list[str]:
-        return _local_files(self._source_of(wildcards.campaign))
-
-    def _source_of(self, campaign: str) -> str | tuple[str, ...]:
-        settings = self.study.lidar[campaign]
-        return settings.points or settings.canopy_height or ()
-
-    @property
-    def all_campaign_files(self) -> list[str]:
-        return [path for campaign in self.study.lidar for path in _local_files(self._source_of(campaign))]
 
     @property
     def plot_files(self) -> list[str]:
@@ -760,7 +356,7 @@ class Plan:
             settings.file, settings.corners, settings.trees, settings.height_pairs, settings.wood_density, settings.fixes, codes,
         )  # fmt: skip
         tables = [part for path in named if path for part in with_sidecars(path)]
-        named = [*_listed(settings.allometry), settings.groups or "", settings.carbon_fractions or "", settings.expansion or ""]
+        named = [*listed(settings.allometry), settings.groups or "", settings.carbon_fractions or "", settings.expansion or ""]
         return tables + [path for path in named if Path(path).suffix]
 
     @property
@@ -782,11 +378,6 @@ class Plan:
     @property
     def all_predictor_files(self) -> list[str]:
         return self.predictor_files(self.blocks)
-
-    @cached_property
-    def canopies(self) -> Canopies:
-        """What is asked of canopies and trees."""
-        return Canopies(self.study, self.grid)
 
     @property
     def stand_files(self) -> list[str]:
@@ -855,7 +446,7 @@ class Plan:
         return {
             f"dropped__{sensor.replace('-', '__dash__')}": [
                 f"{self.resources}/composite/{sensor}_{period}/{block}.json"
-                for period in self.periods(sensor)
+                for period in self.imagery.periods(sensor)
                 for block in self.blocks
             ]
             for sensor in self.used_sensors
@@ -864,15 +455,16 @@ class Plan:
     @property
     def slope_files(self) -> list[str]:
         """What was found of the light on slopes, of each sensor and year that is corrected."""
-        lit = [sensor for sensor in self.used_sensors if self.levels(sensor)]
-        return [f"{self.resources}/topography/{sensor}_{period}.json" for sensor in lit for period in self.periods(sensor)]
+        lit = [sensor for sensor in self.used_sensors if self.imagery.levels(sensor)]
+        return [
+            f"{self.resources}/topography/{sensor}_{period}.json" for sensor in lit for period in self.imagery.periods(sensor)
+        ]
 
     @property
     def said_files(self) -> list[str]:
         """What steps warned of, for the report."""
-        used = self.used_sensors
-        slopes = [f"topography_{sensor}_{period}" for sensor in used if self.levels(sensor) for period in self.periods(sensor)]
-        steps = [*(f"search_{sensor}" for sensor in used), *slopes, "plots", "stands"]
+        slopes = [f"topography_{Path(file).stem}" for file in self.slope_files]
+        steps = [*(f"search_{sensor}" for sensor in self.used_sensors), *slopes, "plots", "stands"]
         return [f"{self.resources}/said/{step}.json" for step in steps]
 
     @property
@@ -933,59 +525,40 @@ class Plan:
         if period == STATIC:
             years: list[int | None] = [None]
         else:
-            years = list(range(int(period) - self._years_looked_back(sensor), int(period) + 1))
+            years = list(range(int(period) - self.imagery.years_looked_back(sensor), int(period) + 1))
 
         def touching() -> list[dict]:
             found = _json(frozen, frozen.stat().st_mtime_ns)
             return [item for year in years for item in items_touching(found, year, bounds)]
 
-        return _or_why_not(lambda: digest(touching()))
-
-    def _years_looked_back(self, sensor: str) -> int:
-        """How many years before its own a composite reads scenes of."""
-        chosen = self.study.sensors[sensor]
-        return chosen.series_years - 1 if chosen.series else 0
+        return or_why_not(lambda: digest(touching()))
 
     # ------------------------------------------------------------ slopes
 
-    def levels(self, sensor: str) -> bool:
-        """Whether a sensor's reflectance is corrected for slopes."""
-        return self.study.sensors[sensor].topographic != "none"
-
     def levelling_files(self, wildcards: Any) -> dict[str, Any]:
         """What a composite needs to correct slopes: the c of its scenes, and the elevation of the block and around it."""
-        if not self.levels(wildcards.sensor):
+        if not self.imagery.levels(wildcards.sensor):
             return {}
         near = self.grid.blocks_touching(self._widened(wildcards.block, 1))
         return {
             "topography": f"{self.resources}/topography/{wildcards.sensor}_{wildcards.year}.json",
-            "relief": self.composites(self.elevation_sensor, near),
+            "relief": self.composites(self.imagery.elevation_sensor, near),
         }
 
     @property
     def elevation_files(self) -> list[str]:
         """The elevation of the whole study; none where it has no elevation model."""
-        return self.composites(self.elevation_sensor, self.blocks) if self.elevation_sensor else []
-
-    def elevation_param(self, sensor: str) -> str | None:
-        return self.elevation_folder if self.levels(sensor) else None
+        return self.composites(self.imagery.elevation_sensor, self.blocks) if self.imagery.elevation_sensor else []
 
     def scenes_of_year(self, sensor: str, year: str) -> str:
         """Digest of the frozen scenes that a year's composites read, wherever they lie."""
         return digest([self.scenes_touching(sensor, year, block) for block in self.blocks])
 
-    def tiles_touching(self, campaign: str, block: str) -> str:
-        """Digest of the lidar tiles within reach of a block; `not there yet` before they are made."""
-        reach = max(self.study.lidar[campaign].buffer_m, FAR_GROUND_M)
-        west, south, east, north = self.grid.bounds_of(self.grid.block_window(block))
-        bounds = (west - reach, south - reach, east + reach, north + reach)
-        return _or_why_not(lambda: _reached(self._tile_entries(campaign), bounds))
-
     def stands_touching(self, block: str) -> str:
         """Digest of the stands that touch a block, or what its forest definition sees around it."""
         halo = self._forest_halo_px if self.study.forest.source == "stands" else 0
         bounds = self.grid.bounds_of(self._widened(block, halo))
-        return _or_why_not(lambda: _reached(self._stand_entries(), bounds))
+        return or_why_not(lambda: within_reach(self.stand_entries(), bounds))
 
     def patches_of(self, target: str) -> str:
         """Digest of the stands that a target's plots and cells lie in; `not there yet` before these are made."""
@@ -1003,9 +576,7 @@ class Plan:
             lie_in = [with_stands(store.read_table(table), polygons)["stand"].fillna("").tolist() for table in tables]
             return [{"digest": digest(lie_in)}]
 
-        return _or_why_not(
-            lambda: self._kept_index(f"patches_{target}", self.study.stands, [*files, *tables], index)[0]["digest"]
-        )
+        return or_why_not(lambda: self._kept_index(f"patches_{target}", [*files, *tables], index)[0]["digest"])
 
     @property
     def has_strata(self) -> bool:
@@ -1026,39 +597,7 @@ class Plan:
         """Digests of the stands, block by block, where they are needed."""
         return [self.stands_touching(block) for block in self.blocks] if needed else []
 
-    def _tile_entries(self, campaign: str) -> list[dict] | None:
-        settings = self.study.lidar[campaign]
-        source = self._source_of(campaign)
-        local = tuple(_local_files(source))
-        files = files_of(local, (".las", ".laz") if settings.points else (".tif", ".tiff", ".vrt"))
-        if not files and not settings.catalog and (local or not any(map(_is_pattern_or_address, _listed(source)))):
-            return None
-
-        def index() -> list[dict]:
-            from catalogs.lidar import access_of, index_canopy, index_tiles
-
-            if not settings.canopy_height:
-                asked = settings.model_dump(mode="json")
-                paths, said = _tiles_in_catalog(asked, self.grid) if settings.catalog else (_listed(source), None)
-                tiles = index_tiles(
-                    paths, crs=settings.crs, max_days_apart=settings.max_days_apart, access=access_of(asked), item_crs=said
-                )
-            else:
-                tiles = [index_canopy(str(source), crs=settings.crs)]
-            return [
-                {
-                    "id": tile.path,
-                    "bounds": bounds_in(tile.bounds, settings.crs or tile.crs, self.study.area.crs),
-                    "crs": tile.crs,
-                    "vertical_unit": tile.vertical_unit,
-                    "digest": tile.fingerprint,
-                }
-                for tile in tiles
-            ]
-
-        return self._kept_index(f"lidar_{campaign}", settings, files, index)
-
-    def _stand_entries(self) -> list[dict] | None:
+    def stand_entries(self) -> list[dict] | None:
         settings = self.study.stands
         if settings.file is None:
             return []
@@ -1071,112 +610,17 @@ class Plan:
 
             return index_stands(settings.model_dump(mode="json"), crs=self.grid.crs, bounds=self.grid.bounds)
 
-        return self._kept_index("stands", settings, files, index)
+        return self._kept_index("stands", files, index)
 
-    def _kept_index(self, name: str, settings: Any, files: list[Path], index: Callable[[], list[dict]]) -> list[dict]:
-        about = [settings.model_dump(mode="json"), self.area_settings]
+    def _kept_index(self, name: str, files: list[Path], index: Callable[[], list[dict]]) -> list[dict]:
+        """An index of what the stands say, kept until they, the area, or a file changes."""
+        about = [self.settings("stands"), self.area_settings]
         return kept_index(self.resources / "index" / f"{name}.json", about, files, index)
-
-
-def _of_campaign(name: str, campaign: Campaign) -> str:
-    from pipeline.steps.ground import cloth_note
-
-    return f"Campaign {name}: {cloth_note(campaign.cloth.model_dump())}."
 
 
 def _all_names(sets: dict[str, list[str]]) -> list[str]:
     return [name for names in sets.values() for name in names]
 
-
-def _reached(entries: list[dict] | None, bounds: tuple[float, float, float, float]) -> str:
-    return "not there yet" if entries is None else within_reach(entries, bounds)
-
-
-def _or_why_not(find: Callable[[], str]) -> str:
-    """What `find` returns, or why it cannot: then the job runs and says so as its mistake, not the planning."""
-    try:
-        return find()
-    except (ValueError, KeyError, OSError) as error:
-        return f"unreadable: {error}"
-
-
-PATH_KEYS = {
-    "file", "groups", "corners", "trees", "fixes", "height_pairs", "wood_density", "points", "canopy_height", "catalog", "files",
-    "profile",
-}  # fmt: skip
-
-NAME_OR_PATH_KEYS = {"allometry", "carbon_fractions", "expansion"}
-"""Settings that name something of ours, or a file where they end like one."""
-
-
-def _paths_in(part: Any, place: str) -> Iterable[tuple[str, str]]:
-    """Dotted key and path of every local file that a configuration names."""
-    from catalogs.search import is_local
-
-    for key, value in part.items():
-        dotted = f"{place}.{key}" if place else str(key)
-        if key == "catalog" and (place.startswith("lidar.") or not is_local(value)):
-            continue
-        if key in PATH_KEYS and value:
-            for path in value.values() if isinstance(value, dict) else _listed(value):
-                yield dotted, path
-        elif key in NAME_OR_PATH_KEYS and value:
-            yield from ((dotted, path) for path in _listed(value) if Path(path).suffix)
-        elif key == "species_codes" and isinstance(value, str):
-            yield dotted, value
-        elif isinstance(value, dict):
-            yield from _paths_in(value, dotted)
-
-
-def _tiles_in_catalog(campaign: dict, grid: Grid) -> tuple[list[str], str | None]:
-    """Addresses of a campaign's tiles that its STAC API lists in the area, and as far around as ground is looked for.
-
-    With the CRS that their items say, where all say the same.
-    """
-    from catalogs.lidar import access_of
-    from catalogs.lidar.items import tiles_of_api
-
-    access = access_of(campaign)
-    if access.is_local:
-        raise ValueError(
-            f"catalog of a campaign is a STAC API or one known by name, not {campaign['catalog']}; name a static catalogue in "
-            "points"
-        )
-    day, reach = dt.date.fromisoformat(campaign["date"]), dt.timedelta(days=campaign["max_days_apart"])
-    around = max(campaign["buffer_m"], FAR_GROUND_M)
-    west, south, east, north = grid.bounds
-    found = tiles_of_api(
-        access.catalogue, campaign["collection"], bounds=(west - around, south - around, east + around, north + around),
-        crs=grid.crs, days=(day - reach, day + reach), ids=campaign["items"], access=access,
-    )  # fmt: skip
-    said = {crs for _, crs in found}
-    return [path for path, _ in found], said.pop() if len(said) == 1 else None
-
-
-def _is_pattern_or_address(path: str) -> bool:
-    from catalogs.lidar.ranges import is_remote
-
-    return is_remote(path) or (glob.has_magic(path) and not Path(path).exists())
-
-
-def _is_listed_elsewhere(path: str) -> bool:
-    """Whether lidar tiles are listed by a STAC document or stand at addresses."""
-    return is_listing(path) or (_is_pattern_or_address(path) and "://" in path)
-
-
-def _local_files(source: str | tuple[str, ...]) -> list[str]:
-    """The local files and folders behind a campaign's setting: patterns filled in, addresses left out."""
-    found: list[str] = []
-    for path in _listed(source):
-        if not _is_pattern_or_address(path):
-            found.append(path)
-        elif "://" not in path:
-            found += sorted(glob.glob(path, recursive=True))
-    return found
-
-
-def _listed(source: str | tuple[str, ...]) -> list[str]:
-    return list(source) if isinstance(source, tuple | list) else [str(source)]
 
 
 def _extent_of(file: str | None, crs: str) -> tuple[float, float, float, float]:

@@ -15,8 +15,10 @@ SIDECARS = (".dbf", ".shx", ".prj", ".cpg")
 """What a shapefile keeps beside its .shp: an edit of attributes changes only the .dbf."""
 
 
-def within_reach(entries: Iterable[dict], bounds: Bounds) -> str:
-    """Digest of the entries (id, bounds, digest) that touch `bounds`."""
+def within_reach(entries: Iterable[dict] | None, bounds: Bounds) -> str:
+    """Digest of the entries (id, bounds, digest) that touch `bounds`; `not there yet` while there is no index of them."""
+    if entries is None:
+        return "not there yet"
     west, south, east, north = bounds
     return digest(
         sorted(
@@ -28,6 +30,19 @@ def within_reach(entries: Iterable[dict], bounds: Bounds) -> str:
             and entry["bounds"][3] > south
         )
     )
+
+
+def or_why_not(find: Callable[[], str]) -> str:
+    """What `find` returns, or why it cannot: then the job runs and says so as its mistake, not the planning."""
+    try:
+        return find()
+    except (ValueError, KeyError, OSError) as error:
+        return f"unreadable: {error}"
+
+
+def listed(source: str | tuple[str, ...]) -> list[str]:
+    """The files of a setting that names one or several."""
+    return list(source) if isinstance(source, tuple | list) else [str(source)]
 
 
 def with_sidecars(path: str) -> list[str]:

@@ -4,7 +4,7 @@
 
 rule canopy:
     input:
-        ancient(plan.campaign_files),
+        ancient(lambda wildcards: plan.campaigns.files(wildcards.campaign)),
         made=lambda wildcards: plan.made(wildcards.campaign),
     output:
         raster=f"{resources}/canopy/{{campaign}}/{{block}}.tif",
@@ -12,7 +12,7 @@ rule canopy:
         campaign=lambda wildcards: plan.settings("lidar", wildcards.campaign),
         settings=lambda wildcards: plan.canopies.settings(wildcards.campaign),
         grid=plan.grid_settings,
-        touching=lambda wildcards: plan.tiles_touching(wildcards.campaign, wildcards.block),
+        touching=lambda wildcards: plan.campaigns.tiles_touching(wildcards.campaign, wildcards.block),
         code=plan.code("canopy"),
     log:
         f"{logs}/canopy/{{campaign}}/{{block}}.log",

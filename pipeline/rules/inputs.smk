@@ -7,15 +7,15 @@
 
 rule search:
     input:
-        ancient(plan.local_catalog),
+        ancient(lambda wildcards: plan.imagery.local_catalog(wildcards.sensor)),
         made=plan.made("scenes"),
     output:
         scenes=update(f"{resources}/scenes/{{sensor}}.json"),
         searched=touch(f"{resources}/scenes/{{sensor}}.searched"),
         said=f"{resources}/said/search_{{sensor}}.json",
     params:
-        settings=lambda wildcards: plan.search_settings(wildcards.sensor),
-        years=lambda wildcards: plan.sensor_years(wildcards.sensor),
+        settings=lambda wildcards: plan.imagery.search_settings(wildcards.sensor),
+        years=lambda wildcards: plan.imagery.years(wildcards.sensor),
         grid=plan.area_settings,
     log:
         f"{logs}/search/{{sensor}}.log",
@@ -32,10 +32,10 @@ rule topography:
         table=f"{resources}/topography/{{sensor}}_{{year}}.json",
         said=f"{resources}/said/topography_{{sensor}}_{{year}}.json",
     params:
-        settings=lambda wildcards: plan.topography_settings(wildcards.sensor),
+        settings=lambda wildcards: plan.imagery.topography_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),
         grid=plan.grid_settings,
-        elevation=lambda wildcards: plan.elevation_param(wildcards.sensor),
+        elevation=lambda wildcards: plan.imagery.elevation_param(wildcards.sensor),
         touching=lambda wildcards: plan.scenes_of_year(wildcards.sensor, wildcards.year),
         code=plan.code("topography"),
     log:
@@ -52,7 +52,7 @@ rule elevation:
         raster=f"{resources}/composite/{{sensor}}_static/{{block}}.tif",
         dropped=f"{resources}/composite/{{sensor}}_static/{{block}}.json",
     params:
-        settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
+        settings=lambda wildcards: plan.imagery.composite_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),
         grid=plan.grid_settings,
         touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, "static", wildcards.block),
@@ -72,11 +72,11 @@ rule composite:
         raster=f"{resources}/composite/{{sensor}}_{{year}}/{{block}}.tif",
         dropped=f"{resources}/composite/{{sensor}}_{{year}}/{{block}}.json",
     params:
-        settings=lambda wildcards: plan.composite_settings(wildcards.sensor),
+        settings=lambda wildcards: plan.imagery.composite_settings(wildcards.sensor),
         roles=lambda wildcards: plan.roles(wildcards.sensor),
         grid=plan.grid_settings,
         touching=lambda wildcards: plan.scenes_touching(wildcards.sensor, wildcards.year, wildcards.block),
-        elevation=lambda wildcards: plan.elevation_param(wildcards.sensor),
+        elevation=lambda wildcards: plan.imagery.elevation_param(wildcards.sensor),
         code=lambda wildcards: plan.composite_code(wildcards.sensor),
     log:
         f"{logs}/composite/{{sensor}}_{{year}}/{{block}}.log",
@@ -86,7 +86,7 @@ rule composite:
 
 rule lidar:
     input:
-        ancient(plan.campaign_files),
+        ancient(lambda wildcards: plan.campaigns.files(wildcards.campaign)),
         made=lambda wildcards: plan.made(wildcards.campaign),
     output:
         raster=f"{resources}/lidar/{{campaign}}/{{block}}.tif",
@@ -94,7 +94,7 @@ rule lidar:
         campaign=lambda wildcards: plan.settings("lidar", wildcards.campaign),
         metrics=plan.metrics,
         grid=plan.grid_settings,
-        touching=lambda wildcards: plan.tiles_touching(wildcards.campaign, wildcards.block),
+        touching=lambda wildcards: plan.campaigns.tiles_touching(wildcards.campaign, wildcards.block),
         code=plan.code("lidar"),
     log:
         f"{logs}/lidar/{{campaign}}/{{block}}.log",

@@ -85,7 +85,7 @@ rule totals:
         years=list(study.years),
         confidence_percent=study.model.confidence_percent,
         products=plan.plain_products,
-        flown_by_chance=plan.flown_by_chance,
+        flown_by_chance=plan.campaigns.flown_by_chance,
         grid=plan.grid_settings,
         code=plan.code("totals"),
     log:

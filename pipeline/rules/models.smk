@@ -5,7 +5,7 @@ rule training:
     input:
         plots=f"{resources}/plots.parquet",
         rasters=plan.all_predictor_files,
-        tiles=ancient(plan.all_campaign_files),
+        tiles=ancient(plan.campaigns.all_files),
         stand_files=ancient(plan.stand_files if plan.has_strata else []),
         made=plan.made(*study.lidar, *(["field"] if plan.has_strata else [])),
     output:

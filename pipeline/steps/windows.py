@@ -151,7 +151,7 @@ def weighted_means(array: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def read_elevation(grid: Grid, window: Window, folder: str | Path) -> np.ndarray:
     """Elevation (rows, cols) of a window in metres, missing NaN, beyond the study too; halo is up to who asks.
 
-    `folder` is `bridge.Plan.elevation_folder`; who reads it needs `Plan.composites(Plan.elevation_sensor, Plan.near(block))`
+    `folder` is `bridge.Imagery.elevation_folder`; who reads it needs `Plan.composites` of that sensor and `Plan.near(block)`
     (or the blocks that the window touches) as input files.
     """
     return Mosaic(Path(folder), grid).read(window, ["elevation"])["elevation"]

@@ -12,6 +12,7 @@ from conftest import ROOT, make_study
 
 from models.regressors import REGRESSORS
 from pipeline.bridge import Plan
+from pipeline.bridge.problems import wrong_catalogue
 
 S2 = {"catalog": "catalog.json", "season": ["06-01", "09-30"]}
 
@@ -107,7 +108,7 @@ def test_a_catalogue_that_cannot_offer_a_sensor_is_said_before_any_search(sensor
 
 @pytest.mark.parametrize("catalog", ["earth-search", "https://data.example/stac", "s3://bucket/catalog.json"])
 def test_a_catalogue_that_may_offer_a_sensor_is_not_asked(catalog):
-    assert make_plan({"sensors": {"sentinel-2-l2a": {"catalog": catalog}}})._wrong_catalogue("sentinel-2-l2a") == []
+    assert wrong_catalogue(make_plan({"sensors": {"sentinel-2-l2a": {"catalog": catalog}}}), "sentinel-2-l2a") == []
 
 
 def test_predictor_files_are_those_of_the_study_s_years_and_campaigns():

@@ -111,9 +111,9 @@ def test_tiles_without_ground_are_refused_by_name_unless_the_cloth_is_asked_for(
 
 
 def test_the_study_says_that_ground_was_found_by_a_cloth(tmp_path):
-    from pipeline.bridge.plan import _of_campaign
+    from pipeline.bridge.notes import ground_note
 
-    note = _of_campaign("als", Campaign(points="x", date=2020, classify_ground="csf"))
+    note = ground_note("als", Campaign(points="x", date=2020, classify_ground="csf"))
     assert note.startswith("Campaign als: ground was classified here by cloth simulation")
 
 

@@ -30,8 +30,8 @@ def test_a_pattern_becomes_the_files_that_jobs_wait_for(tmp_path):
     found = [tile(tmp_path / "tiles", f"t{number}.laz", 500_010 + 60 * number) for number in range(2)]
     plan = make_plan(tmp_path, str(tmp_path / "tiles" / "t*.laz"))
     plan.inspect()
-    assert plan.all_campaign_files == found
-    assert "not there yet" not in plan.tiles_touching("als", plan.blocks[0])
+    assert plan.campaigns.all_files == found
+    assert "not there yet" not in plan.campaigns.tiles_touching("als", plan.blocks[0])
 
 
 def test_tiles_at_addresses_are_listed_once_and_handed_to_every_job(tmp_path):
@@ -43,7 +43,7 @@ def test_tiles_at_addresses_are_listed_once_and_handed_to_every_job(tmp_path):
         again = make_plan(tmp_path, f"{address}/a.laz")
         assert again.settings("lidar", "als")["points"] == [f"{address}/a.laz"]
         assert again.settings_of_all("lidar")["als"]["points"] == [f"{address}/a.laz"]
-        assert len(asked) == before and plan.all_campaign_files == []
+        assert len(asked) == before and plan.campaigns.all_files == []
 
 
 def test_a_campaign_none_of_whose_tiles_touches_the_area_is_told_before_the_run(tmp_path):

@@ -68,8 +68,8 @@ def study(tmp_path) -> str:
 
 def test_a_study_whose_files_are_all_well_is_complete_and_opened_once(study, tmp_path, capsys, monkeypatch):
     assert main(["check", study]) == 0, capsys.readouterr().err
-    monkeypatch.setattr("pipeline.bridge.plan.problems_of_plots", lambda *_: ["opened again"])
-    monkeypatch.setattr("pipeline.bridge.plan.problems_of_points", lambda *_: ["opened again"])
+    monkeypatch.setattr("pipeline.bridge.problems.problems_of_plots", lambda *_: ["opened again"])
+    monkeypatch.setattr("pipeline.bridge.problems.problems_of_points", lambda *_: ["opened again"])
     assert main(["check", study]) == 0
     (tmp_path / "trees.csv").write_text((tmp_path / "trees.csv").read_text() + "P1,21,15,Pinus massoniana\n")
     capsys.readouterr()

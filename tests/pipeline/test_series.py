@@ -10,6 +10,7 @@ from conftest import make_study
 
 from pipeline import store
 from pipeline.bridge import Plan
+from pipeline.bridge.problems import wrong_corrections
 from pipeline.grid import Grid
 from pipeline.optical.composite import Observations
 from pipeline.optical.series import (
@@ -149,10 +150,10 @@ def test_check_says_it_before_the_first_job():
     content = {"stands": {"grid_m": 100}, "model.predictors": {"a": ["zmean"]}}
     season = {"catalog": "catalog.json", "season": ["06-01", "09-30"]}
     plan = Plan(make_study({**content, "sensors": {S2: {**season, "series": {"ndvi": ["p50", "harmonic"], "ndvj": ["p9"]}}}}))
-    said = plan._wrong_corrections(S2)
+    said = wrong_corrections(plan, S2)
     assert [line.split(": ")[0] for line in said] == [f"sensors.{S2}.series"] * 3
     dea = Plan(make_study({**content, "sensors": {"landsat-nbart": {**season, "harmonise": "oli"}}}))
-    assert dea._wrong_corrections("landsat-nbart")[0].startswith("sensors.landsat-nbart.harmonise: there are no published lines")
+    assert wrong_corrections(dea, "landsat-nbart")[0].startswith("sensors.landsat-nbart.harmonise: there are no published lines")
 
 
 # ---------------------------------------------------------------- a study that asks for it
@@ -173,7 +174,7 @@ def plan_with(predictors, **settings):
     ],
 )
 def test_the_years_that_a_series_looks_back_to_are_searched_for(asked, searched):
-    assert plan_with(["s2_ndvi"], **asked).sensor_years(S2) == searched
+    assert plan_with(["s2_ndvi"], **asked).imagery.years(S2) == searched
 
 
 def test_statistics_and_further_reducers_are_predictors_by_name():

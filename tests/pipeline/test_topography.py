@@ -13,6 +13,7 @@ from conftest import make_study
 from catalogs.scenes import Look
 from pipeline import store
 from pipeline.bridge import Plan
+from pipeline.bridge.problems import wrong_corrections
 from pipeline.grid import Grid, Window
 from pipeline.optical.topography import (
     MIN_CELLS,
@@ -323,7 +324,7 @@ def compose(hills, out, method, *, grid=None, elevation=None, series=None):
     """The bands of all blocks as one, and what the step `topography` found."""
     folder, plan, scenes = hills
     grid = grid or plan.grid
-    settings = plan.composite_settings(S2) | {"topographic": method, "series": series or {}}
+    settings = plan.imagery.composite_settings(S2) | {"topographic": method, "series": series or {}}
     about = {"scenes": scenes, "sensor": S2, "year": 2019, "grid": grid.settings(), "settings": settings, "roles": ROLES,
              "elevation": str(elevation or folder / "elevation")}  # fmt: skip
     table = out / "topography.json"
@@ -482,7 +483,7 @@ def test_a_correction_needs_the_elevation_of_the_ground():
 
 def problems_of(content):
     plan = Plan(make_study(content))
-    if problems := plan._wrong_corrections(S2):
+    if problems := wrong_corrections(plan, S2):
         raise ValueError("\n".join(problems))
 
 
@@ -492,7 +493,7 @@ def test_a_composite_that_corrects_slopes_waits_for_them_and_for_the_ground_arou
     plan = Plan(make_study(content))
     files = plan.levelling_files(SimpleNamespace(sensor=S2, year="2019", block="r001c001"))
     assert files["topography"] == f"resources/hills/topography/{S2}_2019.json"
-    assert len(files["relief"]) == 9 and plan.elevation_param(S2) == plan.elevation_folder
+    assert len(files["relief"]) == 9 and plan.imagery.elevation_param(S2) == plan.imagery.elevation_folder
     plain = Plan(make_study(asked(topographic="none")))
     assert plain.levelling_files(SimpleNamespace(sensor=S2, year="2019", block="r001c001")) == {}
-    assert plain.elevation_files == [] and plain.elevation_param(S2) is None
+    assert plain.elevation_files == [] and plain.imagery.elevation_param(S2) is None

@@ -187,7 +187,8 @@ def in_process(folder: Path) -> None:
     search(scenes=scenes, settings=plan.settings("sensors", SENSOR), sensor=SENSOR, grid=plan.area_settings, years=[2019])
     composite(
         scenes=scenes, raster=folder / COMPOSITES[0], dropped=(folder / COMPOSITES[0]).with_suffix(".json"), sensor=SENSOR,
-        year=2019, block="r000c000", grid=plan.grid_settings, settings=plan.composite_settings(SENSOR), roles=plan.roles(SENSOR),
+        year=2019, block="r000c000", grid=plan.grid_settings, settings=plan.imagery.composite_settings(SENSOR),
+        roles=plan.roles(SENSOR),
     )  # fmt: skip
 
 

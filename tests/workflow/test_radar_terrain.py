@@ -60,7 +60,7 @@ def remake(plan, folder, *, scenes=None, grid=None, **changes):
     grid = grid or plan.grid
     for block in grid.blocks():
         composite(scenes=scenes or scenes_of(plan), raster=folder / f"{block}.tif", sensor=S1, year=2019, block=block,
-                  grid=grid.settings(), settings=plan.composite_settings(S1) | changes, roles=ROLES)  # fmt: skip
+                  grid=grid.settings(), settings=plan.imagery.composite_settings(S1) | changes, roles=ROLES)  # fmt: skip
     return image_of(plan, folder=folder, grid=grid)
 
 
@@ -85,7 +85,7 @@ def test_terrain_is_one_raster_for_both_years(study):
 
 def test_elevation_follows_the_planted_ground_and_its_canopy(study, forest):
     grid = study.grid
-    elevation = read_elevation(grid, grid.window, study.elevation_folder)
+    elevation = read_elevation(grid, grid.window, study.imagery.elevation_folder)
     x = grid.west_m + grid.resolution_m * (np.arange(grid.cols) + 0.5)[None, :]
     y = grid.north_m - grid.resolution_m * (np.arange(grid.rows) + 0.5)[:, None]
     above = elevation - forest.terrain.elevation_m(x, y)

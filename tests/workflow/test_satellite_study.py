@@ -61,17 +61,18 @@ def remake(plan, folder, name, *, grid=None, **changes):
     grid = grid or plan.grid
     about = {
         "scenes": plan.resources / f"scenes/{name}.json", "sensor": name, "year": 2019, "grid": grid.settings(),
-        "roles": plan.roles(name), "elevation": plan.elevation_folder,
+        "roles": plan.roles(name), "elevation": plan.imagery.elevation_folder,
     }  # fmt: skip
     table = folder / "topography.json"
     ground = folder / "dem"
     for block in grid.blocks():
-        composite(raster=ground / f"{block}.tif", block=block, settings=plan.composite_settings(DEM), scenes=plan.resources
-                  / f"scenes/{DEM}.json", sensor=DEM, year="static", grid=grid.settings(), roles=["elevation"])  # fmt: skip
+        composite(raster=ground / f"{block}.tif", block=block, settings=plan.imagery.composite_settings(DEM),
+                  scenes=plan.resources / f"scenes/{DEM}.json", sensor=DEM, year="static", grid=grid.settings(),
+                  roles=["elevation"])  # fmt: skip
     about["elevation"] = ground.as_posix()
-    topography(table=table, settings=plan.topography_settings(name), **about)
+    topography(table=table, settings=plan.imagery.topography_settings(name), **about)
     for block in grid.blocks():
-        settings = plan.composite_settings(name) | changes
+        settings = plan.imagery.composite_settings(name) | changes
         composite(raster=folder / f"{block}.tif", block=block, settings=settings, topography=table, **about)
     return image_of(plan, name, folder=folder, grid=grid)
 
