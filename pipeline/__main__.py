@@ -224,9 +224,9 @@ def _indicators() -> list[tuple[str, ...]]:
 
 
 def _sensors() -> list[tuple[str, ...]]:
-    from catalogs.sensors import SENSORS
+    from catalogs.sensors import sensor_table
 
-    return [(name, one.prefix, " ".join(one.bands)) for name, one in SENSORS.items()]
+    return [("sensor", "prefix", "kind", "bands", "collections", "catalogues"), *sensor_table()]
 
 
 def _regressors() -> list[tuple[str, ...]]:

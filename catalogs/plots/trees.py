@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -223,8 +222,3 @@ def _check_wood_density(trees: pd.DataFrame, file: str, findings: Findings) -> N
         hint = kilograms if wood.in_kilograms(density[wrong]) else ""
         what = f"wood density is not within {low:g} to {high:g} g/cm3 in <rows>, such as {density[wrong].iloc[0]:g}{hint}"
         findings.trees("wood_density_impossible", trees, wrong, file=file, what=what, value="wood_density_g_cm3")
-
-
-def looks_binomial(name: str) -> bool:
-    """Whether a name reads as a scientific one, genus and epithet."""
-    return re.fullmatch(r"[A-Z][a-zë-]+( x)? [a-zë-]+", name) is not None

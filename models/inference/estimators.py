@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from models.inference import area_models, expansion, hybrid, regression, strips, weighted
+from models.inference import area_models, expansion, regression, strips, weighted
 from models.inference.area_estimate import AreaEstimate
 from models.inference.registry import ESTIMATORS
 from models.inference.survey import Survey
 
-MODULES = (expansion, weighted, regression, strips, area_models, hybrid)
+MODULES = (expansion, weighted, regression, strips, area_models)
 
 
 def estimate(name: str, survey: Survey, **settings) -> AreaEstimate | dict[str, AreaEstimate]:

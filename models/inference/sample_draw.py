@@ -9,7 +9,7 @@ measure of spatial balance).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -27,6 +27,8 @@ LEAST_SHARE = 1e-3
 SUBCELLS = 8
 """Points along the side of a cell where it is told how many plots of a cluster hit the stratum."""
 TRIES, TRIED_AT_ONCE = 100, 200
+LOOSE_DRAWS = 20
+"""Draws that tell how unevenly places lie that fall anywhere: their mean is known to about a twentieth of itself."""
 
 
 def cluster_offsets(shape: str, spacing_m: float, plots: int | None = None) -> np.ndarray:
@@ -407,7 +409,31 @@ class _Neighbours:
             size *= 4
 
 
-def voronoi_imbalance(xy: np.ndarray, sample: Sequence[int], chance: np.ndarray) -> float:
-    """Variance over the sampled places of the inclusion chance nearest to each; 0 is perfect (Stevens and Olsen 2004)."""
-    _, owner = cKDTree(xy[np.asarray(sample)]).query(xy)
+def voronoi_imbalance(xy: np.ndarray, sample: np.ndarray, chance: np.ndarray) -> float:
+    """How unevenly sampled places lie: mean square of what each stands for, less one; 0 is perfect (Stevens and Olsen 2004).
+
+    xy : (n, 2) all places, with the chance (n,) of each to be sampled; sample : (k, 2) the places that were
+    """
+    _, owner = cKDTree(sample).query(xy)
     return float(np.mean((np.bincount(owner, weights=chance, minlength=len(sample)) - 1) ** 2))
+
+
+def spread_of(frame: Frame, drawn: Drawn, locations: Mapping[str, int], *, seed: int) -> tuple[float, float]:
+    """`voronoi_imbalance` of the locations as drawn, and on average of as many that fall anywhere in each stratum.
+
+    Errors are computed as if locations fell anywhere: the smaller the first beside the second, the more too wide they are.
+    """
+    share = np.ones(len(frame.xy)) if frame.share is None else np.asarray(frame.share, float)
+    chance, rng, mine = np.zeros(len(share)), np.random.default_rng(seed), {}
+    for name, count in locations.items():
+        mine[name] = np.flatnonzero(frame.stratum == name)
+        chance[mine[name]] = count * share[mine[name]] / share[mine[name]].sum()
+
+    def anywhere() -> np.ndarray:
+        of = [rng.choice(mine[name], count, replace=False, p=chance[mine[name]] / count) for name, count in locations.items()]
+        return frame.xy[np.concatenate(of)] + rng.uniform(-0.5, 0.5, (sum(map(len, of)), 2)) * frame.cell_m
+
+    _, location = np.unique(drawn.location, return_inverse=True)
+    places = np.column_stack([np.bincount(location, weights=axis) for axis in drawn.xy.T]) / np.bincount(location)[:, None]
+    loose = [voronoi_imbalance(frame.xy, anywhere(), chance) for _ in range(LOOSE_DRAWS)]
+    return voronoi_imbalance(frame.xy, places, chance), float(np.mean(loose))

@@ -63,12 +63,6 @@ class Cells:
         mask = self._heights.first_return
         return Cells(self._heights.select(mask), self._cell[mask], self._n_cells, 1.0)
 
-    def of_first(self, values: np.ndarray) -> np.ndarray:
-        """Values of the first returns' cells, missing where a cell has points but no first return."""
-        spread = np.full(self._n_cells, np.nan)
-        spread[self.first.filled] = values
-        return spread[self.filled]
-
     def count(self, flag: str) -> np.ndarray:
         """How many points carry a flag of `Heights`: first_return, ground, outside_hull, clipped or far_ground."""
         from pipeline.lidar.kernels import counted

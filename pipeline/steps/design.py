@@ -14,7 +14,7 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models.inference import sample_draw
 from models.inference.design_totals import ENOUGH_CLUSTERS
-from models.inference.sample_draw import CLUSTER_PLOTS, Clusters, Drawn, Frame, draw_sample
+from models.inference.sample_draw import CLUSTER_PLOTS, Clusters, Drawn, Frame, draw_sample, spread_of
 from models.inference.sample_size import Layout, SampleSize, Stratum, best_plots_per_cluster, plots_needed, strata_from_pilot
 from pipeline import store
 from pipeline.grid import Grid
@@ -73,48 +73,53 @@ def design(
     """
     _check_clusters(cluster_share, cluster_spacing_m, plots_per_cluster, correlation, half_width_percent, radius_m)
     grid_ = Grid(**grid)
-    polygons = read_stands({**stands, "include_plots": False}, crs=grid_.crs, bounds=grid_.bounds)
-    polygons["stratum"] = polygons["stratum"].fillna(WHOLE).astype(str) if polygons["stratum"].notna().any() else WHOLE
+    polygons = _stands_with_strata(stands, grid_)
     frame = frame_of(polygons, grid_)
     area_ha = {name: frame.area_ha(name) for name in sorted(set(frame.stratum.tolist()))}
     strata, notes = _strata(area_ha, polygons, column, year, left_out, plots, table, mean, sd, r2)
-    plots_per_cluster_asked = plots_per_cluster is not None
-    cluster_share, plots_per_cluster, told = _size_of_clusters(
+    share, count, told = _size_of_clusters(
         cluster_share, cluster_shape, plots_per_cluster, cost_of_location, cost_of_plot, correlation
     )
-    notes += told
-    if plots_per_cluster_asked and not cluster_share:
-        notes.append("--plots-per-cluster is not used, because no location is a cluster; --cluster-share 1 draws clusters")
     look = lookup(polygons)
-    offsets = sample_draw.cluster_offsets(cluster_shape, cluster_spacing_m, plots_per_cluster)
-    clusters = sample_draw.clusters_in(frame, offsets, look) if cluster_share else None
-    layout = layouts(area_ha, clusters, cluster_share, correlation)
+    offsets = sample_draw.cluster_offsets(cluster_shape, cluster_spacing_m, count)
+    clusters = sample_draw.clusters_in(frame, offsets, look) if share else None
+    layout = layouts(area_ha, clusters, share, correlation)
     wanted = {
         "half_width_percent": half_width_percent, "confidence_percent": confidence_percent, "allocation": allocation,
         "layout": layout, "min_locations": ENOUGH_CLUSTERS,
     }  # fmt: skip
     without, with_map = plots_needed(strata, **wanted), plots_needed(strata, **wanted, with_map=True)
     chosen = with_map if use_map else without
+    locations = dict(zip(chosen.strata, chosen.locations, strict=True))
     drawn = draw_sample(
-        frame, dict(zip(chosen.strata, chosen.locations, strict=True)), method=method, seed=seed, cluster_share=cluster_share,
-        clusters=clusters, stratum_at=look,
-    )  # fmt: skip
-    points = plot_table(drawn, polygons)
-    notes += _of_drawn(drawn, grid_.bounds, cluster_spacing_m, radius_m)
-    said = _sentences(strata, without, with_map, chosen, drawn, half_width_percent, confidence_percent, column) + notes
-    if cost_of_location is not None and cost_of_plot is not None:
-        cost = len(np.unique(drawn.location)) * cost_of_location + len(drawn.xy) * cost_of_plot
-        said.append(f"locations and plots cost {cost:g} together")
-    _write(folder, points, {
+        frame, locations, method=method, seed=seed, cluster_share=share, clusters=clusters, stratum_at=look
+    )
+    even, anywhere = spread_of(frame, drawn, locations, seed=seed)
+    notes += [*told, *_of_drawn(drawn, grid_.bounds, cluster_spacing_m, radius_m)]
+    decided = {
         "target": column, "year": year, "seed": seed, "method": method, "allocation": allocation, "with_map": chosen is with_map,
         "half_width_percent": half_width_percent, "confidence_percent": confidence_percent, "cell_m": frame.cell_m,
         "strata": [{**vars(one), "without_map": a, "with_map": b}
                    for one, a, b in zip(strata, without.locations, with_map.locations, strict=True)],
         "layout": {name: vars(one) for name, one in layout.items()}, "notes": notes,
-        "clusters": {"shape": cluster_shape, "spacing_m": cluster_spacing_m, "plots": plots_per_cluster} if clusters else None,
-    })  # fmt: skip
-    return [*said, f"wrote {folder}: plots.gpkg, plots.gpx (for receivers), plots.csv, design.json",
-            "plots.csv is the table to fill in: totals need its columns weight and sampling"]  # fmt: skip
+        "clusters": {"shape": cluster_shape, "spacing_m": cluster_spacing_m, "plots": count} if clusters else None,
+        "imbalance": even, "imbalance_anywhere": anywhere,
+    }  # fmt: skip
+    _write(folder, plot_table(drawn, polygons), decided)
+    return [
+        *_sentences(strata, without, with_map, chosen, drawn, half_width_percent, confidence_percent, column),
+        f"spread: imbalance {even:.2f}, where locations that fall anywhere have {anywhere:.2f} (0 is even)",
+        *notes,
+        *_costs(drawn, cost_of_location, cost_of_plot),
+        f"wrote {folder}: plots.gpkg, plots.gpx (for receivers), plots.csv, design.json",
+        "plots.csv is the table to fill in: totals need its columns weight and sampling",
+    ]
+
+
+def _stands_with_strata(stands: Mapping[str, Any], grid: Grid) -> gpd.GeoDataFrame:
+    polygons = read_stands({**stands, "include_plots": False}, crs=grid.crs, bounds=grid.bounds)
+    polygons["stratum"] = polygons["stratum"].fillna(WHOLE).astype(str) if polygons["stratum"].notna().any() else WHOLE
+    return polygons
 
 
 def _check_clusters(
@@ -157,10 +162,26 @@ def _of_drawn(drawn: Drawn, bounds: tuple[float, float, float, float], spacing_m
     return said
 
 
+def _costs(drawn: Drawn, of_location: float | None, of_plot: float | None) -> list[str]:
+    if of_location is None or of_plot is None:
+        return []
+    cost = len(np.unique(drawn.location)) * of_location + len(drawn.xy) * of_plot
+    return [f"locations and plots cost {cost:g} together"]
+
+
 def _size_of_clusters(
     share: float, shape: str, plots: int | None, cost_of_location: float | None, cost_of_plot: float | None, correlation: float
 ) -> tuple[float, int, list[str]]:
-    """Share of clusters, plots of each, and what costs had to say about it."""
+    """Share of clusters, plots of each, and what there is to say about it."""
+    share, count, said = _cheapest_clusters(share, shape, plots, cost_of_location, cost_of_plot, correlation)
+    if plots is not None and not share:
+        said.append("--plots-per-cluster is not used, because no location is a cluster; --cluster-share 1 draws clusters")
+    return share, count, said
+
+
+def _cheapest_clusters(
+    share: float, shape: str, plots: int | None, cost_of_location: float | None, cost_of_plot: float | None, correlation: float
+) -> tuple[float, int, list[str]]:
     if (cost_of_location is None) != (cost_of_plot is None):
         raise ValueError("--cost-of-location and --cost-of-plot belong together: how many plots a cluster has is decided by both")
     if cost_of_location is None or cost_of_plot is None:

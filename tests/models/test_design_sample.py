@@ -8,7 +8,15 @@ from scipy.spatial import cKDTree
 from scipy.stats import t as student
 
 from models.inference.estimators import estimate
-from models.inference.sample_draw import Frame, cluster_offsets, clusters_in, draw_sample, local_pivotal, voronoi_imbalance
+from models.inference.sample_draw import (
+    Frame,
+    cluster_offsets,
+    clusters_in,
+    draw_sample,
+    local_pivotal,
+    spread_of,
+    voronoi_imbalance,
+)
 from models.inference.sample_size import Layout, Stratum, best_plots_per_cluster, plots_needed
 from models.inference.survey import Survey
 
@@ -243,9 +251,26 @@ def test_balanced_draws_are_spread_better_than_random_ones():
     frame = make_frame()
     chance = np.full(1600, 40 / 1600)
     rng = np.random.default_rng(1)
-    spread = [voronoi_imbalance(frame.xy, local_pivotal(chance, frame.xy, rng), chance) for _ in range(20)]
-    loose = [voronoi_imbalance(frame.xy, rng.choice(1600, 40, replace=False), chance) for _ in range(20)]
+    spread = [voronoi_imbalance(frame.xy, frame.xy[local_pivotal(chance, frame.xy, rng)], chance) for _ in range(20)]
+    loose = [voronoi_imbalance(frame.xy, frame.xy[rng.choice(1600, 40, replace=False)], chance) for _ in range(20)]
     assert np.mean(spread) < 0.5 * np.mean(loose)
+
+
+def test_imbalance_by_hand():
+    """Four places in a row with half a chance each: at both ends each stands for two, one; else for one and for three, 1/4."""
+    row = np.column_stack([np.arange(4) * 10.0, np.zeros(4)])
+    chance = np.full(4, 0.5)
+    assert voronoi_imbalance(row, row[[0, 3]], chance) == 0
+    assert voronoi_imbalance(row, np.array([[0.0, 0], [11.0, 0]]), chance) == pytest.approx(((0.5 - 1) ** 2 + (1.5 - 1) ** 2) / 2)
+
+
+@pytest.mark.parametrize(("method", "low", "high"), [("balanced", 0.0, 0.5), ("random", 0.6, 1.6)])
+def test_the_spread_of_a_sample_is_told_beside_that_of_places_that_fall_anywhere(method, low, high):
+    """A balanced draw is less than half as uneven, a random one about as uneven: one draw of 40 within 0.6-1.6 of the mean."""
+    frame, locations = make_frame(), {"a": 20, "b": 20}
+    drawn = draw_sample(frame, locations, method=method, seed=3)
+    told, loose = spread_of(frame, drawn, locations, seed=3)
+    assert low < told / loose < high
 
 
 def test_balanced_draws_of_a_patchy_forest_are_more_precise_than_their_stated_error():

@@ -7,7 +7,7 @@ import pytest
 from conftest import make_target_model
 
 from models.inference.estimators import estimate
-from models.inference.hybrid import survey_of_strips
+from models.inference.strips import survey_of_strips
 from models.inference.survey import Survey
 
 SAMPLES = 600
