@@ -125,3 +125,61 @@ def strew(spread, points, start, cell, weight, low, side):
                     spread[row + 1, col] += each * beyond * (1 - above)
                     spread[row, col + 1] += each * (1 - beyond) * above
                     spread[row + 1, col + 1] += each * beyond * above
+
+
+@njit(cache=True, nogil=True)
+def lattice_inside(corners, ring, x, y):
+    """Which points of a lattice with columns at rising x (c,) and rows at y (r,) lie inside rings: (r, c) bool.
+
+    corners : (k, 2) of all rings, closed; ring : (k,) the ring that a corner belongs to. Inside is where a line from outside
+    has crossed an odd number of rings, so that holes and parts count as they should; points on a ring are not inside.
+    """
+    found = np.zeros((len(y), len(x)), np.bool_)
+    crossed = np.empty(len(corners))
+    for row in range(len(y)):
+        n = 0
+        for k in range(len(corners) - 1):
+            if ring[k] != ring[k + 1]:
+                continue
+            low, high = corners[k, 1], corners[k + 1, 1]
+            if (low <= y[row]) != (high <= y[row]):
+                crossed[n] = corners[k, 0] + (y[row] - low) / (high - low) * (corners[k + 1, 0] - corners[k, 0])
+                n += 1
+        edges = np.sort(crossed[:n])
+        for pair in range(0, n - 1, 2):
+            col = np.searchsorted(x, edges[pair], side="right")
+            while col < len(x) and x[col] < edges[pair + 1]:
+                found[row, col] = True
+                col += 1
+        for k in range(len(corners) - 1):
+            if ring[k] == ring[k + 1] and corners[k, 1] == y[row] and corners[k + 1, 1] == y[row]:
+                left, right = min(corners[k, 0], corners[k + 1, 0]), max(corners[k, 0], corners[k + 1, 0])
+                for col in range(np.searchsorted(x, left), np.searchsorted(x, right, side="right")):
+                    found[row, col] = False
+    return found
+
+
+@njit(cache=True, nogil=True)
+def pairs_by_distance(pairs, rows, cols):
+    """Pairs of cells, and their distances in cells added up, in bins of half a cell: two (b,).
+
+    pairs : number of pairs by lag, as a cyclic autocorrelation of at least (2 rows - 1, 2 cols - 1) has it: lags below zero stand
+    at the end
+    """
+    bins = int(np.rint(2 * np.sqrt((rows - 1.0) ** 2 + (cols - 1.0) ** 2))) + 1
+    number, away = np.zeros(bins), np.zeros(bins)
+    for row in range(rows):
+        for col in range(cols):
+            count = pairs[row, col]
+            if row:
+                count += pairs[-row, col]
+            if col:
+                count += pairs[row, -col]
+            if row and col:
+                count += pairs[-row, -col]
+            count = np.rint(count)
+            distance = np.sqrt(float(row * row + col * col))
+            at = int(np.rint(2 * distance))
+            number[at] += count
+            away[at] += count * distance
+    return number, away
