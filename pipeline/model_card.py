@@ -73,7 +73,8 @@ KEYS: dict[str, str] = {
     "whether it was fitted to plots or to predictions of another set, strata that it tells apart (stratum, plots, clusters, and "
     "difference and its se of a place there from the mean of the strata at the same predictors, in units of the target), "
     "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; of one date and of change: "
-    "every reading of range, patch and nugget with its weight, their means, and whether the plots identify them), threshold of the area of applicability",
+    "every reading of range, patch and nugget with its weight, their means, and whether the plots identify them), threshold of "
+    "the area of applicability",
     "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",
     "folds": "plots with coordinates and their fold in that scheme, of the first set: the fold map",
     "domain": "per year: share of the project's covered area in the area of applicability, mean dissimilarity index and local "

@@ -182,7 +182,8 @@ def test_what_mapping_warned_of_is_in_the_card_once_for_all_blocks_that_are_alik
     apart = "block r000c00{}: predictor 'cover_2m' of {} is {} to 80 on the map and 0.5 on average at the plots"
     mapped = [apart.format(0, 2024, 20.5), apart.format(1, 2024, 18), apart.format(1, 2019, 18)]
     said = card_of(**parts, mapped=mapped)["warnings"]
-    assert said[-2].startswith("blocks r000c000 and r000c001 of the map (numbers are of r000c000): predictor 'cover_2m' of 2024 is 20.5")
+    both = "blocks r000c000 and r000c001 of the map (numbers are of r000c000): predictor 'cover_2m' of 2024 is 20.5 to 80"
+    assert said[-2].startswith(both)
     assert said[-1].startswith("block r000c001 of the map: predictor 'cover_2m' of 2019 is 18 to 80")
     assert of_blocks([f"block r000c00{n}: x is {n}" for n in range(6)], "agb") == [
         "blocks r000c000, r000c001, r000c002 and 3 more of the map (numbers are of r000c000): x is 0"
