@@ -1,5 +1,5 @@
 # Contents page: configuration -> study -> rules. The study is checked as a whole before the first job.
-from pipeline.bridge import begin, stopped
+from pipeline.bridge import begin, finished, stopped
 
 if not config:
 
@@ -44,7 +44,7 @@ include: "pipeline/rules/record.smk"
 
 
 onsuccess:
-    print(f"\nThe results are in {results}; begin with {results}/report.html", file=sys.stderr, flush=True)
+    finished(workflow, results)
 
 
 onerror:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.inference.residuals import Structure
 from models.inference.strata import is_stratum, levels_told
 from models.inference.target_model import TargetModel
 from models.validation import SCHEMES
@@ -71,15 +72,17 @@ KEYS: dict[str, str] = {
     "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
     "whether it was fitted to plots or to predictions of another set, strata that it tells apart (stratum, plots, clusters, and "
     "difference and its se of a place there from the mean of the strata at the same predictors, in units of the target), "
-    "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; range_m and nugget of one "
-    "date and of change; identified), threshold of the area of applicability",
+    "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; of one date and of change: "
+    "every reading of range, patch and nugget with its weight, their means, and whether the plots identify them), threshold of "
+    "the area of applicability",
     "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",
     "folds": "plots with coordinates and their fold in that scheme, of the first set: the fold map",
     "domain": "per year: share of the project's covered area in the area of applicability, mean dissimilarity index and local "
     "point density, and stands less than half inside",
     "uncertainty": "confidence_percent, degrees_of_freedom, few_clusters, and per estimand the parts of the variance of the "
     "project and of the stand with the median standard error, in percent",
-    "warnings": "sentences: all that fitting and validating warned of, few clusters, ranges that plots do not tell",
+    "warnings": "sentences: all that fitting, validating and mapping warned of (predictors of another scale on the map than at "
+    "the plots among it), few clusters, structures of residuals that plots do not tell",
     "caveats": "sentences on the numbers that plots rest on, such as equations nobody has checked",
     "not_for": "sentences: what the map should not be used for",
     "software": "versions of the packages that the numbers come from",
@@ -92,7 +95,7 @@ def card_of(
     *, study: Mapping, grid: Mapping, target: str, model: Mapping, training: pd.DataFrame, validation: Mapping,
     validated: pd.DataFrame, estimates: pd.DataFrame, predictors: Mapping[str, Mapping], caveats: Sequence[str],
     software: Mapping[str, str], files: Mapping[str, str], stands: pd.DataFrame | None = None,
-    project: pd.DataFrame | None = None,
+    project: pd.DataFrame | None = None, mapped: Sequence[str] = (),
 ) -> dict:  # fmt: skip
     """The card of one target's models; its keys are those of `KEYS`.
 
@@ -105,6 +108,7 @@ def card_of(
     estimates : long table of stands and project
     predictors : units and title of each
     stands, project : what is reported: one row per stand, one per quantity of the project
+    mapped : what mapping the blocks warned of, each sentence beginning with its block
     """
     about = TARGETS[target]
     side = grid["resolution_m"]
@@ -129,7 +133,7 @@ def card_of(
             "few_clusters": model["clusters"] < FEW_CLUSTERS,
             "parts": variance_rows(ours),
         },
-        "warnings": warnings_of(model, validation),
+        "warnings": [*warnings_of(model, validation), *of_blocks(mapped, target)],
         "caveats": list(caveats),
         "not_for": not_for(study, target, model, validation, training, ours, stands=stands, project=project),
         "software": dict(software),
@@ -348,12 +352,9 @@ def warnings_of(model: Mapping, validation: Mapping) -> list[str]:
             "be is itself poorly known; more clusters help more than more plots in them"
         )
     for one in model["sets"]:
-        told = any(one["name"] in sentence and "range" in sentence for sentence in said)
-        if not one["residuals"]["level"].get("identified", True) and not told:
-            said.append(
-                f"predictor set {one['name']}: plots do not tell how far residuals are alike, so a cautious range of "
-                f"{one['residuals']['level']['range_m']:.0f} m is taken; pairs of plots 50 to 500 m apart would tell"
-            )
+        level = Structure.from_plain(one["residuals"]["level"])
+        if not level.identified and (doubt := _doubt(one, level)) not in said:
+            said.append(doubt)
     for row in validation["scores"]:
         if failed := row.get("failed"):
             said.append(
@@ -361,6 +362,14 @@ def warnings_of(model: Mapping, validation: Mapping) -> list[str]:
                 f"left out as {SCHEMES.get(row['scheme'], row['scheme'])}: {failed[0]['why']}"
             )
     return told_once(said)
+
+
+def _doubt(one: Mapping, level: Structure) -> str:
+    """What fitting says of a structure that is not identified; of a set that learned from cells, by those."""
+    said = level.doubt()
+    if one.get("second_stage"):
+        said = said.partition("; pairs of plots")[0].replace("by these plots", "by the cells that it learned from")
+    return f"predictor set {one['name']}: {said}"
 
 
 OF_A_SET = re.compile(r"predictor set ([^:]+): (.*)", re.DOTALL)
@@ -393,6 +402,36 @@ def _of_sets(bare: str, sets: Sequence[tuple[str, str]]) -> str:
     inner = [re.search(r" \([^()]*\)", own) for _, own in sets]
     named = [f"{one}{own.group(0) if own else ''}" for (one, _), own in zip(sets, inner, strict=True)]
     return f"predictor sets {listed(named)}: {bare}"
+
+
+OF_A_BLOCK = re.compile(r"block (\w+): (.*)", re.DOTALL)
+MOST_BLOCKS_NAMED = 3
+
+
+def of_blocks(said: Sequence[str], target: str) -> list[str]:
+    """Sentences on blocks of the map, `block r000c000: ...`, without repetition: those that differ in numbers alone are one, in
+    the words of the first. Sentences that name another target are of its card.
+    """
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for sentence in said:
+        if any(f"target {other} " in sentence for other in TARGETS if other != target):
+            continue
+        block, tail = found.groups() if (found := OF_A_BLOCK.fullmatch(sentence)) else ("", sentence)
+        # a name with digits (cover_2m) and a year are no measured numbers
+        kind = re.sub(r"(?<![\w.])(?!\d{4} is )[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "#", tail)
+        alike.setdefault(kind, []).append((block, tail))
+    return [_in_blocks(found) for found in alike.values()]
+
+
+def _in_blocks(found: Sequence[tuple[str, str]]) -> str:
+    (first, tail), blocks = found[0], [block for block, _ in found]
+    if not first:
+        return tail
+    if len(blocks) == 1:
+        return f"block {first} of the map: {tail}"
+    more = len(blocks) - MOST_BLOCKS_NAMED
+    named = listed(blocks) if more <= 0 else ", ".join(blocks[:MOST_BLOCKS_NAMED]) + f" and {more} more"
+    return f"blocks {named} of the map (numbers are of {first}): {tail}"
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from models.inference import strata as terms
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
 from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, spread_of
-from models.inference.soundness import check_targets, named
+from models.inference.soundness import check_targets, named, resting_on_one
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
 from models.validation import LEVELS, half_width, joint_freedom, reach_of, scores, spread_freedom
@@ -191,6 +191,8 @@ def _fit_set(
     _log_missing(plots, X_all, predictors, name)
     _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, 3), machine)
     y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
+    own = [number for number, one in enumerate(predictors) if not terms.is_stratum(one)]
+    notes += resting_on_one(X[:, own], cluster, [predictors[number] for number in own], name)
     centre, spread = terms.standardisation(X, predictors)
     dates = tuple(sorted(set(year.tolist())))
     if date_effect == "never":

@@ -90,7 +90,7 @@ class Structure:
         elif alone:
             said = "that they have nothing in common is likely, and no range is ruled out"
         else:
-            said = f"{ranges or 'all readings'} are all likely"
+            said = f"{ranges} are all likely" if ranges else "only that whole stands depart together is likely"
         return (
             f"how far residuals reach is poorly identified by these plots ({said}), so that standard errors "
             "of stands are known to a factor only and have few degrees of freedom; pairs of plots 50 to 300 m apart would tell"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,16 @@ MOST_NAMED = 10
 """Plots that a sentence names."""
 ONE_PLACE_M = 1.0
 """Plots whose clusters all lie within so much say nothing of how residuals hang together in space."""
+
+MOST_KNOWN_MG_HA = 5800.0
+"""Aboveground biomass that no forest is known to exceed: old Sequoia sempervirens, 3,300 to 5,800 Mg/ha (Busing and Fujimori
+2005, Plant Ecology 177:177-188, doi:10.1007/s11258-005-2322-8)."""
+MOST_USUAL_MG_HA = 1000.0
+"""Mean that plots of a study exceed in old forests of giant trees alone: Eucalyptus regnans has the densest biomass of 136
+primary forests all over the world, 1,000 to 1,800 Mg/ha above ground (Keith et al. 2009, PNAS 106:11635-11640,
+doi:10.1073/pnas.0901970106)."""
+LEFT_WITHOUT_ONE = 0.1
+"""Share of a predictor's spread below which it rests on the one cluster of plots without which so little is left."""
 
 
 def check_targets(plots: pd.DataFrame, column: str, name: str, transform: str) -> list[str]:
@@ -57,6 +69,8 @@ def check_targets(plots: pd.DataFrame, column: str, name: str, transform: str) -
         if transform != "none":
             raise ValueError(said)
         notes.append(f"predictor set {name}: {said}")
+    if column == "agb_mg_ha":
+        notes += [f"predictor set {name}: {said}" for said in beyond_forests(plots)]
     used = plots[~lacking]
     if len(used) > 1 and np.ptp(target[~lacking]) == 0:
         raise ValueError(
@@ -67,6 +81,53 @@ def check_targets(plots: pd.DataFrame, column: str, name: str, transform: str) -
     _check_areas(used)
     _check_places(used)
     return notes
+
+
+def beyond_forests(plots: pd.DataFrame) -> list[str]:
+    """What is to be asked of aboveground biomass that few forests of the world hold, or none: a sentence at most."""
+    biomass = plots["agb_mg_ha"].to_numpy(float)
+    mean, over = float(np.nanmean(biomass)) if np.isfinite(biomass).any() else 0.0, biomass > MOST_KNOWN_MG_HA
+    ask = (
+        "is it in another unit (kg, t a plot, pounds, m3), or is the area of plots too small by a factor? look at plots.units "
+        "and area_ha"
+    )
+    if over.any():
+        return [
+            f"agb_mg_ha is up to {np.nanmax(biomass):.4g} Mg/ha, above {MOST_KNOWN_MG_HA:g} at {over.sum()} of {len(plots)} plot "
+            f"measurements ({named(plots, over)}): no forest is known to hold more (old coast redwood, Busing and Fujimori 2005; "
+            f"only a small plot around a giant tree can); {ask}"
+        ]
+    if mean > MOST_USUAL_MG_HA:
+        return [
+            f"the mean of agb_mg_ha at {int(np.isfinite(biomass).sum())} plot measurements is {mean:.4g} Mg/ha: only old "
+            f"forests of giant trees (mountain ash, redwood) hold more than {MOST_USUAL_MG_HA:g} (Keith et al. 2009); {ask}"
+        ]
+    return []
+
+
+def resting_on_one(X: np.ndarray, cluster: np.ndarray, predictors: Sequence[str], name: str) -> list[str]:
+    """A sentence for each predictor that is the same at nearly all plots but those of one cluster: its slope is that cluster's.
+
+    Parameters
+    ----------
+    X : (n, p) predictors of the plots that are fitted to, each of which varies; cluster : (n,)
+    name : of the predictor set
+    """
+    said = []
+    for number, predictor in enumerate(predictors):
+        values, clusters = X[:, number], np.unique(cluster)
+        far = max(clusters, key=lambda one: abs(values[cluster == one].mean() - np.median(values)))
+        rest = values[cluster != far]
+        if len(rest) < 2 or rest.std() >= LEFT_WITHOUT_ONE * values.std():
+            continue
+        usual, own = float(np.median(rest)), float(values[cluster == far].mean())
+        alike = int(np.isclose(rest, usual, rtol=0.0, atol=LEFT_WITHOUT_ONE * abs(own - usual)).sum())
+        said.append(
+            f"predictor set {name}: predictor {predictor!r} is {usual:.4g} or nearly so at {alike} of {len(values)} plot "
+            f"measurements and {own:.4g} in cluster {far}: what the model makes of it is told by that cluster alone, and with it "
+            "left out nothing tells it; take the predictor out of model.predictors, or measure plots where it differs"
+        )
+    return said
 
 
 def _check_labels(plots: pd.DataFrame) -> None:

@@ -5,6 +5,6 @@ The only code that knows Snakemake.
 
 from pipeline.bridge.jobs import run_step
 from pipeline.bridge.plan import Plan
-from pipeline.bridge.session import begin, stopped
+from pipeline.bridge.session import begin, finished, stopped
 
-__all__ = ["Plan", "begin", "run_step", "stopped"]
+__all__ = ["Plan", "begin", "finished", "run_step", "stopped"]

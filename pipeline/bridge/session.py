@@ -53,6 +53,16 @@ def stopped() -> None:
         file.unlink()
 
 
+def finished(workflow: Any, results: str) -> None:
+    """What a run says last when all that was asked for is done: where the results are, or that they were not asked for."""
+    asked = workflow.dag_settings
+    if asked.until or asked.omit_from or set(asked.targets) - {"all"}:
+        said = f"What was asked for is done. Without --until, --omit-from or a target the run makes the results in {results}"
+    else:
+        said = f"The results are in {results}; begin with {results}/report.html"
+    print(f"\n{said}", file=sys.stderr, flush=True)
+
+
 def hold(folder: Path) -> Any:
     """Hold a study's folder for this process; the operating system lets go of it however the process ends.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.report import words
 from pipeline.report.figures import inline, ramp_image
-from pipeline.report.look import render
+from pipeline.report.look import render, trusted
 from pipeline.report.maps import LEGEND, scale_of, ticks_of
 from pipeline.report.material import Material
 
@@ -34,6 +34,7 @@ def section(material: Material) -> str:
         legend=legend,
         panels=panels,
         frame=material.frame,
+        area=trusted(material.frame.area),
         scale_text=text,
         scale_percent=percent,
         rows=[_row(name, numbers, material.study["lidar"][name]) for name, (numbers, _) in material.canopies.items()],
@@ -66,8 +67,8 @@ TEMPLATE = """
 {% for name, picture in panels %}
 <figure><figcaption>{{ name }}</figcaption>
 <div class="map" style="{{ frame.limit }}"><svg viewBox="{{ frame.view }}" role="img" aria-label="Canopy height, {{ name }}">
-<rect width="1000" height="{{ frame.height }}" fill="url(#missing)"/>
-<image width="1000" height="{{ frame.height }}" preserveAspectRatio="none" href="{{ picture }}"/>
+<rect {{ area }} fill="url(#missing)"/>
+<image {{ area }} preserveAspectRatio="none" href="{{ picture }}"/>
 <use href="#outlines" class="outline"/></svg>
 <span class="bar" style="width:{{ "%.2f"|format(scale_percent) }}%">{{ scale_text }}</span></div>
 </figure>

@@ -23,6 +23,8 @@ WIDTH = 1000.0
 """Width of every map in its own units; all maps of a study share one frame."""
 
 MOST_HEIGHT_PX = 640
+TALLEST, FLATTEST = 1.7, 0.4
+"""Height over width of a picture at most and at least."""
 
 
 # ---------------------------------------------------------------- maps
@@ -46,7 +48,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a map stands: turns map coordinates into the units of its picture."""
+    """Where a map stands: turns map coordinates into the units of its picture.
+
+    A narrow study stands in the middle of a wider picture (`TALLEST`, `FLATTEST`): else a map as wide as the page allows would
+    be a thread, or so small that nobody sees its plots.
+    """
 
     west_m: float
     north_m: float
@@ -54,8 +60,19 @@ class Frame:
     height_m: float
 
     @property
+    def _shown_m(self) -> tuple[float, float]:
+        """Width and height of the picture, on the ground."""
+        return max(self.width_m, self.height_m / TALLEST), max(self.height_m, self.width_m * FLATTEST)
+
+    @property
     def height(self) -> float:
-        return WIDTH * self.height_m / self.width_m
+        return WIDTH * self._shown_m[1] / self._shown_m[0]
+
+    @property
+    def area(self) -> str:
+        """Attributes of the rectangle that the study fills in the picture."""
+        scale, (left, top) = WIDTH / self._shown_m[0], self.place(self.west_m, self.north_m)
+        return f'x="{left:.1f}" y="{top:.1f}" width="{scale * self.width_m:.1f}" height="{scale * self.height_m:.1f}"'
 
     @property
     def view(self) -> str:
@@ -63,18 +80,20 @@ class Frame:
 
     @property
     def limit(self) -> str:
-        """CSS that keeps a narrow, tall map from being taller than a screen: its width is limited, so that its shape stays."""
-        return f"max-width: {MOST_HEIGHT_PX * self.width_m / self.height_m:.0f}px"
+        """CSS that keeps a tall map from being taller than a screen: its width is limited, so that its shape stays."""
+        return f"max-width: {MOST_HEIGHT_PX * WIDTH / self.height:.0f}px"
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        scale = WIDTH / self.width_m
-        return (x - self.west_m) * scale, (self.north_m - y) * scale
+        width, height = self._shown_m
+        scale = WIDTH / width
+        west, north = self.west_m - (width - self.width_m) / 2, self.north_m + (height - self.height_m) / 2
+        return (x - west) * scale, (north - y) * scale
 
     def path(self, geometry: BaseGeometry) -> str:
         """A polygon's outline as SVG path, without detail finer than a pixel of the picture."""
         import shapely
 
-        slim = shapely.simplify(geometry, 0.7 * self.width_m / WIDTH)
+        slim = shapely.simplify(geometry, 0.7 * self._shown_m[0] / WIDTH)
         slim = geometry if slim.is_empty else slim
         rings = [
             ring
@@ -90,11 +109,11 @@ class Frame:
 
     def scale_bar(self) -> tuple[str, float]:
         """Text and share of the width, in percent, of a round length of about a quarter of the map."""
-        raw = self.width_m / 4
+        raw = self._shown_m[0] / 4
         power = 10.0 ** math.floor(math.log10(raw))
         length = max(step * power for step in (1, 2, 5) if step * power <= raw)
         text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-        return text, 100 * length / self.width_m
+        return text, 100 * length / self._shown_m[0]
 
 
 def shrunk(
@@ -319,7 +338,7 @@ def ranked(values: Series, colours: Sequence[str], *, x_title: str, limits: tupl
     values : Series
         `x` the estimates with `low` and `high`, `labels` a text each; `y` is not used.
     colours : one per estimate
-    limits : of the axis; what lies beyond is cut at its edge
+    limits : of the axis; what lies beyond is cut at its edge, with an arrow, and counted
     """
     known = np.flatnonzero(np.isfinite(values.x))
     order = known[np.argsort(values.x[known], kind="stable")]
@@ -330,19 +349,43 @@ def ranked(values: Series, colours: Sequence[str], *, x_title: str, limits: tupl
         (a, b), (_, d) = chart.at(0.0, chart.y[0]), chart.at(0.0, chart.y[1])
         parts.append(f'<path class="line" d="M{a:.1f} {b:.1f}V{d:.1f}"/>')
     radius = min(3.4, max(1.2, 200 / max(len(order), 1)))
-    cut = int(((values.low[order] < ticks[0]) | (values.high[order] > ticks[-1])).sum())
-    if cut:
-        parts.append(f'<text x="{chart.left:g}" y="{chart.top + 8:g}">{cut} reach beyond the axis</text>')
+    cut = 0
     for rank, number in enumerate(order):
-        low, mean, high = np.clip([values.low[number], values.x[number], values.high[number]], ticks[0], ticks[-1])
+        ends = np.array([values.low[number], values.x[number], values.high[number]])
+        low, mean, high = np.clip(ends, ticks[0], ticks[-1])
         (a, y), (b, _), (c, _) = chart.at(low, rank), chart.at(mean, rank), chart.at(high, rank)
-        paint = f'stroke="{colours[number]}" fill="{colours[number]}"'
+        arrows = _arrow(a, y, -1) if ends[0] < ticks[0] else ""
+        arrows += _arrow(c, y, 1) if ends[2] > ticks[-1] else ""
+        cut += bool(arrows)
+        dot = f'<circle cx="{b:.1f}" cy="{y:.1f}" r="{radius:.1f}" stroke="none"/>' if mean == ends[1] else ""
         parts.append(
-            f'<g {paint}><path stroke-width="1.2" d="M{a:.1f} {y:.1f}H{c:.1f}"/>'
-            f'<circle cx="{b:.1f}" cy="{y:.1f}" r="{radius:.1f}" stroke="none"/>'
-            f"<title>{escape(values.labels[number])}</title></g>"
+            f'<g stroke="{colours[number]}" fill="{colours[number]}"><path stroke-width="1.2" d="M{a:.1f} {y:.1f}H{c:.1f}"/>'
+            f"{arrows}{dot}<title>{escape(values.labels[number])}</title></g>"
         )
+    if cut:  # below right: estimates rise from below left to above right
+        x, y = chart.width - chart.right, chart.height - chart.bottom - 6
+        parts.append(f'<text class="over" x="{x:g}" y="{y:g}" text-anchor="end">{cut} reach beyond the axis (arrows)</text>')
     return _svg(chart, parts, f"{values.name}: {x_title}")
+
+
+def _arrow(x: float, y: float, way: int) -> str:
+    """The head of an arrow that points out of a chart at its edge, to the left (-1) or to the right (1)."""
+    return f'<path stroke="none" d="M{x + 5 * way:.1f} {y:.1f}l{-7 * way} -3.5v7z"/>'
+
+
+MOST_STRETCHED = 2.0
+"""An axis holds all intervals unless it were so many times longer than for all but the 2 % that reach farthest at either side."""
+
+
+def axis_of(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Limits of an axis for intervals (n,): zero and all of them, or nearly all where few reach far beyond the rest."""
+    low, high = low[np.isfinite(low)], high[np.isfinite(high)]
+    if not len(low) or not len(high):
+        return 0.0, 1.0
+    every = min(float(low.min()), 0.0), max(float(high.max()), 0.0)
+    most = min(float(np.percentile(low, 2)), 0.0), max(float(np.percentile(high, 98)), 0.0)
+    least, largest = every if every[1] - every[0] <= MOST_STRETCHED * (most[1] - most[0]) else most
+    return (least, largest) if largest > least else (0.0, 1.0)
 
 
 def density(x: np.ndarray, y: np.ndarray, *, x_title: str, y_title: str, cells: int = 56) -> str:
@@ -451,7 +494,9 @@ def interval_bar(mean: float, low: float, high: float, limits: tuple[float, floa
         return 2 + (width - 4) * min(max((value - least) / (most - least), 0.0), 1.0)
 
     zero = f'<path class="zero" d="M{at(0):.1f} 0V14"/>' if least < 0 < most else ""
+    cut = (_arrow(5, 7, -1) if low < least else "") + (_arrow(width - 5, 7, 1) if high > most else "")
+    dot = f'<circle cx="{at(mean):.1f}" cy="7" r="3"/>' if least <= mean <= most else ""
     return (
         f'<svg class="interval" viewBox="0 0 {width:g} 14" width="{width:g}" height="14" aria-hidden="true">{zero}'
-        f'<path d="M{at(low):.1f} 7H{at(high):.1f}"/><circle cx="{at(mean):.1f}" cy="7" r="3"/></svg>'
+        f'<path d="M{at(low):.1f} 7H{at(high):.1f}"/>{cut}{dot}</svg>'
     )

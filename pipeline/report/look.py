@@ -65,7 +65,11 @@ header .headline { margin: 22px 0 12px; }
 .headline .value { font-size: 30px; line-height: 1.25; font-weight: 650; white-space: nowrap; }
 .headline .value .unit { font-size: 16px; }
 .headline .total { font-size: 14px; }
-.scroll { overflow-x: auto; margin: 10px 0; }
+.scroll { overflow-x: auto; margin: 10px 0; background: linear-gradient(90deg, #fff 30%, #fff0) left / 40px 100% local,
+  linear-gradient(270deg, #fff 30%, #fff0) right / 40px 100% local,
+  linear-gradient(90deg, #1d2a2a38, #1d2a2a00) left / 12px 100% scroll,
+  linear-gradient(270deg, #1d2a2a38, #1d2a2a00) right / 12px 100% scroll, #fff; background-repeat: no-repeat; }
+td.text { min-width: 13em; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: middle; }
 th .unit { white-space: nowrap; }
@@ -77,7 +81,9 @@ figure { margin: 0; }
 figcaption { font-size: 14px; font-weight: 600; margin-bottom: 4px; }
 .defs { position: absolute; }
 .groups { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 12px 18px; grid-auto-flow: dense; }
-.mapgroup { break-inside: avoid; margin-bottom: 14px; grid-column: span 1; display: flex; flex-direction: column; }
+.mapgroup { break-inside: avoid; margin-bottom: 14px; grid-column: span 1; grid-row: span 4; display: grid;
+  grid-template-rows: subgrid; grid-template-columns: minmax(0, 1fr); row-gap: 0; align-content: start; }
+.mapgroup > .legend { align-items: end; }
 .maps { display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px 18px; }
 .span2 { grid-column: span 2; }
 .span2 .maps { grid-template-columns: repeat(2, minmax(0, 1fr)); }
@@ -102,13 +108,14 @@ figcaption { font-size: 14px; font-weight: 600; margin-bottom: 4px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); gap: 18px; }
 .charts > figure { max-width: 560px; break-inside: avoid; }
 .charts > figure > .unit, figure.wide > .unit { display: inline-block; line-height: 1.4; }
-figure.wide { max-width: 900px; overflow-x: auto; }
+figure.wide { max-width: 900px; }
 figure.wide svg.chart { min-width: 560px; }
 svg.chart { display: block; width: 100%; height: auto; font: 12.5px system-ui, "Noto Sans", "DejaVu Sans", sans-serif;
   fill: var(--ink); }
 .chart .grid { stroke: #e4e8e5; fill: none; }
 .chart .line { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 5 4; fill: none; }
 .chart .bar { fill: none; stroke-width: 1.3; stroke-opacity: 0.45; }
+.chart .over { paint-order: stroke; stroke: #fff; stroke-width: 4px; }
 .chart .points { fill-opacity: 0.75; }
 .chart .points circle { stroke: #fff; stroke-width: 0.7; }
 .standmap { display: grid; grid-template-columns: minmax(0, 640px) minmax(200px, 1fr); gap: 6px 20px; }

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.model_card import listed
 from pipeline.report import words
 from pipeline.report.figures import NO_FOREST_COLOUR, class_image, inline, ramp_image
-from pipeline.report.look import render
+from pipeline.report.look import render, trusted
 from pipeline.report.material import Material
 from pipeline.report.styles import ERROR_RAMP, FOREST_CLASSES, SET_COLOURS, SINK_RAMP, STOCK_RAMP, nice_breaks
 
@@ -33,7 +34,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Group:
-    """Panels on one colour scale with one legend. kind: stock, error, sink, forest, set, domain, index, density."""
+    """Panels on one colour scale with one legend. kind: stock, error, sink, forest, quantile, set, domain, index, density."""
 
     kind: str
     target: str
@@ -64,7 +65,21 @@ def groups_of(products: Sequence[Mapping], years: Sequence[int]) -> list[Group]:
     groups += [_group_of("forest", found, 0) for key, found in maps.items() if key[0] == "forest"]
     target = carbon or products[0]["target"]
     served = [p for p in products if p["kind"] == "stock" and p["target"] == target and p["years"][0] in chosen]
+    groups += [group for key, found in maps.items() if key[0] == "stock" for group in _quantiles(found[-1])]
+    if carbon:
+        stocks = [p for p in products if p["kind"] == "stock" and p["target"] == carbon]
+        groups += _quantiles(stocks[-1])
     return [*groups, _group_of("domain", served, 2), _group_of("set", served, 3)]
+
+
+def _quantiles(product: Mapping) -> list[Group]:
+    """The quantile bands of a stock, where the study asks for them (`model.quantiles`), on one scale."""
+    bands = [band for band in product["bands"] if band.get("quantile") is not None]
+    if not bands:
+        return []
+    (year,), title = product["years"], words.quantity(product["bands"][0]["name"])[0]
+    panels = tuple(Panel(product["name"], band["name"], f"{100 * band['quantile']:g} %, {year}") for band in bands)
+    return [Group("quantile", product["target"], f"{title}: quantiles of a plot", bands[0]["units"], panels)]
 
 
 def reach_of(target: str, products: Sequence[Mapping]) -> list[Group]:
@@ -76,6 +91,9 @@ def reach_of(target: str, products: Sequence[Mapping]) -> list[Group]:
 
 
 NOTES = {
+    "quantile": "What a plot there stays below with so much probability, as plots in places like it have it: how much single "
+    "plots scatter, not how wrong the map is, and nothing of a stand's mean. Missing where a set learned from another set's "
+    "predictions. ",
     "index": "0: a plot has the same predictors; beyond the threshold of the set that serves (table), no plot is like it.",
     "density": "How many plots are like the place. Few: the estimate there hangs on few plots; more plots of that kind help.",
     "sink": "Positive (green-blue): the forest took up more than it lost. "
@@ -121,7 +139,7 @@ def drawn_groups(groups: Sequence[Group], material: Material) -> str:
     text, percent = material.frame.scale_bar()
     return render(
         GROUPS, groups=[_group(group, material) for group in groups], view=material.frame.view, limit=material.frame.limit,
-        height=material.frame.height, scale_text=text, scale_percent=percent,
+        area=trusted(material.frame.area), scale_text=text, scale_percent=percent,
     )  # fmt: skip
 
 
@@ -159,8 +177,15 @@ def _group(group: Group, material: Material) -> dict:
     ]
     hatched = "not forest, or no estimate" if measured else "no estimate"
     drawn = render(LEGEND, view="", units=group.units, missing=missing, hatched=hatched, **legend)
-    note = NOTES.get(group.kind, "")
+    note = NOTES.get(group.kind, "") + (_where(group) if group.kind == "quantile" else "")
     return {"title": group.title, "panels": panels, "legend": drawn, "note": note}
+
+
+def _where(group: Group) -> str:
+    """The file and bands that a group's panels are of."""
+    bands = listed([panel.band for panel in group.panels])
+    every = "" if len(group.panels) == 1 else "s"
+    return f"Band{every} {bands} of maps/{group.panels[0].product}, and of the map of every other year."
 
 
 def _classes(group: Group, material: Material) -> dict[int, tuple[str, str]]:
@@ -243,8 +268,8 @@ GROUPS = """
 <figure><figcaption>{{ panel.title }} {% if panel.missing > 0 %}
 <span class="unit">{{ "%.2g"|format(panel.missing) }} % without estimate</span>{% endif %}</figcaption>
 <div class="map" style="{{ limit }}"><svg viewBox="{{ view }}" role="img" aria-label="{{ group.title }} {{ panel.title }}">
-<rect width="1000" height="{{ height }}" fill="url(#missing)"/>
-<image width="1000" height="{{ height }}" preserveAspectRatio="none" href="{{ panel.picture }}"/>
+<rect {{ area }} fill="url(#missing)"/>
+<image {{ area }} preserveAspectRatio="none" href="{{ panel.picture }}"/>
 <use href="#outlines" class="outline"/></svg>
 <span class="bar" style="width:{{ "%.2f"|format(scale_percent) }}%">{{ scale_text }}</span></div>
 </figure>

@@ -166,8 +166,8 @@ def _data_rows(card: Mapping) -> list[tuple[str, str]]:
 SAMPLING = {"probability": "at random (a probability sample)", "purposive": "on purpose, or not said to be at random"}
 
 MODEL = """
-<p>Every plot is predicted by a model that has not seen its cluster; no score below is of the data a model was fitted
-to.</p>
+<p>Every score below is of plots that the model had not seen, nor their neighbours of the same cluster; one row of the
+tables, which leaves out single plots, is there to show what that would flatter.</p>
 {% for target in targets %}
 <h3 class="target">{{ target.title }}</h3>
 <p>{{ target.intro }}</p>
@@ -179,7 +179,7 @@ to.</p>
 <th class="n">RMSE</th><th class="n">Bias (predicted less measured)</th><th class="n">R²</th></tr></thead><tbody>
 {% for one in target.sets %}
 <tr><td>{{ one.name }}</td><td>{{ one.regressor }}</td>
-<td>{{ one.predictors }}</td><td>{{ one.fitted_to }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
+<td>{{ one.predictors }}</td><td class="text">{{ one.fitted_to }}</td><td>{{ one.dates }}</td><td class="n">{{ one.n }}</td>
 <td class="n">{{ one.rmse }}</td><td class="n">{{ one.bias }}</td><td class="n">{{ one.r2 }}</td></tr>
 {% endfor %}
 </tbody></table></div>

@@ -557,7 +557,10 @@ the last year of a change.</li>
 {% if sinks %}<li><b>reported_net_removal_t_co2_ha_yr</b>: t CO2/ha/yr, positive = net removal by the forest;
 <b>direction</b>: sink or source where the interval leaves out zero; <b>difference_of_stocks_t_co2_ha_yr</b>: what the two
 reported stocks differ by in that unit, which is another estimate of the same; <b>stocks_disagree</b>: whether it has the other
-sign.</li>{% endif %}
+sign; <b>stocks_beyond_error</b>: whether the two are farther apart than their errors explain, whichever way these go together
+(1.645 times the sum of both standard errors).</li>{% endif %}
+<li><b>range_identified</b>: whether the plots identify how far residuals of the predictor sets that serve the stand reach (true)
+or its interval is a mean over structures that differ much (false).</li>
 <li><b>cover_percent</b>: share of the stand with an estimate; <b>extrapolated_percent</b>: the rest, which the total
 takes to be like
 the covered part; <b>in_domain_percent</b>: share of the covered part in the model's area of applicability:

@@ -11,12 +11,12 @@ import pandas as pd
 from pipeline.config import TARGETS
 from pipeline.model_card import SURE, UNSURE, directions_in
 from pipeline.report import words
-from pipeline.report.figures import Series, interval_bar, ranked
+from pipeline.report.figures import Series, axis_of, interval_bar, ranked
 from pipeline.report.look import render, trusted
 from pipeline.report.maps import LEGEND, scale_of, ticks_of
 from pipeline.report.material import Material
 from pipeline.report.styles import ramp_colour
-from pipeline.steps.stand_tables import SATURATED, STOCKS_APART, STOCKS_DISAGREE
+from pipeline.steps.stand_tables import IDENTIFIED, SATURATED, STOCKS_APART, STOCKS_BEYOND, STOCKS_DISAGREE
 
 MOST_ROWS = 500
 DIRECTION_COLOURS = {"sink": "#35938a", "source": "#a8691f"}
@@ -74,7 +74,8 @@ def section(material: Material) -> str:
             one for years in _directed(material)
             for one in (direction_sentence(material.stands, *years, material.study), stocks_sentence(material.stands, *years))
             if one
-        ],
+        ]
+        + identified_sentences(material.stands, quantities, _stock_column(material)),
         views=[_view(one, rows, letter) for one, letter in zip(views, "ab", strict=False)],
         frame=material.frame,
         ranks=_ranks(rows, views[-1], quantities) if views else "",
@@ -95,6 +96,10 @@ def views_of(quantities: Sequence[Quantity], material: Material) -> list[Quantit
     """What the map can be coloured by: a stock of the last year, and the sink."""
     stocks = [one for one in quantities if one.kind == "stock" and one.suffix == f"{material.years[-1]}"]
     return [*stocks[:1], *[one for one in quantities if one.kind == "sink"]]
+
+
+def _stock_column(material: Material) -> str | None:
+    return TARGETS[material.stock_target]["column"] if material.stock_target else None
 
 
 def _directed(material: Material) -> list[tuple[int, int]]:
@@ -132,15 +137,42 @@ def stocks_sentence(stands: pd.DataFrame, first: int, last: int) -> str:
     both = by_stocks.notna() & reported.notna()
     apart = int(((by_stocks - reported)[both].abs() > APART_T_CO2_HA_YR).sum())
     otherwise = int(stands[f"{STOCKS_DISAGREE}_{suffix}"].sum())
+    beyond = int(stands[f"{STOCKS_BEYOND}_{suffix}"].sum()) if f"{STOCKS_BEYOND}_{suffix}" in stands else 0
     if not apart and not otherwise:
         return ""
+    contradicted = (
+        f" In {beyond} they are farther apart than the errors of both explain ({STOCKS_BEYOND} in the tables): chance hardly "
+        "makes that, so look at these first."
+        if beyond else " In none are they farther apart than the errors of both explain."
+    )  # fmt: skip
     return (
         f"Net removal {words.span(first, last)} is estimated as a change of its own, from what sees a stand at both dates and "
         "from plots measured twice, while each stock takes the best of its own date. So the difference of a stand's two stocks "
         f"need not be its net removal: in {apart} of {int(both.sum())} stands it is off by more than {APART_T_CO2_HA_YR:g} t "
-        f"CO2/ha/yr, and in {otherwise} it has the other sign (marked {OTHERWISE}). For change take the net removal: errors "
-        "that both dates share are out of it."
+        f"CO2/ha/yr, and in {otherwise} it has the other sign (marked {OTHERWISE}).{contradicted} For change take the net "
+        "removal: errors that both dates share are out of it."
     )
+
+
+def identified_sentences(stands: pd.DataFrame, quantities: Sequence[Quantity], stock_column: str | None) -> list[str]:
+    """Of the latest stock and the latest change: in how many stands the plots do not identify how far residuals reach."""
+    found = []
+    for quantity in reversed(quantities):
+        name = stock_column if quantity.name == "tree_carbon_t_ha" else quantity.name
+        column = f"{IDENTIFIED}_{name}_{quantity.suffix}"
+        if column not in stands or any(quantity.kind == kind for kind, _ in found):
+            continue
+        told = stands[quantity.columns()[0]].notna()
+        doubtful = int((told & ~stands[column].astype(bool)).sum())
+        if doubtful:
+            found.append((quantity.kind, f"{quantity.title} in {doubtful} of {int(told.sum())} stands"))
+    if not found:
+        return []
+    return [
+        f"How far residuals reach, on which the width of intervals rests, is not identified by the plots: "
+        f"{' and '.join(said for _, said in reversed(found))} ({IDENTIFIED} in the tables is false). Their intervals are means "
+        "over all that the plots allow, and mostly wider than need be; the section on the model says what would help."
+    ]
 
 
 OTHERWISE = "\u2260"
@@ -296,15 +328,11 @@ def _quantity_cells(one: Quantity, row: dict, limits: tuple[float, float]) -> li
 
 
 def _limits(one: Quantity, rows: pd.DataFrame) -> tuple[float, float]:
-    """Common limits of a column's bars: nearly all intervals fit, zero lies inside."""
+    """Common limits of a column's bars."""
     _, _, low, high = (
         rows[name].to_numpy(float) if name in rows else np.full(len(rows), np.nan) for name in one.columns()
     )
-    low, high = low[np.isfinite(low)], high[np.isfinite(high)]
-    if not len(low):
-        return 0.0, 1.0
-    least, most = min(float(np.percentile(low, 2)), 0.0), max(float(np.percentile(high, 98)), 0.0)
-    return (least, most) if most > least else (0.0, 1.0)
+    return axis_of(low, high)
 
 
 TEMPLATE = """

@@ -139,7 +139,7 @@ def _bar(row: pd.Series, names: list[str], units: str) -> Bar:
 
 def _structure_rows(one: Mapping) -> list[dict]:
     """How residuals hang together in space: at one date, and where there are several, of their change."""
-    residual = one["residuals"]
+    residual, by_cells = one["residuals"], ", by cells" if one.get("second_stage") else ""
     kinds = [("one date", residual["level"])]
     if len(one["dates"]) > 1:
         kinds.append(("change between dates", residual["change"]))
@@ -148,7 +148,7 @@ def _structure_rows(one: Mapping) -> list[dict]:
             "name": one["name"],
             "of": of,
             **_reach(structure),
-            "identified": "yes" if structure["identified"] else "no: every likely range counts",
+            "identified": f"yes{by_cells}" if structure["identified"] else "no: every likely reading counts",
             "between": f"{residual['between_dates']:.2f}" if len(one["dates"]) > 1 else words.MISSING,
         }
         for of, structure in kinds
@@ -200,7 +200,7 @@ style="background:{{ colour }}"></i>{{ short }}: {{ meaning }}</span>
 {% if chart %}<figure class="wide"><figcaption>Standard error of every stand, {{ chart.year }}
 {% if chart.drawn < chart.found %}<span class="unit">every {{ chart.every }}th of {{ chart.found }}
 stands</span>{% endif %}</figcaption>
-{{ chart.svg }}
+<div class="scroll">{{ chart.svg }}</div>
 <span class="unit">A bar is a stand; its height is its standard error, its colours share the height as they share the variance.
 Where one colour rules, only what makes that part smaller helps.</span></figure>{% endif %}
 <div class="scroll"><table><thead><tr><th>{{ title }}</th><th>Of</th><th class="n">Mean</th><th
@@ -221,11 +221,12 @@ so it is not in the intervals.</p>{% endif %}
 {% endif %}
 <h4>What the model leaves unexplained</h4>
 <p class="note">Residuals of neighbouring places are alike up to the range (where their correlation has fallen to 5
-%); the nugget is the share that is not. Where plots cannot tell the
-range, range and nugget are the span of the likely readings, standard errors are means over every range that they allow, and
-intervals are wider for the doubt.</p>
+%); the nugget is the share of their variance that is a single plot's own. No pair of them is picked: the variance of a stand is
+the mean of what every reading of the plots gives, each weighed by how likely it is. Where the readings agree on a stand of 5 ha,
+the range is identified and their mean stands here; where they do not, the span of the likely ones, and intervals are wider for
+the doubt.</p>
 <div class="scroll"><table><thead><tr><th>Predictor set</th><th>Residuals of</th><th class="n">Range</th>
-<th class="n">Nugget</th><th>Range identified by the plots</th><th class="n">Correlation between dates</th>
+<th class="n">Nugget</th><th>Range identified</th><th class="n">Correlation between dates</th>
 </tr></thead><tbody>
 {% for one in structures %}
 <tr><td>{{ one.name }}</td><td>{{ one.of }}</td><td class="n">{{ one.range }}</td><td class="n">{{ one.nugget }}</td>

@@ -354,7 +354,7 @@ the black one, and flatters where it lies left of it.</span></figure>
 </tr></thead><tbody>
 {% for row in rows %}
 <tr{% if row.bold %} style="font-weight:600"{% endif %}><td>{{ row.set }}</td>
-<td>{{ row.title }}</td><td class="n">{{ row.folds }}</td>
+<td class="text">{{ row.title }}</td><td class="n">{{ row.folds }}</td>
 {% if row.why %}<td colspan="9">{{ row.why }}</td>{% else %}
 <td class="n">{{ row.rmse }}</td><td class="n">{{ row.bias }}</td><td class="n">{{ row.r2 }}</td>
 <td class="n">{{ row.slope }}</td>
@@ -364,7 +364,8 @@ the black one, and flatters where it lies left of it.</span></figure>
 </tbody></table></div>
 <p class="note">Standardisation, fit, back-transformation and the spread of residuals are made anew in every fold; clusters stay
 whole but in the first row of a set. The row in bold speaks of the map: its folds lie as far from their training plots as
-the stands lie from all plots; charts and the table below are of it. A slope below 1 exaggerates differences; a bias of the
+the stands lie from all plots; charts and the table below are of it (where none of its folds could be fitted, of whole clusters
+left out). A slope below 1 exaggerates differences; a bias of the
 highest predictions (their last tenth, fifth of fewer than 100, or third of fewer than 50) far below zero is saturation. CRPS is
 the error of the whole predicted distribution. Error / SD holds errors against the standard deviations that the model expects of
 them, from which errors of stands are made: 1 is right, above 1 they are too small.</p>

@@ -14,6 +14,7 @@ rule estimate:
         **{f"maps__{name}": f"{resources}/maps/{name}/{{block}}.tif" for name in plan.products},
         **{f"sets__{name}": f"{resources}/sets/{name}/{{block}}.tif" for name in plan.set_maps},
         partials=f"{resources}/partials/{{block}}.parquet",
+        said=f"{resources}/said/estimate/{{block}}.json",
     params:
         settings=plan.stand_shapes,
         forest=plan.settings("forest"),

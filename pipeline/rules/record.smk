@@ -38,6 +38,7 @@ rule model_card:
         table=f"{results}/stands.parquet",
         project=f"{results}/project.csv",
         warned=f"{resources}/said/plots.json",
+        mapped=expand(f"{resources}/said/estimate/{{block}}.json", block=plan.blocks),
     output:
         card=f"{results}/model_cards/{{target}}.json",
     params:

@@ -143,15 +143,18 @@ def _check_clusters(
 def _of_drawn(drawn: Drawn, bounds: tuple[float, float, float, float], spacing_m: float, radius_m: float | None) -> list[str]:
     """What is wrong with the plots as drawn: those that a run would leave out, clusters of one plot."""
     said = []
-    if radius_m is not None:
-        west, south, east, north = bounds
-        x, y = drawn.xy.T
-        over = int((np.min([x - west, east - x, y - south, north - y], axis=0) < radius_m).sum())
-        if over:
-            said.append(
-                f"warning: {over} of {len(x)} plots reach over the edge of the study's area and a run would leave them out, so "
-                f"that totals are not free of bias; widen area.bounds by {radius_m:g} m or more on each side before field work"
-            )
+    (west, south, east, north), (x, y) = bounds, drawn.xy.T
+    away = np.min([x - west, east - x, y - south, north - y], axis=0)  # of the nearest edge, below zero beyond it
+    over = away < (radius_m or 0.0)
+    if over.any():
+        gone = len(np.unique(drawn.location)) - len(np.unique(drawn.location[~over]))
+        beyond = f", {int((away < 0).sum())} of them with their centre" if (away < 0).any() and radius_m else ""
+        reach = max(float(-away.min()), 0.0) + (radius_m or 0.0)
+        said.append(
+            f"warning: {int(over.sum())} of {len(x)} plots reach over the edge of the study's area{beyond} and a run would leave "
+            f"them out, {gone} of {len(np.unique(drawn.location))} locations whole, so that totals are not free of bias; widen "
+            f"area.bounds by {reach:.3g} m or more on each side, and draw anew, before field work"
+        )
     plots = np.unique(drawn.location[drawn.kind == "cluster"], return_counts=True)[1]
     alone = int((plots == 1).sum())
     if len(plots) and alone > len(plots) / 2:

@@ -22,6 +22,7 @@ from pipeline.grid import Grid
 from pipeline.products import Product
 from pipeline.set_layers import set_layers
 from pipeline.steps.carbon import carbon_factors
+from pipeline.steps.notes import caveat, kept_warnings
 from pipeline.steps.windows import read_forest, read_predictors
 from pipeline.strata import shares
 from pipeline.zonal import coverage, partial_rows, within
@@ -45,16 +46,28 @@ def estimate(
     plots: Path | None = None,
     rooted: Path | None = None,
     sets: Mapping[str, Path] | None = None,
+    said: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Stock and change with standard errors, chunk by chunk; sums per stand go to `partials`.
 
-    `sets` gets what each predictor set says wherever it is complete, a raster per target and year, where estimators ask for it.
+    `sets` gets what each predictor set says wherever it is complete, a raster per target and year, where estimators ask for it;
+    `said` what was warned of, for the model card.
     """
-    grid_ = Grid(**grid)
+    with kept_warnings(said):
+        _estimate(
+            maps, partials, models, settings, Grid(**grid), block, years, sources, forest,
+            [Product(**product) for product in products], carbon_factors(carbon, rooted), plots, sets or {},
+        )  # fmt: skip
+
+
+def _estimate(
+    maps: Mapping[str, Path], partials: Path, models: Mapping[str, Path], settings: dict, grid_: Grid, block: str,
+    years: Sequence[int], sources: dict, forest: dict, wanted: Sequence[Product], factors: CarbonFactors, plots: Path | None,
+    sets: Mapping[str, Path],
+) -> None:  # fmt: skip
+    """What `estimate` does, with its settings read."""
     place = grid_.block_window(block)
-    wanted = [Product(**product) for product in products]
-    factors = carbon_factors(carbon, rooted)
     fitted = {target: TargetModel.from_plain(store.read_json(path)) for target, path in models.items()}
     polygons = read_stands(
         settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
@@ -62,7 +75,7 @@ def estimate(
     canvas = {p.name: {band["name"]: np.full(place.shape, np.nan, "float32") for band in p.bands} for p in wanted}
     apart = {
         name: {one.name: np.full(place.shape, np.nan, "float32") for one in fitted[name.rpartition("_")[0]].sets}
-        for name in sets or {}
+        for name in sets
     }
     rows: list[dict] = []
     names = _names(fitted)
@@ -135,7 +148,8 @@ class _Left:
     def tell(self, block: str) -> None:
         for target, count in self.outside.items():
             if count:
-                log.warning(
+                caveat(
+                    log,
                     "block %s: %.1f %% of %d forest pixels lies in no stratum that target %s has a level for: they take that of "
                     "all strata, and what strata depart by in their error",
                     block, 100 * count / self.forest, self.forest, target,
@@ -176,9 +190,9 @@ class _Sizes:
         plots = {name: (centre, spread) for name, centre, spread in self._plots()}
         for (year, name), values in self.looked_at.items():
             if differs := scaled_apart(*plots[name], np.concatenate(values)):
-                log.warning(
-                    "block %s: predictor %r of %d is %s; another unit or scale, or a forest that the plots do not show: look at "
-                    "the files that it is read from, and at the area of applicability", block, name, year, differs,
+                caveat(
+                    log, "block %s: predictor %r of %d is %s; another unit or scale, or a forest that the plots do not show: "
+                    "look at the files that it is read from, and at the area of applicability", block, name, year, differs,
                 )  # fmt: skip
 
     def _plots(self) -> Iterator[tuple[str, float, float]]:

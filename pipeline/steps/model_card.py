@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -34,11 +35,13 @@ def model_card(
     table: Path,
     project: Path,
     warned: Path | None = None,
+    mapped: Sequence[Path] = (),
     **_inputs: object,
 ) -> None:
     """Write the card of one target: the keys of `pipeline.model_card.KEYS`.
 
     table, project : what is reported of stands and project, so that the card says of them what the report does
+    mapped : what mapping each block warned of, such as a predictor of another scale than at the plots
     """
     fitted = store.read_json(model)
     prefixes = [sensor_named(name).prefix for name in study["sensors"] if is_sensor(name) or "_" in name]
@@ -50,6 +53,7 @@ def model_card(
         predictors={name: described(name, prefixes) for name in names}, caveats=caveats_in(warned),
         software={name: metadata.version(name) for name in PACKAGES},
         stands=store.read_table(table), project=read_project(project),
+        mapped=[sentence for path in mapped for sentence in caveats_in(path)],
         files={name: Path(os.path.relpath(path, card.parent)).as_posix() for name, path in files.items()},
     )  # fmt: skip
     store.write_json(card, content)

@@ -134,6 +134,22 @@ def _left_out(frame: gpd.GeoDataFrame, findings: Findings) -> gpd.GeoDataFrame:
     return frame.drop(columns=[column for column in INNER_COLUMNS if column in frame])
 
 
+EXCHANGED = "give plots.columns x the column of eastings or longitudes, and y that of northings or latitudes"
+
+
+def _inside_once_exchanged(frame: gpd.GeoDataFrame, grid: Grid, crs: str | None) -> np.ndarray:
+    """Which rows (n,) would lie in the study's area were x and y of their table, in its CRS, the other way round."""
+    import geopandas as gpd
+    import shapely
+
+    middles = gpd.GeoSeries(frame.geometry.representative_point(), crs=frame.crs)
+    told = middles.to_crs(crs) if crs else middles
+    turned = gpd.GeoSeries(gpd.points_from_xy(told.y, told.x), crs=told.crs)
+    with np.errstate(invalid="ignore"):
+        there = turned.to_crs(frame.crs) if crs else turned
+    return shapely.within(there.to_numpy(), shapely.box(*grid.bounds))
+
+
 def kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dict[str, Any]) -> gpd.GeoDataFrame:
     """Flags which rows can be used: whole footprint on the grid, and at least one target of the study."""
     import shapely
@@ -146,12 +162,20 @@ def kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dict
     inside = shapely.within(frame.geometry.to_numpy(), shapely.box(*grid.bounds))
     if frame.geometry.isna().all():
         raise ValueError(f"{settings.get('corners') or settings['file']}: no plot has a position, so none can be mapped")
+    turned = ~inside & _inside_once_exchanged(frame, grid, settings.get("crs"))
     if not inside.any():
         theirs, ours = (" ".join(f"{value:.0f}" for value in box) for box in (frame.total_bounds, grid.bounds))
         raise ValueError(
             f"{settings.get('corners') or settings['file']}: no plot lies in the study's area; plots span {theirs}, "
             f"the area {ours} (west south east north, {grid.crs})"
+            + (f"; {turned.sum()} of {len(frame)} rows do once x and y are exchanged: {EXCHANGED}" if turned.any() else "")
         )
+    if turned.any():
+        named = ", ".join(dict.fromkeys(frame.loc[turned, "plot"].astype(str)))
+        log.warning(
+            "%d of %d rows of plot and date lie in the study's area only once x and y are exchanged (%s): %s",
+            turned.sum(), len(frame), named, EXCHANGED,
+        )  # fmt: skip
     bare = frame[columns].isna().all(axis=1).to_numpy()
     unmeasured = np.full(len(frame), "no value of any target", dtype=object)
     if settings.get("trees"):

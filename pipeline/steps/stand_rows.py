@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from models.inference.residuals import Structure
 from models.inference.stands import Estimate, RegionEstimator, Regions, Sums
+from models.inference.target_model import SetModel, TargetModel
 from models.saturation import Saturation
 from pipeline.steps.stand_composites import Maps
 from pipeline.steps.stand_tables import intervals
@@ -124,6 +126,7 @@ def stand_rows(rows: pd.DataFrame, asked: Asked) -> tuple[pd.DataFrame, Mapping]
             "map_mean": told["map_mean"].to_numpy(),
             "interior_percent": told["interior_percent"].to_numpy(),
             "estimated_from": np.where(told["from_interior"], "pixels inside the stand", "all pixels").astype(object),
+            "range_identified": range_identified(estimator.model, sums.set_ha, change=len(asked.span) > 1),
         }
         columns |= {
             f"{one.name}_percent": 100 * hectares / covered
@@ -132,6 +135,21 @@ def stand_rows(rows: pd.DataFrame, asked: Asked) -> tuple[pd.DataFrame, Mapping]
         found["has_total"] = asked.enough(cover) & np.isin(np.arange(len(found)), there)
         found = pd.concat([found, pd.DataFrame(columns, index=there)], axis=1)
     return found.assign(in_project=project.member[number], map_only=True), mapped
+
+
+def range_identified(model: TargetModel, set_ha: np.ndarray, *, change: bool) -> np.ndarray:
+    """Whether plots identify how residuals hang together (n,) in every predictor set that serves a stand.
+
+    set_ha : (n, sets) hectares that each set serves; change : of the change between dates, which has a structure of its own
+    """
+    told = np.array([all(structure.identified for structure in _structures(model, one, change)) for one in model.sets])
+    return ~((np.atleast_2d(set_ha) > 0) & ~told).any(axis=1)
+
+
+def _structures(model: TargetModel, one: SetModel, change: bool) -> list[Structure]:
+    """Of a set's residuals, and of those of the set whose predictions it learned from."""
+    told = [one] if one.second_stage is None else [one, model.named(one.second_stage.first_set)]
+    return [part.residuals.change if change else part.residuals.level for part in told]
 
 
 def _entries(level: str, names: Sequence[str], area_ha: np.ndarray, asked: Asked) -> pd.DataFrame:
@@ -239,6 +257,7 @@ def _region_row(level: str, name: str, rows: pd.DataFrame, found: pd.DataFrame, 
             "lost_ha": added["lost_ha"],
             "in_domain_percent": 100 * added["in_domain_ha"] / added["covered_ha"],
             "map_mean": float(used["map_mean"].to_numpy() @ area_ha) / area_ha.sum(),
+            "range_identified": bool(range_identified(asked.estimator.model, sums.set_ha, change=len(asked.span) > 1).all()),
             **{name: float(value) for name, value in _applicability(added, sums.set_ha.sum()).items()},
         }
     return entry

@@ -18,6 +18,12 @@ ALWAYS = (90, 95)
 SATURATED = "saturated: no map-only change"
 STOCKS_APART, STOCKS_DISAGREE = "difference_of_stocks_t_co2_ha_yr", "stocks_disagree"
 """Columns of a change: what the two reported stocks differ by, in its unit, and whether that has the other sign."""
+BEYOND = 1.645
+"""Standard errors to either side of an interval at 90 % of many degrees of freedom."""
+STOCKS_BEYOND = "stocks_beyond_error"
+"""Column of a change: whether the two reported stocks differ from it by more than their errors explain, see `_beside_stocks`."""
+IDENTIFIED = "range_identified"
+"""Column of an estimate: whether plots identify how far residuals reach, on which its standard error rests."""
 
 
 def read_project(path: Path) -> pd.DataFrame:
@@ -102,12 +108,19 @@ def _totals(wide, rows: pd.DataFrame) -> np.ndarray:
     return np.where(told, rows["mean"] * wide["area_ha"].to_numpy(), np.nan)
 
 
+def _say_identified(wide, model: pd.DataFrame, name: str, suffix: str) -> None:
+    """Also False where there is no estimate: nothing is identified there."""
+    if IDENTIFIED in model:
+        wide[f"{IDENTIFIED}_{name}_{suffix}"] = (model[IDENTIFIED] == True).to_numpy(bool)  # noqa: E712  missing is not True
+
+
 def _stock_columns(wide, model, reported, name: str, suffix: str, *, carbon: bool) -> None:
     if not carbon:
         wide[f"map_{name}_{suffix}"] = model["map_mean"].to_numpy()
         _spread(wide, f"model_{name}", model, suffix, SPREAD[:2])
     _spread(wide, f"reported_{name}", reported, suffix)
     if not carbon:
+        _say_identified(wide, model, name, suffix)
         wide[f"reported_{name}_estimator_{suffix}"] = reported["estimator"].to_numpy()
         for column in ("forest_percent", "in_domain_percent"):
             wide[f"{column}_{suffix}"] = model[column].to_numpy()
@@ -128,6 +141,7 @@ def _sink_columns(wide, model, reported, name: str, suffix: str) -> None:
     numbers = [column for _, column in SPREAD if column in said]
     said.loc[silent, numbers] = np.nan
     _spread(wide, f"reported_{name}", said, suffix)
+    _say_identified(wide, model, name, suffix)
     wide[f"reported_{name}_estimator_{suffix}"] = reported["estimator"].where(~silent, None).to_numpy()
     wide[f"reported_net_removal_t_co2_yr_{suffix}"] = _totals(wide, said)
     low, high = wide[f"reported_{name}_low_{suffix}"], wide[f"reported_{name}_high_{suffix}"]
@@ -141,13 +155,23 @@ def _sink_columns(wide, model, reported, name: str, suffix: str) -> None:
 
 
 def _beside_stocks(wide, first: int, last: int) -> None:
-    """What the reported stocks say of a change whose own estimate comes from what sees both dates."""
+    """What the reported stocks say of a change whose own estimate comes from what sees both dates.
+
+    How errors of stocks and change go together is not known where composites take part. Errors of two dates of one stand are
+    alike, so that of the stocks' difference is at most the root of the sum of squares; and the standard deviation of a
+    difference of two estimates is at most the sum of theirs, however they are correlated. What lies beyond `BEYOND` times
+    that sum is a contradiction; what does not may be one.
+    """
     change, stocks = f"reported_net_removal_t_co2_ha_yr_{first}_{last}", [f"reported_tree_carbon_t_ha_{y}" for y in (first, last)]
     if change not in wide or any(name not in wide for name in stocks):
         return
-    apart = (wide[stocks[1]] - wide[stocks[0]]) * CO2_PER_CARBON / (last - first)
+    scale = CO2_PER_CARBON / (last - first)
+    apart = (wide[stocks[1]] - wide[stocks[0]]) * scale
     wide[f"{STOCKS_APART}_{first}_{last}"] = apart
     wide[f"{STOCKS_DISAGREE}_{first}_{last}"] = (apart * wide[change] < 0).to_numpy(bool)
+    of_stocks = np.hypot(*(wide[f"reported_tree_carbon_t_ha_se_{year}"] for year in (first, last))) * scale
+    most = BEYOND * (of_stocks + wide[f"reported_net_removal_t_co2_ha_yr_se_{first}_{last}"])
+    wide[f"{STOCKS_BEYOND}_{first}_{last}"] = ((apart - wide[change]).abs() > most).to_numpy(bool)
 
 
 def silenced(rows: pd.DataFrame) -> pd.Series:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import numpy as np
 import pytest
 from conftest import make_plots
 
 from models.inference.fitted import fit_target
-from models.inference.soundness import check_targets
+from models.inference.soundness import check_targets, resting_on_one
 
 
 def changed(**columns):
@@ -67,3 +68,40 @@ def test_bare_plots_and_an_area_that_some_do_not_state_are_no_fault():
 def test_plots_of_one_cluster_may_share_a_place():
     """Whether one cluster is enough is said with the number of clusters."""
     check_targets(everywhere(x=1.0, y=1.0, cluster="a"), "agb_mg_ha", "lidar", "sqrt")
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (1.0, None),
+        (5.0, None),  # 500 Mg/ha: dense tropical forest
+        (12.0, "the mean of agb_mg_ha at 12 plot measurements is 1200 Mg/ha: only old forests of giant trees"),
+        (80.0, r"agb_mg_ha is up to 1\.24e\+04 Mg/ha, above 5800 at 9 of 12 plot measurements \(p003 .*no forest is known"),
+    ],
+    ids=["as_usual", "dense", "times_12", "times_80"],
+)
+def test_biomass_that_hardly_any_forest_of_the_world_holds_is_asked_about(factor, said):
+    # 45, 55, ... 155 Mg/ha, mean 100; times 80 those from 75 on are above 5,800
+    plots = make_plots(n=12).assign(agb_mg_ha=factor * np.linspace(45, 155, 12))
+    notes = check_targets(plots, "agb_mg_ha", "lidar", "sqrt")
+    assert not notes if said is None else re.search(said, notes[0]) and len(notes) == 1
+    as_volume = plots.rename(columns={"agb_mg_ha": "volume_m3_ha"})
+    assert not check_targets(as_volume, "volume_m3_ha", "lidar", "sqrt")
+
+
+def test_a_predictor_that_differs_at_one_cluster_alone_is_named_with_it():
+    plots = make_plots(n=25, noise=10)
+    plots["snags"] = np.where(plots["plot"] == "p007", 4.0, 0.0)
+    model, _ = fit_target(plots, {"lidar": ("zmean", "snags")}, target="agb", column="agb_mg_ha")
+    (said,) = [one for one in model.warnings if "snags" in one]
+    assert "predictor 'snags' is 0 or nearly so at 24 of 25 plot measurements and 4 in cluster c007" in said
+    plots.loc[3, "snags"] = 4.0  # two plots tell it
+    model, _ = fit_target(plots, {"lidar": ("zmean", "snags")}, target="agb", column="agb_mg_ha")
+    assert not [one for one in model.warnings if "snags" in one]
+
+
+def test_a_predictor_that_a_whole_cluster_shares_is_told_by_that_cluster():
+    X = np.array([[0.01, 3], [0.0, 4], [-0.01, 9], [0.0, 1], [5.0, 2], [5.2, 8]])
+    cluster = np.array(["a", "a", "b", "b", "c", "c"])
+    (said,) = resting_on_one(X, cluster, ["open", "zmean"], "lidar")
+    assert "'open' is 0 or nearly so at 4 of 6 plot measurements and 5.1 in cluster c" in said

@@ -21,6 +21,7 @@ from pipeline.model_card import (
     VARIANCE_PARTS,
     card_of,
     not_for,
+    of_blocks,
     saturation,
     shares_of,
     told_once,
@@ -160,15 +161,34 @@ def test_a_part_that_a_table_brings_beside_the_known_ones_is_shown_and_one_of_ze
 def test_few_clusters_and_a_range_that_plots_do_not_tell_are_warned_of_once(parts):
     model = parts["model"]
     one = model["sets"][0]
-    level = {"range_m": 640.0, "nugget": 0.3, "identified": False, "patch": 0.2}
+    reading = {"weight": 0.5, "range_m": 640.0, "smooth": 0.7, "patch": 0.0, "nugget": 0.3}
+    readings = [reading, reading | {"range_m": 90.0}]
+    level = {"range_m": 240.0, "nugget": 0.3, "patch": 0.0, "identified": False, "degrees_of_freedom": 9.0, "readings": readings}
     unsure = one | {"residuals": one["residuals"] | {"level": level}}
     few = {**model, "clusters": 4, "sets": [unsure], "warnings": ["first"]}
     said = warnings_of(few, parts["validation"])
-    assert said[0] == "first" and "4 clusters of plots" in said[1] and "640 m" in said[2] and len(said) == 3
-    told = {**few, "clusters": 40, "warnings": ["predictor set lidar: its range is poorly identified"]}
+    assert said[0] == "first" and "4 clusters of plots" in said[1] and "between 90 and 640 m are all likely" in said[2]
+    assert len(said) == 3 and not any(" taken" in one for one in said)  # readings are averaged, none of them is picked
+    told = {**few, "clusters": 40, "warnings": [said[2]]}
     assert warnings_of(told, parts["validation"]) == told["warnings"]
+    taught = {**few, "clusters": 40, "warnings": [], "sets": [unsure | {"second_stage": {"first_set": "other"}}]}
+    (of_cells,) = warnings_of(taught, parts["validation"])
+    assert "poorly identified by the cells that it learned from" in of_cells and "pairs of plots" not in of_cells
     enough = {**model, "clusters": 10, "sets": [one | {"residuals": one["residuals"] | {"level": level | {"identified": True}}}]}
     assert warnings_of(enough, parts["validation"]) == list(model["warnings"])
+
+
+def test_what_mapping_warned_of_is_in_the_card_once_for_all_blocks_that_are_alike(parts):
+    apart = "block r000c00{}: predictor 'cover_2m' of {} is {} to 80 on the map and 0.5 on average at the plots"
+    mapped = [apart.format(0, 2024, 20.5), apart.format(1, 2024, 18), apart.format(1, 2019, 18)]
+    said = card_of(**parts, mapped=mapped)["warnings"]
+    both = "blocks r000c000 and r000c001 of the map (numbers are of r000c000): predictor 'cover_2m' of 2024 is 20.5 to 80"
+    assert said[-2].startswith(both)
+    assert said[-1].startswith("block r000c001 of the map: predictor 'cover_2m' of 2019 is 18 to 80")
+    assert of_blocks([f"block r000c00{n}: x is {n}" for n in range(6)], "agb") == [
+        "blocks r000c000, r000c001, r000c002 and 3 more of the map (numbers are of r000c000): x is 0"
+    ]
+    assert of_blocks(["block r000c000: 3 % in no stratum that target volume has a level for"], "agb") == []
 
 
 def test_a_fold_that_could_not_be_fitted_is_warned_of(parts):

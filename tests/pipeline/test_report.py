@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_study
 from shapely import box
 
 from models.validation import LEVELS
@@ -16,9 +17,9 @@ from pipeline.config import TARGETS, study_from
 from pipeline.grid import Grid
 from pipeline.products import products_of
 from pipeline.report import words
-from pipeline.report.figures import Frame, Layer, Series, class_image, png, ramp_image, shrunk
-from pipeline.report.maps import groups_of, nice_half, scale_of
-from pipeline.report.stands import direction_sentence, stocks_sentence
+from pipeline.report.figures import Frame, Layer, Series, axis_of, class_image, interval_bar, png, ramp_image, ranked, shrunk
+from pipeline.report.maps import _where, groups_of, nice_half, scale_of
+from pipeline.report.stands import Quantity, direction_sentence, identified_sentences, stocks_sentence
 from pipeline.steps.report import report
 
 ROWS, COLS, SIDE = 30, 40, 20.0
@@ -167,6 +168,14 @@ CHOSEN = {
 }
 
 
+def make_structure(range_m, nugget, *, identified=True):
+    reading = {"weight": 1.0, "range_m": range_m, "smooth": 1 - nugget, "patch": 0.0, "nugget": nugget}
+    return {
+        "range_m": range_m, "nugget": nugget, "patch": 0.0, "identified": identified, "degrees_of_freedom": 9.0,
+        "readings": [reading],
+    }  # fmt: skip
+
+
 def make_model(study, target, *, warnings=()):
     def one(name, predictors):
         return {
@@ -174,8 +183,7 @@ def make_model(study, target, *, warnings=()):
             "machine": {"name": "linear"} if name == "lidar" else CHOSEN,
             "residuals": {
                 "scale": 1.0, "power": 0.5, "floor": 1.0, "between_dates": 0.6, "change_scale": 1.0,
-                "level": {"range_m": 640.0, "nugget": 0.3, "identified": name == "lidar"},
-                "change": {"range_m": 150.0, "nugget": 0.8, "identified": True},
+                "level": make_structure(640.0, 0.3, identified=name == "lidar"), "change": make_structure(150.0, 0.8),
             },
             "domain": {"scale": [2.0], "centre": [0.0], "plots": [[0.0]], "mean_distance": 1.0, "threshold": 0.37},
             "scores": {"n": 24, "mean": 100.0, "rmse": 21.3, "rmse_percent": 21.3, "bias": -1.2, "bias_percent": -1.2,
@@ -502,7 +510,7 @@ def test_scores_and_residual_structure_are_shown_per_set(usual):
     assert "21.3 Mg/ha (21 %)" in usual.text
     assert "0.82" in usual.text and "640 m" in usual.text and "30 %" in usual.text
     assert "lidar change between dates 150 m 80 % yes 0.60" in usual.text
-    assert "no: every likely range counts" in usual.text
+    assert "no: every likely reading counts" in usual.text
     assert "11 degrees of freedom" in usual.text
 
 
@@ -569,7 +577,7 @@ def test_the_area_of_applicability_is_mapped_and_its_thresholds_told(usual, tmp_
 
 def test_the_page_says_what_the_map_is_not_for_and_where_its_card_lies(usual):
     assert "single trees" in usual.text and "model_cards/agb.json" in usual.text
-    assert "predictor set satellite: plots do not tell how far residuals are alike" in usual.text
+    assert "predictor set satellite: how far residuals reach is poorly identified by these plots (ranges of about" in usual.text
 
 
 def test_saturation_is_said_above_the_charts(tmp_path):
@@ -749,9 +757,30 @@ def test_stocks_that_differ_from_the_net_removal_are_counted_and_said_why():
     })  # fmt: skip
     said = stocks_sentence(stands, 2019, 2024)
     assert "in 2 of 4 stands it is off by more than 1 t CO2/ha/yr, and in 1 it has the other sign" in said
+    assert "beyond" not in said and "In none are they farther apart than the errors of both explain" in said
+    beyond = stocks_sentence(stands.assign(stocks_beyond_error_2019_2024=[False, True, False, False, False]), 2019, 2024)
+    assert "In 1 they are farther apart than the errors of both explain (stocks_beyond_error in the tables)" in beyond
     alike = stands.assign(difference_of_stocks_t_co2_ha_yr_2019_2024=5.0, reported_net_removal_t_co2_ha_yr_2019_2024=5.0)
     assert stocks_sentence(alike.assign(stocks_disagree_2019_2024=False), 2019, 2024) == ""
     assert stocks_sentence(stands[[]], 2019, 2024) == ""
+
+
+def test_stands_whose_residual_structure_is_not_identified_are_counted_beside_their_table():
+    """Of three stands with an estimate one is told, of a fourth there is none."""
+    stock = Quantity("tree_carbon_t_ha", "Tree carbon 2024", "t C/ha", "2024", "stock")
+    sink = Quantity("net_removal_t_co2_ha_yr", "Net removal 2019 to 2024", "t CO2/ha/yr", "2019_2024", "sink")
+    stands = pd.DataFrame({
+        "reported_tree_carbon_t_ha_2024": [50.0, 60.0, 70.0, np.nan],
+        "range_identified_agb_mg_ha_2024": [True, False, False, False],
+        "reported_net_removal_t_co2_ha_yr_2019_2024": [1.0, 2.0, 3.0, np.nan],
+        "range_identified_net_removal_t_co2_ha_yr_2019_2024": [True, True, True, False],
+    })  # fmt: skip
+    (said,) = identified_sentences(stands, [stock, sink], "agb_mg_ha")
+    assert "is not identified by the plots: Tree carbon 2024 in 2 of 3 stands (range_identified in the tables is false)" in said
+    both = stands.assign(range_identified_net_removal_t_co2_ha_yr_2019_2024=False)
+    (said,) = identified_sentences(both, [stock, sink], "agb_mg_ha")
+    assert "Tree carbon 2024 in 2 of 3 stands and Net removal 2019 to 2024 in 3 of 3 stands" in said
+    assert identified_sentences(stands.assign(range_identified_agb_mg_ha_2024=True), [stock, sink], "agb_mg_ha") == []
 
 
 def test_both_paths_of_a_second_stage_are_compared_at_the_same_plots():
@@ -916,7 +945,8 @@ def test_a_small_map_is_left_as_it_is():
 
 def test_a_scale_bar_is_a_round_length():
     assert Frame(0, 0, 2560, 2560).scale_bar() == ("500 m", pytest.approx(100 * 500 / 2560))
-    assert Frame(0, 0, 200, 1000).limit == "max-width: 128px", "640 px high at most, a fifth as wide"
+    # a picture of 1000 m by 1000 / 1.7 = 588 m: 100 m is the largest of 1, 2, 5 below a quarter of that
+    assert Frame(0, 0, 200, 1000).scale_bar() == ("100 m", pytest.approx(17.0))
     assert Frame(0, 0, 41000, 20000).scale_bar() == ("10 km", pytest.approx(100 * 10 / 41))
 
 
@@ -926,6 +956,50 @@ def test_a_polygon_is_drawn_where_it_lies():
     path = frame.path(box(500100, 2999600, 500300, 2999900))
     points = {tuple(map(float, point.split())) for point in re.split("[MLZ]", path) if point}
     assert points == {(100.0, 100.0), (300.0, 100.0), (300.0, 400.0), (100.0, 400.0)}
+
+
+def test_a_narrow_study_stands_in_the_middle_of_a_picture_wide_enough_to_see_its_plots():
+    tall = Frame(500_000, 3_000_000, 200, 1000)
+    assert tall.view == "0 0 1000 1700.0" and tall.limit == "max-width: 376px", "640 px high at most"
+    assert tall.area == 'x="330.0" y="0.0" width="340.0" height="1700.0"'
+    assert tall.place(500_000, 3_000_000) == pytest.approx((330, 0))
+    assert tall.place(500_200, 2_999_000) == pytest.approx((670, 1700))
+    flat = Frame(500_000, 3_000_000, 5000, 500)
+    assert flat.view == "0 0 1000 400.0" and flat.area == 'x="0.0" y="150.0" width="1000.0" height="100.0"'
+    assert flat.place(500_000, 3_000_000) == pytest.approx((0, 150))
+
+
+def test_an_axis_holds_every_interval_unless_few_reach_far_beyond_the_rest():
+    low, high = np.linspace(-10, 50, 100), np.linspace(0, 80, 100)
+    assert axis_of(low, high) == (-10.0, 80.0)
+    least, most = axis_of(np.append(low, -500.0), high)
+    assert -12 < least < 0 and 70 < most < 80
+    assert axis_of(np.array([3.0]), np.array([np.nan])) == (0.0, 1.0)
+    assert axis_of(np.array([3.0]), np.array([5.0])) == (0.0, 5.0)
+
+
+def test_an_interval_that_is_cut_has_an_arrow_and_one_that_is_not_has_none():
+    assert "l" not in re.findall(r'd="([^"]*)"', interval_bar(5, 1, 9, (0, 10)))[0]
+    bar = interval_bar(5, 1, 19, (0, 10))
+    assert bar.count("<path") == 2 and "<circle" in bar
+    assert "<circle" not in interval_bar(15, 12, 19, (0, 10)), "an estimate beyond the axis is not drawn at its edge"
+    mean = np.array([5.0, 6.0])
+    series = Series("stands", "", mean, mean, np.array([1.0, 2.0]), np.array([9.0, 99.0]), ["a", "b"])
+    chart = ranked(series, ["#000000"] * 2, x_title="x", limits=(0, 10))
+    assert "1 reach beyond the axis (arrows)" in chart
+    assert "beyond" not in ranked(series, ["#000000"] * 2, x_title="x", limits=(0, 100))
+
+
+def test_quantile_bands_are_shown_with_what_they_are_and_where():
+    study = make_study({"model.regressor": "quantile_forest", "model.quantiles": [0.05, 0.95]})
+    products = [asdict(product) for product in products_of(study).values()]
+    (group,) = [one for one in groups_of(products, study.years) if one.kind == "quantile"]
+    last = f"agb_{study.years[-1]}"
+    assert [(panel.product, panel.band) for panel in group.panels] == [(last, "agb_mg_ha_q05"), (last, "agb_mg_ha_q95")]
+    assert group.units == "Mg/ha" and group.panels[0].title.startswith("5 %")
+    assert _where(group).startswith(f"Bands agb_mg_ha_q05 and agb_mg_ha_q95 of maps/{last}")
+    without = [asdict(product) for product in products_of(make_study()).values()]
+    assert not [one for one in groups_of(without, study.years) if one.kind == "quantile"]
 
 
 def test_a_sink_scale_is_symmetric_and_a_stock_scale_begins_at_zero_where_that_shows_enough():

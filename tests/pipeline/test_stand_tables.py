@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from models.inference.fitted import fit_target
 from models.pools import CarbonFactors
 from models.saturation import Saturation
 from pipeline.config import TARGETS
-from pipeline.steps.stand_rows import flag_saturated
+from pipeline.steps.stand_rows import flag_saturated, range_identified
 from pipeline.steps.stand_tables import SATURATED, intervals, wide_table
 from pipeline.steps.stands import saturation_of
 
@@ -69,6 +71,42 @@ def test_the_difference_of_the_stocks_stands_beside_a_change_with_whether_it_has
     assert found["difference_of_stocks_t_co2_ha_yr_2019_2024"].tolist() == pytest.approx([30 * PER_UNIT] * 3)
     assert found["stocks_disagree_2019_2024"].tolist() == [False, True, False]
     assert "stocks_disagree_2019_2024" not in table(changes)
+
+
+def test_stocks_are_beyond_error_where_they_differ_from_the_change_by_more_than_all_errors_together():
+    """Difference 30 with errors of 5 each: 7.07; change error 2: 1.645 x 9.07 = 14.92, so 15.0 away is beyond and 14.8 is not."""
+    stocks = [row(name, year, year, mean, 5.0) for name in "abc" for year, mean in ((2019, 100.0), (2024, 130.0))]
+    changes = [row("a", 2019, 2024, 15.2, 2.0), row("b", 2019, 2024, 15.0, 2.0), row("c", 2019, 2024, 45.0, 2.0)]
+    found = table([*stocks, *changes])
+    assert found["stocks_beyond_error_2019_2024"].tolist() == [False, True, True]
+    silent = table([*stocks, *(one | {"saturated": True} for one in changes)])
+    assert not silent["stocks_beyond_error_2019_2024"].any()
+
+
+def test_whether_the_plots_identify_the_residual_structure_stands_beside_each_estimate():
+    told = {"a": True, "b": False, "c": np.nan}
+    rows = [row(name, *span, 20.0, 2.0, range_identified=told[name]) for name in "abc" for span in ((2024, 2024), (2019, 2024))]
+    found = table(rows)
+    for name in ("agb_mg_ha_2024", "net_removal_t_co2_ha_yr_2019_2024"):
+        assert found[f"range_identified_{name}"].dtype == bool
+        assert found[f"range_identified_{name}"].tolist() == [True, False, False]
+
+
+def test_a_stand_is_identified_where_every_set_that_serves_it_is_and_those_it_learned_from():
+    class Structure:
+        def __init__(self, identified):
+            self.identified = identified
+
+    def made(name, level, change, teacher=None):
+        stage = None if teacher is None else SimpleNamespace(first_set=teacher)
+        residuals = SimpleNamespace(level=Structure(level), change=Structure(change))
+        return SimpleNamespace(name=name, residuals=residuals, second_stage=stage)
+
+    sets = {one.name: one for one in (made("lidar", True, False), made("s2", True, True, "lidar"), made("radar", False, True))}
+    model = SimpleNamespace(sets=tuple(sets.values()), named=sets.get)
+    served = np.array([[1.0, 0, 0], [1, 1, 0], [0.5, 0, 0.1], [0, 0, 2], [0, 1, 0]])
+    assert range_identified(model, served, change=False).tolist() == [True, True, False, False, True]
+    assert range_identified(model, served, change=True).tolist() == [False, False, False, True, False]
 
 
 def test_no_change_is_reported_where_a_saturated_map_alone_tells_it():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -241,7 +242,17 @@ def test_plots_that_reach_over_the_edge_of_the_study_are_counted():
     """Radius 8 m: at 7.9 m from the western and the northern edge, not at 8."""
     told = _of_drawn(drawn_at((7.9, 50), (8, 50), (50, 92.1), (50, 50)), (0, 0, 100, 100), 60, 8.0)
     assert len(told) == 1 and "2 of 4 plots reach over the edge of the study's area" in told[0]
+    assert "2 of 4 locations whole" in told[0] and "by 8 m or more" in told[0]
     assert _of_drawn(drawn_at((1, 50)), (0, 0, 100, 100), 60, None) == []
+
+
+def test_plots_beyond_the_edge_are_counted_whether_or_not_their_size_is_known():
+    """Stands may reach beyond the area: 20 m beyond its eastern edge, of a location whose other plot is inside."""
+    drawn = replace(drawn_at((120, 50), (50, 50), (50, 50)), location=np.array([0, 0, 1]))
+    (unsized,) = _of_drawn(drawn, (0, 0, 100, 100), 60, None)
+    assert "1 of 3 plots reach over" in unsized and "0 of 2 locations whole" in unsized and "by 20 m or more" in unsized
+    (sized,) = _of_drawn(drawn, (0, 0, 100, 100), 60, 8.0)
+    assert "1 of them with their centre" in sized and "by 28 m or more" in sized
 
 
 def test_plots_of_a_cluster_that_overlap_are_refused():

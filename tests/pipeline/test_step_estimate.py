@@ -14,6 +14,7 @@ from models.inference.fitted import fit_target
 from pipeline import mapping, store
 from pipeline.grid import Grid
 from pipeline.steps import estimate as step
+from pipeline.steps.notes import caveats_in
 from pipeline.zonal import combine, vectors, within
 
 SIDE = 40
@@ -60,7 +61,7 @@ def run(tmp_path, monkeypatch, model):
             partials=tmp_path / f"{name}.parquet", models={"agb": tmp_path / "model.json"}, settings={}, grid=GRID.settings(),
             block=GRID.blocks()[0], years=[2019, 2024], sources={},
             forest={"source": "everywhere", "min_area_ha": 0}, products=wanted,
-            carbon={"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47},
+            carbon={"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47}, said=tmp_path / "said.json",
         )  # fmt: skip
         maps = {product["name"]: store.read_raster(tmp_path / f"{name}_{product['name']}.tif") for product in wanted}
         return maps, pd.concat(combine([store.read_table(tmp_path / f"{name}.parquet")]).values())
@@ -157,10 +158,13 @@ def test_a_map_that_differs_in_level_and_spread_by_one_factor_is_said_with_the_u
     assert found is None if said is None else said in found
 
 
-def test_a_block_of_another_scale_is_warned_of_once_for_each_predictor_and_year(run, caplog):
+def test_a_block_of_another_scale_is_warned_of_once_for_each_predictor_and_year_and_kept_for_the_card(run, caplog, tmp_path):
     run({2019: make_predictors(factor=0.01), 2024: make_predictors(2)})
     said = [record.getMessage() for record in caplog.records if "level and spread" in record.getMessage()]
     assert len(said) == 1 and "predictor 'zmean' of 2019" in said[0] and "centimetres and metres" in said[0]
+    assert caveats_in(tmp_path / "said.json") == said
+    run({2019: make_predictors(), 2024: make_predictors(2)})
+    assert caveats_in(tmp_path / "said.json") == []
 
 
 def test_quantile_bands_are_of_the_plots_like_each_pixel_and_zero_outside_forest():

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from catalogs.stands import read_stands
 from pipeline import store
 from pipeline.config import Plots, load_study
 from pipeline.grid import Grid
-from pipeline.steps.plots import plots
+from pipeline.steps.plots import kept, plots
 
 UTM = "EPSG:32650"
 GRID = Grid.covering((500_000, 2_999_000, 501_000, 3_000_000), crs=UTM, resolution_m=20)
@@ -155,6 +156,32 @@ def test_plots_without_position_stay_in_the_table_beside_those_with_one(run):
     table = run(make_plots(agb_mg_ha=100.0, x=[500_100, np.nan, 500_300]), rules={"position_missing": "leave_out"})
     assert table["kept"].tolist() == [True, False, True]
     assert table["reason"].iloc[1] == "a plot without position"
+
+
+def test_plots_that_lie_in_the_area_only_once_x_and_y_are_exchanged_are_said_to(tmp_path, caplog):
+    """In a local frame, where both numbers are alike: 1,200 m east and 5,300 m north is in the area, the other way it is not."""
+    local = "+proj=tmerc +lat_0=27 +lon_0=117 +x_0=0 +y_0=0 +ellps=GRS80 +units=m"
+    grid = Grid(local, 1_000.0, 6_000.0, 20.0, 50, 50)
+
+    def look(x, y):
+        plots = make_plots(agb_mg_ha=100.0, x=x, y=y)
+        geometry = gpd.points_from_xy(plots["x"], plots["y"]).buffer(10)
+        frame = gpd.GeoDataFrame(plots.drop(columns=["x", "y"]), geometry=geometry, crs=local)
+        frame = frame.assign(
+            reason="", cluster=frame["plot"], stratum=None, phase=None, weight=np.nan, sampling=None, disturbance_date=None,
+            position_error_m=np.nan,
+        )  # fmt: skip
+        return kept(frame, grid, ["agb"], {"file": "plots.csv", "crs": local})
+
+    with pytest.raises(ValueError, match=r"no plot lies in .* area.*; 3 of 3 rows do once x and y are exchanged: give plots"):
+        look([5_300.0, 5_400.0, 5_500.0], 1_200.0)
+    with caplog.at_level(logging.WARNING):
+        table = look([1_200.0, 1_300.0, 5_500.0], [5_300.0, 5_400.0, 1_200.0])
+    assert table["kept"].tolist() == [True, True, False]
+    assert "1 of 3 rows of plot and date lie in the study's area only once x and y are exchanged (P3)" in caplog.text
+    caplog.clear()
+    look([1_200.0, 1_300.0, 9_500.0], 5_300.0)
+    assert "exchanged" not in caplog.text
 
 
 def test_the_same_tables_give_the_same_bytes(run, tmp_path):
