@@ -177,13 +177,13 @@ def one_seed(
                     table = planted.plot_table(land, target, rows, cols, cluster, dates=1)
                     models = {"none": fit(table, "none"), "levels": fit(table, "levels"), "auto": fit(table, "auto")}
                     told = models["auto"].sets[0].machine
-                    taken = "none" if not getattr(told, "strata", ()) else "slopes" if told.sloped else "levels"
                     models["oracle"] = (
                         oracle(models["levels"], table, range_m) if truth == "differ"
                         else oracle_of(models["none"], [known_residuals(range_m)], [table[list(PREDICTORS)].to_numpy(float)])
                     )  # fmt: skip
                     plots = table.loc[:, [PREFIX + name for name in CASES[case]]].sum()
-                    about = {"seed": seed, "case": case, "truth": truth, "range_m": range_m, "layout": layout, "taken": taken}
+                    about = {"seed": seed, "case": case, "truth": truth, "range_m": range_m, "layout": layout}
+                    about |= {"differ": told.apart[0], "sloped": bool(told.sloped)}
                     for row in estimates(land, models, target):
                         yield {**about, "plots": int(plots.get(PREFIX + row["stratum"], len(table))), **row}
 
@@ -253,14 +253,14 @@ def show(rows: pd.DataFrame) -> None:
         print(f"\nPlots {layout}, residual range {range_m:g} m, {part['seed'].nunique()} seeds ({low}-{high})\n")
         print(
             "| case | stratum | plots | covered %: levels | auto | none | oracle | half-width over oracle's: levels, none | "
-            "RMSE Mg/ha: levels | auto | none | oracle | auto took |"
+            "RMSE Mg/ha: levels | auto | none | oracle | auto: strata differ with probability; has slopes |"
         )
         print("|---" * 13 + "|")
         for case in CASES:
             for truth in TRUTHS:
                 own = part[(part["case"] == case) & (part["truth"] == truth)]
-                taken = own.groupby("seed")["taken"].first().value_counts(normalize=True)
-                took = ", ".join(f"{way} {100 * share:.0f} %" for way, share in taken.items())
+                asked = own.groupby("seed")[["differ", "sloped"]].first()
+                took = f"{asked['differ'].mean():.2f}; {100 * asked['sloped'].mean():.0f} %"
                 for stratum in [name for name in (*CASES[case], "project") if (own["stratum"] == name).any()]:
                     here = own[own["stratum"] == stratum]
                     at = by_seed(here)
