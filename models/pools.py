@@ -233,6 +233,26 @@ class CarbonFactors:
         own = self._ratios(strata)
         return np.array([replace(self, root_shoot=ratio, root_shoot_se=se).relative_se() for ratio, se in own])
 
+    def over(self, shares: Mapping[str, np.ndarray]) -> tuple[np.ndarray | float, np.ndarray | float]:
+        """t C per unit of the target of places (n,) by their shares in strata, and its standard error as a share of it.
+
+        What lies in no stratum with a ratio of its own has the study's. Errors of several ratios at one place count as one
+        error, as over a region.
+
+        Parameters
+        ----------
+        shares : mapping of stratum to array (n,), 0 to 1; where stands overlap they may add up to more, and count in parts
+        """
+        if not shares:
+            return self.tree_carbon(), self.relative_se()
+        names = list(shares)
+        parts = np.array([np.asarray(shares[name], float) for name in names])
+        parts /= np.maximum(parts.sum(axis=0), 1.0)
+        rest = 1 - parts.sum(axis=0)
+        factor, error = self.tree_carbon(names), self.relative_se(names)
+        per_unit = factor @ parts + rest * self.tree_carbon()
+        return per_unit, ((factor * error) @ parts + rest * self.tree_carbon() * self.relative_se()) / per_unit
+
     def _ratios(self, strata: Sequence) -> list[tuple[float, float]]:
         return [self.strata.get(one, (self.root_shoot, self.root_shoot_se)) for one in strata]
 

@@ -70,7 +70,8 @@ KEYS: dict[str, str] = {
     "all plots share",
     "sets": "per predictor set: predictors (name, units, title, least, p05, median, p95 and most at the plots, weight in the "
     "dissimilarity index), regressor with what it has learned and compared, transform, dates that have levels of their own, "
-    "whether it was fitted to plots or to predictions of another set, strata that it tells apart (stratum, plots, clusters, and "
+    "whether it was fitted to plots or to predictions of another set, strata where it tells them apart (stratum, plots, "
+    "clusters; own: whether it has a level, else that of all serves it; weight: the share of its level that its own plots tell; "
     "difference and its se of a place there from the mean of the strata at the same predictors, in units of the target), "
     "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; of one date and of change: "
     "every reading of range, patch and nugget with its weight, their means, and whether the plots identify them), threshold of "

@@ -48,7 +48,7 @@ def products_of(study: Study) -> dict[str, Product]:
     for target in study.targets:
         found += [_stock(target, year, study.model.quantiles) for year in study.years]
     if study.stock_target:
-        roots = BY_ALL_PLOTS if study.pools.root_shoot == "from_plots" else ""
+        roots = BY_PLOTS if study.pools.root_shoot == "from_plots" else ""
         found += [_tree_carbon(study.stock_target, year, roots) for year in study.years]
         found += [_sink(study.stock_target, years, roots) for years in pairwise(study.years)]
     found += [_forest_change(study.targets[0], years) for years in pairwise(study.years)]
@@ -87,8 +87,8 @@ def _applicability(target: str, year: int) -> Product:
     return Product(f"applicability_{target}_{year}", "applicability", target, (year,), title, bands)
 
 
-BY_ALL_PLOTS = "; roots by the ratio of all plots, where tables of stands take their stratum's"
-"""What a map of carbon says of itself where the root:shoot ratio comes from plots: over a stand it is not the table's number."""
+BY_PLOTS = "; roots by the plots' ratio, of each stand's stratum where that has its own"
+"""What a map of carbon says of itself where the root:shoot ratio comes from plots, as in tables of stands."""
 
 
 def _tree_carbon(target: str, year: int, roots: str) -> Product:

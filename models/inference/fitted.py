@@ -203,7 +203,7 @@ def _fit_set(
         dates = dates[:1]
         design, penalised = design[:, : len(predictors)], penalised[: len(predictors)]
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
-    machine = machine.learned(design, y, cluster, penalised)
+    machine = terms.decided(machine, design, y, cluster, penalised, predictors).learned(design, y, cluster, penalised)
     params = machine.fit(design, y, penalised)
 
     def predict(X: np.ndarray, year: np.ndarray) -> np.ndarray:
@@ -406,6 +406,7 @@ def _refitted(
         design, y[rest], cluster[rest], penalised, getattr(machine, "transform", "sqrt")
     ):  # fmt: skip
         dates, design, penalised = dates[:1], design[:, : len(one.predictors)], penalised[: len(one.predictors)]
+    machine = terms.decided(machine, design, y[rest], cluster[rest], penalised, one.predictors)
     machine = machine.learned(design, y[rest], cluster[rest], penalised)
     params = machine.fit(design, y[rest], penalised)
     if machine.learns:

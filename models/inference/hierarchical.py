@@ -40,6 +40,7 @@ from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, spread_of
 from models.inference.target_model import Sample, SecondStage, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
+from models.regressors.mix import Default
 from models.validation import scores
 
 if TYPE_CHECKING:
@@ -207,8 +208,12 @@ def _second_stage(
 ) -> dict:  # fmt: skip
     """What `fitted._fit_set` makes of a set and plots, of a set and cells that the set of the fit `first` predicts."""
     teacher: SetModel = first["model"]
+    machine = regressor_named(regressor, transform=transform)
+    if isinstance(machine, Default):
+        # what cells are predicted is all made of the plots: however many cells, they say no more than the plots' clusters do
+        machine = machine.pick(len(teacher.sample.plot), len(first["clusters"]), len(predictors))
     predictors = term.predictors(predictors)
-    machine = term.machine(regressor_named(regressor, transform=transform), predictors)
+    machine = term.machine(machine, predictors)
     seen = _usable(cells, teacher, predictors, machine)
     X, Z = (seen[list(names)].to_numpy(float) for names in (predictors, teacher.predictors))
     year, site = seen["year"].to_numpy(int), _sites(seen)
@@ -224,7 +229,7 @@ def _second_stage(
     if len(dates) > 1 and date_effect == "auto" and not dates_differ(design, answers, block, penalised, transform):
         dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
-    machine = machine.learned(design, answers, block, penalised)
+    machine = terms.decided(machine, design, answers, block, penalised, predictors).learned(design, answers, block, penalised)
     params = machine.fit(design, answers, penalised)
     refits, left_out = machine.without_each(design, answers, block, penalised, params)
     if machine.stands_for.caution:

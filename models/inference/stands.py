@@ -29,6 +29,7 @@ from scipy.special import stdtrit
 
 from models.inference.effects import Told, effects_of, parameters_moved, pull_of
 from models.inference.regions import Regions, lattice, lattices
+from models.inference.residuals import FEWEST_BY_READINGS
 from models.inference.target_model import TargetModel
 
 __all__ = ["Estimate", "RegionEstimator", "Regions", "Sums", "lattice", "lattices"]
@@ -179,7 +180,7 @@ class RegionEstimator:
         variance = plots.variance + cells.variance + shared + strata
         free = _freedom(variance, (plots.variance + shared, model.degrees_of_freedom, plots.doubt),
                         (cells.variance, max(model.blocks - 1, 1), cells.doubt),
-                        (strata, max(model.strata - 1, 1), np.zeros_like(strata)))  # fmt: skip
+                        (strata, max(model.strata - 1, FEWEST_BY_READINGS), np.zeros_like(strata)))  # fmt: skip
         mean, se = whole.value / whole.covered_ha, np.sqrt(variance)
         reach = self.reach_of(free)
         low, high = (np.maximum(mean + sign * reach * se, self.lowest) for sign in (-1, 1))

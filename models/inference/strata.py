@@ -36,8 +36,11 @@ LEAST_CLUSTERS = 2
 """Clusters of plots that a stratum needs for a level of its own: what one says is gone when it is left out."""
 LEAST_UNSHRUNK = 5
 """The same for regressors that take strata as predictors and shrink none by the number of its plots."""
+DOUBT = 0.5
+"""Probability that strata do not differ, before any plot speaks, where `auto` asks whether they do."""
 CLEARER = 1.0
-"""Standard errors by which the mean squared error at clusters left out must fall before `auto` takes another term."""
+"""Standard errors by which the mean squared error at clusters left out must fall before `auto` takes levels with a regressor that
+has no likelihood to ask."""
 
 
 def is_stratum(name: str) -> bool:
@@ -71,10 +74,14 @@ def domain_of(X: np.ndarray, cluster: np.ndarray, weights: np.ndarray, predictor
 
 @dataclass(frozen=True)
 class Term:
-    """The strata that a set's model tells apart, and whether in their slopes too; none where it tells none."""
+    """The strata that a set's model tells apart, and whether in their slopes too; none where it tells none.
+
+    doubt : probability, before any plot speaks, that they do not differ, see `MixedEffects`
+    """
 
     names: tuple[str, ...] = ()
     sloped: bool = False
+    doubt: float = 0.0
 
     def predictors(self, others: Sequence[str]) -> tuple[str, ...]:
         return (*others, *(PREFIX + name for name in self.names))
@@ -85,13 +92,28 @@ class Term:
             return machine
         shares = columns_of(predictors)
         sloped = tuple(np.setdiff1d(np.arange(len(predictors)), shares).tolist()) if self.sloped else ()
-        return MixedEffects(machine.transform, machine.ridge, tuple(shares), sloped)
+        return MixedEffects(machine.transform, machine.ridge, tuple(shares), sloped, doubt=self.doubt)
 
 
 def term_of(one: SetModel) -> Term:
-    """The term that a set's model has."""
-    sloped = isinstance(one.machine, MixedEffects) and bool(one.machine.sloped)
-    return Term(tuple(one.predictors[k][len(PREFIX) :] for k in columns_of(one.predictors)), sloped)
+    """The term that a set's model has; where strata were in doubt, they are for another set too."""
+    names = tuple(one.predictors[k][len(PREFIX) :] for k in columns_of(one.predictors))
+    if not isinstance(one.machine, MixedEffects):
+        return Term(names)
+    return Term(names, bool(one.machine.sloped) and not one.machine.doubt, one.machine.doubt)
+
+
+def decided(
+    machine: Regressor, design: np.ndarray, y: np.ndarray, cluster: np.ndarray, penalised: np.ndarray, predictors: Sequence[str]
+) -> Regressor:
+    """The regressor with slopes of strata or without, as these plots say, where `auto` left that to them.
+
+    Whatever is fitted to other plots, as in a fold of validation, asks its own: what was chosen with the plots that are left out
+    would flatter.
+    """
+    if not isinstance(machine, MixedEffects):
+        return machine
+    return machine.decided(design, y, cluster, np.setdiff1d(np.flatnonzero(penalised), columns_of(predictors)).tolist())
 
 
 def shrinking_of(machine: Regressor, design: np.ndarray, y: np.ndarray, penalised: np.ndarray, params: np.ndarray) -> np.ndarray:
@@ -168,7 +190,10 @@ def fitted(
     fit: Callable[[tuple[str, ...], Term, list[str]], dict], plots: pd.DataFrame, name: str, predictors: tuple[str, ...],
     column: str, how: str, regressor: str, notes: list[str],
 ) -> dict:  # fmt: skip
-    """A set's fit with the term that `how` asks for, or that `auto` finds better at plots left out.
+    """A set's fit with the term that `how` asks for.
+
+    With `auto` a regressor that has a likelihood (linear) averages over whether strata differ; any other takes levels where they
+    lessen its error at plots left out.
 
     Parameters
     ----------
@@ -177,34 +202,91 @@ def fitted(
     """
     term, why = _term_of(plots, predictors, column, how, _least(regressor))
     why = [f"predictor set {name}: {why}"] if why else []
-    if how != "auto":
+    if how != "auto" or regressor == "linear":
+        term = replace(term, doubt=DOUBT if how == "auto" else 0.0)
         notes += why
-        return fit(term.predictors(predictors), term, notes)
+        found = fit(term.predictors(predictors), term, notes)
+    else:
+        found = _better(fit, name, predictors, term, why, notes)
+    if term.names:
+        log.info("%s", sentence(found["model"], _used(plots, predictors, column)))
+    return found
+
+
+def _better(
+    fit: Callable[[tuple[str, ...], Term, list[str]], dict], name: str, predictors: tuple[str, ...], term: Term, why: list[str],
+    notes: list[str],
+) -> dict:  # fmt: skip
+    """The fit without strata, or with them where they clearly lessen the mean squared error at plots left out."""
     own: list[str] = []
-    best, said = fit(predictors, Term(), own), []
-    for other in (term, replace(term, sloped=True)) if term.names else ():
+    best = fit(predictors, Term(), own)
+    if term.names:
         others: list[str] = []
         try:
-            tried = fit(other.predictors(predictors), other, others)
+            tried = fit(term.predictors(predictors), term, others)
         except ValueError as error:
-            said.append(f"{_called(other)} cannot be fitted ({error})")
-            break
-        less, se = _improvement(best["left_out"], tried["left_out"])
-        said.append(f"{_called(other)} change the mean squared error at plots left out by {-less:+.4g} (standard error {se:.3g})")
-        if less <= CLEARER * se:
-            break
-        best, own = tried, others
-        if type(best["model"].machine) is not MixedEffects:
-            break  # only regressor linear has slopes
-    taken = [name[len(PREFIX) :] for name in best["model"].predictors if is_stratum(name)]
-    if term.names:
-        log.info("predictor set %s: %s; strata are %s", name, "; ".join(said), "told apart" if taken else "not told apart")
-    notes += [*(why if taken else ()), *own]  # a model without levels has none that a stratum could lack
+            log.info("predictor set %s: levels of strata cannot be fitted (%s)", name, error)
+        else:
+            less, se = _improvement(best["left_out"], tried["left_out"])
+            log.info(
+                "predictor set %s: levels of strata change the mean squared error at plots left out by %+.4g (standard error "
+                "%.3g)", name, -less, se,
+            )  # fmt: skip
+            if less > CLEARER * se:
+                best, own = tried, [*why, *others]  # a model without levels has none that a stratum could lack
+    notes += own
     return best
 
 
-def _called(term: Term) -> str:
-    return "slopes of strata" if term.sloped else "levels of strata"
+def sentence(one: SetModel, used: pd.DataFrame) -> str:
+    """Which strata a set's model has levels for, how far each is its own plots' word, and what serves the others.
+
+    used : the plots that the set is fitted to
+    """
+    begin, mixed = f"predictor set {one.name}: ", isinstance(one.machine, MixedEffects)
+    rows = _strata_in(one, used)
+    own, others = ([row for row in rows if row["own"] is whether] for whether in (True, False))
+    if not own:
+        return f"{begin}strata are not told apart, one level serves all of them"
+    if mixed and one.machine.apart:
+        slopes = f", their slopes with {one.machine.apart[1]:.2f}" if one.machine.sloped else ""
+        begin += f"levels of strata differ with probability {one.machine.apart[0]:.2f}{slopes}; "
+    of_levels = [_counted(row, f", {100 * row['weight']:.0f} % by its own plots" if mixed else "") for row in own]
+    said = f"{begin}levels of their own have {', '.join(of_levels)}"
+    said += "; the rest of a level is that of all strata" if mixed else ""
+    if not others:
+        return said
+    error = "with what strata depart by in its error" if mixed else "with no error for what they depart by"
+    return f"{said}; the level of all strata, {error}, serves {', '.join(map(_counted, others))}"
+
+
+def _counted(row: Mapping[str, Any], more: str = "") -> str:
+    plots, clusters = (f"{row[one]} {one if row[one] != 1 else one[:-1]}" for one in ("plots", "clusters"))
+    return f"{row['stratum']} ({plots} in {clusters}{more})" if row["plots"] else f"{row['stratum']} (no plots)"
+
+
+def _strata_in(one: SetModel, used: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every stratum with its plots and clusters, whether the set has a level for it (own), and the level's weight: the share
+    of it that its own plots (cells, of a second stage) tell; None of regressors that do not say.
+
+    Places in no stand count where they have a level, or plots.
+    """
+    names = [one.predictors[k] for k in columns_of(one.predictors)]
+    sample = used[names].to_numpy(float) if one.second_stage is None else one.second_stage.cells[:, columns_of(one.predictors)]
+    count, cluster = (np.nan_to_num(sample) ** 2).sum(axis=0), used["cluster"].astype(str).to_numpy()
+    rows = []
+    for stratum, share in _shares(used).items():
+        there, own = share > 0.5, PREFIX + stratum in names
+        weight = None
+        if own and isinstance(one.machine, MixedEffects):
+            number = names.index(PREFIX + stratum)
+            weight = float(count[number] / (count[number] + one.machine.penalty[number]))
+        if own or there.any() or stratum != NO_STRATUM:
+            rows.append({
+                "stratum": stratum, "plots": int(used["plot"][there].nunique()), "clusters": len(np.unique(cluster[there])),
+                "own": own, "weight": weight,
+            })  # fmt: skip
+    return rows
 
 
 def _term_of(plots: pd.DataFrame, predictors: Sequence[str], column: str, how: str, least: int) -> tuple[Term, str]:
@@ -214,7 +296,8 @@ def _term_of(plots: pd.DataFrame, predictors: Sequence[str], column: str, how: s
     held = _clusters_in(_used(plots, predictors, column))
     names = tuple(name for name, count in held.items() if count >= least)
     few = [f"{name} ({count})" for name, count in held.items() if name not in (*names, NO_STRATUM)]
-    if len(set(names) - {NO_STRATUM}) == 0 or len(names) + len(few) < 2:
+    seen = [name for name, count in held.items() if count and name != NO_STRATUM]
+    if not set(names) - {NO_STRATUM} or len(seen) < 2:
         return Term(), "its plots lie in too few strata for levels of their own" if how != "auto" else ""
     why = f"strata with plots in fewer than {least} clusters have the level of all strata: {', '.join(few)}"
     return Term(names, how == "slopes"), why if few else ""
@@ -256,25 +339,26 @@ def levels_told(model: TargetModel, one: SetModel, plots: pd.DataFrame) -> list[
     Returns
     -------
     list of dict
-        stratum, plots, clusters, difference and its standard error (se): by how much a place of the stratum has more of the
-        target than the mean of the strata, weighed by their plots, all with the plots' mean predictors.
+        stratum, plots, clusters; own: whether it has a level, else that of all strata serves it; weight: the share of its level
+        that its own plots tell (None where there is none, and of regressors that do not say); difference and its standard error
+        (se): by how much a place of the stratum has more of the target than the mean of the strata that have a level, weighed by
+        their plots, all with the plots' mean predictors.
     """
     names = [one.predictors[k] for k in columns_of(one.predictors)]
     if not names:
         return []
+    rows = _strata_in(one, plots)
     place = model.slices()[[other.name for other in model.sets].index(one.name)]
-    inside = np.array([plots[name].fillna(0).to_numpy(float) > 0.5 for name in names])
-    X = np.repeat(one.centre[None, :], len(names), axis=0)
-    X[np.arange(len(names)), columns_of(one.predictors)] = 1.0
+    inside = np.array([(plots[PREFIX + row["stratum"]].fillna(0).to_numpy(float) > 0.5) & row["own"] for row in rows])
+    X = np.repeat(one.centre[None, :], len(rows), axis=0)
+    columns = dict(zip(names, columns_of(one.predictors), strict=True))
+    for k, row in enumerate(rows):
+        if row["own"]:
+            X[k, columns[PREFIX + row["stratum"]]] = 1.0
     mean, gradient = one.machine.both(one.params, one.design(X, one.dates[0]))
     weight = inside.sum(axis=1) / max(inside.sum(), 1)
     moved = (gradient.astype(float) - weight @ gradient) @ model.factors[:, place].T
-    cluster = plots["cluster"].astype(str).to_numpy()
     return [
-        {
-            "stratum": name[len(PREFIX) :], "plots": int(plots["plot"][there].nunique()),
-            "clusters": len(np.unique(cluster[there])),
-            "difference": float(mean[k] - weight @ mean), "se": float(np.linalg.norm(moved[k])),
-        }
-        for k, (name, there) in enumerate(zip(names, inside, strict=True))
+        row | {"difference": float(mean[k] - weight @ mean), "se": float(np.linalg.norm(moved[k]))}
+        for k, row in enumerate(rows)
     ]  # fmt: skip

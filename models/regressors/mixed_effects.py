@@ -15,6 +15,11 @@ ALIKE = np.array([0.0, 0.1, 0.2, 0.35, 0.5, 0.7])
 """Correlations of plots of one cluster that are tried."""
 LEVELS_APART = np.geomspace(0.03, 30.0, 19)
 """Standard deviations of levels (and of slopes) that are tried, over that of the residuals."""
+NOTHING = 1e-3
+"""The one that stands for strata that do not differ, where that is tried too."""
+POSITIVE = 0.75
+"""Probability from which on slopes of strata are taken where they are in doubt: odds of 3, above which evidence is called
+positive (Kass & Raftery 1995, JASA 90:773-795, doi:10.1080/01621459.1995.10476572)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class MixedEffects(Linear):
 
     strata : numbers of the columns that hold a place's share in each stratum
     sloped : numbers of the columns whose slope may differ between strata
+    doubt : probability, before any plot speaks, that strata do not differ at all; a standard deviation of zero is averaged over
+        with the others then, so that a level which the plots hardly show is shrunk the more. 0 where they are known to differ
+    apart : what the plots make of it: the probability that levels (and slopes, where they may) differ
 
     References
     ----------
@@ -45,6 +53,8 @@ class MixedEffects(Linear):
     penalty: tuple[float, ...] = ()
     level_sd: float = 0.0
     slope_sd: float = 0.0
+    doubt: float = 0.0
+    apart: tuple[float, ...] = ()
 
     name: ClassVar[str] = "mixed_effects"
     when: ClassVar[str] = "what `model.strata` makes of linear: levels of strata, shrunk; without strata it is linear"
@@ -81,18 +91,33 @@ class MixedEffects(Linear):
     def learned(self, X, y, cluster, penalised):
         if not self.strata:
             return self
-        levels, slopes = self._random(X.shape[1])
-        whole, cluster = self._columns(X), np.unique(cluster, return_inverse=True)[1].ravel()
-        fixed = np.column_stack([np.ones(len(X)), np.delete(X, list(self.strata), axis=1)])
-        kinds = [whole[:, levels]] + ([whole[:, slopes]] if len(slopes) else [])
-        variances = variances_of(self.scale.forward(y), fixed, kinds, cluster)
+        kinds, cluster = self._kinds(X), np.unique(cluster, return_inverse=True)[1].ravel()
+        variances = self._variances(X, y, cluster)
         penalty = [
             penalty_of(column, cluster, variances, variance)
             for kind, variance in zip(kinds, variances.random, strict=True)
             for column in kind.T
         ]
         level_sd, slope_sd = (*np.sqrt(variances.random), 0.0)[:2]
-        return replace(self, penalty=tuple(penalty), level_sd=float(level_sd), slope_sd=float(slope_sd))
+        return replace(
+            self, penalty=tuple(penalty), level_sd=float(level_sd), slope_sd=float(slope_sd), apart=variances.apart
+        )
+
+    def decided(self, X: np.ndarray, y: np.ndarray, cluster: np.ndarray, sloped: Sequence[int]) -> MixedEffects:
+        """With slopes of these columns in each stratum, or without: as plots (n, p) say, where strata are in doubt."""
+        if not self.strata or not self.doubt:
+            return self
+        tried = replace(self, sloped=tuple(sloped))
+        return tried if tried._variances(X, y, cluster).apart[-1] > POSITIVE else replace(self, sloped=())
+
+    def _kinds(self, X: np.ndarray) -> list[np.ndarray]:
+        """Columns of the levels and, where they may differ, of the slopes."""
+        whole = self._columns(X)
+        return [whole[:, kind] for kind in self._random(X.shape[1]) if len(kind)]
+
+    def _variances(self, X: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> Variances:
+        fixed = np.column_stack([np.ones(len(X)), np.delete(X, list(self.strata), axis=1)])
+        return variances_of(self.scale.forward(y), fixed, self._kinds(X), cluster, self.doubt)
 
     def _slopes(self, X, response, penalised):
         if not self.strata:
@@ -145,11 +170,15 @@ class MixedEffects(Linear):
 
 @dataclass(frozen=True)
 class Variances:
-    """Of a response's residuals: between clusters, within them, and of each kind of random effect."""
+    """Of a response's residuals: between clusters, within them, and of each kind of random effect.
+
+    apart : of each kind, the probability that it is not zero, where that was in doubt
+    """
 
     between: float
     within: float
     random: tuple[float, ...]
+    apart: tuple[float, ...] = ()
 
 
 def penalty_of(column: np.ndarray, cluster: np.ndarray, variances: Variances, random: float) -> float:
@@ -166,7 +195,9 @@ def penalty_of(column: np.ndarray, cluster: np.ndarray, variances: Variances, ra
     return (variances.between * float((sums**2).sum()) / squares + variances.within) / max(random, 1e-12)
 
 
-def variances_of(response: np.ndarray, fixed: np.ndarray, kinds: list[np.ndarray], cluster: np.ndarray) -> Variances:
+def variances_of(
+    response: np.ndarray, fixed: np.ndarray, kinds: list[np.ndarray], cluster: np.ndarray, doubt: float = 0.0
+) -> Variances:
     """Variances of a mixed model by restricted likelihood, averaged over a grid.
 
     Parameters
@@ -175,8 +206,10 @@ def variances_of(response: np.ndarray, fixed: np.ndarray, kinds: list[np.ndarray
     fixed : (n, p) columns of fixed effects
     kinds : for each kind of random effect its columns (n, q); effects of a kind have one variance
     cluster : (n,) rows that are alike by a correlation that is found too
+    doubt : probability, before the response speaks, that effects of a kind are all zero
     """
-    grids = np.meshgrid(*(LEVELS_APART for _ in kinds), indexing="ij")
+    tried = np.concatenate([[NOTHING], LEVELS_APART]) if doubt else LEVELS_APART
+    grids = np.meshgrid(*(tried for _ in kinds), indexing="ij")
     apart = np.stack([grid.ravel() for grid in grids], axis=1)  # (m, kinds)
     owner = np.repeat(np.arange(len(kinds)), [kind.shape[1] for kind in kinds])
     _, number, rows = np.unique(cluster, return_inverse=True, return_counts=True)
@@ -193,14 +226,19 @@ def variances_of(response: np.ndarray, fixed: np.ndarray, kinds: list[np.ndarray
     own = products[:, None, -1, -1]
     squares = np.maximum(own - (answer * right).sum(axis=2), 1e-12 * own + 1e-300)
     size = np.linalg.slogdet(system)[1] + 2 * np.log(apart[:, owner]).sum(axis=1)
-    prior = (np.log(apart) - 2 * np.log1p(apart**2 / 3)).sum(axis=1)  # steps of the grid grow with what is tried
+    prior = np.log(apart) - 2 * np.log1p(apart**2 / 3)  # steps of the grid grow with what is tried
+    if doubt:
+        whole = np.exp(np.log(LEVELS_APART) - 2 * np.log1p(LEVELS_APART**2 / 3)).sum()
+        prior = np.where(apart == NOTHING, np.log(doubt / (1 - doubt) * whole), prior)
+    prior = prior.sum(axis=1)
     log_likelihood = -0.5 * (log_scale[:, None] + size + free * np.log(squares)) + prior
     weight = np.exp(log_likelihood - log_likelihood.max())
     weight /= weight.sum()
     residual = weight * squares / free
     between = float((residual * alike[:, None]).sum())
     effects = tuple(float((residual * apart[:, k] ** 2).sum()) for k in range(len(kinds)))
-    return Variances(between, float(residual.sum()) - between, effects)
+    differ = tuple(float(weight[:, apart[:, k] != NOTHING].sum()) for k in range(len(kinds))) if doubt else ()
+    return Variances(between, float(residual.sum()) - between, effects, differ)
 
 
 def products_of(table: np.ndarray, number: np.ndarray, rows: np.ndarray, alike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -87,10 +87,17 @@ def _strata_rows(strata: Sequence[Mapping]) -> list[dict]:
         {
             "stratum": "in no stratum" if row["stratum"] == NO_STRATUM else row["stratum"], "plots": row["plots"],
             "clusters": row["clusters"], "difference": words.number(row["difference"], digits=2, signed=True),
-            "se": words.number(row["se"], digits=2),
+            "se": words.number(row["se"], digits=2), "told_by": _told_by(row),
         }
         for row in sorted(strata, key=lambda row: -row["difference"])
     ]  # fmt: skip
+
+
+def _told_by(row: Mapping) -> str:
+    """Whose plots a stratum's level comes from."""
+    if not row["own"]:
+        return "all strata"
+    return "its own plots" if row["weight"] is None else f"{100 * row['weight']:.0f} % its own plots"
 
 
 def _fitted_to(about: Mapping, units: str) -> str:
@@ -201,13 +208,13 @@ of the map: the choice is repeated without the plots that are left out.</p>{% en
 {% for name, rows in target.strata %}
 <h4>Strata told apart by {{ name }}</h4>
 <div class="scroll"><table><thead><tr><th>Stratum of the stands</th><th class="n">Plots</th><th class="n">Clusters</th>
-<th class="n">Difference ({{ target.units }})</th><th class="n">Standard error</th></tr></thead><tbody>
+<th class="n">Difference ({{ target.units }})</th><th class="n">Standard error</th><th>Level told by</th></tr></thead><tbody>
 {% for row in rows %}<tr><td>{{ row.stratum }}</td><td class="n">{{ row.plots }}</td><td class="n">{{ row.clusters }}</td>
-<td class="n">{{ row.difference }}</td><td class="n">{{ row.se }}</td></tr>{% endfor %}
+<td class="n">{{ row.difference }}</td><td class="n">{{ row.se }}</td><td>{{ row.told_by }}</td></tr>{% endfor %}
 </tbody></table></div>
-<p class="note">By how much a place of the stratum has more than the mean of these strata, weighed by their plots, all with the
-plots' mean predictors. A place in a stratum that is not here has the level of all, and what strata depart by in its
-error.</p>{% endfor %}
+<p class="note">By how much a place of the stratum has more than the mean of the strata that have a level, weighed by their
+plots, all with the plots' mean predictors. A level is told by the stratum's own plots, the fewer they are the more by all
+strata; one without plots enough has the level of all, and what strata depart by in its error.</p>{% endfor %}
 {{ target.validation }}
 {{ target.reach }}
 {{ target.uncertainty }}

@@ -396,10 +396,7 @@ def _carbon_sentence(pools: Mapping, stock_target: str) -> str:
         begin = f"Biomass = volume x {pools['expansion_factor_mg_m3']:g} Mg/m3 ({pools['expansion_factor_source']}). "
     by_plots = pools["root_shoot"] == "from_plots"
     ratio = "R" if by_plots else f"{pools['root_shoot']:g}"
-    of_plots = (
-        "R of the plots, in tables that of the stand's stratum and in maps that of all plots, so that a map's mean over a stand "
-        "is not the stand's number where strata differ"
-    )
+    of_plots = "R of the plots, of each stand's stratum where that has its own, in tables and maps alike"
     source = of_plots if by_plots else pools["root_shoot_source"]
     return (
         f"{begin}Tree carbon = aboveground biomass x (1 + {ratio}) x {pools['carbon_fraction']:g}; "

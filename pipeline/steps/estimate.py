@@ -13,9 +13,9 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models.applicability import other_unit, scaled_apart
 from models.inference.quantiles import conditional_quantiles
-from models.inference.strata import is_stratum
+from models.inference.strata import PREFIX, is_stratum
 from models.inference.target_model import TargetModel
-from models.pools import CarbonFactors
+from models.pools import carbon_dioxide
 from pipeline import mapping, store
 from pipeline.applicability import applicability_layers
 from pipeline.grid import Grid
@@ -79,12 +79,14 @@ def _estimate(
     }
     rows: list[dict] = []
     names = _names(fitted)
+    rooted_strata = {name: PREFIX + name for name in factors.strata}
     others = [name for name in names if not is_stratum(name)]
     left, sizes = _Left(fitted), _Sizes(fitted)
     for chunk, window in grid_.chunks(place):
         covered = coverage(polygons, grid_, window)
         wood = {year: read_forest(grid_, window, year, forest, sources, polygons) for year in years}
-        strata = shares(covered, polygons, window.shape, names)
+        every = shares(covered, polygons, window.shape, [*names, *rooted_strata.values()])
+        strata = {name: share for name, share in every.items() if name in names}
         seen = {year: read_predictors(grid_, window, year, sources, others) | strata for year in years}
         sizes.look(seen, wood)
         left.count(strata, wood[years[-1]] == 1)
@@ -94,12 +96,13 @@ def _estimate(
             for strip in mapping.strips(model, window.shape[0] * window.shape[1]):
                 shown = _part(seen, strip)
                 parts = _layers(model, shown, _part(wood, strip), years)
+                turned = factors.over({name: every[share].ravel()[strip] for name, share in rooted_strata.items()})
                 for product in own:
                     if product.kind == "applicability":
                         stock, (year,) = parts[f"{target}_{product.years[0]}"], product.years
                         stock |= applicability_layers(model, shown[year], stock["set_number"])
                 for product in own:
-                    for name, values in _bands(product, model, parts, factors, shown):
+                    for name, values in _bands(product, model, parts, turned, shown):
                         tiles[product.name][name][strip] = values
                 there = within(covered, strip)
                 for estimand, found in parts.items():
@@ -226,9 +229,10 @@ def _part(layers: Mapping[int, object], strip: slice) -> dict:
 
 
 def _bands(
-    product: Product, model: TargetModel, layers: Mapping, factors: CarbonFactors, seen: Mapping
+    product: Product, model: TargetModel, layers: Mapping, turned: tuple[np.ndarray | float, np.ndarray | float], seen: Mapping
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and values of each band of a product on a strip."""
+    """Name and values of each band of a product on a strip; `turned` is what makes the target carbon there, and its error as a
+    share of it (`CarbonFactors.over`)."""
     names = [band["name"] for band in product.bands]
     found = layers["_".join(map(str, [product.target, *product.years]))]
     if product.kind == "applicability":
@@ -244,10 +248,11 @@ def _bands(
         yield names[3], np.where(np.isfinite(value), found["set_number"] + 1.0, np.nan)
         yield from zip(names[4:], _quantiles(product, model, found, seen).T, strict=True)
         return
-    carbon = product.kind == "tree_carbon"
-    per_unit = factors.tree_carbon() if carbon else factors.net_removal(product.years[1] - product.years[0])
+    per_unit, error = turned
+    if product.kind != "tree_carbon":
+        per_unit = carbon_dioxide(per_unit) / (product.years[1] - product.years[0])
     yield names[0], value * per_unit
-    yield names[1], np.hypot(se, value * factors.relative_se()) * per_unit
+    yield names[1], np.hypot(se, value * error) * per_unit
 
 
 def _quantiles(product: Product, model: TargetModel, found: Mapping, seen: Mapping) -> np.ndarray:

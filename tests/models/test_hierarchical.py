@@ -96,6 +96,17 @@ def held(estimate, truth) -> bool:
     return estimate.low <= truth <= estimate.high
 
 
+# ---------------------------------------------------------------- what a second stage is fitted by
+
+
+def test_default_of_a_second_stage_is_what_it_is_with_the_plots_that_taught_it_however_many_cells(land):
+    """42 plots in 14 clusters ask for a line; 432 cells, all predicted by them, are no 300 measurements that ask for a mix."""
+    whole, plots, _ = Land(6).draw()
+    model, linear = (staged(plots, whole[land.flown], regressor=one).named("satellite") for one in ("default", "linear"))
+    assert len(model.second_stage.cells) > 300
+    assert type(model.machine) is Linear and (model.params == linear.params).all()
+
+
 # ---------------------------------------------------------------- repeated sampling
 
 

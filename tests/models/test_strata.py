@@ -11,7 +11,7 @@ import pytest
 from conftest import make_plots
 
 from models.inference import diagnostics
-from models.inference.fitted import fit_target, predict_left_out, rows_of
+from models.inference.fitted import _refitted, fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import fit_in_stages
 from models.inference.residuals import Structure
 from models.inference.strata import NO_STRATUM, PREFIX, levels_told
@@ -223,7 +223,15 @@ def test_slopes_of_strata_follow_planted_slopes():
 def test_levels_are_told_with_their_standard_errors():
     plots = make_strata(n=92, counts=(40, 30, 20, 2), levels={**LEVELS, "few": 0.5})
     model, _ = fit(plots)
+    plots[PREFIX + "larch"] = 0.0
     told = {row["stratum"]: row for row in levels_told(model, model.sets[0], plots)}
+    assert [told[name]["own"] for name in (*LEVELS, "few", "larch")] == [True] * 4 + [False] and NO_STRATUM not in told
+    # n / (n + penalty), each plot in a cluster of its own: the same penalty for all
+    penalty = model.sets[0].machine.penalty[0]
+    assert [told[name]["weight"] for name in (*LEVELS, "few")] == pytest.approx([n / (n + penalty) for n in (40, 30, 20, 2)])
+    assert told["larch"]["weight"] is None and told["larch"]["plots"] == 0
+    sd = 2 * (3 + 0.5 * model.sets[0].centre[0]) * model.sets[0].machine.level_sd  # of what strata depart by, Mg/ha
+    assert told["larch"]["se"] == pytest.approx(sd, rel=0.2)
     assert [told[name]["plots"] for name in (*LEVELS, "few")] == [40, 30, 20, 2] and told["few"]["clusters"] == 2
     root = 3 + 0.5 * model.sets[0].centre[0]
     for name in ("spruce", "oak"):
@@ -242,16 +250,67 @@ def test_a_study_that_asks_for_no_strata_keeps_its_numbers_to_the_last_digit():
     assert fit(plots, how="none")[0].to_plain() == fit_target(bare, LIDAR, target="agb", column="agb_mg_ha")[0].to_plain()
 
 
-def test_auto_takes_levels_that_plots_left_out_confirm_and_else_the_model_without(caplog):
-    model, _ = fit(make_strata(), how="auto")
-    assert isinstance(model.sets[0].machine, MixedEffects) and not model.sets[0].machine.sloped
+def test_the_probability_that_strata_differ_is_that_of_restricted_likelihoods_of_dense_matrices():
+    """REML of Patterson & Thompson 1971 with n x n matrices, a standard deviation of exactly zero among those that are tried."""
+    rng = np.random.default_rng(2)
+    kind = (np.arange(24)[:, None] // 6 == np.arange(4)).astype(float)
+    fixed, y = np.column_stack([np.ones(24), rng.normal(size=24)]), kind @ [0.9, 0.2, -0.4, -0.5] + rng.normal(size=24)
+    tried, likelihood = np.concatenate([[0.0], np.geomspace(0.03, 30.0, 19)]), []
+    for sd in tried:
+        inverse = np.linalg.inv(np.eye(24) + sd**2 * kind @ kind.T)
+        within = fixed.T @ inverse @ fixed
+        rest = inverse - inverse @ fixed @ np.linalg.solve(within, fixed.T @ inverse)
+        sizes = np.linalg.slogdet(within)[1] - np.linalg.slogdet(inverse)[1]
+        likelihood.append(np.exp(-0.5 * (sizes + 22 * np.log(y @ rest @ y))))
+    prior = tried / (1 + tried**2 / 3) ** 2  # half-t of 3 degrees of freedom, on a grid of equal steps of the logarithm
+    weight = np.array(likelihood) * np.where(tried == 0, 0.4 / 0.6 * prior.sum(), prior)
+    found = variances_of(y, fixed, [kind], np.arange(24), 0.4)
+    assert found.apart == pytest.approx([1 - weight[0] / weight.sum()], abs=1e-4) and 0.1 < found.apart[0] < 0.9
+    assert variances_of(y, fixed, [kind], np.arange(24)).apart == ()
+
+
+def test_auto_shrinks_levels_by_how_likely_it_is_that_strata_differ_and_says_so(caplog):
+    """A standard deviation of zero is one of those that are averaged over: the variance of levels is that of `levels` times the
+    probability that they differ, whether they do or not."""
+    for levels, sure in ((LEVELS, True), (dict.fromkeys(LEVELS, 0.0), False)):
+        plots = make_strata(levels=levels)
+        ours, known = (fit(plots, how=how)[0].sets[0].machine for how in ("auto", "levels"))
+        assert ours.apart[0] > 0.99 if sure else 0.01 < ours.apart[0] < 0.5
+        assert ours.level_sd**2 == pytest.approx(ours.apart[0] * known.level_sd**2, rel=1e-3) and not ours.sloped
+        assert known.apart == ()
+    with caplog.at_level(logging.INFO):
+        fit(make_strata(n=96, counts=(40, 30, 20, 5, 1), levels={**LEVELS, "few": 0.5, "larch": 3.0}), how="auto")
+    said = next(record.getMessage() for record in caplog.records if "levels of strata differ" in record.getMessage())
+    assert said.startswith(
+        "predictor set lidar: levels of strata differ with probability 1.00; levels of their own have spruce (40 plots in 40 "
+    )
+    assert "oak (20 plots in 20 clusters, 9" in said and "few (5 plots in 5 clusters, 8" in said and "% by its own plots)" in said
+    assert said.endswith(
+        "; the rest of a level is that of all strata; the level of all strata, with what strata depart by in its error, serves "
+        "larch (1 plot in 1 cluster)"
+    )
+
+
+def test_slopes_of_strata_are_asked_for_anew_in_every_fold():
+    """Whoever knows that oaks are steeper by plots that are left out flatters: without most of them no slopes are taken."""
+    plots = make_strata(n=120, counts=(50, 50, 20), noise=0.7, levels=dict.fromkeys(LEVELS, 0.0), slope={"oak": -0.3}.items())
+    model, _ = fit(plots, how="auto")
+    one = model.sets[0]
+    assert one.machine.sloped == (0,) and one.machine.apart[1] > 0.75
+    columns = (plots[list(one.predictors)].to_numpy(float), plots["agb_mg_ha"].to_numpy(float), plots["cluster"].to_numpy(str))
+    year = plots["year"].to_numpy(int)
+    assert _refitted(one, *columns, year, np.arange(102)).machine.sloped == ()
+    assert _refitted(one, *columns, year, np.arange(5, 120)).machine.sloped == (0,)
+
+
+def test_auto_with_a_regressor_that_has_no_likelihood_asks_the_plots_that_are_left_out(caplog):
     alike = make_strata(levels=dict.fromkeys(LEVELS, 0.0))
     with caplog.at_level(logging.INFO):
-        plain, _ = fit(alike, how="auto")
-    assert plain.to_plain() == fit(alike, how="none")[0].to_plain()
+        plain, _ = fit(alike, how="auto", regressor="ridge")
+    assert plain.to_plain() == fit(alike, how="none", regressor="ridge")[0].to_plain()
     assert "levels of strata change the mean squared error at plots left out by " in caplog.text
-    steep, _ = fit(make_strata(n=150, counts=(50, 50, 50), noise=0.5, slope={"oak": -0.2}.items()), how="auto")
-    assert steep.sets[0].machine.sloped == (0,)
+    assert "strata are not told apart, one level serves all of them" in caplog.text
+    assert PREFIX + "oak" in fit(make_strata(), how="auto", regressor="ridge")[0].sets[0].predictors
 
 
 def test_the_domain_is_that_of_the_measured_predictors():
@@ -395,6 +454,6 @@ def test_default_that_becomes_a_mix_has_no_slopes():
 
 def test_a_model_without_levels_says_nothing_of_strata_that_lack_one():
     plots = make_strata(n=61, counts=(30, 30, 1), levels=dict.fromkeys(LEVELS, 0.0))
-    model, _ = fit(plots, how="auto")
+    model, _ = fit(plots, how="auto", regressor="ridge")
     assert not any(name.startswith(PREFIX) for name in model.sets[0].predictors)
     assert not any("have the level of all strata" in note for note in model.warnings)

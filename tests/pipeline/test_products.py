@@ -57,12 +57,12 @@ def test_a_sink_says_its_sign_and_unit():
     assert value.units == "t CO2/ha/yr" and "positive = sink" in value.title
 
 
-def test_maps_of_carbon_say_that_their_root_shoot_ratio_is_not_that_of_the_tables_where_plots_tell_it():
+def test_maps_of_carbon_say_whose_root_shoot_ratio_they_take_where_plots_tell_it():
     found = products_of(
         make_study({"pools.root_shoot": "from_plots", "plots.trees": "trees.csv", "plots.roots.by": "continuous"})
     )
     for name in ("tree_carbon_2024", "sink_2019_2024"):
-        assert "roots by the ratio of all plots" in found[name].bands[0].title
+        assert "roots by the plots' ratio, of each stand's stratum" in found[name].bands[0].title
         assert "roots" not in products_of(make_study())[name].bands[0].title
 
 

@@ -87,6 +87,18 @@ def test_stands_take_the_ratio_of_their_stratum_and_the_project_adds_them_up():
     assert told["high"] - told["mean"] == pytest.approx(2 * told["se"])
 
 
+def test_a_place_takes_the_ratios_of_the_strata_that_it_lies_in_by_their_shares():
+    factors = CarbonFactors(0.24, 0.031, 0.5, strata={"pine": (0.2, 0.012), "oak": (0.3, 0.013)})
+    # wholly in pine, half in each, half in oak and half beyond, where stands overlap, in no stratum with a ratio of its own
+    shares = {"pine": np.array([1, 0.5, 0, 1, 0]), "oak": np.array([0, 0.5, 0.5, 1, 0])}
+    per_unit, error = factors.over(shares)
+    assert per_unit == pytest.approx([0.6, 0.625, 0.635, 0.625, 0.62])
+    # 1 % of either's carbon and 2.5 % of the study's, wrong the same way
+    assert error == pytest.approx([0.01, 0.01, (0.01 * 0.325 + 0.025 * 0.31) / 0.635, 0.01, 0.025])
+    alone = CarbonFactors(0.24, 0.031, 0.5)
+    assert alone.over({}) == (alone.tree_carbon(), alone.relative_se())
+
+
 def test_a_project_of_one_ratio_is_turned_as_its_stands_are():
     factors = carbon_factors({**PLAIN, "carbon_fraction_se": 0.01})
     stands = estimates(area_ha=1.0, stratum="pine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from conftest import UTM, make_grid, make_plots, make_settings, make_study
@@ -16,6 +17,7 @@ from pipeline import store
 from pipeline.bridge import Plan
 from pipeline.config import StudyError, study_from
 from pipeline.report.model import _predictors_of, _strata_rows
+from pipeline.steps.carbon import carbon_factors, in_carbon
 from pipeline.steps.cells import cells
 from pipeline.steps.estimate import estimate
 from pipeline.steps.fit import fit
@@ -208,6 +210,36 @@ def test_a_stratum_without_plots_is_mapped_with_what_strata_depart_by_in_its_err
     assert np.mean(np.sqrt(found["value"][larch]) - 6 - 8 * mapped["image"][larch]) == pytest.approx(0.0, abs=0.7)
     assert found["se"][larch].mean() > 5 * found["se"][spruce].mean()
     assert "lies in no stratum that target agb has a level for" in caplog.text
+
+
+def test_maps_of_carbon_take_the_root_shoot_ratio_of_the_stratum_as_stands_do(mapped, tmp_path):
+    """Roots of a fifth in spruce, of two fifths in oak: a pixel cut in halves by the border has a part of both."""
+    grid, carbon = make_grid(block_chunks=4), {"biomass_per_target": 1.0, "root_shoot": "from_plots", "carbon_fraction": 0.5}
+    plots = pd.DataFrame({"cluster": list("abcdef"), "stratum": ["spruce"] * 3 + ["oak"] * 3, "kept": True, "agb_mg_ha": 100.0})
+    plots["bgb_mg_ha"] = [20.0, 15.0, 25.0, 40.0, 40.0, 40.0]
+    store.write_table(tmp_path / "plots.parquet", plots)
+    bands = {kind: [{"name": name, "units": "1"} for name in names] for kind, names in (
+        ("stock", ("value", "se", "in_domain", "set")), ("tree_carbon", ("carbon", "carbon_se")))}  # fmt: skip
+    about = {"title": "", "target": "agb", "years": [2019]}
+    estimate(
+        maps={kind: tmp_path / f"{kind}.tif" for kind in bands}, partials=tmp_path / "partials.parquet",
+        models={"agb": mapped[4]["folder"] / "model.json"}, settings=write_stands(tmp_path), grid=grid.settings(),
+        block=grid.blocks()[0], years=[2019], sources=make_sources(tmp_path, grid, {2019: mapped["image"]}),
+        products=[{"name": kind, "kind": kind, "bands": own, **about} for kind, own in bands.items()],
+        forest={"source": "everywhere", "min_area_ha": 0}, carbon=carbon, rooted=tmp_path / "plots.parquet",
+    )  # fmt: skip
+    agb, found = (store.read_raster(tmp_path / f"{kind}.tif") for kind in bands)
+    ratio = found["carbon"] / agb["value"] / 0.5 - 1
+    assert ratio[:, :20] == pytest.approx(0.2, abs=1e-6) and ratio[:30, 21:40] == pytest.approx(0.4, abs=1e-6)
+    assert ratio[:30, 20] == pytest.approx(0.3, abs=1e-6)
+    assert ratio[:, 41:] == pytest.approx(0.3, abs=1e-6) and ratio[31:40, 21:] == pytest.approx(0.3, abs=1e-6)  # of all plots
+    factors = carbon_factors(carbon, tmp_path / "plots.parquet")
+    # the table of stands, from the mean of the same pixels
+    row = pd.DataFrame({"mean": [agb["value"][:, :20].mean()], "se": 0.0, "low": 0.0, "high": 0.0})
+    assert in_carbon(row, factors, strata=["spruce"])["mean"][0] == pytest.approx(found["carbon"][:, :20].mean(), rel=1e-6)
+    # the ratio's error in spruce: means of 0.2 that differ by clusters, sqrt(3 / 2 * 2 * 25) / 300
+    error = np.hypot(agb["se"], agb["value"] * np.sqrt(75) / 300 / 1.2) * 0.6
+    assert found["carbon_se"][:, :20] == pytest.approx(error[:, :20], rel=1e-5)
 
 
 # ---------------------------------------------------------------- configuration, plan, pages
