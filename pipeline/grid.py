@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
     from odc.geo.geobox import GeoBox
 
 EDGE_PX = 1e-6
@@ -31,6 +32,13 @@ class Window(NamedTuple):
     @property
     def slices(self) -> tuple[slice, slice]:
         return slice(self.row0, self.row1), slice(self.col0, self.col1)
+
+    def pixels(self) -> np.ndarray:
+        """Row and column (n, 2) of its pixels in the study grid, row by row."""
+        import numpy as np
+
+        rows, cols = np.indices(self.shape, dtype=np.int32)
+        return np.column_stack([rows.ravel() + self.row0, cols.ravel() + self.col0])
 
     def within(self, outer: Window) -> Window:
         """This window in the pixel coordinates of `outer`."""

@@ -117,10 +117,19 @@ def change_layers(
 
     The residuals of both years at a pixel are correlated as the plots' are; what a set left unexplained at one year alone
     counts as independent of the other year's, which is the cautious case.
+
+    Returns
+    -------
+    dict of flat arrays (rows x cols)
+        As `stock_layers`, and gained, lost; once (n, sets) int8: 1 where the set has residuals at the later year alone, -1 at the
+        earlier alone, so that `part_sd` is that year's, else 0; column_set (p,): whose `once` each column of `gradient` follows.
     """
     s1, s2 = first["part_sd"], second["part_sd"]
     n1, n2 = first["set_number"], second["set_number"]
     sd = difference_sd(s1, s2, 0.0)
+    once = np.subtract(s2 > 0, s1 > 0, dtype="int8")
+    # parameters of a second stage are moved by plots through the first, whose residuals its places carry too
+    roots = [np.full(len(one.params), carried[0]) for one, carried in zip(model.sets, model.carried, strict=True)]
     for number, one in enumerate(model.sets):
         both = (s1[:, number] > 0) & (s2[:, number] > 0)
         sd[both, number] = one.residuals.change_sd(s1[both, number], s2[both, number])
@@ -134,6 +143,8 @@ def change_layers(
         "gained": ~first["forest"] & second["forest"],
         "lost": first["forest"] & ~second["forest"],
         "gradient": second["gradient"] - first["gradient"],
+        "once": once,
+        "column_set": np.concatenate(roots),
     }
 
 

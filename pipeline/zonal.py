@@ -85,7 +85,8 @@ def partial_rows(
         value (n,), NaN where there is no estimate; part_sd (n, sets), what each set's residuals have in it; set_number (n,), -1
         where none (non-forest counts as covered with value, residual and gradient zero); gradient (n, p); in_domain,
         forest, gained, lost (n,) bool; where they are known dissimilarity_index and local_point_density (n,), NaN where no
-        set serves.
+        set serves; of a change once (n, sets) and column_set (p,), as `mapping.change_layers` gives them, and place (n, 2), row
+        and column of the grid.
     pixel_ha : float
         Area of a whole pixel.
     """
@@ -105,6 +106,7 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
     there = np.isfinite(value)
     used, weight = pixel[there], hectares[there]
     number, s = layers["set_number"][used], layers["part_sd"][used]
+    once = layers["once"][used] if "once" in layers else None
     return {
         "n_px": len(pixel),
         "area_ha": float(hectares.sum()),
@@ -117,17 +119,60 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
         "sum_dissimilarity": _sum_where_known(layers.get("dissimilarity_index"), used, weight),
         "sum_density": _sum_where_known(layers.get("local_point_density"), used, weight),
         "set_ha": [float(weight[number == k].sum()) for k in range(n_sets)],
-        "sum_s": [float((weight * s[:, k]).sum()) for k in range(n_sets)],
-        "sum_s2": [float((weight * s[:, k] ** 2).sum()) for k in range(n_sets)],
+        **_residual_sums(s, weight, 0 if once is None else once, 0),
         "sum_gradient": (weight[:, None] * layers["gradient"][used]).sum(axis=0, dtype=np.float64).tolist(),
+        **_once_sums(used, weight, layers, once),
     }
 
 
+def _residual_sums(s: np.ndarray, weight: np.ndarray, once: np.ndarray | int, which: int, date: str = "") -> dict:
+    """Sums per set of residuals' SD and its square, over the pixels where `once` says `which`."""
+    chosen = s if np.isscalar(once) else np.where(once == which, s, 0.0)
+    columns = [chosen[:, k] for k in range(s.shape[1])]
+    return {
+        f"sum_s{date}": [float((weight * one).sum()) for one in columns],
+        f"sum_s2{date}": [float((weight * one**2).sum()) for one in columns],
+    }
+
+
+def _once_sums(used: np.ndarray, weight: np.ndarray, layers: Mapping[str, np.ndarray], once: np.ndarray | None) -> dict:
+    """Of a change, per date the sums of that date's stock where it is all that a set says; none where there is no such land.
+
+    They are those of `models.inference.stands.Sums.once`.
+    """
+    if once is None or not once.any():
+        return {}
+    value, gradient = layers["value"][used], layers["gradient"][used]
+    number, s = layers["set_number"][used], layers["part_sd"][used]
+    by, found = np.take_along_axis(once, np.maximum(number, 0)[:, None].astype(int), axis=1)[:, 0], {}
+    for date, sign in DATES.items():
+        there = weight * ((by == sign) & (number >= 0))
+        moved = weight[:, None] * (once == sign)
+        found |= {
+            f"sum_value_{date}": [float(sign * (there * value).sum())],
+            f"set_ha_{date}": [float(there[number == k].sum()) for k in range(s.shape[1])],
+            **_residual_sums(s, weight, once, sign, f"_{date}"),
+            f"sum_gradient_{date}": (sign * moved[:, layers["column_set"]] * gradient).sum(axis=0, dtype=np.float64).tolist(),
+            f"places_{date}": _places(there, layers["place"][used]),
+        }
+    return found | {"places": _places(weight * (number >= 0), layers["place"][used])}
+
+
+def _places(weight: np.ndarray, place: np.ndarray) -> list[float]:
+    """Hectares, and hectares times row, column and the sum of their squares, of pixels with rows and columns `place` (n, 2)."""
+    place = place.astype(float)
+    return [float(weight.sum()), *(weight @ place).tolist(), float(weight @ (place**2).sum(axis=1))]
+
+
+DATES = {"earlier": -1, "later": 1}
+"""What `once` says of a pixel where a set has residuals at one of two dates alone."""
 NUMBERS = (
     "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha", "in_domain_ha", "sum_value", "sum_dissimilarity",
     "sum_density",
 )  # fmt: skip
 VECTORS = ("set_ha", "sum_s", "sum_s2", "sum_gradient")
+ONCE = ("places", *(f"{name}_{date}" for date in DATES for name in ("sum_value", *VECTORS, "places")))
+"""Vectors of a change that rows have where there is land of which a set shows one date alone."""
 
 
 def _sum_where_known(layer: np.ndarray | None, used: np.ndarray, weight: np.ndarray) -> float:
@@ -144,13 +189,20 @@ def combine(partials: Iterable[pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
     Vectors get a column per number, `sum_gradient_0` and on: see `vectors`. Only one of the `partials` is held with its lists.
     """
-    import pandas as pd
-
     found: dict[str, list[pd.DataFrame]] = {}
     for partial in partials:
         for estimand, rows in partial.groupby("estimand"):  # of one target: vectors of one length
             found.setdefault(str(estimand), []).append(_without_lists(rows))
-    return {estimand: _added(pd.concat(found.pop(estimand), ignore_index=True)) for estimand in sorted(found)}
+    return {estimand: _added(_together(found.pop(estimand))) for estimand in sorted(found)}
+
+
+def _together(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of all blocks; those that say nothing of land seen at one date alone have none of it."""
+    import pandas as pd
+
+    rows = pd.concat(parts, ignore_index=True)
+    columns = [column for column in rows if column.startswith(ONCE)]
+    return rows.fillna(dict.fromkeys(columns, 0.0)) if columns else rows
 
 
 def vectors(totals: pd.DataFrame, name: str) -> np.ndarray:
@@ -166,8 +218,13 @@ def _without_lists(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     spread = [rows[["estimand", *KEYS, "chunk", *NUMBERS]].reset_index(drop=True)]
-    for name in VECTORS:
-        values = np.array(rows[name].tolist(), dtype=float)
+    for name in (*VECTORS, *(name for name in ONCE if name in rows)):
+        told = rows[name].notna().to_numpy()
+        if not told.any():
+            continue
+        width = len(rows[name].to_numpy()[told.argmax()])
+        values = np.zeros((len(rows), width))
+        values[told] = np.array(rows[name][told].tolist(), dtype=float)
         spread.append(pd.DataFrame(values, columns=[f"{name}_{number}" for number in range(values.shape[1])]))
     return pd.concat(spread, axis=1)
 

@@ -120,7 +120,7 @@ class Field:
 
 
 def field_of(weight: np.ndarray, regions: Regions, points: int) -> Field:
-    """The field of several stands whose weights (k,) are above 0, by at most `points` points of each."""
+    """The field of several stands whose weights (k,) are not 0, by at most `points` points of each."""
     if len(regions) > MANY:
         return _field_of_many(weight, regions)
     taken = np.minimum(regions.count, points)
@@ -151,7 +151,7 @@ def _field_of_many(weight: np.ndarray, regions: Regions) -> Field:
     padded = np.zeros((rows * by, cols * by))
     padded[: shape[0], : shape[1]] = spread
     coarse = padded.reshape(rows, by, cols, by).sum(axis=(1, 3))
-    filled = np.argwhere(coarse > 0)
+    filled = np.argwhere(coarse)
     summed = coarse[tuple(filled.T)]
     return Field(
         low + (filled + 0.5) * by * side, summed, np.full(len(summed), by * side), np.zeros(0, int), weight, regions,

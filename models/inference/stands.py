@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from models.inference.effects import Told, effects_of, parameters_moved, pull_of
+from models.inference.effects import Asked, Told, effects_of, parameters_moved, pull_of
 from models.inference.regions import Regions, lattice, lattices
 from models.inference.residuals import FEWEST_BY_READINGS
 from models.inference.target_model import TargetModel
@@ -44,6 +44,11 @@ class Sums:
 
     covered_ha : area with an estimate; value, s and gradient sums run over it
     set_ha, s, s2 : per predictor set (k,); gradient : per parameter (p,)
+    once : of a change, the sums of the stock of the earlier and of the later date over land where it is all that a set says of
+        the change, for it is no forest at the other date; `covered_ha` as of the whole. There the set leaves unexplained what it
+        does of that stock: `s` and `s2` are of other land, `value`, `set_ha` and `gradient` of all
+    places : of a change, where pixels are that a set serves (4,): hectares, hectares times row, times column, and times the sum
+        of their squares
     """
 
     covered_ha: float | np.ndarray
@@ -52,6 +57,8 @@ class Sums:
     s: np.ndarray
     s2: np.ndarray
     gradient: np.ndarray
+    once: tuple[Sums, Sums] | None = None
+    places: np.ndarray | None = None
 
     def filling(self, area_ha: float | np.ndarray) -> Sums:
         """The sums as if the covered part stood for the whole area, so that stands add up to their totals."""
@@ -64,20 +71,36 @@ class Sums:
             self.s * each,
             self.s2 * each**2,  # the nugget averages out over what was seen, not over what it stands for
             self.gradient * each,
+            self.once and tuple(part.filling(area_ha) for part in self.once),
+            self.places,
         )
 
     def __getitem__(self, rows: int | slice | np.ndarray) -> Sums:
         """Those of some of n regions, or of one."""
-        return Sums(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        once = self.once and tuple(part[rows] for part in self.once)
+        return Sums(*(getattr(self, name)[rows] for name in ADDED), once, None if self.places is None else self.places[rows])
 
     def together(self) -> Sums:
         """Those of n regions, as of one region."""
-        return Sums(*(np.sum(getattr(self, name), axis=0)[None] for name in self.__dataclass_fields__))
+        once = self.once and tuple(part.together() for part in self.once)
+        return Sums(*(np.sum(getattr(self, name), axis=0)[None] for name in ADDED), once)
 
     @classmethod
     def stacked(cls, parts: Sequence[Sums]) -> Sums:
         """Those of n regions that were told one by one."""
-        return cls(*(np.array([getattr(part, name) for part in parts], float) for name in cls.__dataclass_fields__))
+        once = None
+        if any(part.once for part in parts):
+            none = [part.once or (part._nothing(),) * 2 for part in parts]
+            once = tuple(cls.stacked(date) for date in zip(*none, strict=True))
+        places = None if any(part.places is None for part in parts) else np.array([part.places for part in parts])
+        return cls(*(np.array([getattr(part, name) for part in parts], float) for name in ADDED), once, places)
+
+    def _nothing(self) -> Sums:
+        """The sums of no land, in the covered area of these."""
+        rest = (np.zeros_like(np.asarray(getattr(self, name), float)) for name in ADDED[1:])
+        return Sums(self.covered_ha, *rest, places=None if self.places is None else np.zeros_like(self.places))
+
+ADDED = ("covered_ha", "value", "set_ha", "s", "s2", "gradient")
 
 
 @dataclass(frozen=True)
@@ -154,8 +177,8 @@ class RegionEstimator:
     def estimates(self, sums: Sums, regions: Regions, rows: np.ndarray | None = None) -> Estimate:
         """The mean of each of n stands with its error, all at once; stand k has the shape `regions[rows[k]]`."""
         rows = np.arange(len(regions)) if rows is None else rows
-        for moving, _ in self.effects:
-            for range_m in moving.ranges:
+        for effects in self.effects:
+            for range_m in effects.ranges:
                 regions.correlation(range_m)  # kept with the regions for all that is asked of them
         parts = [slice(start, start + AT_ONCE) for start in range(0, len(rows), AT_ONCE)]
         return Estimate.joined([self._estimates(sums[part], sums[part], regions[rows[part]]) for part in parts])
@@ -167,13 +190,8 @@ class RegionEstimator:
         shared = _squares(gradient, model.shared)
         stages = []
         for sets, influence in self.stages:
-            jackknife, told = _squares(gradient, influence), []
-            for number in sets:
-                least = np.zeros(len(gradient))
-                if model.sets[number].second_stage is not None:
-                    place = model.slices()[number]
-                    least = _squares(gradient[:, place], influence[:, place])
-                told.append(self._variance(number, gradient, whole, sums, regions, least))
+            jackknife = _squares(gradient, influence)
+            told = [self._variance(number, gradient, whole, sums, regions) for number in sets]
             stages.append(Stage.of(jackknife, told, model.between_sets[np.ix_(sets, sets)]))
         plots, cells = stages
         strata = _squares(gradient, model.shrunk)
@@ -189,19 +207,30 @@ class RegionEstimator:
             plots.area + cells.area,
         )  # fmt: skip
 
-    def _variance(
-        self, number: int, gradient: np.ndarray, whole: Sums, sums: Sums, regions: Regions, least: np.ndarray
-    ) -> Told:
+    def _variance(self, number: int, gradient: np.ndarray, whole: Sums, sums: Sums, regions: Regions) -> Told:
         """What one set's residuals, at its sample and in the regions, do to the regions' means."""
-        nugget = whole.s2[:, number] * self.model.sets[number].plot_ha / whole.covered_ha**2
         own = gradient[:, self.columns[number]]
-        moving, rest = self.effects[number]
-        departure = moving.alone if len(gradient) == len(regions) else moving.together
-        weight = sums.s[:, number] / whole.covered_ha
-        told = moving.variance(own, departure(own, weight, regions, nugget, self.points), least)
+        asked = self._asked(number, gradient, whole, sums, self._least(number, whole))
+        once = whole.once and tuple(
+            self._asked(number, one.gradient / one.covered_ha[:, None], one, part, self._least(number, one))
+            for one, part in zip(whole.once, sums.once, strict=True)
+        )
+        told = self.effects[number].told(asked, once, regions, self.points)
         if self.positions[number] is not None:
             told += Told(_squares(own, self.positions[number]), np.zeros(len(own)), np.zeros(len(own)))
-        return told if rest is None else told + rest.variance(own, None, np.zeros(len(own)))
+        return told
+
+    def _asked(self, number: int, gradient: np.ndarray, whole: Sums, sums: Sums, least: np.ndarray) -> Asked:
+        nugget = whole.s2[:, number] * self.model.sets[number].plot_ha / whole.covered_ha**2
+        weight = sums.s[:, number] / whole.covered_ha
+        return Asked(gradient[:, self.columns[number]], weight, nugget, least, sums.set_ha.sum(axis=1), sums.places)
+
+    def _least(self, number: int, whole: Sums) -> np.ndarray:
+        """Variance (n,) that blocks of cells say that a second stage's own parameters have at least in n means."""
+        place = self.model.slices()[number]
+        if self.model.sets[number].second_stage is None:
+            return np.zeros(len(whole.gradient))
+        return _squares(whole.gradient[:, place] / whole.covered_ha[:, None], self.model.block_influence[:, place])
 
 
 def _squares(gradient: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from pipeline.steps.carbon import carbon_factors
 from pipeline.steps.notes import caveat, kept_warnings
 from pipeline.steps.windows import read_forest, read_predictors
 from pipeline.strata import shares
-from pipeline.zonal import coverage, partial_rows, within
+from pipeline.zonal import NUMBERS, ONCE, VECTORS, coverage, partial_rows, within
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ def _estimate(
                         tiles[product.name][name][strip] = values
                 there = within(covered, strip)
                 for estimand, found in parts.items():
+                    found["place"] = window.pixels()[strip]
                     rows += partial_rows(chunk, estimand, there, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets))
         for name, layers in apart.items():
             target, _, year = name.rpartition("_")
@@ -129,10 +130,7 @@ def _estimate(
     log.info("block %s: %d products, %d stands", block, len(wanted), len({row["stand"] for row in rows}))
 
 
-PARTIAL_COLUMNS = [
-    "chunk", "stand", "estimand", "part", "n_px", "area_ha", "covered_ha", "forest_ha", "gained_ha", "lost_ha",
-    "in_domain_ha", "sum_value", "sum_dissimilarity", "sum_density", "set_ha", "sum_s", "sum_s2", "sum_gradient",
-]  # fmt: skip
+PARTIAL_COLUMNS = ["chunk", "stand", "estimand", "part", *NUMBERS, *VECTORS, *ONCE]
 
 
 class _Left:

@@ -14,7 +14,7 @@ from models.inference.target_model import SetModel, TargetModel
 from models.saturation import Saturation
 from pipeline.steps.stand_composites import Maps
 from pipeline.steps.stand_tables import intervals
-from pipeline.zonal import vectors
+from pipeline.zonal import DATES, VECTORS, vectors
 
 ESTIMATOR = "model-based synthetic"
 INTERIOR_PERCENT = 25.0
@@ -94,9 +94,15 @@ def unwooded_stands(rows: pd.DataFrame) -> frozenset[str]:
 
 
 def sums_of(rows: pd.DataFrame) -> Sums:
+    covered = rows["covered_ha"].to_numpy(float)
+    once = tuple(
+        Sums(covered, vectors(rows, f"sum_value_{date}")[:, 0], *(vectors(rows, f"{name}_{date}") for name in VECTORS),
+             places=vectors(rows, f"places_{date}"))
+        for date in DATES if f"sum_value_{date}_0" in rows
+    )  # fmt: skip
     return Sums(
-        rows["covered_ha"].to_numpy(float), rows["sum_value"].to_numpy(float),
-        *(vectors(rows, name) for name in ("set_ha", "sum_s", "sum_s2", "sum_gradient")),
+        covered, rows["sum_value"].to_numpy(float), *(vectors(rows, name) for name in VECTORS), once or None,
+        vectors(rows, "places") if once else None,
     )  # fmt: skip
 
 

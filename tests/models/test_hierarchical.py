@@ -13,7 +13,7 @@ import shapely
 from conftest import make_plots
 
 from models.inference import diagnostics, hierarchical
-from models.inference.effects import Effects
+from models.inference.effects import Asked, Effects, Pull, StockEffects
 from models.inference.fitted import fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import FEW_BLOCKS, MANY_BLOCKS, blocks_of, fit_in_stages
 from models.inference.residuals import Reading, Structure
@@ -201,11 +201,12 @@ def test_a_stand_that_is_another_patch_than_the_cells_adds_their_pull_to_its_own
     structure = Structure.of([Reading(1.0, 100.0, 0.0, 0.6, 0.4)], identified=True, degrees_of_freedom=1e6)
     nothing, nowhere = np.zeros((0, 1, 1)), np.full((1, 2), 1e6)
     # readings give patch and nugget 0.6 and 0.4: 9 of the plots in all
-    effects = Effects(nothing, np.full((1, 1), 9.0), np.full((1, 1), 9.0), np.zeros((1, 1)), nowhere, {}, structure)
+    level = Effects(nothing, np.full((1, 1), 9.0), np.full((1, 1), 9.0), structure)
+    effects = StockEffects(level, Pull(np.zeros((1, 1)), nowhere, {}))
 
     def told(shape, least=0.0):
         pull, size, nugget = np.array([[3.0]]), np.array([20.0]), np.array([10.0])
-        return effects.variance(pull, effects.alone(pull, size, lattice(shape), nugget, 80), np.array([least]))
+        return effects.told(Asked(pull, size, nugget, np.array([least]), np.ones(1)), None, lattice(shape), 80)
 
     # 9 x 3^2 of the plots, or what the jackknife says if more, with 0.6 x 20^2 of the stand and 0.4 x 10 of nugget
     small = shapely.box(0, 0, 200, 200)
