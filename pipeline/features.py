@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 Sensors = Mapping[str, Collection[str]]
 """Band roles that each sensor of the study offers, by its predictor prefix: {"s2": ("red", "nir08", ...)}."""
 
-LIDAR_DEFAULTS = ("zmean", "zq95", "cover_2m")
-"""Mean height, top height and cover: the three dimensions of a canopy that biomass follows."""
+LIDAR_DEFAULTS = ("zmean", "zmean_2m", "zq95", "cover_2m")
+"""How high the canopy stands (mean and top) and how much of the ground it covers, which diameters and stems follow; and the
+product of the two, which the mean of all returns is and biomass follows."""
 
 SATELLITE_DEFAULTS = ("ndmi", "nbr", "ndre", "swir16", "ndvi", "vh_db", "vh_vv_ratio_db")
 """Water, wood against leaf and chlorophyll first: they saturate later than greenness. Of radar, volume scattering."""

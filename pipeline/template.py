@@ -185,7 +185,7 @@ model:                              # from plots to the map
   regressor: default                # linear, or a mix where plots or predictors are many: `python -m pipeline list regressors`
   transform: sqrt                   # of the target: none, sqrt, log
   # predictors:                     # sets, the best first; a cell takes the first that is complete there
-  #   lidar: [zmean, zq95, cover_2m]
+  #   lidar: [zmean, zmean_2m, zq95, cover_2m]
   #   satellite: [s2_ndmi, s2_nbr, s2_ndre, s2_swir16]
   # profile: my_profile.yaml        # a standard's list of indicators as predictors (`profile` in a set means all of it);
   #                                 # see config/example_profile.yaml

@@ -190,6 +190,22 @@ def below(z, starts, n, limits, inclusive):
     return count
 
 
+@njit(cache=True)
+def mean_above(z, starts, n, limit):
+    """Mean of each cell's rising values that are above a limit; 0 where none is."""
+    found = np.zeros(starts.size)
+    for k in range(starts.size):
+        i = starts[k] + n[k]
+        total, count = 0.0, 0
+        while i > starts[k] and z[i - 1] > limit:
+            i -= 1
+            total += z[i]
+            count += 1
+        if count:
+            found[k] = total / count
+    return found
+
+
 @njit(cache=True, error_model="numpy")  # of one layer or none there is no entropy: 0 / 0
 def entropy(z, starts, n, layer_m, layers):
     """Entropy of the shares of each cell's rising values in `layers` half-open layers from 0, over that of equal shares."""

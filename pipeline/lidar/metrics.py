@@ -162,6 +162,12 @@ class Cells:
         """Percentage of points strictly above a height, or above one height per cell."""
         return 100.0 * (self.n - self.count_up_to(height_m)) / self.n
 
+    def mean_above(self, height_m: float) -> np.ndarray:
+        """Mean of the points strictly above a height, 0 where there is none."""
+        from pipeline.lidar.kernels import mean_above
+
+        return mean_above(self.z, self.starts, self.n, height_m)
+
     def entropy(self, layers: np.ndarray) -> np.ndarray:
         """Entropy of the shares in `layers` layers of 1 m from the ground, 1 where all are alike."""
         from pipeline.lidar.kernels import entropy
@@ -348,6 +354,12 @@ def vci(cells: Cells) -> np.ndarray:
 )
 def cover_2m(cells: Cells) -> np.ndarray:
     return 100.0 * cells.count_above("first_return", COVER_HEIGHT_M) / cells.count("first_return")
+
+
+@metric(units="m", title="Mean height of all returns above 2 m, 0 where there is none", reference=f"{BOUVIER} (of first returns)")
+def zmean_2m(cells: Cells) -> np.ndarray:
+    """How high the canopy stands where it is: `zmean` of all returns is about this times the share of returns in it."""
+    return cells.mean_above(COVER_HEIGHT_M)
 
 
 @metric(

@@ -37,7 +37,7 @@ def test_check_says_what_a_study_will_make(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "study.yaml is a complete study: hills, 50 x 50 cells of 20 m" in said
     assert "blocks: 1; years: 2019; targets: agb" in said
-    assert "predictors, lidar: zmean, zq95, cover_2m" in said
+    assert "predictors, lidar: zmean, zmean_2m, zq95, cover_2m" in said
     assert "note: One date only" in said
 
 

@@ -79,7 +79,13 @@ def test_cover_counts_first_returns_alone():
 
 def test_the_limit_of_two_metres_itself_is_not_above():
     found = of_one_cell([2.0, 2.0, 2.1, 1.9])
-    assert found["pzabove2"] == 25 and found["cover_2m"] == 25
+    assert found["pzabove2"] == 25 and found["cover_2m"] == 25 and found["zmean_2m"] == pytest.approx(2.1)
+
+
+def test_the_mean_of_the_canopy_leaves_the_ground_out():
+    """Of 0, 0, 1, 4, 6, 11 m three are canopy: (4 + 6 + 11) / 3 = 7; their mean is no part of a cell without a canopy."""
+    assert of_one_cell([6, 0, 11, 1, 0, 4])["zmean_2m"] == 7
+    assert of_one_cell([0, 1.5])["zmean_2m"] == 0 and of_one_cell([3, 5])["zmean_2m"] == 4
 
 
 def test_quality_bands_count_points_by_area_and_flag():

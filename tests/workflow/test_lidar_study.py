@@ -53,7 +53,7 @@ def transect(data, tmp_path_factory) -> Path:
     table.to_csv(folder / "plots.csv", index=False)
     checked = pipeline(folder, "check", "study.yaml")
     assert checked.returncode == 0, checked.stderr
-    assert "predictors, lidar: zmean, zq95, cover_2m" in checked.stdout
+    assert "predictors, lidar: zmean, zmean_2m, zq95, cover_2m" in checked.stdout
     done = run(folder, "--cores", "2")
     assert done.returncode == 0, done.stderr
     return folder
