@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from pipeline.bridge import Plan
+    from pipeline.bridge.problems import unfinished_results
     from pipeline.config import load_study
 
     plan = Plan(load_study(chosen.config))
@@ -60,7 +61,7 @@ def _check(chosen: argparse.Namespace) -> int:
         print(f"predictors, {name}: {', '.join(predictors)}")
     for name in plan.canopies.campaigns:
         print(f"canopy height model, tree tops and crowns of {name}: squares of {plan.canopies.grid_of(name).resolution_m:g} m")
-    for note in [*plan.notes, *plan.remarks()]:
+    for note in [*plan.notes, *plan.remarks(), *unfinished_results(plan)]:
         print(f"note: {note}")
     return 0
 

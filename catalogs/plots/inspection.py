@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,40 +86,59 @@ def inspect_plots(
     """
     settings, crs, notes = _with_crs(dict(settings), crs)
     findings = Findings(settings["rules"], stops=False, quiet=True)
-    facts: dict[str, str] = {}
-    problems: list[str] = []
-    plots = trees = done = None
+    found = _Found(notes=notes)
     try:
-        plots = read_plots(settings, crs=crs, findings=findings)
-        _check_area(plots, bounds, stands, settings, findings)
+        found.read(settings, findings, crs=crs, bounds=bounds, stands=stands, taxa=taxa, without_dbh=without_dbh, weigh=weigh)
+    except (ValueError, OSError) as error:
+        found.problems.append(str(error))
+    listed = findings.listed(MOST_ROWS)
+    problems = [*found.problems, *(one["sentence"] for one in listed if one["rule"] == "fail")]
+    files = [name for name in dict.fromkeys([settings["corners"] or settings["file"], settings["trees"]]) if name]
+    report = {"files": files, "facts": found.facts(), "findings": listed, "problems": problems, "notes": found.notes}
+    return report if found.totals is None else report | {"totals": _rows_of(found.totals)}
+
+
+@dataclass
+class _Found:
+    """What could be read of plots and trees before something stopped it, and what was said."""
+
+    notes: list[str]
+    problems: list[str] = field(default_factory=list)
+    plots: gpd.GeoDataFrame | None = None
+    trees: pd.DataFrame | None = None
+    totals: pd.DataFrame | None = None
+
+    def read(
+        self, settings: Mapping[str, Any], findings: Findings, *, crs: str | None, bounds: tuple | None,
+        stands: gpd.GeoDataFrame | None, taxa: Levels | None, without_dbh: WithoutDbh | None, weigh: Weigh | None,
+    ) -> None:  # fmt: skip
+        self.plots = read_plots(settings, crs=crs, findings=findings)
+        _check_area(self.plots, bounds, stands, settings, findings)
         if settings["trees"]:
-            trees = read_trees(settings, plots=plots, findings=findings, without_dbh=without_dbh)
+            self.trees = read_trees(settings, plots=self.plots, findings=findings, without_dbh=without_dbh)
             if weigh is None:
-                check_limits_of_trees(trees, settings, findings)
+                check_limits_of_trees(self.trees, settings, findings)
             if taxa is not None:
-                _check_taxa(trees, settings, findings, taxa)
+                _check_taxa(self.trees, settings, findings, taxa)
         if settings["height_pairs"]:
             read_height_pairs(settings, findings=findings)
-        if weigh is not None and not any(one.rule == "fail" for one in findings.found):
-            done = weigh(plots, trees, findings)
-            problems += done.problems
-            notes += done.warnings
-        elif weigh is not None:
-            notes.append("biomass was not computed, for what stops a run comes first")
-    except (ValueError, OSError) as error:
-        problems.append(str(error))
-    if plots is not None:
-        facts |= _plot_facts(plots)
-    if trees is not None:
-        facts |= _tree_facts(trees, plots)
-    totals = None if done is None else done.totals
-    if totals is not None:
-        facts |= _total_facts(totals)
-    listed = findings.listed(MOST_ROWS)
-    problems += [one["sentence"] for one in listed if one["rule"] == "fail"]
-    files = [name for name in dict.fromkeys([settings["corners"] or settings["file"], settings["trees"]]) if name]
-    report = {"files": files, "facts": facts, "findings": listed, "problems": problems, "notes": notes}
-    return report if totals is None else report | {"totals": _rows_of(totals)}
+        if weigh is None:
+            return
+        if any(one.rule == "fail" for one in findings.found):
+            self.notes.append("biomass was not computed, for what stops a run comes first")
+            return
+        done = weigh(self.plots, self.trees, findings)
+        self.problems += done.problems
+        self.notes += done.warnings
+        self.totals = done.totals
+
+    def facts(self) -> dict[str, str]:
+        told = {} if self.plots is None else dict(_plot_facts(self.plots))
+        if self.trees is not None:
+            told |= _tree_facts(self.trees, self.plots)
+        if self.totals is not None:
+            told |= _total_facts(self.totals)
+        return told
 
 
 def sentences(report: Mapping[str, Any]) -> list[str]:

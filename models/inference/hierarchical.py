@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -214,48 +214,17 @@ def _second_stage(
         machine = machine.pick(len(teacher.sample.plot), len(first["clusters"]), len(predictors))
     predictors = term.predictors(predictors)
     machine = term.machine(machine, predictors)
-    seen = _usable(cells, teacher, predictors, machine)
-    X, Z = (seen[list(names)].to_numpy(float) for names in (predictors, teacher.predictors))
-    year, site = seen["year"].to_numpy(int), _sites(seen)
-    first_design = teacher.design(Z, year)
-    answers, first_gradient = teacher.machine.both(teacher.params, first_design)
-    answers, first_gradient = answers.astype(float), first_gradient.astype(float)
-
-    centre, spread = terms.standardisation(X, predictors)
-    dates = tuple(sorted(set(year.tolist()))) if date_effect != "never" else (int(year.min()),)
-    design = design_of(X, year, centre, spread, dates)
-    penalised = np.arange(design.shape[1]) < len(predictors)
-    block = _blocks(design, answers, penalised, seen, transform, max(LEAST_BLOCKS, machine.least_clusters(len(predictors))))
-    if len(dates) > 1 and date_effect == "auto" and not dates_differ(design, answers, block, penalised, transform):
-        dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
+    lesson = _Lesson.of(_usable(cells, teacher, predictors, machine), teacher, predictors, machine, transform, date_effect)
+    if lesson.pooled:
         notes.append(f"predictor set {name}: dates are pooled, no date effect was found (tested)")
-    machine = terms.decided(machine, design, answers, block, penalised, predictors).learned(design, answers, block, penalised)
-    params = machine.fit(design, answers, penalised)
-    refits, left_out = machine.without_each(design, answers, block, penalised, params)
-    if machine.stands_for.caution:
-        notes.append(f"predictor set {name}: {machine.stands_for.caution}")
-    fitted, gradient = machine.both(params, design)
-    gradient = gradient.astype(float)
-    scale, power, floor = spread_of(answers - left_out, left_out)
-    sd = scale * np.maximum(fitted, floor) ** power
-    cell = seen["cell"].astype(str).to_numpy(str)
-    sample = Sample(
-        plot=cell, patch=patches_of(seen, seen["cell"]), year=year, x=seen["x"].to_numpy(float), y=seen["y"].to_numpy(float),
-        sd=sd, influence=machine.pulled(design, answers, penalised, params, np.maximum(fitted, floor), sd),
-    )  # fmt: skip
-    residual = answers - (left_out if machine.flexible else fitted)
-    structure = _cell_structure(residual, fitted[:, None] if machine.flexible else gradient, sample, site)
-    moves = _moves(machine, design, answers, penalised, first_gradient, teacher)
-    few = _some(len(X), MOST_FOR_DOMAIN)
-    one = SetModel(
-        name=name, predictors=predictors, dates=dates, centre=centre, spread=spread, machine=machine, params=params,
-        domain=terms.domain_of(X[few], block[few], slopes(machine, params, design, len(predictors)), predictors),
-        residuals=Residuals(scale, power, floor, **structure), plot_ha=float(seen["cell_ha"].median()), sample=sample,
-        second_stage=SecondStage(teacher.name, moves, X, Z, block, refits, _reach(seen)),
-    )  # fmt: skip
+    learnt = _Learnt.of(lesson, machine, predictors)
+    if learnt.machine.stands_for.caution:
+        notes.append(f"predictor set {name}: {learnt.machine.stands_for.caution}")
+    moves = _moves(learnt.machine, lesson.design, lesson.answers, lesson.penalised, lesson.first_gradient, teacher)
+    one = _set_model(name, predictors, lesson, learnt, teacher, moves)
     size = np.sqrt((len(first["clusters"]) - 1) / len(first["clusters"]))
     apart = np.array([  # exact refits, where a residual of one plot is told by `moves`
-        machine.fit(design, teacher.machine.mean(teacher.params + row / size, first_design).astype(float), penalised)
+        learnt.machine.fit(lesson.design, lesson.answers_by(teacher.params + row / size), lesson.penalised)
         for row in first["influence"]
     ])  # fmt: skip
     predicted = _left_out(plots, one, column, dict(zip(first["clusters"], apart, strict=True)))
@@ -265,23 +234,121 @@ def _second_stage(
             f"predictor set {name}: taught by {teacher.name}, it predicts plots left out no better than the plots' mean (R2 "
             f"{one.scores['r2']:.2f}); use other predictors, or plots where {teacher.name} is"
         )
-    count, some = len(refits), _some(len(X), MOST_FOR_STRUCTURE)
+    count, some = len(learnt.refits), _some(len(lesson.X), MOST_FOR_STRUCTURE)
+    shrunk = terms.shrinking_of(learnt.machine, lesson.design, lesson.answers, lesson.penalised, learnt.params)
+    own = terms.effects_of(learnt.machine, predictors, shrunk)
     return {
         "model": one,
-        "influence": size * (apart - params),
+        "influence": size * (apart - learnt.params),
         "clusters": first["clusters"],
-        "block_influence": np.sqrt((count - 1) / count) * (refits - params),
-        "gradient": (gradient[some], gradients_of_change(gradient[some], sample.at(some))),
+        "block_influence": np.sqrt((count - 1) / count) * (learnt.refits - learnt.params),
+        "gradient": (learnt.gradient[some], gradients_of_change(learnt.gradient[some], learnt.sample.at(some))),
         "shared": first["shared"] @ moves.T,
         "shrunk": {effect: moves @ row for effect, row in first["shrunk"].items()}
-        | {
-            f"{name}: {effect}": row
-            for effect, row in terms.effects_of(
-                machine, predictors, terms.shrinking_of(machine, design, answers, penalised, params)
-            ).items()
-        },
+        | {f"{name}: {effect}": row for effect, row in own.items()},
         "left_out": predicted,
     }
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a first set says of cells (n), and what a second set is told of them.
+
+    X, Z : raw predictors (n, k) of the second and (n, l) of the first set; design, first_design : columns of their regressions
+    answers, first_gradient : (n,) and (n, q) what the first set predicts, and its derivatives; block : (n,) square of land
+    pooled : dates were held against each other, and no effect was found
+    """
+
+    seen: pd.DataFrame
+    teacher: SetModel
+    X: np.ndarray
+    Z: np.ndarray
+    year: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+    dates: tuple[int, ...]
+    design: np.ndarray
+    penalised: np.ndarray
+    first_design: np.ndarray
+    answers: np.ndarray
+    first_gradient: np.ndarray
+    block: np.ndarray
+    pooled: bool
+
+    @classmethod
+    def of(
+        cls, seen: pd.DataFrame, teacher: SetModel, predictors: tuple[str, ...], machine: Regressor, transform: str,
+        date_effect: str,
+    ) -> _Lesson:  # fmt: skip
+        X, Z = (seen[list(names)].to_numpy(float) for names in (predictors, teacher.predictors))
+        year = seen["year"].to_numpy(int)
+        first_design = teacher.design(Z, year)
+        answers, first_gradient = (one.astype(float) for one in teacher.machine.both(teacher.params, first_design))
+        centre, spread = terms.standardisation(X, predictors)
+        dates = tuple(sorted(set(year.tolist()))) if date_effect != "never" else (int(year.min()),)
+        design = design_of(X, year, centre, spread, dates)
+        penalised = np.arange(design.shape[1]) < len(predictors)
+        block = _blocks(design, answers, penalised, seen, transform, max(LEAST_BLOCKS, machine.least_clusters(len(predictors))))
+        pooled = (
+            len(dates) > 1 and date_effect == "auto" and not dates_differ(design, answers, block, penalised, transform)
+        )
+        if pooled:
+            dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
+        return cls(
+            seen, teacher, X, Z, year, centre, spread, dates, design, penalised, first_design, answers, first_gradient, block,
+            pooled,
+        )  # fmt: skip
+
+    def answers_by(self, params: np.ndarray) -> np.ndarray:
+        """What the first set would say (n,) with other parameters (q,)."""
+        return self.teacher.machine.mean(params, self.first_design).astype(float)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """A second set's regression of a lesson: parameters (p,), those without each block, and what it leaves unexplained."""
+
+    machine: Regressor
+    params: np.ndarray
+    refits: np.ndarray
+    gradient: np.ndarray
+    sample: Sample
+    residuals: Residuals
+
+    @classmethod
+    def of(cls, lesson: _Lesson, machine: Regressor, predictors: tuple[str, ...]) -> _Learnt:
+        design, answers, penalised, seen = lesson.design, lesson.answers, lesson.penalised, lesson.seen
+        machine = terms.decided(machine, design, answers, lesson.block, penalised, predictors)
+        machine = machine.learned(design, answers, lesson.block, penalised)
+        params = machine.fit(design, answers, penalised)
+        refits, left_out = machine.without_each(design, answers, lesson.block, penalised, params)
+        fitted, gradient = machine.both(params, design)
+        gradient = gradient.astype(float)
+        scale, power, floor = spread_of(answers - left_out, left_out)
+        sd = scale * np.maximum(fitted, floor) ** power
+        sample = Sample(
+            plot=seen["cell"].astype(str).to_numpy(str), patch=patches_of(seen, seen["cell"]), year=lesson.year,
+            x=seen["x"].to_numpy(float), y=seen["y"].to_numpy(float), sd=sd,
+            influence=machine.pulled(design, answers, penalised, params, np.maximum(fitted, floor), sd),
+        )  # fmt: skip
+        residual = answers - (left_out if machine.flexible else fitted)
+        structure = _cell_structure(residual, fitted[:, None] if machine.flexible else gradient, sample, _sites(seen))
+        return cls(machine, params, refits, gradient, sample, Residuals(scale, power, floor, **structure))
+
+
+def _set_model(
+    name: str, predictors: tuple[str, ...], lesson: _Lesson, learnt: _Learnt, teacher: SetModel, moves: np.ndarray
+) -> SetModel:
+    few = _some(len(lesson.X), MOST_FOR_DOMAIN)
+    slope = slopes(learnt.machine, learnt.params, lesson.design, len(predictors))
+    return SetModel(
+        name=name, predictors=predictors, dates=lesson.dates, centre=lesson.centre, spread=lesson.spread, machine=learnt.machine,
+        params=learnt.params, domain=terms.domain_of(lesson.X[few], lesson.block[few], slope, predictors),
+        residuals=learnt.residuals, plot_ha=float(lesson.seen["cell_ha"].median()), sample=learnt.sample,
+        second_stage=SecondStage(
+            teacher.name, moves, lesson.X, lesson.Z, lesson.block, learnt.refits, _reach(lesson.seen)
+        ),
+    )  # fmt: skip
 
 
 def _usable(

@@ -31,6 +31,9 @@ PATH_KEYS = {
     "profile",
 }  # fmt: skip
 
+MOST_NAMED = 5
+"""Files of a folder that a sentence names."""
+
 NAME_OR_PATH_KEYS = {"allometry", "carbon_fractions", "expansion"}
 """Settings that name something of ours, or a file where they end like one."""
 
@@ -54,6 +57,20 @@ def problems_of_files(plan: Plan) -> list[str]:
     except (ValueError, OSError) as error:
         problems.append(f"stands: {error}")
     return problems + [f"plots: {sentence}" for sentence in shortened(_plot_problems(plan))]
+
+
+def unfinished_results(plan: Plan) -> list[str]:
+    """A sentence where the results are files of two runs, because the later one was stopped on its way."""
+    from pipeline.steps.record import of_other_runs
+
+    run = plan.results / "run.json"
+    if not run.exists() or not (others := of_other_runs(run)):
+        return []
+    named = ", ".join(others[:MOST_NAMED]) + (f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else "")
+    return [
+        f"{plan.results} holds files of two runs: {named} are not as run.json has them (a later run was stopped, or somebody "
+        "changed them); do not read maps and tables together before the workflow has run to its end"
+    ]
 
 
 def remarks_of(plan: Plan) -> list[str]:

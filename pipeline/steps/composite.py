@@ -123,16 +123,20 @@ def composite(
                 f"{next(iter(season.dropped.values()))}"
             )
     reasons = {scene: reason.removeprefix(f"scene {scene}: ") for scene, reason in season.dropped.items()}
-    for scene, reason in reasons.items():
-        log.warning("%s dropped in %s: %s", scene, block, reason)
-    used = len(season.readable)
     if dropped is not None:
         told = [{"id": scene, "reason": reasons[scene]} for scene in sorted(reasons)]
-        store.write_json(dropped, {"used": used, "dropped": told})
+        store.write_json(dropped, {"used": len(season.readable), "dropped": told})
+    _tell(f"{sensor} {year}, block {block}", block, reasons, len(season.readable), tally)
+
+
+def _tell(title: str, block: str, reasons: Mapping[str, str], used: int, tally: _Tally) -> None:
+    """Say which scenes were dropped, and what the composite is made of; louder where nothing of it is."""
+    for scene, reason in reasons.items():
+        log.warning("%s dropped in %s: %s", scene, block, reason)
     say = log.warning if tally.missing_share == 1.0 else log.info
     say(
-        "%s %s, block %s: %d scenes%s, %.1f %% of pixels missing, %d scenes dropped",
-        sensor, year, block, used, tally.clear_count, 100 * tally.missing_share, len(reasons),
+        "%s: %d scenes%s, %.1f %% of pixels missing, %d scenes dropped",
+        title, used, tally.clear_count, 100 * tally.missing_share, len(reasons),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from models.applicability import other_unit, scaled_apart
 from models.inference.quantiles import conditional_quantiles
 from models.inference.strata import PREFIX, is_stratum
 from models.inference.target_model import TargetModel
-from models.pools import carbon_dioxide
+from models.pools import CarbonFactors, carbon_dioxide
 from pipeline import mapping, store
 from pipeline.applicability import applicability_layers
-from pipeline.grid import Grid
+from pipeline.grid import Grid, Window
 from pipeline.products import Product
 from pipeline.set_layers import set_layers
 from pipeline.steps.carbon import carbon_factors
@@ -72,11 +72,8 @@ def _estimate(
     polygons = read_stands(
         settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
     )
-    canvas = {p.name: {band["name"]: np.full(place.shape, np.nan, "float32") for band in p.bands} for p in wanted}
-    apart = {
-        name: {one.name: np.full(place.shape, np.nan, "float32") for one in fitted[name.rpartition("_")[0]].sets}
-        for name in sets
-    }
+    canvas = _Canvas({product.name: [band["name"] for band in product.bands] for product in wanted}, place)
+    apart = _Canvas({name: [one.name for one in fitted[name.rpartition("_")[0]].sets] for name in sets or {}}, place)
     rows: list[dict] = []
     names = _names(fitted)
     rooted_strata = {name: PREFIX + name for name in factors.strata}
@@ -90,40 +87,32 @@ def _estimate(
         seen = {year: read_predictors(grid_, window, year, sources, others) | strata for year in years}
         sizes.look(seen, wood)
         left.count(strata, wood[years[-1]] == 1)
-        tiles = {p.name: {band["name"]: np.full(window.shape, np.nan).ravel() for band in p.bands} for p in wanted}
         for target, model in fitted.items():
             own = [product for product in wanted if product.kind != "forest" and product.target == target]
-            for strip in mapping.strips(model, window.shape[0] * window.shape[1]):
-                shown = _part(seen, strip)
-                parts = _layers(model, shown, _part(wood, strip), years)
+            tiles = _Canvas({product.name: [band["name"] for band in product.bands] for product in own}, window, "float64")
+            for strip, shown, parts in _strips_of(model, own, seen, wood, years):
                 turned = factors.over({name: every[share].ravel()[strip] for name, share in rooted_strata.items()})
                 for product in own:
-                    if product.kind == "applicability":
-                        stock, (year,) = parts[f"{target}_{product.years[0]}"], product.years
-                        stock |= applicability_layers(model, shown[year], stock["set_number"])
-                for product in own:
-                    for name, values in _bands(product, model, parts, turned, shown):
-                        tiles[product.name][name][strip] = values
+                    tiles.put_strip(product.name, strip, _bands(product, model, parts, turned, shown))
                 there = within(covered, strip)
                 for estimand, found in parts.items():
                     found["place"] = window.pixels()[strip]
                     rows += partial_rows(chunk, estimand, there, found, pixel_ha=grid_.pixel_ha, n_sets=len(model.sets))
-        for name, layers in apart.items():
+            for name, bands in tiles.layers.items():
+                canvas.put(name, window, bands)
+        for name in apart.layers:
             target, _, year = name.rpartition("_")
-            for own, values in set_layers(fitted[target], seen[int(year)], wood[int(year)], int(year)).items():
-                layers[own][window.within(place).slices] = values
+            apart.put(name, window, set_layers(fitted[target], seen[int(year)], wood[int(year)], int(year)))
         for product in wanted:
             if product.kind == "forest":
-                tiles[product.name][product.bands[0]["name"]][:] = mapping.forest_class(
-                    *(wood[year] for year in product.years)
-                ).ravel()
-            for name, tile in tiles[product.name].items():
-                canvas[product.name][name][window.within(place).slices] = tile.reshape(window.shape)
+                changed = mapping.forest_class(*(wood[year] for year in product.years))
+                canvas.put(product.name, window, {product.bands[0]["name"]: changed})
+    geobox = grid_.geobox_of(place)
     for product in wanted:
         units = {band["name"]: band["units"] for band in product.bands}
-        store.write_raster(maps[product.name], canvas[product.name], geobox=grid_.geobox_of(place), units=units)
-    for name, layers in apart.items():
-        store.write_raster(sets[name], layers, geobox=grid_.geobox_of(place), units={})
+        store.write_raster(maps[product.name], canvas.layers[product.name], geobox=geobox, units=units)
+    for name, layers in apart.layers.items():
+        store.write_raster(sets[name], layers, geobox=geobox, units={})
     store.write_table(partials, pd.DataFrame(rows, columns=None if rows else PARTIAL_COLUMNS))
     left.tell(block)
     sizes.tell(block)
@@ -131,6 +120,24 @@ def _estimate(
 
 
 PARTIAL_COLUMNS = ["chunk", "stand", "estimand", "part", *NUMBERS, *VECTORS, *ONCE]
+
+
+class _Canvas:
+    """Bands (rows, cols) of several rasters of one place of the grid, missing where nothing was put."""
+
+    def __init__(self, bands: Mapping[str, Sequence[str]], place: Window, dtype: str = "float32") -> None:
+        self._place = place
+        self.layers = {name: {band: np.full(place.shape, np.nan, dtype) for band in own} for name, own in bands.items()}
+
+    def put(self, name: str, window: Window, bands: Mapping[str, np.ndarray]) -> None:
+        """Bands of a part of the place."""
+        for band, values in bands.items():
+            self.layers[name][band][window.within(self._place).slices] = values
+
+    def put_strip(self, name: str, strip: slice, bands: Iterable[tuple[str, np.ndarray]]) -> None:
+        """Bands of a strip of its pixels, counted row by row."""
+        for band, values in bands:
+            self.layers[name][band].reshape(-1)[strip] = values
 
 
 class _Left:
@@ -205,6 +212,20 @@ class _Sizes:
                     if name not in told and not is_stratum(name):
                         told.add(name)
                         yield name, float(centre), float(spread)
+
+
+def _strips_of(
+    model: TargetModel, products: Sequence[Product], seen: Mapping, wood: Mapping, years: Sequence[int]
+) -> Iterator[tuple[slice, dict, dict[str, dict[str, np.ndarray]]]]:
+    """Of each strip of a chunk its pixels, their predictors, and flat layers by estimand, the domain too where a map shows it."""
+    for strip in mapping.strips(model, wood[years[0]].size):
+        shown = _part(seen, strip)
+        parts = _layers(model, shown, _part(wood, strip), years)
+        for product in products:
+            if product.kind == "applicability":
+                stock, (year,) = parts[f"{model.target}_{product.years[0]}"], product.years
+                stock |= applicability_layers(model, shown[year], stock["set_number"])
+        yield strip, shown, parts
 
 
 def _layers(model: TargetModel, seen: Mapping, wood: Mapping, years: Sequence[int]) -> dict[str, dict[str, np.ndarray]]:

@@ -7,8 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OURS = ("catalogs", "models", "pipeline")
 
@@ -79,6 +83,13 @@ def caveats_in(path: Path | None) -> list[str]:
 def unverified_in(path: Path | None) -> list[str]:
     """Names of the unverified equations, factors and fractions that a step's results rest on, as it kept them at `path`."""
     return [] if path is None else store.read_json(path).get("unverified", [])
+
+
+def with_caveats(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame:
+    """A table with what was kept at `path` in every row's `caveats` and `unverified`; as it is where there are no caveats."""
+    if not (caveats := caveats_in(path)):
+        return frame
+    return frame.assign(caveats="; ".join(caveats), unverified="; ".join(unverified_in(path)))
 
 
 class _Heard(logging.Handler):

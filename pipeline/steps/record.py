@@ -102,6 +102,25 @@ def record(
     })  # fmt: skip
 
 
+def of_other_runs(run: Path) -> list[str]:
+    """Results that are not those that `run.json` names, by their place in its folder: missing, or with another content.
+
+    `record` is the last step of a run and each file takes its place whole, so these tell a run that was stopped on its way: some
+    files are the new run's, others still the former's. Only files that are younger than `run.json` are read.
+    """
+    told = store.read_json(run)
+    folder, sealed = Path(told["study"]["results"]), run.stat().st_mtime_ns
+    found = []
+    for name, digest in told["results_sha256"].items():
+        if not Path(name).is_relative_to(folder):  # scenes, which a new search changes by itself
+            continue
+        place = Path(name).relative_to(folder)
+        file = run.parent / place
+        if not file.exists() or (file.stat().st_mtime_ns > sealed and _sha256(file) != digest):
+            found.append(place.as_posix())
+    return sorted(found)
+
+
 def _strata_in(cards: Mapping[str, Path]) -> dict[str, dict[str, list]]:
     """Levels of the strata that models tell apart, by target and predictor set, as the cards have them."""
     found = {}

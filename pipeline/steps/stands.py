@@ -20,7 +20,7 @@ from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
 from pipeline.steps.carbon import carbon_factors
-from pipeline.steps.notes import caveats_in, kept_warnings, unverified_in
+from pipeline.steps.notes import kept_warnings, with_caveats
 from pipeline.steps.stand_composites import LEDGER_COLUMNS, Field, composites
 from pipeline.steps.stand_rows import (
     ESTIMATOR,
@@ -89,28 +89,17 @@ def stands(
             for every, own in zip((long, whole, sources), told, strict=True):
                 every += own
     del seen, project
-    estimated = _as_one(long)
+    estimated = _as_one(long, len(polygons))
     long.clear()
-    if "mean" not in estimated:
-        raise ValueError(
-            f"none of {len(polygons)} stands has an estimate: nowhere in them is a predictor set complete where there is "
-            "forest; do the images and campaigns cover the stands?"
-        )
     factors = carbon_factors(carbon, rooted)
     wide = wide_table(polygons, estimated, years, factors, stock_target, targets, confidence_percent, ESTIMATOR)
-    modelled = estimated[estimated["level"] == "stand"]
-    short = modelled.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
-    log.info("%d stands, %d below %g %% cover without a total", len(wide), int(short.sum()), min_cover_percent)
-    log.info("%d stands have a composite of several sources", len({row["stand"] for row in sources}))
-    del modelled
+    _tell(estimated, len(wide), sources, min_cover_percent)
     written = {
         estimates: pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True),
         table: wide,
         ledger: pd.DataFrame(sources, columns=LEDGER_COLUMNS),
     }
-    if caveats := caveats_in(warned):
-        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
-        written = {path: frame.assign(**told) for path, frame in written.items()}
+    written = {path: with_caveats(frame, warned) for path, frame in written.items()}
     for path, frame in written.items():
         store.write_table(path, frame)
     store.write_layers(layers, {"stands": written[table]}, styles={"stands": stand_style(wide, years, stock_target)})
@@ -152,9 +141,22 @@ def _of_target(
     return long, whole, sources
 
 
-def _as_one(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _as_one(frames: Sequence[pd.DataFrame], stands: int) -> pd.DataFrame:
     """All rows; a table without rows says nothing of the columns' kinds."""
-    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    found = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    if "mean" not in found:
+        raise ValueError(
+            f"none of {stands} stands has an estimate: nowhere in them is a predictor set complete where there is forest; do the "
+            "images and campaigns cover the stands?"
+        )
+    return found
+
+
+def _tell(estimated: pd.DataFrame, stands: int, sources: Sequence[Mapping], min_cover_percent: float) -> None:
+    modelled = estimated[estimated["level"] == "stand"]
+    short = modelled.groupby("stand")["cover_percent"].min() < min_cover_percent - ROUNDING_PERCENT
+    log.info("%d stands, %d below %g %% cover without a total", stands, int(short.sum()), min_cover_percent)
+    log.info("%d stands have a composite of several sources", len({row["stand"] for row in sources}))
 
 
 WARN_OUTSIDE_PERCENT = 50.0

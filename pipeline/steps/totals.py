@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.steps.carbon import Quantity, carbon_factors, quantities_of
-from pipeline.steps.notes import caveats_in, unverified_in
+from pipeline.steps.notes import with_caveats
 from pipeline.steps.stand_tables import ALWAYS, intervals, silenced
 from pipeline.steps.total_samples import Land, left_out_shift, on_maps, plots_left_out, said_of_left_out, sample_of, seen_plots
 
@@ -103,23 +104,16 @@ def totals(
             mine = modelled[
                 (modelled["target"] == target) & (modelled["first_year"] == span[0]) & (modelled["last_year"] == span[-1])
             ]
+            given = partial(sample_of, seen, span, stands, column=column, factors=factors, land=land)
             quoted = list(quantities_of(target, span[0], span[-1], targets, factors, stock_target))
             members = _members(mine, stands)
-
-            def given(names: Collection[str], span=span):
-                return sample_of(seen, span, stands, names, column, factors, land)  # noqa: B023
-
             for one in _estimated(mine, stands, given):
                 left_out_here = said_of_left_out(_within(lost, one.own, mine, stands))
                 rows += _rows_of(one, quoted, members, span, confidence_percent, left_out_here)
     found = pd.DataFrame(rows, columns=[*COLUMNS, *OF_STANDS])
     summary = _summary(found, modelled, stands, targets, factors, stock_target)
-    caveats = caveats_in(warned)
-    if caveats:
-        told = {"caveats": "; ".join(caveats), "unverified": "; ".join(unverified_in(warned))}
-        found, summary = (frame.assign(**told) for frame in (found, summary))
-    store.write_table(totals, found.drop(columns=OF_STANDS))
-    store.write_table(project, summary)
+    store.write_table(totals, with_caveats(found.drop(columns=OF_STANDS), warned))
+    store.write_table(project, with_caveats(summary, warned))
     told = found[found["mean"].notna()]
     log.info(
         "%d estimates of %d areas and quantities by %d estimators; %d more refused",
@@ -156,7 +150,7 @@ def _estimated(mine: pd.DataFrame, stands: gpd.GeoDataFrame, given: Callable) ->
     whole = mine[mine["level"] == "project"].iloc[0]
     of_stands = mine[mine["level"] == "stand"]
     if whole["has_total"]:
-        sample, places = given(set(of_stands.loc[of_stands["has_total"].astype(bool), "stand"]))
+        sample, places = given(members=set(of_stands.loc[of_stands["has_total"].astype(bool), "stand"]))
         strata = _areas(mine, "stratum")
         share = {area.name: area.area_ha for area, _ in strata}
         inside = share if np.isclose(sum(share.values()), whole["area_ha"]) else {}  # else some stands have no stratum
@@ -167,7 +161,7 @@ def _estimated(mine: pd.DataFrame, stands: gpd.GeoDataFrame, given: Callable) ->
             yield from (Estimated(area, own, found[area.name]) for area, own in areas)
     if whole["stands_without_total"]:
         every = _main(stands)
-        sample, places = given(set(every["stand"]))
+        sample, places = given(members=set(every["stand"]))
         if (sample["selection"] == "probability").any():
             own = whole.copy()
             own[["level", "area_ha", "stands"]] = [ALL_STANDS, whole["all_stands_area_ha"], len(every)]

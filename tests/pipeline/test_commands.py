@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def test_a_results_folder_of_another_study_is_not_taken(tmp_path, capsys):
     (results / "run.json").write_text('{"study": {"name": "valley"}}')
     assert main(["check", config]) == 1
     assert "holds the results of the study valley" in capsys.readouterr().err
+
+
+def test_results_of_a_run_that_was_stopped_are_told_apart_from_finished_ones(tmp_path, capsys):
+    config = write_study(tmp_path, {"years": [2019]})
+    results = Path(load_study(config).results)
+    results.mkdir(parents=True, exist_ok=True)
+    told = {"study": {"name": "hills", "results": str(results)}, "results_sha256": {f"{results}/stands.parquet": "0" * 64}}
+    (results / "run.json").write_text(json.dumps(told))
+    assert main(["check", config]) == 0
+    assert "holds files of two runs: stands.parquet are not as run.json has them" in capsys.readouterr().out
 
 
 def test_check_lists_every_file_that_is_not_there(tmp_path, capsys):
