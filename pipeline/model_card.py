@@ -73,9 +73,9 @@ KEYS: dict[str, str] = {
     "whether it was fitted to plots or to predictions of another set, strata where it tells them apart (stratum, plots, "
     "clusters; own: whether it has a level, else that of all serves it; weight: the share of its level that its own plots tell; "
     "difference and its se of a place there from the mean of the strata at the same predictors, in units of the target), "
-    "plots, clusters, scores by left-out clusters, residuals (sd = scale x max(mean, floor)^power; of one date and of change: "
-    "every reading of range, patch and nugget with its weight, their means, and whether the plots identify them), threshold of "
-    "the area of applicability",
+    "measurements used, those that lack a predictor or the target and their plots (lacking), clusters, scores by left-out "
+    "clusters, residuals (sd = scale x max(mean, floor)^power; of one date and of change: every reading of range, patch and "
+    "nugget with its weight, their means, and whether the plots identify them), threshold of the area of applicability",
     "validation": "every score of every set and scheme (docs/methods/validation.md), and which scheme speaks of the map",
     "folds": "plots with coordinates and their fold in that scheme, of the first set: the fold map",
     "domain": "per year: share of the project's covered area in the area of applicability, mean dissimilarity index and local "
@@ -204,8 +204,9 @@ def _quantiles(values: pd.Series) -> dict[str, float | None]:
 
 
 def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titles: Mapping[str, Mapping]) -> dict:
-    used = training[training["kept"].astype(bool)]
-    used = used[np.isfinite(used[[*one["predictors"], column]].to_numpy(float)).all(axis=1)]
+    kept = training[training["kept"].astype(bool)]
+    complete = np.isfinite(kept[[*one["predictors"], column]].to_numpy(float)).all(axis=1)
+    used, lacking = kept[complete], kept["plot"][~complete].astype(str)
     domain, residuals = one["domain"], one["residuals"]
     spread = np.array([used[name].std(ddof=1) for name in one["predictors"]])
     weight = np.array(domain["scale"], float) * spread  # what the index makes of a standard deviation of each
@@ -222,6 +223,7 @@ def _set(one: Mapping, model: Mapping, training: pd.DataFrame, column: str, titl
         "dates": list(one["dates"]),
         "fitted_to": _fitted_to(one),
         "measurements": len(used),
+        "lacking": {"measurements": len(lacking), "plots": sorted(set(lacking))},
         "clusters": int(used["cluster"].nunique()) if "cluster" in used else int(used["plot"].nunique()),
         "plot_ha": one["plot_ha"],
         "scores_left_out_by_cluster": one["scores"],

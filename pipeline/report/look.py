@@ -83,7 +83,7 @@ figcaption { font-size: 14px; font-weight: 600; margin-bottom: 4px; }
 .groups { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 12px 18px; grid-auto-flow: dense; }
 .mapgroup { break-inside: avoid; margin-bottom: 14px; grid-column: span 1; grid-row: span 4; display: grid;
   grid-template-rows: subgrid; grid-template-columns: minmax(0, 1fr); row-gap: 0; align-content: start; }
-.mapgroup > .legend { align-items: end; }
+.mapgroup > .legend { align-items: end; align-content: end; }
 .maps { display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px 18px; }
 .span2 { grid-column: span 2; }
 .span2 .maps { grid-template-columns: repeat(2, minmax(0, 1fr)); }
@@ -153,7 +153,7 @@ svg.interval { fill: var(--accent); stroke: var(--accent); stroke-width: 2; over
 svg.interval .zero { stroke: #9aa5a0; stroke-width: 1; }
 .is-sink { color: var(--sink); font-weight: 600; }
 .is-source { color: var(--source); font-weight: 600; }
-.parts { display: flex; height: 16px; min-width: 220px; }
+.parts { display: flex; height: 16px; min-width: 170px; }
 .parts i { display: block; }
 ul { padding-left: 20px; margin: 6px 0 12px; max-width: 82ch; }
 li { margin: 3px 0; }

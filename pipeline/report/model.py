@@ -29,13 +29,14 @@ def _target(name: str, material: Material) -> dict:
         "caveats": card["caveats"],
         "not_for": card["not_for"],
         "sets": [
-            _set_row(one, about["fitted_to"], card["target"]["units"])
+            _set_row(one, about, card["target"]["units"])
             for one, about in zip(model["sets"], card["sets"], strict=True)
         ],
         "predictors": [row for one in card["sets"] for row in _predictor_rows(one)],
         "units": card["target"]["units"],
         "strata": [(one["name"], _strata_rows(one["strata"])) for one in card["sets"] if one.get("strata")],
         "choices": [(one["name"], rows) for one in model["sets"] if (rows := _choice_rows(one["machine"]))],
+        "lacking": [_lacking_sentence(one) for one in card["sets"] if one["lacking"]["measurements"]],
         "validation": validation_block(name, material),
         "reach": reach_block(name, material),
         "uncertainty": uncertainty_block(name, material),
@@ -58,20 +59,34 @@ def _fitted_sentence(model: Mapping, card: Mapping) -> str:
     )
 
 
-def _set_row(one: Mapping, fitted_to: Mapping, units: str) -> dict:
-    scores = one["scores"]
+def _set_row(one: Mapping, about: Mapping, units: str) -> dict:
+    scores, lacking = one["scores"], about["lacking"]["measurements"]
     return {
         "name": one["name"],
         "regressor": chosen(one["machine"]),
         "predictors": _predictors_of(one),
-        "fitted_to": _fitted_to(fitted_to, units),
+        "fitted_to": _fitted_to(about["fitted_to"], units),
         "dates": "one level per year" if len(one["dates"]) > 1 else "one level for all years",
-        "n": scores["n"],
+        "n": f"{about['measurements']} of {about['measurements'] + lacking}" if lacking else scores["n"],
         "rmse": f"{words.number(scores['rmse'])} {units} ({words.number(scores['rmse_percent'], digits=2)} %)",
         "bias": f"{words.number(scores['bias'], digits=2, signed=True)} {units} "
         f"({words.number(scores['bias_percent'], digits=2, signed=True)} %)",
         "r2": words.MISSING if scores["r2"] is None else f"{scores['r2']:.2f}".replace("-", words.MINUS),
     }
+
+
+MOST_NAMED = 30
+
+
+def _lacking_sentence(about: Mapping) -> str:
+    """Plots that a predictor set could not use, because a predictor is missing where they are (or the target)."""
+    lacking = about["lacking"]
+    names = lacking["plots"]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (
+        f"{about['name']} could not use {lacking['measurements']} measurements, where a predictor or the target is missing: "
+        f"plots {', '.join(names[:MOST_NAMED])}{more}"
+    )
 
 
 def _predictors_of(one: Mapping) -> str:
@@ -190,6 +205,7 @@ tables, which leaves out single plots, is there to show what that would flatter.
 <td class="n">{{ one.rmse }}</td><td class="n">{{ one.bias }}</td><td class="n">{{ one.r2 }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% for one in target.lacking %}<p class="note">{{ one }}.</p>{% endfor %}
 <h4>What this map is not for</h4>
 <ul>{% for one in target.not_for %}<li>{{ one }}</li>{% endfor %}</ul>
 <p class="note">All of this, with every number, is in the model card <b>model_cards/{{ target.name }}.json</b> beside this

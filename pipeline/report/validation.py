@@ -92,7 +92,8 @@ def _calibration(honest: Mapping[str, Mapping], units: str) -> object:
             f"{units} on average"
             for part in parts
         ]
-        series.append(Series(one, SET_COLOURS[number % len(SET_COLOURS)], x, y, y - reach, y + reach, labels))
+        low = np.maximum(y - reach, np.minimum(y, 0.0))  # a mean of stocks is not below zero, whatever its error
+        series.append(Series(one, SET_COLOURS[number % len(SET_COLOURS)], x, y, low, y + reach, labels))
     if not series:
         return ""
     titles = {"x_title": f"Mean predicted ({units})", "y_title": f"Mean measured ({units})"}
@@ -293,7 +294,7 @@ VALIDATION = """
 predicted.</span></figure>
 {% endfor %}
 {% if legend %}
-<figure><figcaption>Calibration: is the prediction right on average?</figcaption>
+<figure><figcaption>Calibration: right on average?</figcaption>
 <div class="legend">{% for name, colour in legend %}
 <span class="swatch"><i class="dot" style="background:{{ colour }}"></i>{{ name }}</span>
 {% endfor %}<span class="unit">dashed: equal</span></div>{{ calibration }}

@@ -107,6 +107,14 @@ def test_a_card_says_what_the_plots_and_predictors_are(parts):
     assert len(card["folds"]) == 40 and {row["fold"] for row in card["folds"]} == {2}
 
 
+def test_plots_that_a_set_cannot_use_are_counted_and_named(parts):
+    training = parts["training"].copy()
+    training.loc[[0, 7, 40], "cover_2m"] = np.nan  # rows 0 and 40 are both dates of one plot
+    (one,) = card_of(**{**parts, "training": training})["sets"]
+    assert one["lacking"] == {"measurements": 3, "plots": ["p000", "p007"]} and one["measurements"] == 75
+    assert card_of(**parts)["sets"][0]["lacking"] == {"measurements": 0, "plots": []}
+
+
 def test_the_weight_of_a_predictor_is_what_a_standard_deviation_of_it_does(parts):
     """Of a linear model on the square root: slopes are per standard deviation, so their ratio is that of the weights."""
     card, model = card_of(**parts), parts["model"]["sets"][0]
