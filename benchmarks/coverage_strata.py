@@ -158,8 +158,8 @@ def oracle(model: TargetModel, table: pd.DataFrame, range_m: float) -> TargetMod
     )  # fmt: skip
 
 
-def fit(table: pd.DataFrame, how: str) -> TargetModel:
-    return fit_target(table, {"all": PREDICTORS}, target="agb", column="agb_mg_ha", strata=how)[0]
+def fit(table: pd.DataFrame, how: str, regressor: str = "linear") -> TargetModel:
+    return fit_target(table, {"all": PREDICTORS}, target="agb", column="agb_mg_ha", strata=how, regressor=regressor)[0]
 
 
 def one_seed(
@@ -209,6 +209,52 @@ def _row(way: str, stratum: str, hectares: int, found, truth: float) -> dict:
         "method": way, "stratum": stratum, "size_ha": hectares, "mean": found.mean, "error": found.mean - truth,
         "half": (found.high - found.low) / 2, "covered": found.low <= truth <= found.high,
     }  # fmt: skip
+
+
+PLACES = 4000
+"""Cells of a land at which a model's true error is looked up."""
+
+
+def claims(seed: int, layouts: Sequence[str], ranges_m: Sequence[float], truths: Sequence[str], regressor: str) -> Iterator[dict]:
+    """Mean squared errors of models of three strata: as plots left out by cluster claim them, and in truth all over the land.
+
+    Whoever chooses by plots left out and then quotes their error flatters himself; by how much, the difference says.
+    """
+    for truth in truths:
+        land, _ = plant(seed, "three", truth)
+        rng = np.random.default_rng([seed, 17])
+        at = tuple(rng.integers(MARGIN, SIDE - MARGIN, (2, PLACES)))
+        for range_m in ranges_m:
+            target = np.maximum(land.mean + planted.true_sd(land.mean) * planted.plant_residuals(seed, range_m), 0.0)
+            for layout in layouts:
+                table = planted.plot_table(land, target, *planted.draw_plots(seed, layout), dates=1)
+                for way in WAYS:
+                    model = fit(table, way, regressor)
+                    found = model.predict({name: field[0][at] for name, field in land.predictors.items()}, YEARS[0])["mean"]
+                    yield {
+                        "seed": seed, "truth": truth, "range_m": range_m, "layout": layout, "way": way,
+                        "claimed": model.sets[0].scores["rmse"] ** 2, "true": float(np.mean((found - target[0][at]) ** 2)),
+                        "levels": any(map(terms.is_stratum, model.sets[0].predictors)),
+                    }  # fmt: skip
+
+
+def show_claims(rows: pd.DataFrame, regressor: str) -> None:
+    """By how many percent of the mean squared error plots left out claim too little (below zero) or too much."""
+    print(f"\n{rows['seed'].nunique()} seeds, regressor {regressor}: RMSE claimed / true; claim too high by; levels taken\n")
+    print("| strata | " + " | ".join(WAYS) + " | auto less the mean of both |\n" + "|---" * (len(WAYS) + 2) + "|")
+    for truth, part in rows.groupby("truth", sort=False):
+        ways = {way: own.set_index("seed") for way, own in part.groupby("way")}
+        cells, over = [], {}
+        for way in WAYS:
+            own = ways[way]
+            over[way] = 100 * (own["claimed"] / own["true"] - 1)
+            rmse = [np.sqrt(own[one].mean()) for one in ("claimed", "true")]
+            taken = 100 * own["levels"].mean()
+            cells.append(f"{rmse[0]:.1f} / {rmse[1]:.1f}; {over[way].mean():+.1f} % ({over[way].sem():.1f}); {taken:.0f} %")
+        usual = (over["levels"] + over["none"]) / 2
+        less = over["auto"] - usual
+        cells.append(f"{less.mean():+.1f} points ({less.sem():.1f})")
+        print(f"| {truth} | " + " | ".join(cells) + " |")
 
 
 def keep(folder: Path, seed: int, settings: argparse.Namespace) -> bool:
@@ -294,6 +340,7 @@ def main() -> None:
     parser.add_argument("--ranges", nargs="+", type=float, default=[300.0])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--truths", nargs="+", default=list(TRUTHS), choices=list(TRUTHS))
+    parser.add_argument("--claims", metavar="REGRESSOR", help="what plots left out claim, beside the truth; no intervals")
     parser.add_argument("--keep", type=Path, help="a folder for the single rows, a file for each seed, made once")
     parser.add_argument("--show", type=Path, nargs="+", help="print the tables of kept folders together, and simulate nothing")
     parser.add_argument("--into", type=Path, help="a page whose text between the marks of coverage the tables of --show replace")
@@ -308,6 +355,14 @@ def main() -> None:
         print(said.getvalue())
         if settings.into:
             write_into(settings.into, said.getvalue())
+        return
+    if settings.claims:
+        logging.disable(logging.WARNING)
+        seeds = range(settings.first, settings.first + settings.seeds)
+        with threadpool_limits(1):
+            told = [row for seed in seeds
+                    for row in claims(seed, settings.layouts, settings.ranges, settings.truths, settings.claims)]  # fmt: skip
+        show_claims(pd.DataFrame(told), settings.claims)
         return
     if settings.keep is None:
         parser.error("name a folder with --keep, or kept ones with --show")

@@ -221,7 +221,7 @@ def spatial_structure(
         Covariance of what the rows have beside their residuals: what wrong positions of plots do, see `position.beside`.
     """
     n = len(standardised)
-    columns = columns[:, np.abs(columns).max(axis=0) > 1e-12]
+    columns = spanned(columns)
     free = (plots or n) - columns.shape[1]
     distance = cdist(xy, xy)
     apart = distance[distance > 1.0]
@@ -243,6 +243,19 @@ def spatial_structure(
     likelihood, variance = (np.vstack([part, part[:1]]) for part in (likelihood, variance))
     weight = expected_before(ranges, shared[:-1], nuggets) * np.exp(likelihood - likelihood.max())
     return _averaged(range_m, shared, nuggets, weight, variance, float(free))
+
+
+def spanned(columns: np.ndarray) -> np.ndarray:
+    """An orthonormal basis (n, rank) of what columns (n, p) span, which is all that a restricted likelihood depends on.
+
+    Columns may be sums of others: the shares of strata add up to the intercept's, and Snowdon's ratio moves a mean as all other
+    parameters of its regression do together. A likelihood made of those would end in a singular matrix, or in rounding.
+    """
+    there = columns[:, np.abs(columns).max(axis=0) > 1e-12]
+    if not there.shape[1]:
+        return there
+    vectors, sizes, _ = np.linalg.svd(there / np.linalg.norm(there, axis=0), full_matrices=False)
+    return vectors[:, sizes > 1e-7 * sizes[0]]
 
 
 def expected_before(ranges: np.ndarray, shared: np.ndarray, nuggets: np.ndarray) -> np.ndarray:

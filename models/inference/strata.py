@@ -295,11 +295,12 @@ def _term_of(plots: pd.DataFrame, predictors: Sequence[str], column: str, how: s
         return Term(), ""
     held = _clusters_in(_used(plots, predictors, column))
     names = tuple(name for name, count in held.items() if count >= least)
-    few = [f"{name} ({count})" for name, count in held.items() if name not in (*names, NO_STRATUM)]
+    few = [f"{name} ({count or 'none'})" for name, count in held.items() if name not in (*names, NO_STRATUM)]
     seen = [name for name, count in held.items() if count and name != NO_STRATUM]
     if not set(names) - {NO_STRATUM} or len(seen) < 2:
         return Term(), "its plots lie in too few strata for levels of their own" if how != "auto" else ""
-    why = f"strata with plots in fewer than {least} clusters have the level of all strata: {', '.join(few)}"
+    why = f"strata with plots in fewer than {least} clusters have no level of their own, that of all strata serves them: "
+    why += ", ".join(few)
     return Term(names, how == "slopes"), why if few else ""
 
 

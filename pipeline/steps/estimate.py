@@ -146,6 +146,7 @@ class _Left:
     def __init__(self, fitted: Mapping[str, TargetModel]) -> None:
         told = {target: [name for name in _names({target: model}) if is_stratum(name)] for target, model in fitted.items()}
         self.names = {target: names for target, names in told.items() if names}
+        self.with_error = {target: len(fitted[target].shrunk) > 0 for target in self.names}
         self.forest, self.outside = 0, dict.fromkeys(self.names, 0)
 
     def count(self, strata: Mapping[str, np.ndarray], wooded: np.ndarray) -> None:
@@ -159,8 +160,9 @@ class _Left:
                 caveat(
                     log,
                     "block %s: %.1f %% of %d forest pixels lies in no stratum that target %s has a level for: they take that of "
-                    "all strata, and what strata depart by in their error",
-                    block, 100 * count / self.forest, self.forest, target,
+                    "all strata, %s", block, 100 * count / self.forest, self.forest, target,
+                    "and what strata depart by in their error" if self.with_error[target]
+                    else "with no error for what strata depart by",
                 )  # fmt: skip
 
 

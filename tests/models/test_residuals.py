@@ -18,6 +18,7 @@ from models.inference.residuals import (
     difference_sd,
     expected_before,
     restricted_likelihood,
+    spanned,
     spatial_structure,
     spread_of,
 )
@@ -37,6 +38,22 @@ def make_field(rng, *, clusters=25, per_cluster=4, range_m=400.0, nugget=0.2, si
 
 def test_correlation_falls_to_five_percent_at_its_range():
     assert correlation(np.array([0.0, 150.0, 300.0]), 300.0) == pytest.approx([1.0, np.exp(-1.5), 0.0498], abs=1e-4)
+
+
+def test_columns_that_are_sums_of_others_change_nothing_of_what_residuals_say():
+    """Shares in strata add up to the intercept's column, and a ratio's is the sum of the others: a matrix of them is singular."""
+    rng = np.random.default_rng(4)
+    xy, patch, z = make_field(rng)
+    share, x = (rng.random(100) < 0.4).astype(float), rng.normal(size=100)
+    some = np.column_stack([np.ones(100), x, share])
+    more = np.column_stack([some, 1 - share, some @ [3.0, 2.0, -1.0], np.zeros(100)])
+    assert spanned(more).shape == (100, 3) and spanned(more).T @ spanned(more) == pytest.approx(np.eye(3), abs=1e-12)
+    assert np.linalg.matrix_rank(np.column_stack([spanned(more), some])) == 3
+    assert spanned(np.zeros((100, 2))).shape == (100, 0)
+    one, other = (spatial_structure(z, xy, columns, patch) for columns in (some, more))
+    for first, second in zip(one.readings, other.readings, strict=True):
+        assert vars(first) == pytest.approx(vars(second), rel=1e-6, abs=1e-12)
+    assert one.degrees_of_freedom == other.degrees_of_freedom == 97
 
 
 def test_the_error_of_a_difference_follows_from_both_errors_and_their_correlation():

@@ -395,7 +395,8 @@ def test_strata_with_plots_in_one_cluster_have_the_level_of_all_and_a_sentence(c
     model, _ = fit(plots)
     assert PREFIX + "larch" not in model.sets[0].predictors
     assert model.warnings[0] == (
-        "predictor set lidar: strata with plots in fewer than 2 clusters have the level of all strata: larch (1)"
+        "predictor set lidar: strata with plots in fewer than 2 clusters have no level of their own, that of all strata serves "
+        "them: larch (1)"
     )
 
 
@@ -456,4 +457,4 @@ def test_a_model_without_levels_says_nothing_of_strata_that_lack_one():
     plots = make_strata(n=61, counts=(30, 30, 1), levels=dict.fromkeys(LEVELS, 0.0))
     model, _ = fit(plots, how="auto", regressor="ridge")
     assert not any(name.startswith(PREFIX) for name in model.sets[0].predictors)
-    assert not any("have the level of all strata" in note for note in model.warnings)
+    assert not any("level of their own" in note for note in model.warnings)
