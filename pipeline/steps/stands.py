@@ -32,7 +32,6 @@ from pipeline.steps.stand_rows import (
     flag_saturated,
     region_rows,
     stand_rows,
-    unwooded_stands,
 )
 from pipeline.steps.stand_tables import wide_table
 from pipeline.zonal import combine
@@ -135,9 +134,7 @@ def _of_target(
     long, whole, sources = [], [], []
     levels, flagged = saturation_of(model, apart), {}
     nothing = next(iter(seen.values())).iloc[:0]
-    estimands = estimands_of(target, tuple(years))
-    unwooded = {span[0]: unwooded_stands(seen.get(estimand, nothing)) for estimand, span in estimands.items() if len(span) == 1}
-    for estimand, span in estimands.items():
+    for estimand, span in estimands_of(target, tuple(years)).items():
         rows = seen.get(estimand, nothing)
         estimator = RegionEstimator(
             model, years=span, confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf
@@ -145,7 +142,7 @@ def _of_target(
         asked = Asked(target, tuple(span), estimator, project, min_cover_percent)
         found, mapped = stand_rows(rows, asked)
         flag_saturated(found, flagged, levels, [one.name for one in model.sets])
-        joined, told = composites(target, span, mapped, polygons, estimator, field, records, units=units, unwooded=unwooded)
+        joined, told = composites(target, span, mapped, polygons, estimator, field, records, units=units)
         long += [found, composite_rows(found, joined, asked)]
         sources += told
         whole += region_rows(rows, found, asked)
