@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
+from models.inference.own_plots import LEAST_FOREST
 from models.inference.patches import STAND
 from models.inference.stands import RegionEstimator, lattices
 from models.inference.target_model import TargetModel
@@ -34,6 +35,7 @@ from pipeline.steps.stand_rows import (
     stand_rows,
 )
 from pipeline.steps.stand_tables import wide_table
+from pipeline.steps.windows import footprint_shares, read_forest, weighted_means
 from pipeline.zonal import combine
 
 log = logging.getLogger(__name__)
@@ -62,11 +64,14 @@ def stands(
     warned: Path | None = None,
     max_outside_domain_percent: float = 80.0,
     rooted: Path | None = None,
+    forest: dict | None = None,
+    sources: dict | None = None,
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate.
 
-    `ledger` gets the sources of each composite: the map, the stand's own plots, its inventory records.
+    `ledger` gets the sources of each composite: the map, the stand's own plots, its inventory records. With `forest` (and
+    `sources`, as in rule `estimate`) plots where the map has no forest say nothing of the forest of their stands.
     """
     grid_ = Grid(**grid)
     with kept_warnings(said):
@@ -79,9 +84,11 @@ def stands(
         long, whole, sources = [], [], []
         for target, path in models.items():
             model = TargetModel.from_plain(store.read_json(path))
-            apart = store.read_table(left_out[target])
+            apart, fitted = store.read_table(left_out[target]), store.read_table(training[target])
+            if forest:
+                fitted["forest_share"] = forest_shares(fitted, grid_, forest, sources or {}, polygons)
             told = _of_target(
-                target, model, apart, Field.of(apart, store.read_table(training[target]), polygons), seen, polygons, project,
+                target, model, apart, Field.of(apart, fitted, polygons), seen, polygons, project,
                 records=settings.get("records") or {}, years=years, units=targets[target]["units"],
                 confidence_percent=confidence_percent, min_cover_percent=min_cover_percent,
             )  # fmt: skip
@@ -113,6 +120,22 @@ def stands(
     for path, frame in written.items():
         store.write_table(path, frame)
     store.write_layers(layers, {"stands": written[table]}, styles={"stands": stand_style(wide, years, stock_target)})
+
+
+def forest_shares(plots: pd.DataFrame, grid: Grid, forest: Mapping, sources: Mapping, polygons) -> np.ndarray:
+    """Share (n,) of each plot measurement's footprint that is forest on the map of its year; NaN where no map tells, and of
+    measurements that are left out."""
+    found = np.full(len(plots), np.nan)
+    with store.kept_open():
+        for number in np.flatnonzero((plots["kept"] & plots["year"].notna()).to_numpy()):
+            footprint = plots.geometry.iloc[number]
+            window = grid.window_of(footprint.bounds)
+            mask = read_forest(grid, window, int(plots["year"].iloc[number]), forest, sources, polygons)
+            found[number] = weighted_means(mask, footprint_shares([footprint], grid, window))[0]
+    bare = int((found < LEAST_FOREST).sum())
+    if bare:
+        log.info("%d of %d plot measurements stand where the map has no forest", bare, int(np.isfinite(found).sum()))
+    return found
 
 
 def _seen(partials: Sequence[Path], stands: int, max_outside_domain_percent: float) -> dict[str, pd.DataFrame]:
