@@ -94,7 +94,8 @@ def sums_in(model, area_ha: np.ndarray, names: list[str], years: tuple):
         ends = [mapping.stock_layers(model, seen[year], wood, year, usable) for year in (first, last)]
         layers[f"agb_{first}_{last}"] = mapping.change_layers(model, *ends)
     for start in range(0, n, 5000):
-        covered = [(names[k], np.array([k]), np.array([area_ha[k] / PIXEL_HA])) for k in range(start, min(start + 5000, n))]
+        often = {k: np.array([area_ha[k] / PIXEL_HA]) for k in range(start, min(start + 5000, n))}
+        covered = [(names[k], np.array([k]), times, times) for k, times in often.items()]
         for estimand, one in layers.items():
             yield from partial_rows(
                 f"r{start // 5000:03d}c000", estimand, covered, one, pixel_ha=PIXEL_HA, n_sets=len(model.sets)

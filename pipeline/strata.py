@@ -58,7 +58,7 @@ def shares(covered: Covered, stands: gpd.GeoDataFrame, shape: tuple[int, int], n
     stratum = dict(zip(stands["stand"], stands["stratum"], strict=True))
     found = {name: np.zeros(n) for name in names if is_stratum(name)}
     every = np.zeros(n)
-    for stand, pixel, fraction in covered:
+    for stand, pixel, fraction, _ in covered:
         name = stratum[stand]
         if not isinstance(name, str) or not name:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,47 +14,109 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-Covered = list[tuple[str, np.ndarray, np.ndarray]]
+class Piece(NamedTuple):
+    """What a stand covers of a window: flat pixel numbers (row-major), the covered fraction of each by exact polygon
+    intersection, and, of those wholly inside, how many pixels each stands for, itself and what it takes of the rim."""
+
+    stand: str
+    pixel: np.ndarray
+    fraction: np.ndarray
+    stands_for: np.ndarray
+
+
+Covered = list[Piece]
+
+WHOLE = 0.999
+"""A pixel whose covered fraction reaches this lies inside its stand; the rest straddle a border and show both sides."""
+HALO_PX = 2
+"""Pixels around a window that are looked at too: a rim pixel's neighbours, whose share of it theirs decide."""
 
 
 def coverage(stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> Covered:
     """Which pixels of a window each stand covers, and how much of them.
 
+    Each pixel of a stand's rim is shared out to the pixels next to it that are wholly inside the stand (those across a side, else
+    those across a corner), whatever windows they lie in; what has none is nobody's.
+
     Returns
     -------
-    list of (stand, pixel, fraction)
-        In the order of `stands`: flat pixel numbers of the window (row-major) and the covered fraction of each,
-        by exact polygon intersection. Stands that miss the window are not listed.
+    list of Piece
+        In the order of `stands`. Stands that miss the window are not listed.
     """
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource
 
-    west, south, east, north = grid.bounds_of(window)
-    touching = stands.iloc[np.sort(stands.sindex.query(_box(west, south, east, north)))]
+    wide = Window(
+        window.row0 - HALO_PX, window.row1 + HALO_PX, window.col0 - HALO_PX, window.col1 + HALO_PX
+    ).clip(grid.window)  # fmt: skip
+    west, south, east, north = grid.bounds_of(wide)
+    inner = _box(*grid.bounds_of(window))
+    touching = stands.iloc[np.sort(stands.sindex.query(inner))]
     if touching.empty:
         return []
     source = NumPyRasterSource(
-        np.zeros(window.shape, "uint8"), xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=stands.crs.to_wkt()
+        np.zeros(wide.shape, "uint8"), xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=stands.crs.to_wkt()
     )
     found = exact_extract(
         source, touching[["stand", "geometry"]], ["cell_id", "coverage"], include_cols="stand", output="pandas"
     )
+    named = [(row.stand, np.asarray(row.cell_id, np.int64), np.asarray(row.coverage, float)) for row in found.itertuples()]
+    named = [one for one in named if len(one[1])]
+    if not named:
+        return []
+    owner = np.repeat(np.arange(len(named)), [len(cell) for _, cell, _ in named])
+    row, col = np.divmod(np.concatenate([cell for _, cell, _ in named]), wide.shape[1])
+    fraction = np.concatenate([part for *_, part in named])
+    standing = stood_for(owner, row, col, fraction)
+    row, col = row - (window.row0 - wide.row0), col - (window.col0 - wide.col0)
+    rows, cols = window.shape
+    here = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+    pixel, ends = row[here] * cols + col[here], np.searchsorted(owner[here], np.arange(len(named) + 1))
+    parts = zip(named, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
     return [
-        (row.stand, np.asarray(row.cell_id, dtype=np.int64), np.asarray(row.coverage, dtype=np.float64))
-        for row in found.itertuples(index=False)
-        if len(row.cell_id)
-    ]
+        Piece(stand, pixel[low:high], fraction[here][low:high], standing[here][low:high])
+        for (stand, *_), low, high in parts if high > low
+    ]  # fmt: skip
 
 
-def within(
-    covered: list[tuple[str, np.ndarray, np.ndarray]], strip: slice
-) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def stood_for(owner: np.ndarray, row: np.ndarray, col: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+    """How many pixels (n,) each pixel wholly inside its stand stands for; 0 for those of the rim.
+
+    owner, row, col, fraction : (n,) of every pixel of every stand, its stand's number, its place, and the share covered of it
+    """
+    inside = fraction >= WHOLE
+    wide = int(col.max()) + 2 if len(col) else 1
+    tall = int(row.max()) + 2 if len(row) else 1
+    key = (owner * tall + row) * wide + col
+    kept = np.flatnonzero(inside)
+    kept = kept[np.argsort(key[kept], kind="stable")]
+    known, found = key[kept], np.where(inside, fraction, 0.0)
+    rim = np.flatnonzero(~inside)
+    for offsets in (((-1, 0), (0, -1), (0, 1), (1, 0)), ((-1, -1), (-1, 1), (1, -1), (1, 1))):
+        if not len(rim) or not len(known):
+            break
+        beside = []
+        for down, right in offsets:
+            there = (row[rim] + down >= 0) & (col[rim] + right >= 0)
+            wanted = np.where(there, key[rim] + down * wide + right, -1)
+            place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+            beside.append(np.where(known[place] == wanted, kept[place], -1))
+        beside = np.array(beside)
+        number = (beside >= 0).sum(axis=0)
+        each = fraction[rim] / np.maximum(number, 1)
+        for one in beside:
+            np.add.at(found, one[one >= 0], each[one >= 0])
+        rim = rim[number == 0]
+    return found
+
+
+def within(covered: Covered, strip: slice) -> Covered:
     """What stands cover of a strip of a window's pixels, the pixels counted from the strip's first."""
     found = []
-    for stand, pixel, fraction in covered:
+    for stand, pixel, fraction, standing in covered:
         there = (pixel >= strip.start) & (pixel < strip.stop)
         if there.any():
-            found.append((stand, pixel[there] - strip.start, fraction[there]))
+            found.append(Piece(stand, pixel[there] - strip.start, fraction[there], standing[there]))
     return found
 
 
@@ -64,20 +126,17 @@ def _box(west: float, south: float, east: float, north: float):
     return shapely.box(west, south, east, north)
 
 
-WHOLE = 0.999
-"""A pixel whose covered fraction reaches this lies inside its stand; the rest straddle a border and show both sides."""
-
-
 def partial_rows(
     chunk: str,
     estimand: str,
-    covered: list[tuple[str, np.ndarray, np.ndarray]],
+    covered: Covered,
     layers: Mapping[str, np.ndarray],
     *,
     pixel_ha: float,
     n_sets: int,
 ) -> list[dict]:
-    """Sums per stand for one estimand of one chunk: one row over all its pixels, one over those wholly inside it.
+    """Sums per stand for one estimand of one chunk: one row over all its pixels, one over those wholly inside it, each of which
+    counts with what it stands for of the rim (but in `n_px` and `area_ha`).
 
     Parameters
     ----------
@@ -91,12 +150,13 @@ def partial_rows(
         Area of a whole pixel.
     """
     rows = []
-    for stand, pixel, fraction in covered:
+    for stand, pixel, fraction, standing in covered:
         inside = fraction >= WHOLE
-        for part, chosen in (("all", slice(None)), ("interior", inside)):
+        for part, chosen, weight in (("all", slice(None), fraction), ("interior", inside, standing)):
             if part == "all" or inside.any():
-                sums = _sums(pixel[chosen], fraction[chosen] * pixel_ha, layers, n_sets)
-                rows.append({"chunk": chunk, "stand": stand, "estimand": estimand, "part": part} | sums)
+                sums = _sums(pixel[chosen], weight[chosen] * pixel_ha, layers, n_sets)
+                area = {"n_px": len(pixel[chosen]), "area_ha": float((fraction[chosen] * pixel_ha).sum())}
+                rows.append({"chunk": chunk, "stand": stand, "estimand": estimand, "part": part} | area | sums)
     return rows
 
 
@@ -108,8 +168,6 @@ def _sums(pixel: np.ndarray, hectares: np.ndarray, layers: Mapping[str, np.ndarr
     number, s = layers["set_number"][used], layers["part_sd"][used]
     once = layers["once"][used] if "once" in layers else None
     return {
-        "n_px": len(pixel),
-        "area_ha": float(hectares.sum()),
         "covered_ha": float(weight.sum()),
         "forest_ha": float(weight[layers["forest"][used]].sum()),
         "gained_ha": float(weight[layers["gained"][used]].sum()),

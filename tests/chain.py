@@ -197,7 +197,8 @@ def stand_tables(plan: Plan) -> None:
            **_learnt(plan), settings=plan.settings("stands"), grid=plan.grid_settings, years=list(study.years),
            carbon=plan.carbon, stock_target=study.stock_target, min_cover_percent=study.min_cover_percent,
            confidence_percent=study.model.confidence_percent, targets=plan.targets, plots=placed,
-           max_outside_domain_percent=study.model.max_outside_domain_percent, **plan.rooted_plots)  # fmt: skip
+           max_outside_domain_percent=study.model.max_outside_domain_percent, forest=plan.settings("forest"),
+           sources=plan.sources, **plan.rooted_plots)  # fmt: skip
 
 
 def _learnt(plan: Plan) -> dict[str, dict[str, Path]]:

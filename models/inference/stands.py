@@ -90,12 +90,23 @@ class Sums:
         """Those of n regions that were told one by one."""
         once = None
         if any(part.once for part in parts):
-            none = [part.once or (part._nothing(),) * 2 for part in parts]
+            none = [part.once or (part.nothing,) * 2 for part in parts]
             once = tuple(cls.stacked(date) for date in zip(*none, strict=True))
         places = None if any(part.places is None for part in parts) else np.array([part.places for part in parts])
         return cls(*(np.array([getattr(part, name) for part in parts], float) for name in ADDED), once, places)
 
-    def _nothing(self) -> Sums:
+    @property
+    def lasting(self) -> Sums:
+        """Of a change, the sums over land that is forest at both dates."""
+        if self.once is None:
+            return self
+        early, late = self.once
+        served = np.maximum(self.set_ha - late.set_ha - early.set_ha, 0.0)
+        value, gradient = (getattr(self, name) - getattr(late, name) + getattr(early, name) for name in ("value", "gradient"))
+        return Sums(self.covered_ha, value, served, self.s, self.s2, gradient)
+
+    @property
+    def nothing(self) -> Sums:
         """The sums of no land, in the covered area of these."""
         rest = (np.zeros_like(np.asarray(getattr(self, name), float)) for name in ADDED[1:])
         return Sums(self.covered_ha, *rest, places=None if self.places is None else np.zeros_like(self.places))

@@ -388,6 +388,11 @@ class Plan:
         return [self.study.forest.files[year] for year in self.study.years if year in self.study.forest.files]
 
     @property
+    def forest_rasters(self) -> list[str]:
+        """Rasters that tell forest by its height and cover, where the study defines it so."""
+        return self.all_predictor_files if self.study.forest.source == "canopy" else []
+
+    @property
     def cell_files(self) -> dict[str, str]:
         """The sample of cells that sets of predictors learn from, where the study has one."""
         return {"cells": f"{self.resources}/cells.parquet"} if self.has_cells else {}

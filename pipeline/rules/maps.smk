@@ -38,6 +38,8 @@ rule stands:
         **plan.training_files,
         partials=expand(f"{resources}/partials/{{block}}.parquet", block=plan.blocks),
         stand_files=plan.stand_files,
+        forest_files=plan.forest_files,
+        rasters=plan.forest_rasters,
         warned=f"{resources}/said/plots.json",
         **plan.plots_if_stands,
         **plan.rooted_plots,
@@ -49,6 +51,8 @@ rule stands:
         said=f"{resources}/said/stands.json",
     params:
         settings=plan.settings("stands"),
+        forest=plan.settings("forest"),
+        sources=plan.sources,
         carbon=plan.carbon,
         stock_target=study.stock_target,
         targets=plan.targets,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,18 +109,16 @@ def composites(
     records: Mapping[str, Mapping],
     *,
     units: str,
-    unwooded: Mapping[int, Collection[str]] | None = None,
 ) -> tuple[dict[str, dict], list[dict]]:
     """Columns of the stands that have more than one source (or a record alone), and the ledger of all sources of them.
 
     The map of a stand that holds plots is taken without their clusters, so that its error and theirs have nothing in common
-    but what all plots share. A source whose bias nothing tells is left out with a warning. `unwooded`: year -> stands that the
-    map shows without any forest then.
+    but what all plots share. A source whose bias nothing tells is left out with a warning.
     """
     model = estimator.model
     told = {stand: mapped[stand] for stand in dict.fromkeys(field.stand_of.values()) if stand in mapped}
     sums, shapes = ({stand: getattr(one, name) for stand, one in told.items()} for name in ("sums", "region"))
-    own = own_plots(model, field.left_out, field.training, field.stand_of, sums, shapes, span, unwooded)
+    own = own_plots(model, field.left_out, field.training, field.stand_of, sums, shapes, span)
     used = {name: record for name, record in records.items() if record["target"] == target and list(span) == [record["year"]]}
     spoken = polygons["stand"].isin(own)
     for name in used:

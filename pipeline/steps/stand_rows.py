@@ -88,11 +88,6 @@ def estimated_from(totals: pd.DataFrame) -> pd.DataFrame:
     return chosen.reset_index()
 
 
-def unwooded_stands(rows: pd.DataFrame) -> frozenset[str]:
-    """Stands that the map of a stock shows without any forest, by the sums they are estimated from."""
-    return frozenset(rows.loc[(rows["covered_ha"] > 0) & (rows["forest_ha"] == 0), "stand"])
-
-
 def sums_of(rows: pd.DataFrame) -> Sums:
     covered = rows["covered_ha"].to_numpy(float)
     once = tuple(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
+from models.inference.own_plots import LEAST_FOREST
 from models.inference.patches import STAND
 from models.inference.stands import RegionEstimator, lattices
 from models.inference.target_model import TargetModel
@@ -32,9 +33,9 @@ from pipeline.steps.stand_rows import (
     flag_saturated,
     region_rows,
     stand_rows,
-    unwooded_stands,
 )
 from pipeline.steps.stand_tables import wide_table
+from pipeline.steps.windows import footprint_shares, read_forest, weighted_means
 from pipeline.zonal import combine
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,14 @@ def stands(
     warned: Path | None = None,
     max_outside_domain_percent: float = 80.0,
     rooted: Path | None = None,
+    forest: dict | None = None,
+    sources: dict | None = None,
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate.
 
-    `ledger` gets the sources of each composite: the map, the stand's own plots, its inventory records.
+    `ledger` gets the sources of each composite: the map, the stand's own plots, its inventory records. With `forest` (and
+    `sources`, as in rule `estimate`) plots where the map has no forest say nothing of the forest of their stands.
     """
     grid_ = Grid(**grid)
     with kept_warnings(said):
@@ -80,9 +84,11 @@ def stands(
         long, whole, sources = [], [], []
         for target, path in models.items():
             model = TargetModel.from_plain(store.read_json(path))
-            apart = store.read_table(left_out[target])
+            apart, fitted = store.read_table(left_out[target]), store.read_table(training[target])
+            if forest:
+                fitted["forest_share"] = forest_shares(fitted, grid_, forest, sources or {}, polygons)
             told = _of_target(
-                target, model, apart, Field.of(apart, store.read_table(training[target]), polygons), seen, polygons, project,
+                target, model, apart, Field.of(apart, fitted, polygons), seen, polygons, project,
                 records=settings.get("records") or {}, years=years, units=targets[target]["units"],
                 confidence_percent=confidence_percent, min_cover_percent=min_cover_percent,
             )  # fmt: skip
@@ -105,6 +111,22 @@ def stands(
     store.write_layers(layers, {"stands": written[table]}, styles={"stands": stand_style(wide, years, stock_target)})
 
 
+def forest_shares(plots: pd.DataFrame, grid: Grid, forest: Mapping, sources: Mapping, polygons) -> np.ndarray:
+    """Share (n,) of each plot measurement's footprint that is forest on the map of its year; NaN where no map tells, and of
+    measurements that are left out."""
+    found = np.full(len(plots), np.nan)
+    with store.kept_open():
+        for number in np.flatnonzero((plots["kept"] & plots["year"].notna()).to_numpy()):
+            footprint = plots.geometry.iloc[number]
+            window = grid.window_of(footprint.bounds)
+            mask = read_forest(grid, window, int(plots["year"].iloc[number]), forest, sources, polygons)
+            found[number] = weighted_means(mask, footprint_shares([footprint], grid, window))[0]
+    bare = int((found < LEAST_FOREST).sum())
+    if bare:
+        log.info("%d of %d plot measurements stand where the map has no forest", bare, int(np.isfinite(found).sum()))
+    return found
+
+
 def _seen(partials: Sequence[Path], stands: int, max_outside_domain_percent: float) -> dict[str, pd.DataFrame]:
     """Per estimand, what the blocks' sums say of each stand."""
     totals = combine(part for path in partials if len(part := store.read_table(path)))
@@ -124,9 +146,7 @@ def _of_target(
     long, whole, sources = [], [], []
     levels, flagged = saturation_of(model, apart), {}
     nothing = next(iter(seen.values())).iloc[:0]
-    estimands = estimands_of(target, tuple(years))
-    unwooded = {span[0]: unwooded_stands(seen.get(estimand, nothing)) for estimand, span in estimands.items() if len(span) == 1}
-    for estimand, span in estimands.items():
+    for estimand, span in estimands_of(target, tuple(years)).items():
         rows = seen.get(estimand, nothing)
         estimator = RegionEstimator(
             model, years=span, confidence_percent=confidence_percent, lowest=0.0 if len(span) == 1 else -np.inf
@@ -134,7 +154,7 @@ def _of_target(
         asked = Asked(target, tuple(span), estimator, project, min_cover_percent)
         found, mapped = stand_rows(rows, asked)
         flag_saturated(found, flagged, levels, [one.name for one in model.sets])
-        joined, told = composites(target, span, mapped, polygons, estimator, field, records, units=units, unwooded=unwooded)
+        joined, told = composites(target, span, mapped, polygons, estimator, field, records, units=units)
         long += [found, composite_rows(found, joined, asked)]
         sources += told
         whole += region_rows(rows, found, asked)

@@ -13,7 +13,6 @@ from models.inference.fitted import fit_target
 from models.inference.own_plots import LeftOut, own_plots, shift_without, without_pull
 from models.inference.stands import RegionEstimator, Sums, lattice, lattices
 from pipeline.steps.stand_composites import BY_MODEL, Field, Maps, composites
-from pipeline.steps.stand_rows import unwooded_stands
 
 SIDE = 200.0
 """Side of a square stand, metres: 4 ha."""
@@ -102,23 +101,46 @@ def test_few_plots_in_stands_count_with_the_whole_of_the_residual():
 
 @pytest.mark.parametrize("bare", [2019, 2024])
 def test_a_change_departs_by_the_other_dates_stock_where_the_map_has_no_forest_at_one(bare):
-    """Young trees that the mask calls no forest are predicted as forest at the plots, and the map has nothing of that."""
+    """Young trees that the mask calls no forest are predicted as forest at the plots, and the map has nothing of that. One of the
+    plots was measured at the other date alone, and counts as much."""
     plots = make_plots(40, years=(2019, 2024), noise=40.0)
+    plots = plots[(plots["plot"] != "p001") | (plots["year"] != bare)].reset_index(drop=True)
     model, left_out = fitted(plots)
     other, sign = (2024, 1) if bare == 2019 else (2019, -1)
     stock, region = mean_over(model, np.linspace(5, 22, 50), other), lattice(shapely.box(0, 0, SIDE, SIDE))
-    change = Sums(stock.covered_ha, sign * stock.value, stock.set_ha, stock.s, stock.s2, sign * stock.gradient)
-    stand_of, unwooded = {"p000": "a", "p001": "a"}, {bare: {"a"}}
-    of_stock = own_plots(model, left_out, plots, stand_of, {"a": stock}, {"a": region}, (other,), unwooded)["a"]
-    found = own_plots(model, left_out, plots, stand_of, {"a": change}, {"a": region}, (2019, 2024), unwooded)["a"]
+    once = (stock.nothing, stock) if bare == 2019 else (stock, stock.nothing)
+    change = Sums(stock.covered_ha, sign * stock.value, stock.set_ha, 0 * stock.s, 0 * stock.s2, sign * stock.gradient, once)
+    stand_of = {"p000": "a", "p001": "a"}
+    of_stock = own_plots(model, left_out, plots, stand_of, {"a": stock}, {"a": region}, (other,))["a"]
+    found = own_plots(model, left_out, plots, stand_of, {"a": change}, {"a": region}, (2019, 2024))["a"]
     assert found.departure == pytest.approx(sign * of_stock.departure) and abs(found.departure) > 1
-    assert found.pull == pytest.approx(sign * of_stock.pull)
+    assert found.pull == pytest.approx(sign * of_stock.pull) and found.mean == pytest.approx(sign * of_stock.mean)
     assert found.plots == of_stock.plots == 2
+    for name in ("departure_se", "freedom", "in_common"):
+        assert getattr(found, name) == pytest.approx(getattr(of_stock, name))
 
 
-def test_stands_without_forest_are_those_that_the_map_covers_and_shows_none_in():
-    rows = pd.DataFrame({"stand": list("abc"), "covered_ha": [4.0, 4.0, 0.0], "forest_ha": [0.0, 0.1, 0.0]})
-    assert unwooded_stands(rows) == {"a"}
+def test_plots_speak_of_a_change_by_the_land_that_they_are_forest_on_and_by_no_other():
+    """One plot was forest at both dates, one at the earlier alone; half of the stand is lost."""
+    plots = make_plots(40, years=(2019, 2024), noise=40.0)
+    plots["forest_share"] = np.where((plots["plot"] == "p001") & (plots["year"] == 2024), 0.4, 1.0)
+    model, left_out = fitted(plots)
+    (one,) = model.sets
+    early = mean_over(model, np.linspace(5, 22, 50), 2019, forest_ha=2.0)
+    both = one.residuals.change_sd(early.s, early.s)
+    change = Sums(4.0, -early.value, 2 * early.set_ha, both, both**2 / 2, -early.gradient, (early, early.nothing))
+    region = lattice(shapely.box(0, 0, SIDE, SIDE))
+    stand_of = {"p000": "a", "p001": "a"}
+    found = own_plots(model, left_out, plots, stand_of, {"a": change}, {"a": region}, (2019, 2024))["a"]
+    apart = left_out.assign(residual=left_out["observed"] - left_out["predicted"]).set_index(["plot", "year"])["residual"]
+    sd = dict(zip(zip(one.sample.plot, one.sample.year.tolist(), strict=True), one.sample.sd, strict=True))
+    lasting = (apart["p000", 2024] - apart["p000", 2019]) / one.residuals.change_sd(
+        np.array([sd["p000", 2019]]), np.array([sd["p000", 2024]])
+    )[0]
+    felled = (apart["p000", 2019] + apart["p001", 2019]) / (sd["p000", 2019] + sd["p001", 2019])
+    assert found.departure == pytest.approx(lasting * both[0] / 4 - felled * early.s[0] / 4)
+    stock = own_plots(model, left_out, plots, stand_of, {"a": mean_over(model, np.array([9.0]), 2024)}, {"a": region}, (2024,))
+    assert stock["a"].plots == 1
 
 
 # ---------------------------------------------------------------- composites

@@ -188,6 +188,8 @@ def test_quantile_bands_are_of_the_plots_like_each_pixel_and_zero_outside_forest
 
 
 def test_what_a_stand_covers_of_a_strip_is_counted_from_the_strip_s_first_pixel():
-    covered = [("a", np.array([3, 9, 10, 19]), np.array([1.0, 0.5, 0.25, 1.0])), ("b", np.array([1]), np.array([1.0]))]
-    (found,) = within(covered, slice(9, 19))
-    assert found[0] == "a" and found[1].tolist() == [0, 1] and found[2].tolist() == [0.5, 0.25]
+    fraction, stands_for = np.array([1.0, 0.5, 0.25, 1.0]), np.array([1.5, 0.0, 0.0, 1.25])
+    covered = [("a", np.array([3, 9, 10, 19]), fraction, stands_for), ("b", np.array([1]), np.ones(1), np.ones(1))]
+    (found,) = within(covered, slice(9, 20))
+    assert found[0] == "a" and found[1].tolist() == [0, 1, 10] and found[2].tolist() == [0.5, 0.25, 1.0]
+    assert found[3].tolist() == [0.0, 0.0, 1.25]

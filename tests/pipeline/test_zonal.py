@@ -10,7 +10,7 @@ import shapely
 from conftest import UTM, make_grid
 
 from pipeline import store
-from pipeline.zonal import combine, coverage, partial_rows, vectors
+from pipeline.zonal import NUMBERS, ONCE, VECTORS, combine, coverage, partial_rows, vectors
 
 WEST, NORTH = 500_000, 3_000_000
 
@@ -70,9 +70,9 @@ def partials(grid, stands, layers):
 def test_the_share_of_each_pixel_is_the_area_that_a_polygon_cuts_out_of_it(stands):
     grid = make_grid()
     found = coverage(stands, grid, grid.window)
-    assert [stand for stand, _, _ in found] == ["angle", "ring", "sliver", "parts"]
+    assert [stand for stand, *_ in found] == ["angle", "ring", "sliver", "parts"]
     cells = [shapely.box(*grid.bounds_of(type(grid.window)(r, r + 1, c, c + 1))) for r in range(40) for c in range(56)]
-    for (_, pixel, fraction), shape in zip(found, stands.geometry, strict=True):
+    for (_, pixel, fraction, _), shape in zip(found, stands.geometry, strict=True):
         expected = shapely.area(shapely.intersection(cells, shape)) / 100
         ours = np.zeros(40 * 56)
         ours[pixel] = fraction
@@ -82,7 +82,7 @@ def test_the_share_of_each_pixel_is_the_area_that_a_polygon_cuts_out_of_it(stand
 
 def test_a_chunk_lists_only_the_stands_it_meets_in_their_order(stands):
     grid = make_grid()
-    met = {name: [stand for stand, _, _ in coverage(stands, grid, window)] for name, window in grid.chunks()}
+    met = {name: [stand for stand, *_ in coverage(stands, grid, window)] for name, window in grid.chunks()}
     assert met["k0000_0000"] == met["k0001_0001"] == ["angle", "ring"]
     assert met["k0000_0003"] == ["sliver"] and met["k0002_0003"] == ["parts"]
     assert coverage(stands.iloc[[2]], grid, dict(grid.chunks())["k0002_0000"]) == []
@@ -100,7 +100,8 @@ def test_sums_of_one_stand_are_those_of_hand_arithmetic():
         "lost": np.array([False, False, True, True]),
     }
     index = {"dissimilarity_index": np.array([0.5, 1.0, 0.1, np.nan]), "local_point_density": np.array([3.0, 0.0, 9.0, np.nan])}
-    covered = [("a", np.array([0, 1, 2, 3]), np.array([1.0, 0.5, 1.0, 0.25]))]
+    fraction = np.array([1.0, 0.5, 1.0, 0.25])
+    covered = [("a", np.array([0, 1, 2, 3]), fraction, np.array([1.5, 0.0, 1.25, 0.0]))]
     (without, _) = partial_rows("k0", "agb_2019", covered, layers, pixel_ha=0.04, n_sets=2)
     assert np.isnan(without["sum_dissimilarity"]) and np.isnan(without["sum_density"])
     row, inside = partial_rows("k0", "agb_2019", covered, layers | index, pixel_ha=0.04, n_sets=2)
@@ -113,10 +114,93 @@ def test_sums_of_one_stand_are_those_of_hand_arithmetic():
     assert row["sum_dissimilarity"] == pytest.approx(0.02 + 0.02) and row["sum_density"] == pytest.approx(0.12)
     assert row["sum_s"] == pytest.approx([0.4, 0.4]) and row["sum_s2"] == pytest.approx([4.0, 8.0])
     assert row["sum_gradient"] == pytest.approx([0.04 + 0.06, 0.08 + 0.08])
-    # wholly inside: the first pixel, and the third, which is missing
+    # wholly inside: the first pixel, which stands for half a pixel of the rim too, and the third, which is missing
     assert (row["part"], inside["part"], inside["n_px"]) == ("all", "interior", 2)
-    assert inside["area_ha"] == pytest.approx(0.08) and inside["covered_ha"] == pytest.approx(0.04)
-    assert inside["sum_value"] == pytest.approx(4.0) and inside["set_ha"] == pytest.approx([0.04, 0.0])
+    assert inside["area_ha"] == pytest.approx(0.08) and inside["covered_ha"] == pytest.approx(0.06)
+    assert inside["sum_value"] == pytest.approx(6.0) and inside["set_ha"] == pytest.approx([0.06, 0.0])
+
+
+def test_sums_of_a_change_keep_apart_the_land_that_a_set_shows_at_one_date_alone():
+    layers = {
+        "value": np.array([10.0, 60.0, -90.0, 0.0]),
+        "part_sd": np.array([[5.0], [20.0], [30.0], [0.0]]),
+        "set_number": np.array([0, 0, 0, -1]),
+        "gradient": np.array([[1.0, 1.0], [2.0, 3.0], [-4.0, 0.0], [0.0, 0.0]]),
+        "in_domain": np.ones(4, bool),
+        "forest": np.array([True, True, True, False]),
+        "gained": np.array([False, True, False, False]),
+        "lost": np.array([False, False, True, False]),
+        "once": np.array([[0], [1], [-1], [0]], "int8"),
+        "column_set": np.array([0, 0]),
+        "place": np.array([[7, 1], [7, 2], [8, 1], [8, 2]]),
+    }
+    share = np.array([1.0, 0.5, 1.0, 1.0])
+    row = partial_rows("k0", "agb_2019_2024", [("a", np.arange(4), share, share)], layers, pixel_ha=0.04, n_sets=1)[0]
+    # hectares 0.04, 0.02, 0.04, 0.04; residuals of both dates, of the later, of the earlier, of none
+    assert row["sum_s"] == pytest.approx([0.2]) and row["sum_s2"] == pytest.approx([1.0])
+    assert row["sum_s_later"] == pytest.approx([0.4]) and row["sum_s2_later"] == pytest.approx([8.0])
+    assert row["sum_s_earlier"] == pytest.approx([1.2]) and row["sum_s2_earlier"] == pytest.approx([36.0])
+    assert row["set_ha"] == pytest.approx([0.1]) and row["set_ha_later"] == pytest.approx([0.02])
+    assert row["sum_gradient"] == pytest.approx([0.04 + 0.04 - 0.16, 0.04 + 0.06])
+    # of the stocks: of the earlier date their own sign
+    assert row["sum_gradient_later"] == pytest.approx([0.04, 0.06]) and row["sum_gradient_earlier"] == pytest.approx([0.16, 0.0])
+    assert row["sum_value_later"] == pytest.approx([1.2]) and row["sum_value_earlier"] == pytest.approx([3.6])
+    # hectares, and times row 7, column 2, and 49 + 4
+    assert row["places_later"] == pytest.approx([0.02, 0.14, 0.04, 1.06])
+    assert row["places"] == pytest.approx([0.1, 0.28 + 0.14 + 0.32, 0.04 + 0.04 + 0.04, 0.04 * 50 + 0.02 * 53 + 0.04 * 65])
+
+
+def test_blocks_without_such_land_add_none_of_it():
+    """One block of a stand says nothing of it, for it has none."""
+    first = {"chunk": "k0", "stand": "a", "estimand": "agb_2019_2024", "part": "all", **dict.fromkeys(NUMBERS, 1.0),
+             **{name: [1.0] for name in VECTORS}}  # fmt: skip
+    second = first | {"chunk": "k1", **{name: [2.0] for name in ONCE}}
+    for rows in ([first, second], [second, first]):
+        totals = added(pd.concat([pd.DataFrame([row]) for row in rows], ignore_index=True))
+        apart = combine([pd.DataFrame([row]) for row in rows])["agb_2019_2024"]
+        pd.testing.assert_frame_equal(totals, apart)
+        assert vectors(totals, "sum_s").tolist() == [[2.0]] and vectors(totals, "sum_s_later").tolist() == [[2.0]]
+        assert not totals.isna().any(axis=None)
+    assert not any(column.startswith(ONCE) for column in added(pd.DataFrame([first])))
+
+
+def test_pixels_inside_a_stand_stand_for_the_rim_beside_them():
+    """A square of 30 m laid half a pixel off: four pixels inside, each with two halves and a quarter beside it."""
+    (piece,) = coverage(make_stands(square=shapely.box(105, 105, 135, 135)), make_grid(), make_grid().window)
+    inside = piece.fraction >= 0.999
+    assert inside.sum() == 4 and piece.stands_for[inside] == pytest.approx([2.25] * 4)
+    assert (piece.stands_for[~inside] == 0).all()
+
+
+def test_a_rim_pixel_is_shared_out_alike_whatever_the_windows(stands):
+    grid = make_grid(chunk_px=8)
+    whole = {piece.stand: piece for piece in coverage(stands, grid, grid.window)}
+    parts: dict[str, np.ndarray] = {}
+    for _, window in grid.chunks():
+        for piece in coverage(stands, grid, window):
+            row, col = np.divmod(piece.pixel, window.shape[1])
+            found = parts.setdefault(piece.stand, np.zeros(grid.rows * grid.cols))
+            found[(row + window.row0) * grid.cols + col + window.col0] += piece.stands_for
+    for stand, piece in whole.items():
+        assert parts[stand][piece.pixel] == pytest.approx(piece.stands_for, abs=1e-12)
+        rim = piece.fraction[piece.fraction < 0.999].sum()
+        taken = piece.stands_for.sum() - piece.fraction[piece.fraction >= 0.999].sum()
+        assert taken <= rim + 1e-9 and (stand == "sliver" or taken > 0.8 * rim)
+
+
+def test_a_stand_burnt_in_its_middle_is_not_told_as_if_its_rim_had_burnt_too():
+    """2.25 ha of 200 Mg/ha with a burn of 0.4 ha in the middle: 7 x 7 pixels of 20 m, 36 of them inside, ten of those burnt."""
+    grid = make_grid(resolution_m=20.0)
+    stand = shapely.box(110, 110, 260, 260)
+    (piece,) = coverage(make_stands(square=stand), grid, grid.window)
+    row, col = np.divmod(piece.pixel, grid.cols)
+    west, _, _, north = grid.bounds
+    x, y = west + (col + 0.5) * 20.0, north - (row + 0.5) * 20.0
+    value = np.where((abs(x - 185) < 40) & (abs(y - 185) < 30), 0.0, 200.0)
+    burnt = (piece.fraction * (value == 0)).sum() * 400 / stand.area
+    told = piece.stands_for @ value / piece.stands_for.sum()
+    plain = value[piece.fraction >= 0.999].mean()
+    assert told == pytest.approx(200 * (1 - burnt), rel=0.01) and plain < told - 20
 
 
 def added(rows: pd.DataFrame) -> pd.DataFrame:
