@@ -15,7 +15,8 @@ from benchmarks import composites, prediction, stands
 class Row:
     """One comparison. `ours` and `other` take what `prepare` made and `warm_up` (True: a small piece, to compile).
 
-    A `sized` row's `prepare` takes the side of its scenes in pixels; `clock` says which seconds the ratio is of.
+    A `sized` row's `prepare` takes the side of its scenes in pixels; `clock` says which seconds the ratio is of. Where the other
+    does a part of the work alone (`other_part`), because all of it takes too long, its seconds are divided by that.
     """
 
     suite: str
@@ -29,6 +30,7 @@ class Row:
     sized: bool = False
     repeats: int = 5
     clock: str = "cpu"
+    other_part: float = 1.0
     note: str = ""
 
 

@@ -1,14 +1,22 @@
-"""A piece of work in a fresh process: its answer, its CPU and wall seconds and the growth of its peak memory."""
+"""A piece of work in a fresh process: its answer, its CPU and wall seconds and the growth of its peak memory.
+
+Processes have the threads that a run gives its jobs (`pipeline.bridge.session`): one for each library of linear algebra. With
+more, small products of matrices wait for each other at full CPU, and a map of `linear` took 5 to 15 times the seconds of a job.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from pipeline.bridge.session import THREADS_OF
 
 
 class Measured(NamedTuple):
@@ -25,7 +33,8 @@ def measured(work: Callable, prepared: object) -> Measured:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_child, args=(work, prepared, theirs))
-    process.start()
+    with _as_a_job():
+        process.start()
     theirs.close()  # so that a process that dies ends the wait
     try:
         answer = ours.recv()
@@ -33,6 +42,18 @@ def measured(work: Callable, prepared: object) -> Measured:
         raise RuntimeError(f"{work.__name__} broke: its error is printed above") from None
     process.join()
     return answer
+
+
+@contextmanager
+def _as_a_job() -> Iterator[None]:
+    """What processes that are started in it find in their environment about threads."""
+    before = {name: os.environ.get(name) for name in THREADS_OF}
+    os.environ.update(dict.fromkeys(THREADS_OF, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _child(work: Callable, prepared: object, pipe) -> None:

@@ -20,7 +20,7 @@ from models.applicability import Applicability, applicability
 from models.inference.target_model import SetModel, TargetModel
 from models.regressors import Regressor
 from models.regressors.linear import Linear
-from models.regressors.mix import Default
+from models.regressors.mix import Auto, Default
 from models.regressors.mixed_effects import MixedEffects
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Term:
 
     def machine(self, machine: Regressor, predictors: Sequence[str]) -> Regressor:
         """The regressor that knows which of its columns are shares in strata, where it is one that can."""
+        if isinstance(machine, Auto):  # which tries linear as it is here below
+            return replace(machine, strata=tuple(columns_of(predictors)))
         if not self.names or type(machine) is not Linear:
             return machine
         shares = columns_of(predictors)

@@ -191,8 +191,11 @@ class Ridge(Linear):
         errors = np.zeros(len(choices))
         for test in groups(cluster, FOLDS):
             rest = np.setdiff1d(np.arange(len(y)), test)
+            design = self._design(X[rest])
+            squares, products = design.T @ design, design.T @ response[rest]
             for number, ridge in enumerate(choices):
-                slopes = replace(self, ridge=float(ridge))._slopes(X[rest], response[rest], penalised)
+                penalty = replace(self, ridge=float(ridge))._penalty(len(rest), penalised)
+                slopes = np.linalg.solve(squares + penalty, products)
                 errors[number] += float(((slopes[0] + X[test] @ slopes[1:] - response[test]) ** 2).sum())
         return replace(self, ridge=float(choices[int(errors.argmin())]))
 
@@ -288,19 +291,18 @@ class Forward(Linear):
 
     def learned(self, X, y, cluster, penalised):
         response = self.scale.forward(y)
-        always = np.column_stack([np.ones(len(X)), X[:, ~penalised]])
+        basis, _ = np.linalg.qr(np.column_stack([np.ones(len(X)), X[:, ~penalised]]))
         open_, chosen = [int(k) for k in np.flatnonzero(penalised)], []
-        best = _press(always, response)
+        best = float(_press_with(basis, np.zeros((len(X), 1)), response)[0][0])
         while open_ and len(chosen) < max(len(np.unique(cluster)) // 5, 1):
-            tried = [
-                _press(np.column_stack([always, X[:, [*chosen, k]]]), response)
-                if inflation(X[:, [*chosen, k]]).max() <= VIF_MOST else np.inf
-                for k in open_
-            ]  # fmt: skip
-            if not min(tried) < 0.99 * best:
+            press, own = _press_with(basis, X[:, open_], response)
+            number = next(
+                (int(k) for k in np.argsort(press, kind="stable") if inflation(X[:, [*chosen, open_[k]]]).max() <= VIF_MOST), None
+            )
+            if number is None or not press[number] < 0.99 * best:
                 break
-            best = min(tried)
-            chosen.append(open_.pop(int(np.argmin(tried))))
+            best, basis = float(press[number]), np.column_stack([basis, own[:, number]])
+            chosen.append(open_.pop(number))
         return replace(self, chosen=tuple(sorted(chosen)))
 
     def _slopes(self, X, response, penalised):
@@ -314,11 +316,17 @@ class Forward(Linear):
         return Linear._slopes(self, X, response, np.zeros(X.shape[1], bool))
 
 
-def _press(design: np.ndarray, response: np.ndarray) -> float:
-    """Sum of squared errors of each row predicted without it."""
-    q, _ = np.linalg.qr(design)
-    leverage = np.minimum((q**2).sum(axis=1), 1 - 1e-9)
-    return float((((response - q @ (q.T @ response)) / (1 - leverage)) ** 2).sum())
+def _press_with(basis: np.ndarray, columns: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each column (n, k), what joins an orthonormal basis (n, m): the sum of squared errors of each row predicted without it
+    (k,), and the part of the column that is new, of unit length (n, k); zero where none is."""
+    own = columns - basis @ (basis.T @ columns)
+    own -= basis @ (basis.T @ own)  # once more, for what rounding left of columns that say nearly the same
+    length = np.linalg.norm(own, axis=0)
+    known = length <= 1e-10 * np.linalg.norm(columns, axis=0)
+    own = np.where(known, 0.0, own / np.where(known, 1.0, length))
+    left = response - basis @ (basis.T @ response)
+    leverage = np.minimum((basis**2).sum(axis=1)[:, None] + own**2, 1 - 1e-9)
+    return (((left[:, None] - own * (own.T @ left)) / (1 - leverage)) ** 2).sum(axis=0), own
 
 
 def inflation(X: np.ndarray) -> np.ndarray:

@@ -10,16 +10,18 @@ import numpy as np
 
 from models.regressors.base import FOLDS, Regressor, Scale, alive, plain_of
 from models.regressors.gaussian import GaussianProcess
-from models.regressors.linear import Linear, Ridge
+from models.regressors.linear import Forward, Linear, Ridge
+from models.regressors.mixed_effects import MixedEffects
 from models.regressors.trees import ExtraTrees
 
 
 @dataclass(frozen=True)
 class Mix(Regressor):
-    """The mean of Gaussian process, ridge and extra trees.
+    """The mean of Gaussian process, ridge, forward selection and extra trees.
 
-    Each part meets the plots' total by itself (the first two by Snowdon's ratio, trees by their leaves' means), so their
-    mean does, and Snowdon's ratio of the mix is one. Parameters: those of the parts, one after the other.
+    Parts that err in different ways: a curve, a line of many small slopes, one of a few, and steps. Each meets the plots'
+    total by itself (the lines by Snowdon's ratio, trees by their leaves' means), so their mean does, and Snowdon's ratio of
+    the mix is one. Parameters: those of the parts, one after the other.
 
     References
     ----------
@@ -43,7 +45,7 @@ class Mix(Regressor):
 
     @property
     def _blank(self) -> tuple[Regressor, ...]:
-        return GaussianProcess(self.transform), Ridge(self.transform), ExtraTrees()
+        return GaussianProcess(self.transform), Ridge(self.transform), Forward(self.transform), ExtraTrees()
 
     def learned(self, X, y, cluster, penalised):
         return replace(self, parts=tuple(part.learned(X, y, cluster, penalised) for part in self._blank))
@@ -55,7 +57,7 @@ class Mix(Regressor):
         return np.concatenate([part.fit(X, y, penalised) for part in self.parts])
 
     def predicted(self, X, y, cluster, penalised, places):
-        return sum(part.predicted(X, y, cluster, penalised, places) for part in self._blank) / 3
+        return sum(part.predicted(X, y, cluster, penalised, places) for part in self._blank) / len(self._blank)
 
     def _each(self, params: np.ndarray, columns: int) -> Iterator[tuple[Regressor, np.ndarray]]:
         ends = np.cumsum([part.size(columns) for part in self.parts])
@@ -195,7 +197,12 @@ class Auto(Chooser):
     """The regressor with the least error at groups of clusters left out, learning and all inside each; says who came how.
 
     The error it reports for itself is nested: the choice is made anew without the plots that are left out.
+
+    strata : numbers of the columns that hold a place's share in each stratum: `linear` is tried with levels that are shrunk, as
+        it is where a study names it (`models.inference.strata`); others take them as predictors
     """
+
+    strata: tuple[int, ...] = ()
 
     name: ClassVar[str] = "auto"
     when: ClassVar[str] = "to be told by the plots; some minutes instead of seconds"
@@ -210,6 +217,8 @@ class Auto(Chooser):
 
         table, machines = [], {}
         for name, machine in candidates(self.transform).items():
+            if self.strata and type(machine) is Linear:
+                machine = MixedEffects(machine.transform, machine.ridge, self.strata)
             try:
                 predicted = machine.predicted_apart(X, y, cluster, penalised, CHOICE_FOLDS)
             except ValueError as error:
@@ -226,6 +235,13 @@ class Auto(Chooser):
     def without_each(self, X, y, cluster, penalised, params):
         refits, _ = self.inner.without_each(X, y, cluster, penalised, params)
         return refits, self.predicted_apart(X, y, cluster, penalised, self.folds)
+
+    def to_plain(self):
+        return {**super().to_plain(), "strata": list(self.strata)}
+
+    @classmethod
+    def from_plain(cls, plain):
+        return replace(super().from_plain(plain), strata=tuple(plain["strata"]))
 
 
 def candidates(transform: str) -> dict[str, Regressor]:

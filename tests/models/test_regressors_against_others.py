@@ -27,7 +27,7 @@ from models.regressors.base import Scale, groups
 from models.regressors.boosting import HistogramBoosting
 from models.regressors.estimator import ForestRegressor
 from models.regressors.gaussian import GaussianProcess
-from models.regressors.linear import Forward, Linear, PartialLeastSquares, Ridge, _press, inflation
+from models.regressors.linear import Forward, Linear, PartialLeastSquares, Ridge, _press_with, inflation
 from models.regressors.mix import Auto, Default, Mix
 from models.regressors.smoothers import Neighbours
 from models.regressors.trees import MOST_LEAVES, ExtraTrees, QuantileForest, RandomForest
@@ -90,8 +90,12 @@ def test_levels_of_dates_are_kept_out_of_components_and_given_back():
 
 def test_press_is_the_sum_over_rows_left_out_one_by_one():
     X, y, _ = make_rows(n=25)
-    theirs = cross_val_predict(LinearRegression(), X, y, cv=LeaveOneOut())
-    assert _press(np.column_stack([np.ones(25), X]), y) == pytest.approx(((y - theirs) ** 2).sum())
+    taken, _ = np.linalg.qr(np.column_stack([np.ones(25), X[:, :3]]))
+    press, own = _press_with(taken, np.column_stack([X[:, 3:], X[:, 0]]), y)
+    for columns, found in (([0, 1, 2, 3], press[0]), ([0, 1, 2, 4], press[1]), ([0, 1, 2], press[2])):
+        theirs = cross_val_predict(LinearRegression(), X[:, columns], y, cv=LeaveOneOut())
+        assert found == pytest.approx(((y - theirs) ** 2).sum())
+    assert not own[:, 2].any()  # a copy of what is taken brings nothing
 
 
 def test_inflation_of_two_columns_is_one_over_what_their_correlation_leaves():
@@ -390,7 +394,7 @@ def test_gnn_finds_neighbours_along_the_axes_of_its_package(monkeypatch):
 def test_the_mix_is_the_mean_of_its_parts():
     X, y, cluster = make_rows()
     machine = Mix().learned(X, y, cluster, ALL)
-    parts = [GaussianProcess(), Ridge(), ExtraTrees()]
+    parts = [GaussianProcess(), Ridge(), Forward(), ExtraTrees()]
     places = make_rows(n=20, seed=7)[0]
     expected = np.mean([part.predicted(X, y, cluster, ALL, places) for part in parts], axis=0)
     assert machine.mean(machine.fit(X, y, ALL), places) == pytest.approx(expected, rel=1e-9)

@@ -16,8 +16,10 @@ from models.inference.hierarchical import fit_in_stages
 from models.inference.residuals import Structure
 from models.inference.strata import NO_STRATUM, PREFIX, levels_told
 from models.inference.target_model import TargetModel
-from models.regressors import alive, plain_of
+from models.regressors import alive, mix, plain_of
+from models.regressors.linear import Linear
 from models.regressors.mixed_effects import MixedEffects, Variances, penalty_of, products_of, variances_of
+from models.regressors.smoothers import Neighbours
 
 LIDAR = {"lidar": ("zmean",)}
 LEVELS = {"spruce": 1.0, "pine": -0.3, "oak": -0.9}
@@ -445,6 +447,24 @@ def test_default_that_becomes_linear_tells_strata_apart_as_linear_does():
         assert ours == linear
     few = make_strata(n=73, counts=(40, 30, 3))
     assert PREFIX + "oak" in fit(few, regressor="default")[0].sets[0].predictors  # 3 clusters: enough for linear
+
+
+def test_auto_of_regressors_tries_linear_with_shrunk_levels_and_chooses_anew_without_the_plots_it_is_judged_by(monkeypatch):
+    """A place left out is predicted the same whatever was measured there: neither choice nor levels have seen it."""
+    monkeypatch.setattr(mix, "candidates", lambda transform: {"linear": Linear(), "neighbours": Neighbours()})
+    plots = make_strata()
+    model, _ = fit(plots, regressor="auto")
+    one = model.sets[0]
+    assert isinstance(one.machine.stands_for, MixedEffects) and model.shrunk.any()
+    assert alive(plain_of(one.machine)).strata == one.machine.strata == (1, 2, 3)
+    test = np.flatnonzero(plots["plot"].isin(plots["plot"][::9]))
+    rest = np.setdiff1d(np.arange(len(plots)), test)
+    other = plots.assign(agb_mg_ha=plots["agb_mg_ha"].where(~plots.index.isin(test), 10 * plots["agb_mg_ha"]))
+    told = [
+        predict_left_out(rows, model, one, "agb_mg_ha", [(test, rest)], one.machine)["predicted"].to_numpy()[test]
+        for rows in (plots, other)
+    ]
+    assert np.isfinite(told[0]).all() and told[0].tolist() == told[1].tolist()
 
 
 def test_default_that_becomes_a_mix_has_no_slopes():
