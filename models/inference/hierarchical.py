@@ -54,7 +54,9 @@ blocks have little to do with one another, but not so wide that there are fewer,
 RANGES = 2.0
 LEAST_BLOCKS = 10
 NOISE = 2.0
-"""Standard errors by which a second stage may look worse at plots under the first set's cover and still be taken."""
+"""Standard errors that tell one path from the other at plots left out. A second stage may look worse by so much at plots under the
+first set's cover and still be taken; where plots beyond the cover decide it has to be better by so much, because the other path
+is fitted to them."""
 LEAST_CELLS = 60
 LEAST_INSIDE_PERCENT = 50.0
 FEW_CLUSTERS = 8
@@ -146,9 +148,11 @@ def told(one: SetModel) -> str:
 def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: SetModel) -> tuple[dict, bool]:
     """The second stage with both paths' errors at plots left out, and whether it is the one to take.
 
-    The second set serves where the first ends. Plots that lie there are asked, and the smaller error is taken; where they lie
-    in too few clusters all plots are, and the second stage is taken unless it is worse by more than noise: its cells around a
-    plot are left out, and the plots around it, which flatter the direct fit, are not.
+    The second set serves where the first ends. Plots that lie there are asked, and the second stage is taken if it is better
+    by more than noise: the direct fit has seen the land there, so that what its plots have in common is in it, where a second
+    stage carries from the cover what fields of both stages do as far as there. Where plots beyond lie in too few clusters all
+    plots are asked, and the second stage is taken unless it is worse by more than noise: its cells around a plot are left out,
+    and the plots around it, which flatter the direct fit, are not.
     """
     one, keys = second["model"], ["plot", "cluster", "year"]
     blocks = len(one.second_stage.refits)
@@ -175,7 +179,7 @@ def _compared(plots: pd.DataFrame, second: dict, direct: dict | None, first: Set
         other = (told["observed"] - told["predicted_direct"]) ** 2
         less = squares - other
         se = _se_of_mean(less, told["cluster"])
-        better = bool(less.mean() <= (0.0 if outside else NOISE * se))
+        better = bool(less.mean() <= (-NOISE if outside else NOISE) * se)
         said |= {
             "rmse_direct": float(np.sqrt(other.mean())), "difference": float(less.mean()), "difference_se": se,
             "clusters": told["cluster"].nunique(),

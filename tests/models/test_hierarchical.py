@@ -274,6 +274,25 @@ def test_plots_beyond_the_lidar_decide_and_widen_what_the_second_stage_leaves_un
     assert staged(shifted, cells, path="auto").sets[1].second_stage is None
 
 
+@pytest.mark.parametrize(("by", "taken"), [(19.0, False), (21.0, True), (-1.0, False)])
+def test_where_plots_beyond_the_lidar_decide_a_second_stage_has_to_be_better_by_more_than_noise(drawn, land, by, taken):
+    """22 plots in as many clusters: squared errors smaller by `by` +- 10 sqrt(21), so by `by` with a standard error of 10."""
+    whole, plots, cells = drawn
+    far = whole[~land.flown].iloc[::40].reset_index(drop=True)
+    far = far.assign(plot=[f"f{k}" for k in far.index], cluster=[f"f{k}" for k in far.index], area_ha=0.09, zmean=np.nan)
+    both = pd.concat([plots, far], ignore_index=True)
+    assert len(far) == 22
+    first, one = staged(both, cells).sets
+    less = by + 10 * np.sqrt(21) * np.where(np.arange(22) % 2, 1.0, -1.0)
+    told = far[["plot", "cluster", "year"]].assign(observed=100.0)
+    second = {"model": one, "left_out": told.assign(predicted=110.0)}
+    direct = {"left_out": told.assign(predicted=100 + np.sqrt(100 + less))}
+    found, better = hierarchical._compared(both, second, direct, first)
+    said = found["model"].second_stage.compared
+    assert said["outside"] and said["difference"] == pytest.approx(-by) and said["difference_se"] == pytest.approx(10)
+    assert better is taken
+
+
 def test_cells_and_plots_tell_the_second_stage_s_error_by_how_well_they_know_it():
     # 20 blocks say 100 with variance 2 x 100^2 / 20 = 1000; 10 clusters 190, of 200 in all, with 2 x 200^2 / 10 = 8000
     assert hierarchical._pooled(100.0, 190.0, 200.0, 20, 10) == pytest.approx((0.1 + 0.02375) / 0.001125)
