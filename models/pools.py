@@ -207,7 +207,7 @@ class CarbonFactors:
         return np.array([replace(self, root_shoot=ratio).tree_carbon() for ratio, _ in self._ratios(strata)])
 
     def net_removal(self, years: float, strata: Sequence | None = None) -> np.ndarray | float:
-        """t CO2 a year per unit of the target's change over so many years (IPCC 2006, vol. 4, ch. 2, eq. 2.8: stock difference)."""
+        """t CO2 a year per unit of the target's change over so many years (IPCC 2006, vol. 4, ch. 2, eq. 2.8)."""
         return carbon_dioxide(self.tree_carbon(strata)) / years
 
     def relative_se(self, strata: Sequence | None = None) -> np.ndarray | float:
