@@ -184,18 +184,6 @@ def tree_carbon(
     return carbon(agb_mg_ha + belowground(agb_mg_ha, root_shoot=root_shoot), carbon_fraction=carbon_fraction)
 
 
-def net_removal_co2(
-    agb_change_mg_ha_yr: np.ndarray | float, root_shoot: float, carbon_fraction: float = CARBON_FRACTION
-) -> np.ndarray | float:
-    """Net removal by trees, t CO2/ha/yr, positive where biomass grew, from its yearly change, Mg/ha/yr.
-
-    References
-    ----------
-    IPCC 2006, vol. 4, ch. 2, eq. 2.8 (stock difference).
-    """
-    return carbon_dioxide(tree_carbon(agb_change_mg_ha_yr, root_shoot=root_shoot, carbon_fraction=carbon_fraction))
-
-
 @dataclass(frozen=True)
 class CarbonFactors:
     """What turns a mapped target into tree carbon, with errors that all places and dates share (0 where none is stated).
@@ -219,7 +207,7 @@ class CarbonFactors:
         return np.array([replace(self, root_shoot=ratio).tree_carbon() for ratio, _ in self._ratios(strata)])
 
     def net_removal(self, years: float, strata: Sequence | None = None) -> np.ndarray | float:
-        """t CO2 a year per unit of the target's change over so many years."""
+        """t CO2 a year per unit of the target's change over so many years (IPCC 2006, vol. 4, ch. 2, eq. 2.8)."""
         return carbon_dioxide(self.tree_carbon(strata)) / years
 
     def relative_se(self, strata: Sequence | None = None) -> np.ndarray | float:
@@ -323,20 +311,3 @@ def ratio_of_plots(part: np.ndarray, whole: np.ndarray, cluster: np.ndarray) -> 
         return ratio, float("nan")
     residual = np.bincount(member, part - ratio * whole)
     return ratio, float(np.sqrt(len(names) / (len(names) - 1) * (residual**2).sum()) / whole.sum())
-
-
-def biomass_from_volume(volume_m3_ha: np.ndarray | float, *, expansion_factor_mg_m3: float) -> np.ndarray | float:
-    """Aboveground biomass, Mg/ha, from stem volume, m3/ha, by a biomass conversion and expansion factor, Mg/m3.
-
-    Raises
-    ------
-    ValueError
-        If the factor is not above zero.
-
-    References
-    ----------
-    IPCC 2006, vol. 4, ch. 2, eq. 2.8b.
-    """
-    if expansion_factor_mg_m3 <= 0:
-        raise ValueError(f"an expansion factor is above zero, got {expansion_factor_mg_m3} Mg/m3")
-    return volume_m3_ha * expansion_factor_mg_m3

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pipeline import store
 from pipeline.bridge import Plan
-from pipeline.config import Study, study_from
+from pipeline.config import Plots, Study, study_from
 from pipeline.steps import planted
 from pipeline.steps.cells import cells
 from pipeline.steps.check import check
@@ -70,6 +71,21 @@ def small_study(folder: Path, *, seed: int = 1, **changes) -> Study:
         "planted": Planting.small(seed).model_dump(mode="json"),
     }
     return study_from(content | changes)
+
+
+def plots_of_tables(folder: Path, grid, plot_table, trees=None, *, targets=("agb",), crs: str, **settings):
+    """What the step `plots` makes of two tables (plots.parquet), with its notes and trees beside."""
+    plot_table.to_csv(folder / "plots.csv", index=False)
+    given = {"file": str(folder / "plots.csv"), "crs": crs}
+    if trees is not None:
+        trees.to_csv(folder / "trees.csv", index=False)
+        given["trees"] = str(folder / "trees.csv")
+    plain = Plots(**{**given, **settings}).model_dump(mode="json")
+    plots(
+        table=folder / "plots.parquet", settings=plain, grid=grid.settings(), targets=list(targets),
+        said=folder / "said.json", tree_list=folder / "trees.parquet",
+    )  # fmt: skip
+    return store.read_table(folder / "plots.parquet")
 
 
 def plant(plan: Plan, *, truth: bool = True) -> None:

@@ -140,7 +140,7 @@ def test_only_the_store_writes_files(path):
 
 
 def test_the_search_for_writes_finds_those_that_are_there():
-    assert writes(ROOT / "pipeline/store.py") and writes(ROOT / "catalogs/planted/rasters.py")
+    assert writes(ROOT / "pipeline/store/tables.py") and writes(ROOT / "catalogs/planted/rasters.py")
 
 
 # ---------------------------------------------------------------- who sees the truth

@@ -31,14 +31,21 @@ def cells_of(x, y, west, north, size_m, rows, cols):
 
 
 @njit(cache=True)
-def grouped(cell, z, n_cells):
-    """Values grouped by cell, those of no cell left out: (grouped values, starts), `starts` of length `n_cells` + 1."""
+def starts_of(cell, n_cells):
+    """Where each cell's points start (n_cells + 1) when they are grouped by cell, those of no cell left out."""
     starts = np.zeros(n_cells + 1, np.int64)
     for i in range(cell.size):
         if cell[i] >= 0:
             starts[cell[i] + 1] += 1
     for k in range(n_cells):
         starts[k + 1] += starts[k]
+    return starts
+
+
+@njit(cache=True)
+def grouped(cell, z, n_cells):
+    """Values grouped by cell, those of no cell left out: (grouped values, starts), `starts` of length `n_cells` + 1."""
+    starts = starts_of(cell, n_cells)
     place = starts[:-1].copy()
     values = np.empty(starts[n_cells], z.dtype)
     for i in range(cell.size):
@@ -51,12 +58,7 @@ def grouped(cell, z, n_cells):
 @njit(cache=True)
 def in_order(cell, n_cells):
     """Numbers of the points grouped by cell, those of no cell left out, and where each cell starts (n_cells + 1)."""
-    starts = np.zeros(n_cells + 1, np.int64)
-    for i in range(cell.size):
-        if cell[i] >= 0:
-            starts[cell[i] + 1] += 1
-    for k in range(n_cells):
-        starts[k + 1] += starts[k]
+    starts = starts_of(cell, n_cells)
     place = starts[:-1].copy()
     order = np.empty(starts[n_cells], np.int32)
     for i in range(cell.size):

@@ -17,9 +17,10 @@ from models import allometry
 from pipeline import store
 from pipeline.config import TARGETS
 from pipeline.grid import Grid
-from pipeline.steps.biomass import with_roots_of_totals, with_trees
+from pipeline.steps.biomass import with_trees
 from pipeline.steps.expansion import with_expanded_volume
 from pipeline.steps.notes import kept_warnings
+from pipeline.steps.roots import with_roots_of_totals
 
 if TYPE_CHECKING:
     import geopandas as gpd

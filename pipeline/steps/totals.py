@@ -150,7 +150,7 @@ def _estimated(mine: pd.DataFrame, stands: gpd.GeoDataFrame, given: Callable) ->
     whole = mine[mine["level"] == "project"].iloc[0]
     of_stands = mine[mine["level"] == "stand"]
     if whole["has_total"]:
-        sample, places = given(members=set(of_stands.loc[of_stands["has_total"].astype(bool), "stand"]))
+        sample, places = given(set(of_stands.loc[of_stands["has_total"].astype(bool), "stand"]))
         strata = _areas(mine, "stratum")
         share = {area.name: area.area_ha for area, _ in strata}
         inside = share if np.isclose(sum(share.values()), whole["area_ha"]) else {}  # else some stands have no stratum
@@ -161,7 +161,7 @@ def _estimated(mine: pd.DataFrame, stands: gpd.GeoDataFrame, given: Callable) ->
             yield from (Estimated(area, own, found[area.name]) for area, own in areas)
     if whole["stands_without_total"]:
         every = _main(stands)
-        sample, places = given(members=set(every["stand"]))
+        sample, places = given(set(every["stand"]))
         if (sample["selection"] == "probability").any():
             own = whole.copy()
             own[["level", "area_ha", "stands"]] = [ALL_STANDS, whole["all_stands_area_ha"], len(every)]

@@ -7,14 +7,13 @@ import pytest
 
 from models.pools import (
     LITTER_CARBON_FRACTION,
+    CarbonFactors,
     belowground,
-    biomass_from_volume,
     by_class,
     by_class_of_groups,
     carbon,
     carbon_dioxide,
     dead_wood_and_litter,
-    net_removal_co2,
     ratio_of_plots,
     relative_error,
     root_shoot_continuous,
@@ -36,21 +35,19 @@ def test_carbon_becomes_dioxide_by_the_ratio_of_molar_masses():
 
 def test_growth_is_a_positive_removal_and_loss_a_negative_one():
     # 10 Mg/ha/yr x 1.26 x 0.47 x 44/12
-    assert net_removal_co2(10.0, 0.26, 0.47) == pytest.approx(21.714)
-    assert net_removal_co2(-10.0, 0.26, 0.47) == pytest.approx(-21.714)
+    a_year = CarbonFactors(root_shoot=0.26, carbon_fraction=0.47).net_removal(1)
+    assert 10.0 * a_year == pytest.approx(21.714)
+    assert -10.0 * a_year == pytest.approx(-21.714)
 
 
 def test_stock_difference_of_a_growing_stand():
     # 10 ha, 120 -> 150 m3/ha in 5 years, 0.7 Mg/m3, roots 0.29, carbon 0.47 (IPCC 2006, eq. 2.8b)
-    earlier, later = (
-        10 * tree_carbon(biomass_from_volume(volume, expansion_factor_mg_m3=0.7), root_shoot=0.29, carbon_fraction=0.47)
-        for volume in (120.0, 150.0)
-    )
+    factors = CarbonFactors(root_shoot=0.29, carbon_fraction=0.47, biomass_per_target=0.7)
+    earlier, later = (10 * volume * factors.tree_carbon() for volume in (120.0, 150.0))
     assert earlier == pytest.approx(509.292)
     assert later == pytest.approx(636.615)
     assert carbon_dioxide((later - earlier) / 5) == pytest.approx(93.3702)
-    change = biomass_from_volume(150.0 - 120.0, expansion_factor_mg_m3=0.7) / 5
-    assert 10 * net_removal_co2(change, 0.29, 0.47) == pytest.approx(93.3702)
+    assert 10 * (150.0 - 120.0) * factors.net_removal(5) == pytest.approx(93.3702)
 
 
 def test_the_continuous_ratio_gives_the_published_example():
@@ -76,9 +73,8 @@ def test_no_biomass_has_no_ratio_and_missing_stays_missing():
     [
         (lambda: carbon(1.0, carbon_fraction=47), "a carbon fraction is a share between 0 and 1, got 47"),
         (lambda: belowground(1.0, root_shoot=-0.1), "a root:shoot ratio is not negative, got -0.1"),
-        (lambda: biomass_from_volume(1.0, expansion_factor_mg_m3=0), "an expansion factor is above zero, got 0"),
     ],
-    ids=["percent", "negative_ratio", "no_factor"],
+    ids=["percent", "negative_ratio"],
 )
 def test_impossible_factors_are_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):

@@ -146,6 +146,18 @@ def test_plots_speak_of_a_change_by_the_land_that_they_are_forest_on_and_by_no_o
 # ---------------------------------------------------------------- composites
 
 
+def plots_of(rng: np.random.Generator, grown) -> pd.DataFrame:
+    """24 clusters of one to four plots in the squares; `grown` (number of the stand, x) -> zmean, biomass."""
+    rows = []
+    for number in range(24):
+        middle = rng.uniform(50, ROWS * SIDE - 50, 2)
+        for one in range(int(rng.integers(1, 5))):
+            x, y = middle + rng.uniform(-40, 40, 2)
+            rows.append((f"p{number:02d}{one}", f"c{number:02d}", x, y, *grown(int(y // SIDE) * ROWS + int(x // SIDE), x)))
+    plots = pd.DataFrame(rows, columns=["plot", "cluster", "x", "y", "zmean", "agb_mg_ha"])
+    return plots.assign(year=2019, area_ha=0.04)
+
+
 def a_study(seed: int, *, chance=True, years=(2019,), record=False):
     """A planted forest of 36 stands with a departure of their own (SD 20), 60 plots in 24 clusters, and the truth.
 
@@ -157,17 +169,12 @@ def a_study(seed: int, *, chance=True, years=(2019,), record=False):
     level, own = rng.normal(10, 4, n), rng.normal(0, 20, n)
     cells = level[:, None] + rng.normal(0, 2, (n, 100))
     truth = 100 + 12 * (cells.mean(axis=1) - 10) + own
-    rows = []
-    for number in range(24):
-        x, y = rng.uniform(50, ROWS * SIDE - 50, 2)
-        for one in range(int(rng.integers(1, 5))):
-            px, py = np.array([x, y]) + rng.uniform(-40, 40, 2)
-            k = int(py // SIDE) * ROWS + int(px // SIDE)
-            zmean = level[k] + rng.normal(0, 2)
-            agb = 100 + 12 * (zmean - 10) + own[k] + rng.normal(0, 20)
-            rows.append((f"p{number:02d}{one}", f"c{number:02d}", px, py, zmean, agb))
-    plots = pd.DataFrame(rows, columns=["plot", "cluster", "x", "y", "zmean", "agb_mg_ha"])
-    plots = plots.assign(year=2019, area_ha=0.04, sampling="probability" if chance else "purposive")
+
+    def grown(k: int, _x: float) -> tuple[float, float]:
+        zmean = level[k] + rng.normal(0, 2)
+        return zmean, 100 + 12 * (zmean - 10) + own[k] + rng.normal(0, 20)
+
+    plots = plots_of(rng, grown).assign(sampling="probability" if chance else "purposive")
     plots["stratum"] = [str(int(y // SIDE) * ROWS + int(x // SIDE)) for x, y in zip(plots["x"], plots["y"], strict=True)]
     if record:
         stands["record_plan"], stands["record_plan_se"] = truth + 15 + rng.normal(0, 10, n), 10.0
@@ -196,18 +203,14 @@ def a_felled_study(seed: int):
     cells = np.maximum(level[:, None] + rng.normal(0, 1, (n, 100)), 2.0)
     standing = np.where(felled, 50, 100)
     truth = np.array([12 * cells[k, : standing[k]].sum() / 100 * (1 + own[k]) for k in range(n)])
-    rows = []
-    for number in range(24):
-        x, y = rng.uniform(50, ROWS * SIDE - 50, 2)
-        for one in range(int(rng.integers(1, 5))):
-            px, py = np.array([x, y]) + rng.uniform(-40, 40, 2)
-            k = int(py // SIDE) * ROWS + int(px // SIDE)
-            bare = felled[k] and px % SIDE < SIDE / 2
-            zmean = rng.uniform(0, 0.3) if bare else max(level[k] + rng.normal(0, 1), 2.0)
-            agb = 0.0 if bare else 12 * zmean * (1 + own[k] + rng.normal(0, 0.15))
-            rows.append((f"p{number:02d}{one}", f"c{number:02d}", px, py, zmean, agb))
-    plots = pd.DataFrame(rows, columns=["plot", "cluster", "x", "y", "zmean", "agb_mg_ha"])
-    plots = plots.assign(year=2019, area_ha=0.04, sampling="probability")
+
+    def grown(k: int, x: float) -> tuple[float, float]:
+        if felled[k] and x % SIDE < SIDE / 2:
+            return rng.uniform(0, 0.3), 0.0
+        zmean = max(level[k] + rng.normal(0, 1), 2.0)
+        return zmean, 12 * zmean * (1 + own[k] + rng.normal(0, 0.15))
+
+    plots = plots_of(rng, grown).assign(sampling="probability")
     plots["stand"] = [f"s{int(y // SIDE) * ROWS + int(x // SIDE):02d}" for x, y in zip(plots["x"], plots["y"], strict=True)]
     model, left_out = fitted(plots)
     sums = [mean_over(model, cells[k, : standing[k]], forest_ha=4.0 * standing[k] / 100) for k in range(n)]

@@ -6,10 +6,12 @@ import importlib.util
 import json
 import logging
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from chain import plots_of_tables
 from conftest import make_study
 from pydantic import ValidationError
 
@@ -18,7 +20,6 @@ from pipeline.config import Plots
 from pipeline.grid import Grid
 from pipeline.products import products_of
 from pipeline.steps.notes import caveats_in, unverified_in
-from pipeline.steps.plots import plots
 from pipeline.steps.publish import publish
 
 UTM = "EPSG:32650"
@@ -43,20 +44,7 @@ def make_trees(species: str = "Cunninghamia lanceolata", plots_n: int = 3, per_p
 
 @pytest.fixture
 def run(tmp_path):
-    def run(plot_table: pd.DataFrame, trees: pd.DataFrame | None = None, targets=("agb",), **settings):
-        plot_table.to_csv(tmp_path / "plots.csv", index=False)
-        given = {"file": str(tmp_path / "plots.csv"), "crs": UTM}
-        if trees is not None:
-            trees.to_csv(tmp_path / "trees.csv", index=False)
-            given["trees"] = str(tmp_path / "trees.csv")
-        plain = Plots(**{**given, **settings}).model_dump(mode="json")
-        plots(
-            table=tmp_path / "plots.parquet", settings=plain, grid=GRID.settings(), targets=list(targets),
-            said=tmp_path / "said.json", tree_list=tmp_path / "trees.parquet",
-        )  # fmt: skip
-        return store.read_table(tmp_path / "plots.parquet")
-
-    return run
+    return partial(plots_of_tables, tmp_path, GRID, crs=UTM)
 
 
 def fir_kg(dbh, height):

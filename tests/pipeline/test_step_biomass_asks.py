@@ -7,15 +7,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from chain import plots_of_tables
 from conftest import make_settings
 
 from models import pools
-from pipeline import store
 from pipeline.__main__ import main
-from pipeline.config import Plots
 from pipeline.grid import Grid
 from pipeline.steps.notes import caveats_in
-from pipeline.steps.plots import plots
 
 UTM = "EPSG:32650"
 GRID = Grid.covering((500_000, 2_999_000, 501_000, 3_000_000), crs=UTM, resolution_m=20)
@@ -39,20 +37,7 @@ def make_trees(**columns) -> pd.DataFrame:
 
 @pytest.fixture
 def run(tmp_path):
-    def run(plot_table: pd.DataFrame, trees: pd.DataFrame | None = None, **settings):
-        plot_table.to_csv(tmp_path / "plots.csv", index=False)
-        given = {"file": str(tmp_path / "plots.csv"), "crs": UTM}
-        if trees is not None:
-            trees.to_csv(tmp_path / "trees.csv", index=False)
-            given["trees"] = str(tmp_path / "trees.csv")
-        plain = Plots(**{**given, **settings}).model_dump(mode="json")
-        plots(
-            table=tmp_path / "plots.parquet", settings=plain, grid=GRID.settings(), targets=["agb"], said=tmp_path / "said.json",
-            tree_list=tmp_path / "trees.parquet",
-        )  # fmt: skip
-        return store.read_table(tmp_path / "plots.parquet").set_index("plot")
-
-    return run
+    return lambda *tables, **settings: plots_of_tables(tmp_path, GRID, *tables, crs=UTM, **settings).set_index("plot")
 
 
 @pytest.fixture

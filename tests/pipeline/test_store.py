@@ -131,7 +131,7 @@ def test_rasters_kept_open_read_as_before_and_are_opened_once(tmp_path, monkeypa
     before = [mosaic.read(window, ["se", "agb"]) for window in windows]
     opened, first = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda path: opened.append(first(path)) or opened[-1])
-    monkeypatch.setattr(store, "MOST_OPEN", 3)
+    monkeypatch.setattr("pipeline.store.rasters.MOST_OPEN", 3)
     with store.kept_open(), store.kept_open():
         inside = [mosaic.read(window, ["se", "agb"]) for window in windows]
         assert sum(not raster.closed for raster in opened) <= 3
