@@ -184,10 +184,17 @@ def scaled_apart(centre: float, spread: float, places: np.ndarray) -> str | None
     Parameters as of `other_unit`.
     """
     known = places[np.isfinite(places)]
-    if len(known) < FEWEST or centre == 0:
+    if len(known) < FEWEST:
         return None
     low, high = (float(value) for value in np.quantile(known, [0.05, 0.95]))
-    level, width = float(known.mean()) / centre, float(known.std()) / spread
+    return scale_differs(centre, spread, float(known.mean()), float(known.std()), low, high)
+
+
+def scale_differs(centre: float, spread: float, mean: float, sd: float, low: float, high: float) -> str | None:
+    """`scaled_apart` of a map whose values have this mean and standard deviation and lie mostly between `low` and `high`."""
+    if centre == 0:
+        return None
+    level, width = mean / centre, sd / spread
     if min(level, width) <= 0 or not 1 / ALIKE <= level / width <= ALIKE:
         return None
     factor = float(np.sqrt(level * width))

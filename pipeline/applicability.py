@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from models.applicability import FEWEST, scale_differs
+from models.inference.strata import is_stratum
 
 if TYPE_CHECKING:
     from models.inference.target_model import TargetModel
@@ -41,3 +44,46 @@ def applicability_layers(
             found["dissimilarity_index"][rows] = index
             found["local_point_density"][rows] = density
     return found
+
+
+def size_of(values: np.ndarray) -> dict[str, float] | None:
+    """How large a predictor is at places (n,): count, mean, standard deviation and 5 and 95 % quantiles; None where none is."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, [0.05, 0.95])
+    return {
+        "n": len(known), "mean": float(known.mean()), "sd": float(known.std()), "low": float(low), "high": float(high),
+    }  # fmt: skip
+
+
+def scale_sentences(sizes: Sequence[Mapping], sets: Sequence[Mapping]) -> list[str]:
+    """Predictors that on the map as a whole are of another scale than at the plots: a sentence each. Of a block alone it may be
+    what grows there.
+
+    Parameters
+    ----------
+    sizes : predictor and year with what `size_of` says, a row for each block; ranges are those of all blocks
+    sets : predictors of each predictor set with their `centre` and `spread` at the plots, as `SetModel` has them in plain values
+    """
+    plots: dict[str, tuple[float, float]] = {}
+    for one in sets:
+        for name, centre, spread in zip(one["predictors"], one["centre"], one["spread"], strict=True):
+            if not is_stratum(name):
+                plots.setdefault(name, (float(centre), float(spread)))
+    blocks: dict[tuple[str, int], list[Mapping]] = {}
+    for row in sizes:
+        blocks.setdefault((row["predictor"], int(row["year"])), []).append(row)
+    said = []
+    for (name, year), rows in sorted(blocks.items(), key=lambda entry: entry[0][1]):
+        n, mean, sd, low, high = (np.array([row[key] for row in rows], float) for key in ("n", "mean", "sd", "low", "high"))
+        if name not in plots or n.sum() < FEWEST:
+            continue
+        middle = float(n @ mean / n.sum())
+        width = float(np.sqrt(max(n @ (sd**2 + mean**2) / n.sum() - middle**2, 0.0)))
+        if differs := scale_differs(*plots[name], middle, width, float(low.min()), float(high.max())):
+            said.append(
+                f"predictor {name!r} of {year} is {differs}: another unit or scale, or a forest that the plots do not show; look "
+                "at the files that it is read from, and at the area of applicability"
+            )
+    return said

@@ -483,7 +483,8 @@ def _check_enough(
         )
     if clusters < least:
         raise ValueError(
-            f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed"
+            f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed "
+            "(model.min_clusters): measure plots in more places, or name predictors that are there at more of them"
         )
     needed = machine.least_clusters(len(predictors))
     if clusters < needed:
@@ -493,7 +494,10 @@ def _check_enough(
         )
     flat = [name for name, spread in zip(predictors, terms.standardisation(X, predictors)[1], strict=True) if spread < 1e-12]
     if flat:
-        raise ValueError(f"the predictor {flat[0]} is constant over the plots")
+        raise ValueError(
+            f"the predictor {flat[0]} is constant over the plots, so nothing can be told by it; take it out of model.predictors, "
+            "or look whether its file holds what was meant"
+        )
 
 
 def _aligned(influence: np.ndarray, groups: np.ndarray, names: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ rule estimate:
         **{f"sets__{name}": f"{resources}/sets/{name}/{{block}}.tif" for name in plan.set_maps},
         partials=f"{resources}/partials/{{block}}.parquet",
         said=f"{resources}/said/estimate/{{block}}.json",
+        sizes=f"{resources}/sizes/{{block}}.json",
     params:
         settings=plan.stand_shapes,
         forest=plan.settings("forest"),
@@ -37,6 +38,7 @@ rule stands:
         **plan.left_out_files,
         **plan.training_files,
         partials=expand(f"{resources}/partials/{{block}}.parquet", block=plan.blocks),
+        sizes=expand(f"{resources}/sizes/{{block}}.json", block=plan.blocks),
         stand_files=plan.stand_files,
         forest_files=plan.forest_files,
         rasters=plan.forest_rasters,

@@ -39,6 +39,7 @@ rule model_card:
         project=f"{results}/project.csv",
         warned=f"{resources}/said/plots.json",
         mapped=expand(f"{resources}/said/estimate/{{block}}.json", block=plan.blocks),
+        sizes=expand(f"{resources}/sizes/{{block}}.json", block=plan.blocks),
     output:
         card=f"{results}/model_cards/{{target}}.json",
     params:

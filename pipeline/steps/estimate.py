@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from catalogs.stands import read_stands
-from models.applicability import other_unit, scaled_apart
+from models.applicability import other_unit
 from models.inference.quantiles import conditional_quantiles
 from models.inference.strata import PREFIX, is_stratum
 from models.inference.target_model import TargetModel
 from models.pools import CarbonFactors, carbon_dioxide
 from pipeline import mapping, store
-from pipeline.applicability import applicability_layers
+from pipeline.applicability import applicability_layers, size_of
 from pipeline.grid import Grid, Window
 from pipeline.products import Product
 from pipeline.set_layers import set_layers
@@ -47,24 +47,25 @@ def estimate(
     rooted: Path | None = None,
     sets: Mapping[str, Path] | None = None,
     said: Path | None = None,
+    sizes: Path | None = None,
     **_inputs: object,
 ) -> None:
     """Stock and change with standard errors, chunk by chunk; sums per stand go to `partials`.
 
     `sets` gets what each predictor set says wherever it is complete, a raster per target and year, where estimators ask for it;
-    `said` what was warned of, for the model card.
+    `said` what was warned of, for the model card; `sizes` how large predictors are, to hold the whole map against the plots.
     """
     with kept_warnings(said):
         _estimate(
             maps, partials, models, settings, Grid(**grid), block, years, sources, forest,
-            [Product(**product) for product in products], carbon_factors(carbon, rooted), plots, sets or {},
+            [Product(**product) for product in products], carbon_factors(carbon, rooted), plots, sets or {}, sizes,
         )  # fmt: skip
 
 
 def _estimate(
     maps: Mapping[str, Path], partials: Path, models: Mapping[str, Path], settings: dict, grid_: Grid, block: str,
     years: Sequence[int], sources: dict, forest: dict, wanted: Sequence[Product], factors: CarbonFactors, plots: Path | None,
-    sets: Mapping[str, Path],
+    sets: Mapping[str, Path], sizes_file: Path | None,
 ) -> None:  # fmt: skip
     """What `estimate` does, with its settings read."""
     place = grid_.block_window(block)
@@ -115,7 +116,8 @@ def _estimate(
         store.write_raster(sets[name], layers, geobox=geobox, units={})
     store.write_table(partials, pd.DataFrame(rows, columns=None if rows else PARTIAL_COLUMNS))
     left.tell(block)
-    sizes.tell(block)
+    if sizes_file:
+        store.write_json(sizes_file, {"sizes": sizes.rows()})
     log.info("block %s: %d products, %d stands", block, len(wanted), len({row["stand"] for row in rows}))
 
 
@@ -195,15 +197,10 @@ class _Sizes:
                         "is made; look at the files that it is read from"
                     )
 
-    def tell(self, block: str) -> None:
-        """Warn of predictors of another size in the whole block; of a chunk alone it may be what grows there."""
-        plots = {name: (centre, spread) for name, centre, spread in self._plots()}
-        for (year, name), values in self.looked_at.items():
-            if differs := scaled_apart(*plots[name], np.concatenate(values)):
-                caveat(
-                    log, "block %s: predictor %r of %d is %s; another unit or scale, or a forest that the plots do not show: "
-                    "look at the files that it is read from, and at the area of applicability", block, name, year, differs,
-                )  # fmt: skip
+    def rows(self) -> list[dict]:
+        """How large each predictor is in the whole block, by year: what is told of the map once all blocks are there."""
+        found = ((year, name, size_of(np.concatenate(values))) for (year, name), values in self.looked_at.items())
+        return [{"predictor": name, "year": year, **size} for year, name, size in found if size]
 
     def _plots(self) -> Iterator[tuple[str, float, float]]:
         """Each predictor with its mean and standard deviation at the plots, of the first set that has it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from catalogs.sensors import is_sensor, sensor_named
 from pipeline import store
+from pipeline.applicability import scale_sentences
 from pipeline.features import described
 from pipeline.model_card import card_of
 from pipeline.steps.notes import caveats_in
@@ -36,12 +37,13 @@ def model_card(
     project: Path,
     warned: Path | None = None,
     mapped: Sequence[Path] = (),
+    sizes: Sequence[Path] = (),
     **_inputs: object,
 ) -> None:
     """Write the card of one target: the keys of `pipeline.model_card.KEYS`.
 
     table, project : what is reported of stands and project, so that the card says of them what the report does
-    mapped : what mapping each block warned of, such as a predictor of another scale than at the plots
+    mapped, sizes : what mapping each block warned of, and how large predictors are there
     """
     fitted = store.read_json(model)
     prefixes = [sensor_named(name).prefix for name in study["sensors"] if is_sensor(name) or "_" in name]
@@ -53,7 +55,10 @@ def model_card(
         predictors={name: described(name, prefixes) for name in names}, caveats=caveats_in(warned),
         software={name: metadata.version(name) for name in PACKAGES},
         stands=store.read_table(table), project=read_project(project),
-        mapped=[sentence for path in mapped for sentence in caveats_in(path)],
+        mapped=[
+            *scale_sentences([row for path in sizes for row in store.read_json(path)["sizes"]], fitted["sets"]),
+            *(sentence for path in mapped for sentence in caveats_in(path)),
+        ],
         files={name: Path(os.path.relpath(path, card.parent)).as_posix() for name, path in files.items()},
     )  # fmt: skip
     store.write_json(card, content)

@@ -135,6 +135,7 @@ def _left_out(frame: gpd.GeoDataFrame, findings: Findings) -> gpd.GeoDataFrame:
     return frame.drop(columns=[column for column in INNER_COLUMNS if column in frame])
 
 
+MOST_NAMED = 10
 EXCHANGED = "give plots.columns x the column of eastings or longitudes, and y that of northings or latitudes"
 
 
@@ -172,7 +173,7 @@ def kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dict
             + (f"; {turned.sum()} of {len(frame)} rows do once x and y are exchanged: {EXCHANGED}" if turned.any() else "")
         )
     if turned.any():
-        named = ", ".join(dict.fromkeys(frame.loc[turned, "plot"].astype(str)))
+        named = ", ".join(list(dict.fromkeys(frame.loc[turned, "plot"].astype(str)))[:MOST_NAMED])
         log.warning(
             "%d of %d rows of plot and date lie in the study's area only once x and y are exchanged (%s): %s",
             turned.sum(), len(frame), named, EXCHANGED,
@@ -188,7 +189,9 @@ def kept(frame: gpd.GeoDataFrame, grid: Grid, targets: list[str], settings: dict
     frame["reason"] = frame["reason"].astype(object)
     frame["kept"] = frame["reason"] == ""
     for reason, count in frame.loc[~frame["kept"], "reason"].value_counts().items():
-        log.warning("left out %d of %d rows of plot and date: %s", count, len(frame), reason)
+        names = list(dict.fromkeys(frame.loc[frame["reason"] == reason, "plot"].astype(str)))
+        named = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+        log.warning("left out %d of %d rows of plot and date: %s (plots %s)", count, len(frame), reason, named)
     if not frame["kept"].any():
         raise ValueError(f"no plot is left: {'; '.join(sorted(set(frame['reason'])))}")
     factors = [column for column in frame if column.startswith("f_")]

@@ -17,6 +17,7 @@ from models.inference.stands import RegionEstimator, lattices
 from models.inference.target_model import TargetModel
 from models.saturation import Saturation, saturation
 from pipeline import store
+from pipeline.applicability import scale_sentences
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
@@ -66,6 +67,7 @@ def stands(
     rooted: Path | None = None,
     forest: dict | None = None,
     sources: dict | None = None,
+    sizes: Sequence[Path] = (),
     **_inputs: object,
 ) -> None:
     """Add the blocks' sums, turn them into estimates, and write one row per stand for people and one per estimate.
@@ -79,7 +81,7 @@ def stands(
             settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
         )
         polygons = polygons.reset_index(drop=True)
-        seen = _seen(partials, len(polygons), max_outside_domain_percent)
+        seen = _seen(partials, len(polygons), max_outside_domain_percent, _scaled(sizes, models))
         project = Project.of(polygons, replace(lattices(polygons.geometry), patch=(STAND + polygons["stand"]).to_numpy(object)))
         long, whole, sources = [], [], []
         for target, path in models.items():
@@ -127,13 +129,25 @@ def forest_shares(plots: pd.DataFrame, grid: Grid, forest: Mapping, sources: Map
     return found
 
 
-def _seen(partials: Sequence[Path], stands: int, max_outside_domain_percent: float) -> dict[str, pd.DataFrame]:
+def _scaled(sizes: Sequence[Path], models: Mapping[str, Path]) -> list[str]:
+    """Predictors that are of another scale on the map than at the plots, as sentences, of which is warned."""
+    rows = [row for path in sizes for row in store.read_json(path)["sizes"]]
+    sets = [one for path in models.values() for one in store.read_json(path)["sets"]] if rows else []
+    said = scale_sentences(rows, sets)
+    for sentence in said:
+        log.warning(sentence)
+    return said
+
+
+def _seen(
+    partials: Sequence[Path], stands: int, max_outside_domain_percent: float, scaled: Sequence[str]
+) -> dict[str, pd.DataFrame]:
     """Per estimand, what the blocks' sums say of each stand."""
     totals = combine(part for path in partials if len(part := store.read_table(path)))
     if not totals:
         raise ValueError(f"none of {stands} stands covers a cell of the study's grid")
     for every in totals.values():
-        check_extrapolation(every, max_outside_domain_percent)
+        check_extrapolation(every, max_outside_domain_percent, scaled)
     return {estimand: estimated_from(totals.pop(estimand)) for estimand in list(totals)}
 
 
@@ -183,13 +197,14 @@ WARN_OUTSIDE_PERCENT = 50.0
 """Share of the forest outside the area of applicability from which on a stock is said to be mostly extrapolated."""
 
 
-def check_extrapolation(totals: pd.DataFrame, most_percent: float) -> None:
+def check_extrapolation(totals: pd.DataFrame, most_percent: float, scaled: Sequence[str] = ()) -> None:
     """Warn of a stock most of whose forest is unlike every plot; refuse one of which more than `most_percent` is.
 
     Parameters
     ----------
     totals : DataFrame
         Sums per estimand, stand and part, as `combine` makes them; pixels without forest count as in the domain.
+    scaled : what is known of predictors of another scale than at the plots, which is then the likelier reason
     """
     whole = totals[totals["part"] == "all"].groupby("estimand")[["covered_ha", "in_domain_ha", "forest_ha"]].sum()
     for estimand, row in whole[whole["forest_ha"] > 0].iterrows():
@@ -199,6 +214,7 @@ def check_extrapolation(totals: pd.DataFrame, most_percent: float) -> None:
                 f"{percent:.0f} % of the forest of {estimand} lies outside the area of applicability, at most {most_percent:g} % "
                 "may (model.max_outside_domain_percent): the plots show no forest like it, so its numbers would be guesses; add "
                 "plots there, use fewer predictors, or leave that part out of the stands"
+                + "".join(f"; {sentence}" for sentence in scaled)
             )
         if percent > WARN_OUTSIDE_PERCENT:
             log.warning(

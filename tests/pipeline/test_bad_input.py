@@ -35,6 +35,8 @@ def test_a_stock_that_is_mostly_extrapolated_is_refused_with_its_share_and_what_
     with pytest.raises(ValueError, match=r"90 % of the forest of agb_2019 lies outside .*at most 80 % may .*fewer predictors"):
         check_extrapolation(make_totals(outside_ha=54.0), 80.0)
     check_extrapolation(make_totals(outside_ha=54.0), 100.0)
+    with pytest.raises(ValueError, match=r"out of the stands; predictor 'zmean' of 2024 is of another scale$"):
+        check_extrapolation(make_totals(outside_ha=54.0), 80.0, ["predictor 'zmean' of 2024 is of another scale"])
 
 
 def test_a_stock_that_is_half_extrapolated_is_warned_of(caplog):

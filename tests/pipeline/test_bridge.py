@@ -6,12 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, make_study
 
 from models.regressors import REGRESSORS
-from pipeline.bridge import Plan
+from pipeline.bridge import Plan, session
 from pipeline.bridge.problems import wrong_catalogue
 
 S2 = {"catalog": "catalog.json", "season": ["06-01", "09-30"]}
@@ -230,3 +231,17 @@ def test_an_edit_changes_the_code_of_the_steps_that_use_it_and_of_no_other(check
         path.write_text(text, encoding="utf-8")
     differ = {rule for rule in RULES if unedited[rule] != after[rule]}
     assert changed <= differ and not unchanged & differ
+
+
+@pytest.mark.parametrize(
+    ("asked", "promised"),
+    [({}, True), ({"targets": {"all"}}, True), ({"until": {"fit"}}, False), ({"targets": {"model_card"}}, False),
+     ({"omit_from": {"report"}}, False)],
+    ids=["everything", "all", "until", "target", "omit_from"],
+)  # fmt: skip
+def test_results_are_promised_where_all_of_them_were_asked_for(capsys, asked, promised):
+    settings = SimpleNamespace(**{"until": frozenset(), "omit_from": frozenset(), "targets": frozenset(), **asked})
+    session.finished(SimpleNamespace(dag_settings=settings), "results/hills")
+    said = capsys.readouterr().err
+    assert ("The results are in results/hills" in said) == promised
+    assert ("What was asked for is done" in said) != promised

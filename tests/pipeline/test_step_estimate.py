@@ -12,9 +12,9 @@ from conftest import UTM, make_plots
 from models.applicability import other_unit, scaled_apart
 from models.inference.fitted import fit_target
 from pipeline import mapping, store
+from pipeline.applicability import scale_sentences, size_of
 from pipeline.grid import Grid
 from pipeline.steps import estimate as step
-from pipeline.steps.notes import caveats_in
 from pipeline.zonal import combine, vectors, within
 
 SIDE = 40
@@ -61,7 +61,7 @@ def run(tmp_path, monkeypatch, model):
             partials=tmp_path / f"{name}.parquet", models={"agb": tmp_path / "model.json"}, settings={}, grid=GRID.settings(),
             block=GRID.blocks()[0], years=[2019, 2024], sources={},
             forest={"source": "everywhere", "min_area_ha": 0}, products=wanted,
-            carbon={"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47}, said=tmp_path / "said.json",
+            carbon={"biomass_per_target": 1.0, "root_shoot": 0.26, "carbon_fraction": 0.47}, sizes=tmp_path / "sizes.json",
         )  # fmt: skip
         maps = {product["name"]: store.read_raster(tmp_path / f"{name}_{product['name']}.tif") for product in wanted}
         return maps, pd.concat(combine([store.read_table(tmp_path / f"{name}.parquet")]).values())
@@ -158,13 +158,36 @@ def test_a_map_that_differs_in_level_and_spread_by_one_factor_is_said_with_the_u
     assert found is None if said is None else said in found
 
 
-def test_a_block_of_another_scale_is_warned_of_once_for_each_predictor_and_year_and_kept_for_the_card(run, caplog, tmp_path):
+def test_a_map_of_another_scale_is_told_once_for_each_predictor_and_year(run, model, tmp_path):
     run({2019: make_predictors(factor=0.01), 2024: make_predictors(2)})
-    said = [record.getMessage() for record in caplog.records if "level and spread" in record.getMessage()]
-    assert len(said) == 1 and "predictor 'zmean' of 2019" in said[0] and "centimetres and metres" in said[0]
-    assert caveats_in(tmp_path / "said.json") == said
+    (said,) = scale_sentences(store.read_json(tmp_path / "sizes.json")["sizes"], model.to_plain()["sets"])
+    assert "predictor 'zmean' of 2019" in said and "centimetres and metres" in said
     run({2019: make_predictors(), 2024: make_predictors(2)})
-    assert caveats_in(tmp_path / "said.json") == []
+    assert scale_sentences(store.read_json(tmp_path / "sizes.json")["sizes"], model.to_plain()["sets"]) == []
+
+
+def test_one_block_of_low_forest_is_no_other_unit_but_all_blocks_are():
+    """At the plots 14 +- 6; a block at 0.3 of that looks like feet and metres by itself."""
+    sets = [{"predictors": ["zmean"], "centre": [14.0], "spread": [6.0]}]
+    usual = {"predictor": "zmean", "year": 2024, **size_of(np.linspace(4, 24, 400))}
+    low = {"predictor": "zmean", "year": 2024, **size_of(np.linspace(4, 24, 400) * 0.3048)}
+    assert scale_sentences([low, usual, usual], sets) == []
+    (said,) = scale_sentences([low, low, low], sets)
+    # quantiles of 4 to 24: 5 and 23, times 0.3048
+    assert said.startswith("predictor 'zmean' of 2024 is 1.524 to 7.01 on the map and 14 on average")
+    assert "feet and metres" in said
+    assert scale_sentences([low | {"n": 10}], sets) == [], "too few values to tell"
+
+
+def test_sizes_of_blocks_add_up_to_those_of_the_map(monkeypatch):
+    from pipeline import applicability
+
+    values, told = np.random.default_rng(3).gamma(3, 4, 900), []
+    monkeypatch.setattr(applicability, "scale_differs", lambda *numbers: told.append(numbers))
+    rows = [{"predictor": "x", "year": 2019, **size_of(part)} for part in np.split(values, [100, 350])]
+    scale_sentences(rows, [{"predictors": ["x"], "centre": [1.0], "spread": [2.0]}])
+    assert told[0][:4] == pytest.approx((1.0, 2.0, values.mean(), values.std()))
+    assert size_of(np.array([np.nan])) is None
 
 
 def test_quantile_bands_are_of_the_plots_like_each_pixel_and_zero_outside_forest():
