@@ -209,7 +209,7 @@ def test_a_stratum_without_plots_is_mapped_with_what_strata_depart_by_in_its_err
     larch, spruce = (slice(0, 40), slice(21, 40)), (slice(0, 40), slice(0, 20))
     assert np.mean(np.sqrt(found["value"][larch]) - 6 - 8 * mapped["image"][larch]) == pytest.approx(0.0, abs=0.7)
     assert found["se"][larch].mean() > 5 * found["se"][spruce].mean()
-    assert "lies in no stratum that target agb has a level for" in caplog.text
+    assert "lies in no stratum that target agb has a level for: they take that of all strata, and what strata" in caplog.text
 
 
 def test_maps_of_carbon_take_the_root_shoot_ratio_of_the_stratum_as_stands_do(mapped, tmp_path):
