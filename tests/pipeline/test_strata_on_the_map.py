@@ -17,7 +17,7 @@ from pipeline import store
 from pipeline.bridge import Plan
 from pipeline.config import StudyError, study_from
 from pipeline.report.model import _predictors_of, _strata_rows
-from pipeline.steps.carbon import carbon_factors, in_carbon
+from pipeline.steps.carbon import carbon_factors, in_carbon, relative_factor
 from pipeline.steps.cells import cells
 from pipeline.steps.estimate import estimate
 from pipeline.steps.fit import fit
@@ -237,6 +237,9 @@ def test_maps_of_carbon_take_the_root_shoot_ratio_of_the_stratum_as_stands_do(ma
     # the table of stands, from the mean of the same pixels
     row = pd.DataFrame({"mean": [agb["value"][:, :20].mean()], "se": 0.0, "low": 0.0, "high": 0.0})
     assert in_carbon(row, factors, strata=["spruce"])["mean"][0] == pytest.approx(found["carbon"][:, :20].mean(), rel=1e-6)
+    # what checks and totals turn maps of carbon back by
+    of_study = 1 + (20 + 15 + 25 + 3 * 40) / 600
+    assert relative_factor(factors, make_stands(*LAND), grid, grid.window) * of_study == pytest.approx(1 + ratio, abs=1e-6)
     # the ratio's error in spruce: means of 0.2 that differ by clusters, sqrt(3 / 2 * 2 * 25) / 300
     error = np.hypot(agb["se"], agb["value"] * np.sqrt(75) / 300 / 1.2) * 0.6
     assert found["carbon_se"][:, :20] == pytest.approx(error[:, :20], rel=1e-5)
