@@ -229,7 +229,7 @@ class CarbonFactors:
 
         Parameters
         ----------
-        shares : mapping of stratum to array (n,), 0 to 1; where stands overlap they may add up to more, and count in parts
+        shares : mapping of stratum to array (n,) or (rows, cols), 0 to 1; where stands overlap they may add up to more, and count in parts
         """
         if not shares:
             return self.tree_carbon(), self.relative_se()
@@ -238,8 +238,9 @@ class CarbonFactors:
         parts /= np.maximum(parts.sum(axis=0), 1.0)
         rest = 1 - parts.sum(axis=0)
         factor, error = self.tree_carbon(names), self.relative_se(names)
-        per_unit = factor @ parts + rest * self.tree_carbon()
-        return per_unit, ((factor * error) @ parts + rest * self.tree_carbon() * self.relative_se()) / per_unit
+        per_unit = np.tensordot(factor, parts, 1) + rest * self.tree_carbon()
+        wrong = np.tensordot(factor * error, parts, 1) + rest * self.tree_carbon() * self.relative_se()
+        return per_unit, wrong / per_unit
 
     def _ratios(self, strata: Sequence) -> list[tuple[float, float]]:
         return [self.strata.get(one, (self.root_shoot, self.root_shoot_se)) for one in strata]

@@ -53,8 +53,9 @@ def totals_laws(estimates: pd.DataFrame, zonal: pd.DataFrame, *, tolerance: floa
     ]
 
 
-def map_laws(maps: Mapping[str, dict[str, np.ndarray]], products: list[dict], sink_factor: float) -> list[dict]:
-    """A value has an error wherever it is; a sink is the difference of two stocks, times `sink_factor` per year."""
+def map_laws(maps: Mapping[str, dict[str, np.ndarray]], products: list[dict], sink_factor: float | np.ndarray) -> list[dict]:
+    """A value has an error wherever it is; a sink is the difference of two stocks, times `sink_factor` (one for all, or of each
+    pixel) per year."""
     verdicts, unpaired, looked = [], 0, 0
     for product in products:
         bands = list(maps[product["name"]].values())

@@ -264,7 +264,8 @@ def sentence(one: SetModel, used: pd.DataFrame) -> str:
 
 def _counted(row: Mapping[str, Any], more: str = "") -> str:
     plots, clusters = (f"{row[one]} {one if row[one] != 1 else one[:-1]}" for one in ("plots", "clusters"))
-    return f"{row['stratum']} ({plots} in {clusters}{more})" if row["plots"] else f"{row['stratum']} (no plots)"
+    name = "places in no stratum" if row["stratum"] == NO_STRATUM else row["stratum"]
+    return f"{name} ({plots} in {clusters}{more})" if row["plots"] else f"{name} (no plots)"
 
 
 def _strata_in(one: SetModel, used: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models import pools
+from models.inference.strata import PREFIX
 from pipeline import store
+from pipeline.strata import shares_of
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import pandas as pd
+
+    from pipeline.grid import Grid, Window
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +72,18 @@ def _ratio(plots: pd.DataFrame) -> tuple[float, float]:
     ratio, sampled = pools.ratio_of_plots(below, above, plots["cluster"].astype(str).to_numpy())
     stated = plots["root_shoot_se"].fillna(0.0).to_numpy(float) if "root_shoot_se" in plots else np.zeros(len(plots))
     return ratio, float(np.hypot(np.nan_to_num(sampled), (stated * above).sum() / above.sum()))
+
+
+def relative_factor(factors: pools.CarbonFactors, stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> float | np.ndarray:
+    """How many times the study's factor to carbon a pixel's is: 1, or (rows, cols) where strata of stands have their own.
+
+    What turns a published map of carbon back into the target: maps take ratios of strata by their shares of a pixel.
+    """
+    if not factors.strata or "stratum" not in stands:
+        return 1.0
+    found = shares_of(stands, grid, window, [PREFIX + name for name in factors.strata])
+    per_unit, _ = factors.over({name.removeprefix(PREFIX): share for name, share in found.items()})
+    return per_unit / factors.tree_carbon()
 
 
 @dataclass(frozen=True)

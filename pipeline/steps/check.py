@@ -14,7 +14,7 @@ from models.pools import CarbonFactors
 from pipeline import checks as laws
 from pipeline import store
 from pipeline.grid import Grid
-from pipeline.steps.carbon import carbon_factors, quantities_of
+from pipeline.steps.carbon import carbon_factors, quantities_of, relative_factor
 from pipeline.zonal import WHOLE
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def check(
     arrays = {name: store.read_raster(path) for name, path in maps.items()}
     verdicts = laws.interval_laws(estimated)
     factors = carbon_factors(carbon, rooted)
-    sink_factor = factors.net_removal(1)
+    sink_factor = factors.net_removal(1) * relative_factor(factors, stands, grid_, grid_.window)
     verdicts += laws.map_laws(arrays, list(products), sink_factor)
     fitted = {target: store.read_json(path) for target, path in models.items()}
     thresholds = {target: [one["domain"]["threshold"] for one in model["sets"]] for target, model in fitted.items()}
@@ -79,7 +79,9 @@ def check(
     log.info("%d laws hold", len(verdicts))
 
 
-def _zonal(stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: Grid, sink_factor: float) -> pd.DataFrame:
+def _zonal(
+    stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: Grid, sink_factor: float | np.ndarray
+) -> pd.DataFrame:
     """Mean of each published stock and change over each stand, by exactextract on the whole map at once."""
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource

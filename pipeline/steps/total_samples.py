@@ -7,7 +7,7 @@ where lidar sees a part of the land and satellites the rest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from models.inference.survey import GROUND
 from models.inference.target_model import TargetModel
 from models.pools import CarbonFactors
 from pipeline import store
-from pipeline.grid import Grid
+from pipeline.grid import Grid, Window
 from pipeline.steps.stand_composites import stands_at
 from pipeline.steps.windows import footprint_shares
 from pipeline.store import Mosaic
@@ -102,11 +102,12 @@ def left_out_shift(model: TargetModel, left_out: pd.DataFrame, training: pd.Data
 
 def on_maps(
     seen: pd.DataFrame, apart: pd.DataFrame, target: str, products: Sequence[Mapping], folder: Path, grid: Grid,
-    sets: Path | None = None,
+    sets: Path | None = None, relative: Callable[[Window], float | np.ndarray] = lambda _: 1.0,
 ) -> pd.DataFrame:  # fmt: skip
     """Plots with `map`, the stock that the map shows on their footprint, moved to what it would be without their cluster.
 
-    `map_<a>_<b>` is the same of the change that the map of changes shows. The map is read where the plot is, mask of forest
+    `map_<a>_<b>` is the same of the change that the map of changes shows, by the study's factor to carbon: a pixel's own is
+    `relative` times that (`carbon.relative_factor`). The map is read where the plot is, mask of forest
     and all, because the mean that it is set against is of the same pixels. Missing where the map does not cover the footprint.
     `set_<n>` is what the n-th predictor set says there, moved alike, where `sets` has a map of each.
     """
@@ -123,7 +124,7 @@ def on_maps(
         alone.append(_by_set(sets / f"{target}_{int(row.year)}", grid, window, weight, row, moved) if sets else {})
         for product in changes:
             read = tuple(product["years"])[-1] == int(row.year)
-            band = _read(folder / product["name"], grid, window, 1)[0] if read else None
+            band = _read(folder / product["name"], grid, window, 1)[0] / relative(window) if read else None
             sinks[tuple(product["years"])].append(_mean(band, weight) if read else np.nan)
     columns = {f"map_{a}_{b}": values for (a, b), values in sinks.items()}
     found = seen.assign(map=np.array(value) + np.array(shifts), shift=shifts, plot_ha=seen["area_ha"], **columns)

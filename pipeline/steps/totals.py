@@ -19,7 +19,7 @@ from models.pools import with_factor_error
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
-from pipeline.steps.carbon import Quantity, carbon_factors, quantities_of
+from pipeline.steps.carbon import Quantity, carbon_factors, quantities_of, relative_factor
 from pipeline.steps.notes import with_caveats
 from pipeline.steps.stand_tables import ALWAYS, intervals, silenced
 from pipeline.steps.total_samples import Land, left_out_shift, on_maps, plots_left_out, said_of_left_out, sample_of, seen_plots
@@ -98,7 +98,8 @@ def totals(
         lost = plots_left_out(chosen, column, _main(stands))
         apart = left_out_shift(model, store.read_table(left_out[target]), store.read_table(training[target]))
         with store.kept_open():
-            seen = on_maps(seen, apart, target, products, Path(maps[0]).parent.parent, grid_, alone)
+            relative = partial(relative_factor, factors, stands, grid_)
+            seen = on_maps(seen, apart, target, products, Path(maps[0]).parent.parent, grid_, alone, relative)
         land = Land.of(target, years, alone, grid_, _main(stands), flown_by_chance or {}) if alone else None
         for span in estimands_of(target, tuple(years)).values():
             mine = modelled[

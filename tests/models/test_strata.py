@@ -14,7 +14,7 @@ from models.inference import diagnostics
 from models.inference.fitted import _refitted, fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import fit_in_stages
 from models.inference.residuals import Structure
-from models.inference.strata import NO_STRATUM, PREFIX, levels_told
+from models.inference.strata import DOUBT, NO_STRATUM, PREFIX, levels_told
 from models.inference.target_model import TargetModel
 from models.regressors import alive, mix, plain_of
 from models.regressors.linear import Linear
@@ -362,7 +362,8 @@ def test_other_regressors_take_strata_as_predictors(regressor):
     assert model.sets[0].scores["rmse"] < plain.sets[0].scores["rmse"] and len(model.shrunk) == 0
 
 
-def test_a_second_stage_has_levels_of_its_own_and_carries_those_of_the_first():
+@pytest.mark.parametrize("how", ["levels", "auto"])
+def test_a_second_stage_has_levels_of_its_own_and_carries_those_of_the_first(how):
     rng, plots = np.random.default_rng(4), make_strata(n=90, noise=0.5)
     root = np.sqrt(plots["agb_mg_ha"])
     level = np.array([LEVELS[name] for name in np.repeat(list(LEVELS), (40, 30, 20))])
@@ -377,9 +378,11 @@ def test_a_second_stage_has_levels_of_its_own_and_carries_those_of_the_first():
     })  # fmt: skip
     model, _ = fit_in_stages(
         plots, {**LIDAR, "satellite": ("s2_ndmi",)}, cells, path="hierarchical", target="agb", column="agb_mg_ha",
-        strata="levels",
+        strata=how,
     )  # fmt: skip
-    second = model.named("satellite")
+    second, first = model.named("satellite"), model.named("lidar")
+    if how == "auto":  # asked of its own cells, and in doubt as the first was
+        assert second.machine.doubt == first.machine.doubt == DOUBT and 0.9 < second.machine.apart[0] != first.machine.apart[0]
     assert second.second_stage is not None and isinstance(second.machine, MixedEffects)
     seen = {name: model.predict({"s2_ndmi": np.array([10.0])} | {
         key: value for key, value in places([10.0], name).items() if key != "zmean"}, 2019) for name in LEVELS}  # fmt: skip

@@ -17,7 +17,7 @@ from pipeline import store
 from pipeline.bridge import Plan
 from pipeline.config import StudyError, study_from
 from pipeline.report.model import _predictors_of, _strata_rows
-from pipeline.steps.carbon import carbon_factors, in_carbon
+from pipeline.steps.carbon import carbon_factors, in_carbon, relative_factor
 from pipeline.steps.cells import cells
 from pipeline.steps.estimate import estimate
 from pipeline.steps.fit import fit
@@ -209,7 +209,7 @@ def test_a_stratum_without_plots_is_mapped_with_what_strata_depart_by_in_its_err
     larch, spruce = (slice(0, 40), slice(21, 40)), (slice(0, 40), slice(0, 20))
     assert np.mean(np.sqrt(found["value"][larch]) - 6 - 8 * mapped["image"][larch]) == pytest.approx(0.0, abs=0.7)
     assert found["se"][larch].mean() > 5 * found["se"][spruce].mean()
-    assert "lies in no stratum that target agb has a level for" in caplog.text
+    assert "lies in no stratum that target agb has a level for: they take that of all strata, and what strata" in caplog.text
 
 
 def test_maps_of_carbon_take_the_root_shoot_ratio_of_the_stratum_as_stands_do(mapped, tmp_path):
@@ -237,6 +237,9 @@ def test_maps_of_carbon_take_the_root_shoot_ratio_of_the_stratum_as_stands_do(ma
     # the table of stands, from the mean of the same pixels
     row = pd.DataFrame({"mean": [agb["value"][:, :20].mean()], "se": 0.0, "low": 0.0, "high": 0.0})
     assert in_carbon(row, factors, strata=["spruce"])["mean"][0] == pytest.approx(found["carbon"][:, :20].mean(), rel=1e-6)
+    # what checks and totals turn maps of carbon back by
+    of_study = 1 + (20 + 15 + 25 + 3 * 40) / 600
+    assert relative_factor(factors, make_stands(*LAND), grid, grid.window) * of_study == pytest.approx(1 + ratio, abs=1e-6)
     # the ratio's error in spruce: means of 0.2 that differ by clusters, sqrt(3 / 2 * 2 * 25) / 300
     error = np.hypot(agb["se"], agb["value"] * np.sqrt(75) / 300 / 1.2) * 0.6
     assert found["carbon_se"][:, :20] == pytest.approx(error[:, :20], rel=1e-5)

@@ -10,6 +10,7 @@ where strips are few 90 +- 8.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import geopandas as gpd
 import numpy as np
@@ -23,7 +24,7 @@ from models.pools import CarbonFactors
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.steps import total_samples, totals
-from pipeline.steps.carbon import Quantity
+from pipeline.steps.carbon import Quantity, relative_factor
 from pipeline.steps.total_samples import Land, _pieces, on_maps, plots_left_out, said_of_left_out, sample_of, seen_plots
 
 SIDE, SAMPLES, FEWER = 40, 150, 100
@@ -127,6 +128,12 @@ def test_the_step_reads_each_set_s_prediction_at_plots_and_pixels(study):
     told = study.pool.loc[some.index]
     assert np.allclose(found["map"], told["map"], atol=1e-3) and np.allclose(found["set_1"], told["set_1"], atol=1e-3)
     assert np.allclose(found["set_2"] - told["set_2"], [4.0, *np.zeros(len(some) - 1)], atol=1e-3)
+    # a map of changes in carbon, north of which the ratio of roots is 0.2 and south of which it is 0.4; 0.26 is the study's
+    product = {"name": "agb_2019", "kind": "sink", "target": "agb", "years": [2014, 2019]}
+    own = partial(relative_factor, replace(FACTORS, strata={"north": (0.2, 0.0), "south": (0.4, 0.0)}), study.stands, GRID)
+    turned = on_maps(some, moved, "agb", [product], study.maps, GRID, None, own)["map_2014_2019"]
+    north = np.isin(some["plot"], [f"p{k:04d}" for k in range(800)])
+    assert turned.to_numpy() == pytest.approx(told["map"].to_numpy() * 1.26 / np.where(north, 1.2, 1.4), rel=1e-5)
     places, _, numbers = study.land.places((2019,), {"a", "d"})
     both = np.concatenate([study.wide[:20, :20].ravel(), study.wide[20:, 20:].ravel()])
     assert len(places.points) == 800 and places.every_pixel
