@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -92,8 +94,6 @@ def test_folds_of_a_second_stage_choose_for_the_set_that_sees_plots():
 
 
 def test_a_choice_of_regressor_is_made_anew_in_the_folds_of_every_scheme(fitted):
-    from types import SimpleNamespace
-
     plots, _ = fitted
     places = plots[["x", "y"]].to_numpy() + 500.0
     learns, plain = SimpleNamespace(learns=True), SimpleNamespace(learns=False)
