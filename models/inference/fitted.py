@@ -286,7 +286,7 @@ def _unexplained(
 
 CLUSTERS_EACH = 5
 """Clusters of plots for each predictor below which a plain regression is warned of: on quatre-montagnes-plots 68 predictors
-instead of 3 for 24 clusters made its RMSE 35 % instead of 26 % (docs/methods/regressors.md)."""
+instead of 4 for 24 clusters made its RMSE 35 % instead of 23 % (docs/methods/regressors.md)."""
 
 INNER_FOLDS = 5
 """Groups of clusters that a regressor which learns is refitted without inside a fold, for the spread of its residuals."""

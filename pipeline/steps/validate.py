@@ -72,8 +72,8 @@ def validate(
         xy = rows[["x", "y"]].to_numpy(float)
         distances.append({"set_name": one.name, "scheme": None, **_quantiles(cdist(places, xy).min(axis=1))})
         for scheme in SCHEMES:
-            folds, anew = _folds(one, scheme, rows, places)
-            predicted, failed = _predicted(rows, fitted, one, column, folds, one.machine if anew else None, date_effect, levels)
+            folds, machine = _folds(_learner(fitted, one), scheme, rows, places)
+            predicted, failed = _predicted(rows, fitted, one, column, folds, machine, date_effect, levels)
             distances.append({"set_name": one.name, "scheme": scheme, **_quantiles(distances_to_training(xy, folds))})
             found.append(_scored(predicted, one, scheme, folds, failed, confidence_percent, levels))
             tables.append(predicted.assign(set_name=one.name, scheme=scheme))
@@ -83,10 +83,16 @@ def validate(
     store.write_table(left_out, pd.concat(tables, ignore_index=True))
 
 
+def _learner(fitted: TargetModel, one: SetModel) -> SetModel:
+    """The set that learns from plots, anew in every fold: the set itself, or the first stage that teaches it."""
+    return one if one.second_stage is None else fitted.named(one.second_stage.first_set)
+
+
 def _folds(
     one: SetModel, scheme: str, rows: pd.DataFrame, places: np.ndarray
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], bool]:
-    """Rows left out and rows that stay, fold by fold; and whether the choice of a regressor is made anew in each."""
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], Regressor | None]:
+    """Rows left out and rows that stay, fold by fold; and the regressor whose choice of another is made anew in each, if it is
+    one that chooses."""
     xy, cluster = rows[["x", "y"]].to_numpy(float), rows["cluster"].astype(str).to_numpy()
     block_m = float(max(np.ptp(xy, axis=0).max() / BLOCKS_ALONG, 1.0))
     anew = bool(getattr(one.machine, "table", ()))  # it has compared others, as `auto` does
@@ -94,7 +100,7 @@ def _folds(
     folds = splits(scheme, xy, cluster, places, block_m=block_m, folds=most)
     if anew or one.machine.stands_for.learns:
         folds = fewer(scheme, folds, len(xy), most)
-    return folds, anew
+    return folds, one.machine if anew else None
 
 
 def _predicted(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_plots
 from scipy.spatial.distance import cdist
@@ -20,6 +21,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
+from benchmarks.regressors import our_defaults
 from models.inference.fitted import fit_target, predict_left_out, rows_of
 from models.inference.target_model import TargetModel
 from models.regressors import REGRESSORS, Regressor, mix, regressor_named, trees
@@ -32,6 +34,7 @@ from models.regressors.mix import Auto, Default, Mix
 from models.regressors.smoothers import Neighbours
 from models.regressors.trees import MOST_LEAVES, ExtraTrees, QuantileForest, RandomForest
 from models.validation import fewer, scores
+from pipeline.features import LIDAR_DEFAULTS
 
 ALL = np.ones(5, bool)
 
@@ -386,6 +389,18 @@ def test_gnn_finds_neighbours_along_the_axes_of_its_package(monkeypatch):
     # a correspondence analysis of one column has no gradient: the lowest plot is wholly like the lowest quartile, ...
     assert table.shape == (80, 5) and table.sum(axis=1) == pytest.approx(1.0) and (table >= 0).all()
     assert table[y.argmin()].tolist() == [1, 0, 0, 0, 0] and table[y.argmax()].tolist() == [0, 0, 0, 0, 1]
+
+
+# ---------------------------------------------------------------- on real plots
+
+
+def test_metrics_above_a_threshold_become_those_of_all_returns():
+    """Half of the returns lie above 2 m, evenly from 2 to 22 m: of all, the mean is 6 m and the 95 % quantile 20 m."""
+    quantiles = {f"zq{k}": [2 + 20 * k / 100] for k in range(5, 100, 5)}
+    table = pd.DataFrame({"p_hmin": [0.5], "p_1st_hmin": [0.7], "zmean": [12.0], "zmax": [22.0], **quantiles})
+    found = our_defaults(table).iloc[0]
+    assert found.to_dict() == pytest.approx({"zmean": 6.0, "zmean_2m": 12.0, "zq95": 20.0, "cover_2m": 70.0})
+    assert tuple(our_defaults(table)) == LIDAR_DEFAULTS
 
 
 # ---------------------------------------------------------------- mixing and choosing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -84,9 +86,14 @@ def test_a_fold_that_cannot_be_fitted_is_kept_with_its_reason(run, monkeypatch, 
     assert "has no prediction: singular matrix" in caplog.text
 
 
-def test_a_choice_of_regressor_is_made_anew_in_the_folds_of_every_scheme(fitted):
-    from types import SimpleNamespace
+def test_folds_of_a_second_stage_choose_for_the_set_that_sees_plots():
+    first = SimpleNamespace(second_stage=None)
+    second = SimpleNamespace(second_stage=SimpleNamespace(first_set="lidar"))
+    fitted = SimpleNamespace(named={"lidar": first}.__getitem__)
+    assert step._learner(fitted, second) is first and step._learner(fitted, first) is first
 
+
+def test_a_choice_of_regressor_is_made_anew_in_the_folds_of_every_scheme(fitted):
     plots, _ = fitted
     places = plots[["x", "y"]].to_numpy() + 500.0
     learns, plain = SimpleNamespace(learns=True), SimpleNamespace(learns=False)
