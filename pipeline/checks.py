@@ -34,8 +34,8 @@ def totals_laws(estimates: pd.DataFrame, zonal: pd.DataFrame, *, tolerance: floa
     Parameters
     ----------
     zonal : DataFrame
-        stand, target, first_year, last_year, all (mean over all pixels by share), interior and interior_with_near (over
-        those wholly inside, without and with pixels on the limit); from the float32 map, hence the tolerance (relative).
+        stand, target, first_year, last_year, all (mean over all pixels by share), interior (over those wholly inside, each with
+        what it stands for of the rim); from the float32 map, hence the tolerance (relative).
     """
     keys = ["stand", "target", "first_year", "last_year"]
     both = estimates[estimates["level"] == "stand"].merge(zonal, on=keys)
@@ -44,8 +44,7 @@ def totals_laws(estimates: pd.DataFrame, zonal: pd.DataFrame, *, tolerance: floa
     def meets(ours: pd.Series, theirs: pd.Series) -> np.ndarray:
         return np.isclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True)
 
-    inside = meets(both["mean"], both["interior"]) | meets(both["mean"], both["interior_with_near"])
-    named = np.where(from_inside, inside, meets(both["mean"], both["all"]))
+    named = np.where(from_inside, meets(both["mean"], both["interior"]), meets(both["mean"], both["all"]))
     whole = meets(both["map_mean"], both["all"])
     return [
         law("a stand's mean of all pixels is the published map's", int((~whole).sum()), len(both), "stands"),

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from models.inference.correlations import NEAR, STEPS_SIDE, square_table
+from models.inference.correlations import NEAR, STEPS_SIDE, ellipse_correlation, square_table
 from models.inference.fields import FAR, Field, field_of
 from models.inference.patches import PATCH_HA, STAND
 from models.inference.regions import Regions
@@ -127,12 +127,19 @@ class Together:
     def field(self) -> Field:
         return field_of(self.weight[self.there], self.some, max(self.points // len(self.weight), 1))
 
+    @cached_property
+    def _correlated(self) -> dict[tuple, np.ndarray]:
+        """By ranges: levels and change mostly have the same."""
+        return {}
+
     def variance(self, ranges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(self.there) == 0:
             return np.zeros((1, len(ranges))), np.zeros(1)
-        weight = self.weight[self.there]
+        weight, key = self.weight[self.there], tuple(ranges)
         patched = np.array([weight @ (weight * in_one_patch(self.some))])
-        return self.field.correlated(ranges)[None] if len(ranges) else np.zeros((1, 0)), patched
+        if key not in self._correlated:
+            self._correlated[key] = self.field.correlated(ranges)[None] if len(ranges) else np.zeros((1, 0))
+        return self._correlated[key], patched
 
     def common(self, pulling: Pulling, ranges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(self.there) == 0:
@@ -256,9 +263,11 @@ def _land(asked: Asked, regions: Regions) -> type[Alone] | type[Together]:
 @dataclass(frozen=True)
 class Parts:
     """Land of n stands that is forest at both dates, at the earlier and at the later alone: sizes of residuals (3, n) and shares
-    (3, n) of all three. A felling lies together in its stand, what a mask takes for one lies strewn over it: a part's places are
-    as far from each other as those of the stand with its sides times `scale` (3, n), by the root mean square; those of two parts
-    so far that all pairs together are as in the stand.
+    (3, n) of all three; half axes (n, 2) of ellipses as large as the stands. Only stands that have land of one date.
+
+    A felling lies together in its stand, what a mask takes for one lies strewn over it: a part's places are as far from each
+    other as those of the stand with its sides times `scale` (3, n), by the root mean square; those of two parts so far that all
+    pairs together are as in the stand.
 
     half : half the SD of a change where residuals have SD 1 at both dates
     """
@@ -266,27 +275,28 @@ class Parts:
     size: np.ndarray
     share: np.ndarray
     scale: np.ndarray
-    regions: Regions
+    axes_m: np.ndarray
     half: float
 
     @classmethod
     def of(cls, asked: Asked, once: tuple[Asked, Asked], regions: Regions, half: float) -> Parts:
-        early, late = (part.served_ha for part in once)
-        land = np.maximum(np.stack([asked.served_ha - early - late, early, late]), 0.0)
+        some = np.flatnonzero(once[0].weight + once[1].weight)
+        axes = np.where(np.isfinite(regions.axes_m), regions.axes_m, regions.radius_m[:, None])[some]
+        early, late = (part.served_ha[some] for part in once)
+        land = np.maximum(np.stack([asked.served_ha[some] - early - late, early, late]), 0.0)
         share = land / np.maximum(land.sum(axis=0), 1e-12)
-        size = np.stack([asked.weight, *(part.weight for part in once)])
+        size = np.stack([part.weight[some] for part in (asked, *once)])
         if asked.places is None:  # each as one piece
             scale = np.sqrt(share)
         else:
-            early, late = (part.places for part in once)
-            apart = np.stack([_apart(part) for part in (asked.places - early - late, early, late)])
-            scale = np.sqrt(apart / _apart(asked.places))
-        return cls(size, share, np.where(share > 0, np.maximum(scale, 1e-3), 1.0), regions, half)
+            whole, early, late = (part.places[some] for part in (asked, *once))
+            scale = np.sqrt(np.stack([_apart(part) for part in (whole - early - late, early, late)]) / _apart(whole))
+        return cls(size, share, np.where(share > 0, np.maximum(scale, 1e-3), 1.0), axes, half)
 
     def nearer(self, range_m: float) -> tuple[np.ndarray, np.ndarray]:
         """How much more than those of the whole stand places of each part correlate (3, n), and those of two parts (n,)."""
-        whole = self.regions.correlation(range_m)
-        own = np.stack([self.regions.scaled(part).correlation(range_m) - whole for part in self.scale])
+        whole = ellipse_correlation(self.axes_m, range_m)
+        own = np.stack([ellipse_correlation(self.axes_m * part[:, None], range_m) - whole for part in self.scale])
         squares = self.share**2
         return own, -(squares * own).sum(axis=0) / np.maximum(1 - squares.sum(axis=0), 1e-9)
 
@@ -320,15 +330,18 @@ class ChangeEffects:
     residual, m + d / 2 or -(m - d / 2): `moving` has to do with it by half a d, `rest` (with `at_rest`, by date) by m, and for
     itself it is the stock of that date, `stocks`, whose sum with nothing else is told exactly as that stock.
 
-    unit : SD of d where residuals have SD 1 at both dates
+    unit : SD of d where residuals have SD 1 at both dates; by_date : makes `at_rest` and `stocks`, which few models are asked for
     """
 
     moving: Effects
     pull: Pull
     rest: Effects
-    at_rest: tuple[Pull, Pull]
-    stocks: tuple[StockEffects, StockEffects]
     unit: float
+    by_date: Callable[[], tuple[tuple[Pull, ...], tuple[StockEffects, ...]]]
+
+    @cached_property
+    def _by_date(self) -> tuple[tuple[Pull, ...], tuple[StockEffects, ...]]:
+        return self.by_date()
 
     @property
     def ranges(self) -> np.ndarray:
@@ -367,7 +380,7 @@ class ChangeEffects:
         of_level = rest.own(lasting) + rest.gathered(parts.level, kind)
         changes = moving.pulled(asked.gradient, asked.least) - 2 * moving.common([(self.pull, asked.gradient)], everywhere)
         levels = rest.pulled(asked.gradient)
-        for sign, part, place, stock, at_rest in zip((-1, 1), once, places, self.stocks, self.at_rest, strict=True):
+        for sign, part, place, at_rest, stock in zip((-1, 1), once, places, *self._by_date, strict=True):
             own = sign * part.gradient
             halved = kind(half * part.weight, regions, points)
             changes -= moving.pulled(own, part.least) - 2 * moving.common([(self.pull, own)], halved)
@@ -419,11 +432,17 @@ def effects_of(model: TargetModel, number: int, years: Sequence[int]) -> StockEf
     sample, residuals = model.sets[number].sample, model.sets[number].residuals
     influence = pull_of(model, number)
     dates = np.where(sample.year[:, None] == sample.year[None, :], 1.0, residuals.between_dates)
-    level = _of_rows(influence, sample, dates, residuals.level)
     seen = [np.where(sample.year == year, 1.0, residuals.between_dates) for year in years]
-    stocks = tuple(StockEffects(level, _pull_of_rows(influence * one[:, None], sample, residuals.level)) for one in seen)
+
+    def pulls(rows: np.ndarray) -> tuple[Pull, ...]:
+        return tuple(_pull_of_rows(rows * one[:, None], sample, residuals.level) for one in seen)
+
+    def stocks() -> tuple[StockEffects, ...]:
+        level = _of_rows(influence, sample, dates, residuals.level)
+        return tuple(StockEffects(level, pull) for pull in pulls(influence))
+
     if len(years) == 1:
-        return stocks[0]
+        return stocks()[0]
     early, late = sample.pairs(*years)
     sd = residuals.change_sd(sample.sd[early], sample.sd[late])[:, None]
     first, second = sample.sd[early, None], sample.sd[late, None]
@@ -436,9 +455,8 @@ def effects_of(model: TargetModel, number: int, years: Sequence[int]) -> StockEf
         _of_rows(change * sd, twice, np.ones((len(early), len(early))), residuals.change),
         _pull_of_rows(change * sd, twice, residuals.change),
         _of_rows(rest, sample, dates, residuals.level),
-        tuple(_pull_of_rows(rest * one[:, None], sample, residuals.level) for one in seen),
-        stocks,
         float(residuals.change_sd(np.ones(1), np.ones(1))[0]),
+        lambda: (pulls(rest), stocks()),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 import numpy as np
@@ -106,11 +106,6 @@ class Regions:
                 found[number] = apart.correlation(range_m)
             self.told[range_m] = found
         return self.told[range_m]
-
-    def scaled(self, side: np.ndarray) -> Regions:
-        """Shapes like these with sides (n,) times as long, to tell how their places correlate."""
-        apart = {k: Apart(one.distance_m * side[k], one.share, one.side_m * side[k]) for k, one in self.apart.items()}
-        return replace(self, axes_m=self.axes_m * side[:, None], apart=apart, told={})
 
     @classmethod
     def joined(cls, parts: Sequence[Regions]) -> Regions:

@@ -15,13 +15,9 @@ from pipeline import checks as laws
 from pipeline import store
 from pipeline.grid import Grid
 from pipeline.steps.carbon import carbon_factors, quantities_of, relative_factor
-from pipeline.zonal import WHOLE
+from pipeline.zonal import coverage
 
 log = logging.getLogger(__name__)
-
-INTERIOR = {"interior": WHOLE + 1e-5, "interior_with_near": WHOLE - 1e-5}
-"""Fractions are float32 and depend on the window at the seventh digit: a pixel on the limit may count either way."""
-
 
 def check(
     *,
@@ -82,7 +78,8 @@ def check(
 def _zonal(
     stands, arrays: Mapping[str, dict], products: Sequence[dict], grid: Grid, sink_factor: float | np.ndarray
 ) -> pd.DataFrame:
-    """Mean of each published stock and change over each stand, by exactextract on the whole map at once."""
+    """Mean of each published stock and change over each stand: of all pixels by exactextract on the whole map at once, and of
+    those wholly inside, each with what it stands for of the rim, chunk by chunk."""
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource
 
@@ -108,10 +105,25 @@ def _zonal(
             nodata=np.nan,
             srs_wkt=stands.crs.to_wkt(),
         )
-        wanted = ["all=mean"] + [f"{name}=mean(min_coverage_frac={limit})" for name, limit in INTERIOR.items()]
-        means = exact_extract(source, stands[["stand", "geometry"]], wanted, include_cols="stand", output="pandas")
+        means = exact_extract(source, stands[["stand", "geometry"]], ["all=mean"], include_cols="stand", output="pandas")
         found.append(means.assign(target=target, first_year=first, last_year=last))
-    return pd.concat(found, ignore_index=True)
+    inside = _inside(stands, shown, grid)
+    return pd.concat(found, ignore_index=True).merge(inside, on=["stand", "target", "first_year", "last_year"], how="left")
+
+
+def _inside(stands, shown: Mapping[tuple, np.ndarray], grid: Grid) -> pd.DataFrame:
+    """The column `interior` of `_zonal`."""
+    rows = []
+    for _, window in grid.chunks():
+        here = {key: array[window.slices].ravel() for key, array in shown.items()}
+        for piece in coverage(stands, grid, window):
+            for key, array in here.items():
+                value = array[piece.pixel].astype(float)
+                weight = np.where(np.isfinite(value), piece.stands_for, 0.0)
+                rows.append((piece.stand, *key, float(weight.sum()), float(weight @ np.nan_to_num(value))))
+    keys = ["stand", "target", "first_year", "last_year"]
+    added = pd.DataFrame(rows, columns=[*keys, "weight", "sum"]).groupby(keys, as_index=False).sum()
+    return added.assign(interior=added["sum"] / added["weight"].where(added["weight"] > 0)).drop(columns=["weight", "sum"])
 
 
 def _truth(

@@ -86,18 +86,17 @@ def test_a_change_may_be_negative():
     [
         ("all pixels", {}, [True, True]),
         ("all pixels", {"all": [100.05, 200.0]}, [False, False]),
-        ("all pixels", {"interior": [90.0, 210.0], "interior_with_near": [90.0, 210.0]}, [True, True]),
-        ("pixels inside the stand", {"interior": [90.0, 200.0], "interior_with_near": [90.0, 200.0]}, [True, False]),
-        ("pixels inside the stand", {"interior": [90.0, 200.0]}, [True, True]),
+        ("all pixels", {"interior": [90.0, 210.0]}, [True, True]),
+        ("pixels inside the stand", {"interior": [90.0, 200.0]}, [True, False]),
         ("pixels inside the stand", {"all": [100.05, 200.0]}, [False, True]),
         ("all pixels", {"all": [np.nan, 200.0]}, [False, False]),
     ],
-    ids=["kept", "other_map", "interior_unused", "other_interior", "pixel_on_the_limit", "map_column_wrong", "missing"],
+    ids=["kept", "other_map", "interior_unused", "other_interior", "map_column_wrong", "missing"],
 )
 def test_stand_means_must_be_those_of_the_map(estimated_from, columns, expected):
     ours = make_estimates().assign(estimated_from=estimated_from, map_mean=[100.0, 200.0, 150.0])
     keys = {"stand": ["a", "b"], "target": "agb", "first_year": 2019, "last_year": 2019}
-    theirs = {name: [100.005, 200.0] for name in ("all", "interior", "interior_with_near")}
+    theirs = {name: [100.005, 200.0] for name in ("all", "interior")}
     assert holds(totals_laws(ours, pd.DataFrame(keys | theirs | columns))) == expected
 
 

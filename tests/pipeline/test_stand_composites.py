@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from conftest import make_plots
+from conftest import make_grid, make_plots
 
 from models.inference.fitted import fit_target
 from models.inference.own_plots import LeftOut, own_plots, shift_without, without_pull
 from models.inference.stands import RegionEstimator, Sums, lattice, lattices
+from pipeline.steps import stands as step
 from pipeline.steps.stand_composites import BY_MODEL, Field, Maps, composites
 
 SIDE = 200.0
@@ -315,3 +316,17 @@ def test_composites_of_partly_felled_stands_hold_the_truth():
     print(f"covered {covered:.1f} % (Monte Carlo error {error:.1f}); RMSE {rmse:.1f}, of the map {rmse_map:.1f} Mg/ha")
     assert covered == pytest.approx(90, abs=6)
     assert rmse < rmse_map
+
+
+def test_a_plot_has_the_share_of_forest_that_the_map_of_its_year_shows_under_it(monkeypatch):
+    """Forest ends on a line in 2024 and knows nothing of its last rows: plots beside it, on it, beyond it, and left out."""
+    grid = make_grid(20, 20)
+    west, _, _, north = grid.bounds
+    mask = {2019: np.ones((20, 20)), 2024: np.where(np.arange(20) < 10, 1.0, 0.0)[None, :].repeat(20, axis=0)}
+    mask[2024][15:] = np.nan
+    monkeypatch.setattr(step, "read_forest", lambda grid, window, year, *_: mask[year][window.slices])
+    at = [(50, 50, 2019), (150, 50, 2019), (50, 50, 2024), (95, 50, 2024), (150, 50, 2024), (50, 180, 2024), (150, 50, 2024)]
+    shapes = [shapely.box(west + x - 10, north - y - 10, west + x + 10, north - y + 10) for x, y, _ in at]
+    plots = gpd.GeoDataFrame({"year": [year for *_, year in at], "kept": [True] * 6 + [False]}, geometry=shapes, crs="EPSG:32650")
+    found = step.forest_shares(plots, grid, {"source": "raster"}, {}, None)
+    assert found == pytest.approx([1, 1, 1, 0.75, 0, np.nan, np.nan], nan_ok=True)
