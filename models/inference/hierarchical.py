@@ -53,9 +53,9 @@ blocks have little to do with one another, but not so wide that there are fewer,
 RANGES = 2.0
 LEAST_BLOCKS = 10
 NOISE = 2.0
-"""Standard errors that tell one path from the other at plots left out. A second stage may look worse by so much at plots under the
-first set's cover and still be taken; where plots beyond the cover decide it has to be better by so much, because the other path
-is fitted to them."""
+"""Standard errors that tell one path from the other at plots left out. A second stage may look worse by so much at plots
+under the first set's cover and still be taken; where plots beyond the cover decide it has to be better by so much, because the
+other path is fitted to them."""
 LEAST_CELLS = 60
 LEAST_INSIDE_PERCENT = 50.0
 FEW_CLUSTERS = 8
