@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import coverage, coverage_floor, coverage_land
-from benchmarks.coverage_tables import GATE, per_seed
+from benchmarks.coverage_tables import BELOW_ORACLE, GATE, per_seed
 
 SEEDS, FEWER = range(5001, 5021), range(5001, 5013)
 """Not among those that the method was made with (1001-1012) or that the tables of docs show (2001-2200)."""
@@ -37,6 +37,15 @@ def in_stages() -> pd.DataFrame:
     return simulated(seeds=FEWER, layouts=("mixed",), ranges_m=(1000.0,), path="hierarchical")
 
 
+KNOWN_TO = {"everywhere": (1.8, 1.9), "inside": (2.8, 2.9), "outside": (2.1, 2.0)}
+"""Monte Carlo error in points, of ours and of ours less the oracle's, that the seeds of a test have: the standard deviation from
+seed to seed in the tables of docs (seeds from 2001: 7.9 and 8.5 of 20 seeds here; 9.6 and 10.1, 7.3 and 7.0 of 12), over the root
+of the number of seeds. Stated beforehand, because an error measured in the same run is the larger, the noisier a method is, and
+would let it pass the easier."""
+WIDEST = 1.3
+"""Half-widths over the oracle's, mean over seeds: 1.17, 1.10 and 1.13 in the tables of docs, which so many seeds know to 0.05."""
+
+
 def covered(rows: pd.DataFrame, method: str) -> tuple[float, float]:
     """Percent of stands covered, mean over seeds, and its Monte Carlo standard error."""
     seeds = 100 * rows[rows["method"] == method].groupby("seed")["covered"].mean()
@@ -44,14 +53,18 @@ def covered(rows: pd.DataFrame, method: str) -> tuple[float, float]:
 
 
 def holds(rows: pd.DataFrame) -> None:
-    """The gate, known to two Monte Carlo errors: 84 to 96 %, and not more than 3 points below the oracle."""
-    ours, error = covered(rows, "ours")
-    oracle, _ = covered(rows, "oracle")
-    both = rows.pivot_table(index="seed", columns="method", values="covered")
-    apart = float((100 * (both["ours"] - both["oracle"])).std() / np.sqrt(len(both)))
-    print(f"ours {ours:.1f} % (Monte Carlo error {error:.1f}), oracle {oracle:.1f} %, difference known to {apart:.1f}")
-    assert GATE[0] - 2 * error <= ours <= GATE[1] + 2 * error
-    assert ours >= oracle - 3 - 2 * apart
+    """The gate from below: 84 % and not more than 3 points below the oracle, each known to two errors stated beforehand. From
+    above the width is held against the oracle's in the same seeds, which percentages near 100 tell badly. The oracle's own
+    interval, which knows what the land leaves unexplained, holds the estimates: noisier ones would not lie in it."""
+    by_error, apart = KNOWN_TO[rows["place"].iloc[0]]
+    (ours, _), (oracle, _) = covered(rows, "ours"), covered(rows, "oracle")
+    half = rows.pivot_table(index="seed", columns="method", values="half")
+    wider = float((half["ours"] / half["oracle"]).mean())
+    print(f"ours {ours:.1f} %, oracle {oracle:.1f} %, {wider:.2f} times as wide")
+    assert ours >= GATE[0] - 2 * by_error
+    assert oracle >= GATE[0] - 2 * by_error
+    assert ours >= oracle - BELOW_ORACLE - 2 * apart
+    assert wider <= WIDEST
 
 
 def test_stand_intervals_cover_as_often_as_they_say_and_as_those_of_an_oracle(direct):

@@ -1,8 +1,9 @@
 """Forty planted forests, each mapped from its own plots, points and scenes: bias and coverage against the planted truth.
 
 The gate for stands and projects is 90 +- 6 % covered at nominal 90 %, which 200 forests can tell (15 minutes on an idle
-core): `FORESTSINK_SEEDS=231-430 python -m pytest tests/simulation`. Forty know it to their Monte Carlo error, 1 point for
-stands and 5 for projects, so limits are two of those wider here.
+core): `FORESTSINK_SEEDS=231-430 python -m pytest tests/simulation`. Fewer know it to a Monte Carlo error, and limits are two of
+those wider here. That error is stated beforehand (`KNOWN_TO`), never measured in the same run: a noisier method has the larger
+one and would pass the easier. For the same reason errors and widths have limits in Mg/ha, and none is told by another.
 """
 
 from __future__ import annotations
@@ -20,6 +21,15 @@ import pytest
 FIRST, LAST = map(int, os.environ.get("FORESTSINK_SEEDS", "81-120").split("-"))
 SEEDS = range(FIRST, LAST + 1)
 """Methods are developed on seeds 1 to 80; 81 to 120 are those of CI; 121 to 430 are kept for what is to be believed."""
+
+
+FROM_SEED_TO_SEED = {"stands": 6.6, "changes": 4.8, "composites": 8.0}
+"""Standard deviation of a forest's percentage of stands covered, over 68 held-out forests (docs/methods/inference.md)."""
+
+
+def known_to(what: str) -> float:
+    """Monte Carlo error in points of a percentage covered, mean over as many forests as there are."""
+    return FROM_SEED_TO_SEED[what] / np.sqrt(len(SEEDS))
 
 
 def one_forest(seed: int) -> dict[str, list[dict]]:
@@ -64,6 +74,13 @@ def per_seed(values: pd.Series) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
+def holds(stands: pd.DataFrame, what: str) -> None:
+    """The gate, 84 to 96 % of stands covered, known to two errors stated beforehand."""
+    percent, error = per_seed(100 * stands.groupby("seed")["covered"].mean())
+    print(f"{percent:.1f} % of {what} covered at nominal 90 % (Monte Carlo error {error:.1f}, stated {known_to(what):.1f})")
+    assert 84 - 2 * known_to(what) <= percent <= 96 + 2 * known_to(what)
+
+
 @pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024"])
 def test_stand_biomass_is_unbiased_over_forty_forests(forests, estimand):
     stands = forests["stands"].query("estimand == @estimand")
@@ -75,42 +92,41 @@ def test_stand_biomass_is_unbiased_over_forty_forests(forests, estimand):
 
 @pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024"])
 def test_stand_intervals_of_stock_cover_the_planted_truth(forests, estimand):
-    stands = forests["stands"].query("estimand == @estimand")
-    percent, error = per_seed(100 * stands.groupby("seed")["covered"].mean())
-    print(f"{estimand}: {percent:.1f} % of stands covered at nominal 90 % (Monte Carlo error {error:.1f})")
-    assert 84 - 2 * error <= percent <= 96 + 2 * error
+    holds(forests["stands"].query("estimand == @estimand"), "stands")
 
 
 def test_stand_intervals_of_change_cover_the_planted_truth(forests):
-    stands = forests["stands"].query("estimand == 'agb_2019_2024'")
-    percent, error = per_seed(100 * stands.groupby("seed")["covered"].mean())
-    print(f"change: {percent:.1f} % of stands covered at nominal 90 % (Monte Carlo error {error:.1f})")
-    assert 84 - 2 * error <= percent <= 96 + 2 * error
+    holds(forests["stands"].query("estimand == 'agb_2019_2024'"), "changes")
 
 
 @pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024", "agb_2019_2024"])
 def test_intervals_of_composites_cover_the_planted_truth(forests, estimand):
     """Of stands with plots of their own. Those partly felled or burnt between the dates are missed half of the time: what the
     forest mask gets wrong along the new edge is in no interval (docs/methods/hierarchical.md)."""
-    stands = forests["composites"].query("estimand == @estimand")
-    percent, error = per_seed(100 * stands.groupby("seed")["covered"].mean())
-    print(f"{estimand}: {percent:.1f} % of composites covered at nominal 90 % (Monte Carlo error {error:.1f})")
-    assert 84 - 2 * error <= percent <= 96 + 2 * error
+    holds(forests["composites"].query("estimand == @estimand"), "composites")
 
 
 @pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024", "agb_2019_2024"])
 def test_project_intervals_cover_the_planted_truth(forests, estimand):
+    """At least 84 %, known to two binomial errors; from above widths are held (below), for 40 of 40 is no rare thing at 95 %."""
     projects = forests["summary"].query("estimand == @estimand")
     inside = (projects["project_low"] <= projects["project_truth"]) & (projects["project_truth"] <= projects["project_high"])
-    percent, error = per_seed(100 * inside.astype(float))
-    print(f"{estimand}: {percent:.1f} % of projects covered at nominal 90 % (Monte Carlo error {error:.1f})")
+    percent = float(100 * inside.mean())
+    print(f"{estimand}: {percent:.1f} % of projects covered at nominal 90 %")
     assert percent >= 84 - 2 * 100 * np.sqrt(0.84 * 0.16 / len(projects))
 
 
-def test_intervals_are_not_so_wide_that_they_say_nothing(forests):
-    """The project's half-width stays within four times its error: covering by width alone would be no achievement."""
-    for estimand, projects in forests["summary"].groupby("estimand"):
-        error = np.sqrt(((projects["project_mean"] - projects["project_truth"]) ** 2).mean())
-        half = ((projects["project_high"] - projects["project_low"]) / 2).mean()
-        print(f"{estimand}: root mean square error {error:.1f}, mean half-width {half:.1f} Mg/ha")
-        assert half < 4 * error
+@pytest.mark.parametrize(
+    ("estimand", "largest_error", "widest"),
+    [("agb_2019", 14.2, 22.4), ("agb_2024", 15.5, 24.3), ("agb_2019_2024", 8.5, 14.7)],
+)
+def test_projects_are_known_well_and_their_intervals_say_so(forests, estimand, largest_error, widest):
+    """Root mean square error and mean half-width, each with a limit of its own in Mg/ha: were one held against the other, noise
+    would buy room. Held-out forests have errors of 10.6, 11.6 and 6.4, which forty know to 11 %, and half-widths of 20.0, 21.7
+    and 13.1, which vary by a quarter from forest to forest and so are known to 4 %; limits are three of those errors higher."""
+    projects = forests["summary"].query("estimand == @estimand")
+    error = np.sqrt(((projects["project_mean"] - projects["project_truth"]) ** 2).mean())
+    half = ((projects["project_high"] - projects["project_low"]) / 2).mean()
+    print(f"{estimand}: root mean square error {error:.1f}, mean half-width {half:.1f} Mg/ha")
+    assert error <= largest_error
+    assert half <= widest
