@@ -172,7 +172,7 @@ def other_unit(centre: float, spread: float, places: np.ndarray) -> str | None:
     low, middle, high = (float(value) for value in np.quantile(known, [0.05, 0.5, 0.95]))
     far = low > centre + SDS_APART * spread or high < centre - SDS_APART * spread
     if far and abs(middle) >= TIMES_APART * max(abs(centre), spread):
-        return _beside(low, high, centre, spread)
+        return beside(low, high, centre, spread)
     return None
 
 
@@ -204,8 +204,9 @@ def scale_differs(centre: float, spread: float, mean: float, sd: float, low: flo
         return None
     alike = FEET_PER_M if feet else next((one for one in FACTORS if 1 / 1.5 <= size / one <= 1.5), None)
     unit = f", as {FACTORS[alike]} do" if alike else ""
-    return f"{_beside(low, high, centre, spread)}: level and spread both differ by a factor of about {factor:.2g}{unit}"
+    return f"{beside(low, high, centre, spread)}: level and spread both differ by a factor of about {factor:.2g}{unit}"
 
 
-def _beside(low: float, high: float, centre: float, spread: float) -> str:
+def beside(low: float, high: float, centre: float, spread: float) -> str:
+    """A predictor on the map, mostly between `low` and `high`, beside the plots' mean and standard deviation, in words."""
     return f"{low:.4g} to {high:.4g} on the map and {centre:.4g} on average at the plots (standard deviation {spread:.4g})"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.applicability import FEWEST, scale_differs
+from models.applicability import FEWEST, beside, scale_differs
 from models.inference.strata import is_stratum
 
 if TYPE_CHECKING:
@@ -66,24 +66,44 @@ def scale_sentences(sizes: Sequence[Mapping], sets: Sequence[Mapping]) -> list[s
     sizes : predictor and year with what `size_of` says, a row for each block; ranges are those of all blocks
     sets : predictors of each predictor set with their `centre` and `spread` at the plots, as `SetModel` has them in plain values
     """
+    return [
+        f"predictor {name!r} of {year} is {differs}: another unit or scale, or a forest that the plots do not show; look at the "
+        "files that it is read from, and at the area of applicability"
+        for (name, year), numbers in _beside_plots(sizes, sets).items() if (differs := scale_differs(*numbers))
+    ]  # fmt: skip
+
+
+def farthest_sentence(sizes: Sequence[Mapping], sets: Sequence[Mapping]) -> str:
+    """The predictor whose mean on the map is the most standard deviations away from that of the plots; empty where none is
+    known. Parameters as of `scale_sentences`."""
+    told = _beside_plots(sizes, sets)
+    if not told:
+        return ""
+    name, year = max(told, key=lambda key: abs(told[key][2] - told[key][0]) / told[key][1])
+    centre, spread, _, _, low, high = told[name, year]
+    return (
+        f"farthest from the plots is predictor {name!r} of {year}, {beside(low, high, centre, spread)}: are both in one unit "
+        "and of one kind?"
+    )
+
+
+def _beside_plots(sizes: Sequence[Mapping], sets: Sequence[Mapping]) -> dict[tuple[str, int], tuple[float, ...]]:
+    """Of each predictor and year: mean and standard deviation at the plots, those of the map, least and largest quantile of a
+    block."""
     plots: dict[str, tuple[float, float]] = {}
     for one in sets:
         for name, centre, spread in zip(one["predictors"], one["centre"], one["spread"], strict=True):
             if not is_stratum(name):
                 plots.setdefault(name, (float(centre), float(spread)))
     blocks: dict[tuple[str, int], list[Mapping]] = {}
-    for row in sizes:
+    for row in sorted(sizes, key=lambda row: int(row["year"])):
         blocks.setdefault((row["predictor"], int(row["year"])), []).append(row)
-    said = []
-    for (name, year), rows in sorted(blocks.items(), key=lambda entry: entry[0][1]):
+    found = {}
+    for (name, year), rows in blocks.items():
         n, mean, sd, low, high = (np.array([row[key] for row in rows], float) for key in ("n", "mean", "sd", "low", "high"))
         if name not in plots or n.sum() < FEWEST:
             continue
         middle = float(n @ mean / n.sum())
         width = float(np.sqrt(max(n @ (sd**2 + mean**2) / n.sum() - middle**2, 0.0)))
-        if differs := scale_differs(*plots[name], middle, width, float(low.min()), float(high.max())):
-            said.append(
-                f"predictor {name!r} of {year} is {differs}: another unit or scale, or a forest that the plots do not show; look "
-                "at the files that it is read from, and at the area of applicability"
-            )
-    return said
+        found[name, year] = (*plots[name], middle, width, float(low.min()), float(high.max()))
+    return found

@@ -17,7 +17,7 @@ from models.inference.stands import RegionEstimator, lattices
 from models.inference.target_model import TargetModel
 from models.saturation import Saturation, saturation
 from pipeline import store
-from pipeline.applicability import scale_sentences
+from pipeline.applicability import farthest_sentence, scale_sentences
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
@@ -130,13 +130,14 @@ def forest_shares(plots: pd.DataFrame, grid: Grid, forest: Mapping, sources: Map
 
 
 def _scaled(sizes: Sequence[Path], models: Mapping[str, Path]) -> list[str]:
-    """Predictors that are of another scale on the map than at the plots, as sentences, of which is warned."""
+    """Predictors that are of another scale on the map than at the plots, as sentences, of which is warned; else the one that is
+    farthest from the plots, for the words of a refusal."""
     rows = [row for path in sizes for row in store.read_json(path)["sizes"]]
     sets = [one for path in models.values() for one in store.read_json(path)["sets"]] if rows else []
     said = scale_sentences(rows, sets)
     for sentence in said:
         log.warning(sentence)
-    return said
+    return said or list(filter(None, [farthest_sentence(rows, sets)]))
 
 
 def _seen(
@@ -204,7 +205,7 @@ def check_extrapolation(totals: pd.DataFrame, most_percent: float, scaled: Seque
     ----------
     totals : DataFrame
         Sums per estimand, stand and part, as `combine` makes them; pixels without forest count as in the domain.
-    scaled : what is known of predictors of another scale than at the plots, which is then the likelier reason
+    scaled : what predictors are of another scale than at the plots, or farthest from them: a likely reason
     """
     whole = totals[totals["part"] == "all"].groupby("estimand")[["covered_ha", "in_domain_ha", "forest_ha"]].sum()
     for estimand, row in whole[whole["forest_ha"] > 0].iterrows():

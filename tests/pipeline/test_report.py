@@ -558,7 +558,7 @@ def test_plots_without_a_stratum_are_said_to_have_none(tmp_path):
 
 def test_each_set_has_its_calibration_coverage_folds_and_distances(usual):
     for said in (
-        "Measured against predicted, from lidar", "Measured against predicted, from satellite", "Calibration: is the prediction",
+        "Measured against predicted, from lidar", "Measured against predicted, from satellite", "Calibration: right on average?",
         "Do intervals hold what they promise?", "Folds like the map, lidar", "Folds like the map, satellite",
         "How far predictions reach, lidar", "4 folds: plots of one colour",
     ):  # fmt: skip

@@ -12,7 +12,7 @@ from conftest import UTM, make_plots
 from models.applicability import other_unit, scaled_apart
 from models.inference.fitted import fit_target
 from pipeline import mapping, store
-from pipeline.applicability import scale_sentences, size_of
+from pipeline.applicability import farthest_sentence, scale_sentences, size_of
 from pipeline.grid import Grid
 from pipeline.steps import estimate as step
 from pipeline.zonal import combine, vectors, within
@@ -177,6 +177,18 @@ def test_one_block_of_low_forest_is_no_other_unit_but_all_blocks_are():
     assert said.startswith("predictor 'zmean' of 2024 is 1.524 to 7.01 on the map and 14 on average")
     assert "feet and metres" in said
     assert scale_sentences([low | {"n": 10}], sets) == [], "too few values to tell"
+
+
+def test_the_predictor_that_is_farthest_from_the_plots_is_told_with_its_range():
+    """Canopies of feet: 46 on average where plots have 14 +- 8, four of their deviations; cover is one of its away."""
+    sets = [{"predictors": ["cover_2m", "zmean"], "centre": [60.0, 14.0], "spread": [20.0, 8.0]}]
+    rows = [
+        {"predictor": name, "year": 2024, **size_of(np.linspace(low, high, 400))}
+        for name, low, high in (("cover_2m", 60, 100), ("zmean", 26, 66))
+    ]
+    said = farthest_sentence(rows, sets)
+    assert said.startswith("farthest from the plots is predictor 'zmean' of 2024, 28 to 64 on the map and 14 on average at")
+    assert farthest_sentence([], sets) == ""
 
 
 def test_sizes_of_blocks_add_up_to_those_of_the_map(monkeypatch):
