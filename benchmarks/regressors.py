@@ -107,7 +107,7 @@ def nested(name: str, X: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> tupl
 SIZES = (25, 40, 60, 80, 100, 130, 165, 300)
 DRAWS = 8
 LEAST_TESTED, LEAST_CLUSTERS = 15, 6
-MIXED = ("gaussian_process", "ridge", "forward", "extra_trees")
+MIXED = ("gaussian_process", "ridge", "extra_trees")
 """Parts of the mix, whose mean it is."""
 
 

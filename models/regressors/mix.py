@@ -10,18 +10,17 @@ import numpy as np
 
 from models.regressors.base import FOLDS, Regressor, Scale, alive, plain_of
 from models.regressors.gaussian import GaussianProcess
-from models.regressors.linear import Forward, Linear, Ridge
+from models.regressors.linear import Linear, Ridge
 from models.regressors.mixed_effects import MixedEffects
 from models.regressors.trees import ExtraTrees
 
 
 @dataclass(frozen=True)
 class Mix(Regressor):
-    """The mean of Gaussian process, ridge, forward selection and extra trees.
+    """The mean of Gaussian process, ridge and extra trees.
 
-    Parts that err in different ways: a curve, a line of many small slopes, one of a few, and steps. Each meets the plots'
-    total by itself (the lines by Snowdon's ratio, trees by their leaves' means), so their mean does, and Snowdon's ratio of
-    the mix is one. Parameters: those of the parts, one after the other.
+    Each part meets the plots' total by itself (the first two by Snowdon's ratio, trees by their leaves' means), so their
+    mean does, and Snowdon's ratio of the mix is one. Parameters: those of the parts, one after the other.
 
     References
     ----------
@@ -45,7 +44,7 @@ class Mix(Regressor):
 
     @property
     def _blank(self) -> tuple[Regressor, ...]:
-        return GaussianProcess(self.transform), Ridge(self.transform), Forward(self.transform), ExtraTrees()
+        return GaussianProcess(self.transform), Ridge(self.transform), ExtraTrees()
 
     def learned(self, X, y, cluster, penalised):
         return replace(self, parts=tuple(part.learned(X, y, cluster, penalised) for part in self._blank))

@@ -409,7 +409,7 @@ def test_metrics_above_a_threshold_become_those_of_all_returns():
 def test_the_mix_is_the_mean_of_its_parts():
     X, y, cluster = make_rows()
     machine = Mix().learned(X, y, cluster, ALL)
-    parts = [GaussianProcess(), Ridge(), Forward(), ExtraTrees()]
+    parts = [GaussianProcess(), Ridge(), ExtraTrees()]
     places = make_rows(n=20, seed=7)[0]
     expected = np.mean([part.predicted(X, y, cluster, ALL, places) for part in parts], axis=0)
     assert machine.mean(machine.fit(X, y, ALL), places) == pytest.approx(expected, rel=1e-9)
