@@ -22,7 +22,8 @@ from pipeline.grid import Grid
 from pipeline.products import Product
 from pipeline.set_layers import set_layers
 from pipeline.steps.carbon import carbon_factors
-from pipeline.steps.windows import read_forest, read_predictors
+from pipeline.steps.forest import read_forest
+from pipeline.steps.windows import read_predictors
 from pipeline.strata import shares
 from pipeline.zonal import NUMBERS, ONCE, VECTORS, coverage, partial_rows, within
 
