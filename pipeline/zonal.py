@@ -72,9 +72,10 @@ def coverage(stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> Covered:
     rows, cols = window.shape
     here = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
     pixel, ends = row[here] * cols + col[here], np.searchsorted(owner[here], np.arange(len(named) + 1))
+    fraction, standing = fraction[here], standing[here]
     parts = zip(named, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
     return [
-        Piece(stand, pixel[low:high], fraction[here][low:high], standing[here][low:high])
+        Piece(stand, pixel[low:high], fraction[low:high], standing[low:high])
         for (stand, *_), low, high in parts if high > low
     ]  # fmt: skip
 
@@ -85,27 +86,32 @@ def stood_for(owner: np.ndarray, row: np.ndarray, col: np.ndarray, fraction: np.
     owner, row, col, fraction : (n,) of every pixel of every stand, its stand's number, its place, and the share covered of it
     """
     inside = fraction >= WHOLE
-    wide = int(col.max()) + 2 if len(col) else 1
-    tall = int(row.max()) + 2 if len(row) else 1
-    key = (owner * tall + row) * wide + col
-    kept = np.flatnonzero(inside)
-    kept = kept[np.argsort(key[kept], kind="stable")]
-    known, found = key[kept], np.where(inside, fraction, 0.0)
-    rim = np.flatnonzero(~inside)
+    found = np.where(inside, fraction, 0.0)
+    kept, rim = np.flatnonzero(inside), np.flatnonzero(~inside)
+    if not len(kept):
+        return found
+    wide, tall = int(col.max()) + 3, int(row.max()) + 3
+    place = (row + 1) * wide + col + 1
+    first = np.full(tall * wide, -1)
+    first[place[kept]] = kept
+    over = np.flatnonzero(first[place[kept]] != kept)  # stands that lie on others, as plots that are stands do
+    hidden = {(int(place[k]), int(owner[k])): int(k) for k in kept[over]}
     for offsets in (((-1, 0), (0, -1), (0, 1), (1, 0)), ((-1, -1), (-1, 1), (1, -1), (1, 1))):
-        if not len(rim) or not len(known):
-            break
         beside = []
         for down, right in offsets:
-            there = (row[rim] + down >= 0) & (col[rim] + right >= 0)
-            wanted = np.where(there, key[rim] + down * wide + right, -1)
-            place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-            beside.append(np.where(known[place] == wanted, kept[place], -1))
-        beside = np.array(beside)
-        number = (beside >= 0).sum(axis=0)
+            wanted = place[rim] + down * wide + right
+            one = first[wanted]
+            other = (one >= 0) & (owner[one] != owner[rim])
+            one[other] = -1
+            if hidden:
+                for number in np.flatnonzero(other):
+                    one[number] = hidden.get((int(wanted[number]), int(owner[rim[number]])), -1)
+            beside.append(one)
+        number = sum((one >= 0).astype(np.int8) for one in beside)
         each = fraction[rim] / np.maximum(number, 1)
         for one in beside:
-            np.add.at(found, one[one >= 0], each[one >= 0])
+            there = one >= 0
+            found += np.bincount(one[there], weights=each[there], minlength=len(found))
         rim = rim[number == 0]
     return found
 

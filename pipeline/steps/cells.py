@@ -12,7 +12,8 @@ import pandas as pd
 from catalogs.stands import read_stands
 from pipeline import store
 from pipeline.grid import Grid, Window
-from pipeline.steps.windows import read_forest, read_predictors
+from pipeline.steps.forest import read_forest
+from pipeline.steps.windows import read_predictors
 from pipeline.store import Mosaic
 from pipeline.strata import shares_of, strata_predictors
 

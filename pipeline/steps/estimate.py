@@ -22,8 +22,9 @@ from pipeline.grid import Grid, Window
 from pipeline.products import Product
 from pipeline.set_layers import set_layers
 from pipeline.steps.carbon import carbon_factors
+from pipeline.steps.forest import read_forest
 from pipeline.steps.notes import caveat, kept_warnings
-from pipeline.steps.windows import read_forest, read_predictors
+from pipeline.steps.windows import read_predictors
 from pipeline.strata import shares
 from pipeline.zonal import NUMBERS, ONCE, VECTORS, coverage, partial_rows, within
 

@@ -22,6 +22,7 @@ from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
 from pipeline.steps.carbon import carbon_factors
+from pipeline.steps.forest import read_forest
 from pipeline.steps.notes import kept_warnings, with_caveats
 from pipeline.steps.stand_composites import LEDGER_COLUMNS, Field, composites
 from pipeline.steps.stand_rows import (
@@ -36,8 +37,7 @@ from pipeline.steps.stand_rows import (
     stand_rows,
 )
 from pipeline.steps.stand_tables import wide_table
-from pipeline.steps.windows import footprint_shares, read_forest, weighted_means
-from pipeline.zonal import combine
+from pipeline.zonal import combine, coverage
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +116,18 @@ def stands(
 def forest_shares(plots: pd.DataFrame, grid: Grid, forest: Mapping, sources: Mapping, polygons) -> np.ndarray:
     """Share (n,) of each plot measurement's footprint that is forest on the map of its year; NaN where no map tells, and of
     measurements that are left out."""
-    found = np.full(len(plots), np.nan)
+    import geopandas as gpd
+
+    found, asked = np.full(len(plots), np.nan), (plots["kept"] & plots["year"].notna()).to_numpy()
+    footprints = gpd.GeoDataFrame({"stand": np.arange(len(plots))}, geometry=plots.geometry.to_numpy(), crs=grid.crs)
     with store.kept_open():
-        for number in np.flatnonzero((plots["kept"] & plots["year"].notna()).to_numpy()):
-            footprint = plots.geometry.iloc[number]
-            window = grid.window_of(footprint.bounds)
-            mask = read_forest(grid, window, int(plots["year"].iloc[number]), forest, sources, polygons)
-            found[number] = weighted_means(mask, footprint_shares([footprint], grid, window))[0]
+        for number in np.flatnonzero(asked):
+            window = grid.window_of(plots.geometry.iloc[number].bounds).clip(grid.window)
+            for _, pixel, share, _ in coverage(footprints.iloc[[number]], grid, window):
+                mask = read_forest(grid, window, int(plots["year"].iloc[number]), forest, sources, polygons).ravel()[pixel]
+                known = np.where(np.isnan(mask), 0.0, share)
+                if known.sum() >= LEAST_FOREST * share.sum():
+                    found[number] = known @ np.nan_to_num(mask) / known.sum()
     bare = int((found < LEAST_FOREST).sum())
     if bare:
         log.info("%d of %d plot measurements stand where the map has no forest", bare, int(np.isfinite(found).sum()))

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from catalogs.rasters import read_classes
 from pipeline.features import predictors, split_name
 from pipeline.grid import Grid, Window
 from pipeline.indicators import INDICATORS
 from pipeline.indicators.registry import BAND_KINDS
-from pipeline.mapping import large_patches
+from pipeline.steps.forest import read_lidar
 from pipeline.store import Mosaic
 
 
@@ -27,7 +26,7 @@ def read_predictors(
     halo = sources["halo_px"]
     wide = Window(window.row0 - halo, window.row1 + halo, window.col0 - halo, window.col1 + halo)
     bands = _read_bands(grid, wide, year, sources)
-    lidar = _read_lidar(grid, wide, year, sources, sources["metrics"])
+    lidar = read_lidar(grid, wide, year, sources, sources["metrics"])
     inner = window.within(wide)
     seen_by = {sensor["prefix"]: sensor["seen_by"] for sensor in sources["sensors"].values() if "seen_by" in sensor}
     made = predictors(bands, lidar, names, seen_by=seen_by, resolution_m=grid.resolution_m)
@@ -155,43 +154,3 @@ def read_elevation(grid: Grid, window: Window, folder: str | Path) -> np.ndarray
     (or the blocks that the window touches) as input files.
     """
     return Mosaic(Path(folder), grid).read(window, ["elevation"])["elevation"]
-
-
-def _read_lidar(
-    grid: Grid, window: Window, year: int, sources: Mapping, metrics: Sequence[str]
-) -> dict[str, np.ndarray]:
-    campaign = sources["campaign_of_year"].get(str(year))
-    if campaign is None:
-        return {name: np.full(window.shape, np.nan, "float32") for name in metrics}
-    return Mosaic(Path(sources["lidar_folder"]) / campaign, grid).read(window, list(metrics))
-
-
-def read_forest(grid: Grid, window: Window, year: int, forest: Mapping, sources: Mapping, stands=None) -> np.ndarray:
-    """Forest (rows, cols) at one year by the study's definition: 1, 0, or NaN where it cannot be told.
-
-    `forest` is the configuration's section as plain values. Patches below `min_area_ha` are not forest.
-    """
-    min_px = int(np.ceil(forest["min_area_ha"] / grid.pixel_ha - 1e-9))
-    wide = Window(window.row0 - min_px, window.row1 + min_px, window.col0 - min_px, window.col1 + min_px)
-    source = forest["source"]
-    if source == "everywhere":
-        return np.ones(window.shape)
-    if source == "raster":
-        classes = read_classes(forest["files"][str(year)], grid.geobox_of(wide))
-        mask = np.where(np.isnan(classes), np.nan, np.isin(classes, forest["values"]).astype(float))
-    elif source == "stands":
-        mask = _inside_stands(grid, wide, stands)
-    else:
-        lidar = _read_lidar(grid, wide, year, sources, ["zq95", "cover_2m"])
-        tall = (lidar["zq95"] >= forest["min_height_m"]) & (lidar["cover_2m"] >= forest["min_cover_percent"])
-        mask = np.where(np.isfinite(lidar["cover_2m"]), tall.astype(float), np.nan)
-    return large_patches(mask, min_px)[window.within(wide).slices]
-
-
-def _inside_stands(grid: Grid, window: Window, stands) -> np.ndarray:
-    from rasterio.features import rasterize
-
-    shapes = [(geometry, 1) for geometry in stands.geometry]
-    if not shapes:
-        return np.zeros(window.shape)
-    return rasterize(shapes, out_shape=window.shape, transform=grid.geobox_of(window).transform, fill=0).astype(float)

@@ -34,6 +34,16 @@ def model():
     return fit_target(plots, {"lidar": ("zmean", "cover_2m")}, target="agb", column="agb_mg_ha", regressor="mix")[0]
 
 
+INSIDE = np.s_[2:39, 2:19]
+"""Pixels wholly inside stand `a`, x 13-198 m and y 12-390 m from the corner."""
+STANDS_FOR = np.ones((37, 17))
+"""Of those how many each stands for: shares of 0.7, 0.8 and 0.8 of a pixel lie to the west, east and north of them."""
+STANDS_FOR[:, 0] += 0.7
+STANDS_FOR[:, -1] += 0.8
+STANDS_FOR[0, :] += 0.8
+STANDS_FOR[0, [0, -1]] += 0.8 * np.array([0.7, 0.8])
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch, model):
     """Run the step on arrays in place of files; the maps' bands and the combined sums."""
@@ -87,9 +97,10 @@ def test_maps_and_sums_are_the_same_in_one_strip_and_in_many(run, monkeypatch, m
 def test_the_sums_of_a_stand_are_those_of_its_pixels(run):
     maps, sums = run({2019: make_predictors(), 2024: make_predictors(2)})
     row = sums.query("estimand == 'agb_2024' and stand == 'a' and part == 'interior'").iloc[0]
-    pixels = maps["agb_2024"]["value"][2:39, 2:19]  # wholly inside: x 20-190 m, y 20-390 m
-    assert row["sum_value"] == pytest.approx(0.01 * np.nansum(pixels), rel=1e-5)
-    assert row["covered_ha"] == pytest.approx(0.01 * np.isfinite(pixels).sum())
+    pixels = maps["agb_2024"]["value"][INSIDE]
+    assert row["sum_value"] == pytest.approx(0.01 * np.nansum(STANDS_FOR * pixels), rel=1e-5)
+    assert row["covered_ha"] == pytest.approx(0.01 * STANDS_FOR[np.isfinite(pixels)].sum())
+    assert row["n_px"] == pixels.size and row["area_ha"] == pytest.approx(0.01 * pixels.size)
 
 
 def test_the_area_of_applicability_is_told_per_pixel_and_summed_per_stand(run, model):
@@ -106,8 +117,8 @@ def test_the_area_of_applicability_is_told_per_pixel_and_summed_per_stand(run, m
     assert (bands["density"][there] == density[there]).all() and np.isnan(bands["density"][~there]).all()
     assert (bands["inside"][there] == maps["agb_2024"]["in_domain"][there]).all() and 0 < np.nanmean(bands["inside"]) < 1
     row = sums.query("estimand == 'agb_2024' and stand == 'a' and part == 'interior'").iloc[0]
-    assert row["sum_dissimilarity"] == pytest.approx(0.01 * np.nansum(index[2:39, 2:19]), rel=1e-5)
-    assert row["sum_density"] == pytest.approx(0.01 * density[2:39, 2:19][there[2:39, 2:19]].sum(), rel=1e-5)
+    assert row["sum_dissimilarity"] == pytest.approx(0.01 * np.nansum(STANDS_FOR * index[INSIDE]), rel=1e-5)
+    assert row["sum_density"] == pytest.approx(0.01 * (STANDS_FOR * density[INSIDE])[there[INSIDE]].sum(), rel=1e-5)
     assert np.isnan(sums.query("estimand == 'agb_2019'")["sum_density"]).all()
 
 

@@ -172,6 +172,16 @@ def test_pixels_inside_a_stand_stand_for_the_rim_beside_them():
     assert (piece.stands_for[~inside] == 0).all()
 
 
+def test_a_stand_that_lies_on_another_has_its_own_rim():
+    alone = make_stands(small=shapely.box(205, 105, 245, 145))
+    both = make_stands(large=shapely.box(103, 3, 347, 247), small=shapely.box(205, 105, 245, 145))
+    for stands in (both, both.iloc[::-1]):
+        pieces = {piece.stand: piece for piece in coverage(stands, make_grid(), make_grid().window)}
+        (expected,) = coverage(alone, make_grid(), make_grid().window)
+        assert pieces["small"].stands_for == pytest.approx(expected.stands_for)
+        assert pieces["large"].stands_for.sum() == pytest.approx(pieces["large"].fraction.sum())
+
+
 def test_a_rim_pixel_is_shared_out_alike_whatever_the_windows(stands):
     grid = make_grid(chunk_px=8)
     whole = {piece.stand: piece for piece in coverage(stands, grid, grid.window)}
@@ -189,18 +199,15 @@ def test_a_rim_pixel_is_shared_out_alike_whatever_the_windows(stands):
 
 
 def test_a_stand_burnt_in_its_middle_is_not_told_as_if_its_rim_had_burnt_too():
-    """2.25 ha of 200 Mg/ha with a burn of 0.4 ha in the middle: 7 x 7 pixels of 20 m, 36 of them inside, ten of those burnt."""
+    """160 m square of 200 Mg/ha, half a pixel of 20 m off the grid: 49 pixels inside, the middle nine burnt (0.36 ha)."""
     grid = make_grid(resolution_m=20.0)
-    stand = shapely.box(110, 110, 260, 260)
-    (piece,) = coverage(make_stands(square=stand), grid, grid.window)
+    (piece,) = coverage(make_stands(square=shapely.box(110, 110, 270, 270)), grid, grid.window)
     row, col = np.divmod(piece.pixel, grid.cols)
-    west, _, _, north = grid.bounds
-    x, y = west + (col + 0.5) * 20.0, north - (row + 0.5) * 20.0
-    value = np.where((abs(x - 185) < 40) & (abs(y - 185) < 30), 0.0, 200.0)
-    burnt = (piece.fraction * (value == 0)).sum() * 400 / stand.area
-    told = piece.stands_for @ value / piece.stands_for.sum()
-    plain = value[piece.fraction >= 0.999].mean()
-    assert told == pytest.approx(200 * (1 - burnt), rel=0.01) and plain < told - 20
+    value = np.where((abs(col - 9) <= 1) & (abs(row - 9) <= 1), 0.0, 200.0)
+    inside = piece.fraction >= 0.999
+    assert inside.sum() == 49 and value[inside].mean() == pytest.approx(200 * 40 / 49)
+    assert piece.stands_for @ value / piece.stands_for.sum() == pytest.approx(200 * (1 - 0.36 / 2.56))
+
 
 
 def added(rows: pd.DataFrame) -> pd.DataFrame:
