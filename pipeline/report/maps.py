@@ -105,7 +105,10 @@ NOTES = {
 }
 TITLES = {"forest": "Forest", "set": "What the estimate is made from", "domain": "Reach of the plots"}
 MEASURES = {"index": "Dissimilarity index", "density": "Local point density"}
-ZEROS = {"density": ("no plot is like it: outside", OUTSIDE), "index": None}
+ZEROS = {
+    "density": ("no plot is like it: outside", OUTSIDE), "index": None,
+    "quantile": ("0: not forest, or bare plots are likely", NO_FOREST_COLOUR),
+}  # fmt: skip
 """What exact zeros of a kind of map are, and their colour, where they are not land without forest."""
 
 
