@@ -241,7 +241,8 @@ class CarbonFactors:
 
         Parameters
         ----------
-        shares : mapping of stratum to array (n,) or (rows, cols), 0 to 1; where stands overlap they may add up to more, and count in parts
+        shares : mapping of stratum to array (n,) or (rows, cols), 0 to 1; where stands overlap they may add up to more, and count
+            in parts
         """
         if not shares:
             return self.tree_carbon(), self.relative_se()
