@@ -543,7 +543,8 @@ from. <b>stac/collection.json</b>: the maps as a STAC collection.</li>
 <details><summary>How columns are named</summary><ul>
 <li><b>map_*</b>: mean of all the map's pixels over the covered part of a stand, those on its border by their share;
 <b>reported_*</b>: the estimate to quote, by the estimator in <b>reported_estimator</b>, from the pixels wholly inside
-the stand (<b>interior_percent</b> of its area; below 25 % from all), because a pixel on a border mixes both sides.
+the stand (<b>interior_percent</b> of its area; below 25 % from all), which stand for the border pixels beside them, because a
+pixel on a border mixes both sides.
 <b>model_*</b>: what the model alone says, where a composite of several sources is reported.</li>
 <li><b>*_se</b>, <b>*_low</b>, <b>*_high</b>: standard error and the ends of the interval; <b>_low_90</b>, <b>_high_95</b> and
 so on at 90 and 95 %. The last part is the year,

@@ -116,8 +116,9 @@ def direction_sentence(stands: pd.DataFrame, first: int, last: int, study: dict)
         return f"{first} to {last}: no stand has an estimate of its net removal.{dense}"
     side = (100 - study["model"]["confidence_percent"]) / 2
     by_chance = words.number(judged * side / 100, digits=2)
+    told = "is" if sinks == 1 else "are"
     return (
-        f"{first} to {last}: of {judged} stands with an estimate, {sinks} are flagged as sinks, {sources} as sources, "
+        f"{first} to {last}: of {judged} stands with an estimate, {sinks} {told} flagged as sinks, {sources} as sources, "
         f"and {neither} cannot be told from zero. Had no stand changed, chance alone would still flag about "
         f"{by_chance} of {judged} as sinks and about {by_chance} as sources ({side:g} % on each side).{dense}"
     )

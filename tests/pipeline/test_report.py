@@ -432,7 +432,7 @@ def test_the_page_says_what_intervals_hold_and_what_not(usual):
 
 def test_flagged_stands_stand_beside_what_chance_would_flag(usual):
     assert (
-        "of 3 stands with an estimate, 1 are flagged as sinks, 1 as sources, and 1 cannot be told from zero"
+        "of 3 stands with an estimate, 1 is flagged as sinks, 1 as sources, and 1 cannot be told from zero"
         in usual.text
     )
     assert "about 0.15 of 3 as sinks" in usual.text
