@@ -1,8 +1,8 @@
 """Strata as a term on real plots, clusters left out: `FORESTSINK_DATA=... python -m benchmarks.strata_plots`, as a table.
 
 Everything is learned anew without each cluster: how far strata differ, and with `auto` whether in their slopes. quatre-montagnes:
-public and private forest, three lidar metrics; JoSAE: 14 municipalities, mean canopy height, each plot a cluster of its own, for
-a municipality that is left out has no level.
+public and private forest, the default lidar metrics; JoSAE: 14 municipalities, mean canopy height, each plot a cluster of its
+own, for a municipality that is left out has no level.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.regressors import our_defaults
 from models.inference.strata import DOUBT
 from models.regressors.linear import Linear
 from models.regressors.mixed_effects import MixedEffects
@@ -26,7 +27,7 @@ def sets_of_plots() -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, n
     """Title, predictors (n, p), target (n,), stratum (n,) and cluster (n,) of each set."""
     data = Path(os.environ["FORESTSINK_DATA"])
     table = pd.read_csv(data / "quatre-montagnes-plots/quatre_montagnes.csv")
-    X = table[["zmean", "zq95", "pzabove2"]].to_numpy(float)
+    X = our_defaults(table).to_numpy(float)
     for column, title in (("G_m2_ha", "basal area"), ("N_ha", "stems"), ("D_mean_cm", "diameter")):
         about = (table[name].to_numpy() for name in (column, "stratum", "cluster_id"))
         yield f"quatre-montagnes {title}, public and private", X, *about
