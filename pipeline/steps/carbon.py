@@ -74,6 +74,17 @@ def _ratio(plots: pd.DataFrame) -> tuple[float, float]:
     return ratio, float(np.hypot(np.nan_to_num(sampled), (stated * above).sum() / above.sum()))
 
 
+def warn_of_strata_without_stands(factors: pools.CarbonFactors, stands: gpd.GeoDataFrame) -> None:
+    """Say of strata that plots have a ratio of and no stand lies in: their names may be written in two ways."""
+    known = set(stands["stratum"].dropna().astype(str)) if "stratum" in stands else set()
+    without = sorted(set(factors.strata) - known)
+    if without:
+        log.warning(
+            "no stand is in stratum %s, of which plots have a root:shoot ratio; stands are in %s: is a name written in two ways?",
+            ", ".join(without), ", ".join(sorted(known)) or "none",
+        )  # fmt: skip
+
+
 def relative_factor(factors: pools.CarbonFactors, stands: gpd.GeoDataFrame, grid: Grid, window: Window) -> float | np.ndarray:
     """How many times the study's factor to carbon a pixel's is: 1, or (rows, cols) where strata of stands have their own.
 

@@ -21,7 +21,7 @@ from pipeline.applicability import farthest_sentence, scale_sentences
 from pipeline.grid import Grid
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
-from pipeline.steps.carbon import carbon_factors
+from pipeline.steps.carbon import carbon_factors, warn_of_strata_without_stands
 from pipeline.steps.forest import read_forest
 from pipeline.steps.notes import kept_warnings, with_caveats
 from pipeline.steps.stand_composites import LEDGER_COLUMNS, Field, composites
@@ -81,6 +81,8 @@ def stands(
             settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None
         )
         polygons = polygons.reset_index(drop=True)
+        factors = carbon_factors(carbon, rooted)
+        warn_of_strata_without_stands(factors, polygons)
         seen = _seen(partials, len(polygons), max_outside_domain_percent, _scaled(sizes, models))
         project = Project.of(polygons, replace(lattices(polygons.geometry), patch=(STAND + polygons["stand"]).to_numpy(object)))
         long, whole, sources = [], [], []
@@ -99,7 +101,6 @@ def stands(
     del seen, project
     estimated = _as_one(long, len(polygons))
     long.clear()
-    factors = carbon_factors(carbon, rooted)
     wide = wide_table(polygons, estimated, years, factors, stock_target, targets, confidence_percent, ESTIMATOR)
     _tell(estimated, len(wide), sources, min_cover_percent)
     written = {

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from models.pools import CarbonFactors
-from pipeline.steps.carbon import carbon_factors, in_carbon, region_in_carbon, root_shoot_of_plots
+from pipeline.steps.carbon import carbon_factors, in_carbon, region_in_carbon, root_shoot_of_plots, warn_of_strata_without_stands
 
 PLAIN = {"root_shoot": 0.25, "carbon_fraction": 0.5, "biomass_per_target": 1.0}
 """1 Mg of biomass is 0.625 t C."""
@@ -103,3 +103,12 @@ def test_a_project_of_one_ratio_is_turned_as_its_stands_are():
     factors = carbon_factors({**PLAIN, "carbon_fraction_se": 0.01})
     stands = estimates(area_ha=1.0, stratum="pine")
     assert region_in_carbon(estimates(), factors, stands).equals(in_carbon(estimates(), factors))
+
+
+def test_a_ratio_of_a_stratum_without_stands_is_told(caplog):
+    factors = CarbonFactors(root_shoot=0.25, strata={"pine": (0.3, 0.01), "Fir": (0.2, 0.01)})
+    warn_of_strata_without_stands(factors, pd.DataFrame({"stratum": ["pine", "fir", None]}))
+    assert "no stand is in stratum Fir, of which plots have" in caplog.text and "stands are in fir, pine" in caplog.text
+    caplog.clear()
+    warn_of_strata_without_stands(factors, pd.DataFrame({"stratum": ["pine", "Fir"]}))
+    assert not caplog.text
