@@ -204,10 +204,14 @@ def _once_sums(used: np.ndarray, weight: np.ndarray, layers: Mapping[str, np.nda
 
     They are those of `models.inference.stands.Sums.once`.
     """
-    if once is None or not once.any():
+    if once is None:
         return {}
+    number = layers["set_number"][used]
+    whole = {"places": _places(weight * (number >= 0), layers["place"][used])}
+    if not once.any():  # here: in another block or strip of the same stand there may be such land
+        return whole
     value, gradient = layers["value"][used], layers["gradient"][used]
-    number, s = layers["set_number"][used], layers["part_sd"][used]
+    s = layers["part_sd"][used]
     by, found = np.take_along_axis(once, np.maximum(number, 0)[:, None].astype(int), axis=1)[:, 0], {}
     for date, sign in DATES.items():
         there = weight * ((by == sign) & (number >= 0))
@@ -219,7 +223,7 @@ def _once_sums(used: np.ndarray, weight: np.ndarray, layers: Mapping[str, np.nda
             f"sum_gradient_{date}": (sign * moved[:, layers["column_set"]] * gradient).sum(axis=0, dtype=np.float64).tolist(),
             f"places_{date}": _places(there, layers["place"][used]),
         }
-    return found | {"places": _places(weight * (number >= 0), layers["place"][used])}
+    return found | whole
 
 
 def _places(weight: np.ndarray, place: np.ndarray) -> list[float]:

@@ -47,7 +47,14 @@ def with_stands(rows: pd.DataFrame, polygons: gpd.GeoDataFrame) -> pd.DataFrame:
 
 def patches_of(rows: pd.DataFrame, otherwise: pd.Series) -> np.ndarray:
     """Name (n,) of the patch that each row lies in: its stand, where one is told; else what `otherwise` says."""
-    names = otherwise.astype(str)
+    if otherwise.isna().any():  # as text a missing name would cut all others to its first letter
+        raise ValueError(f"{int(otherwise.isna().sum())} of {len(otherwise)} rows have no name of a patch")
+    names = otherwise.astype(str).tolist()
     if "stand" in rows:
-        names = names.where(rows["stand"].isna(), STAND + rows["stand"].astype(str))
-    return names.to_numpy(str)
+        names = [STAND + str(own) if own is not None else name for own, name in zip(_known(rows["stand"]), names, strict=True)]
+    return np.array(names, str)
+
+
+def _known(column: pd.Series) -> list:
+    """Values of a column, None where missing."""
+    return [None if missing else value for value, missing in zip(column, column.isna(), strict=True)]

@@ -185,6 +185,9 @@ variation: its standard error is then told to a quarter."""
 SHORTEST_M = 40.0  # below, a range cannot be told from a nugget, by plots or by stands
 LEAST_WEIGHT = 0.01  # readings that weigh less are left out
 TOLD_PAIRS = 8
+TOLD_PATCHES = 5
+"""Patches, beyond what the regression's own columns tell of them, from which the variance between patches can be told: one patch
+that holds all plots is the regression's level, and any variance of it would do."""
 
 
 def spatial_structure(
@@ -234,7 +237,7 @@ def spatial_structure(
     nuggets = np.linspace(0.0, 1.0, 11)
     same = (patch[:, None] == patch[None, :]).astype(float)
     fields, about = [], []
-    for shared in (0.0, 0.5, 1.0) if patches_possible(distance, same) else (0.0,):
+    for shared in (0.0, 0.5, 1.0) if patches_possible(distance, same, patch, columns) else (0.0,):
         for range_m in ranges if shared < 1.0 else ranges[:1]:
             fields.append(lambda d, rows, m=range_m, q=shared: (1 - q) * correlation(d, m) + q * same[np.ix_(rows, rows)])
             about.append((range_m, shared))
@@ -307,12 +310,18 @@ def mean_in_square(side_m: float, range_m: float) -> float:
     return float(OFFSET_SHARE @ correlation(side_m * OFFSET_AWAY, range_m) @ OFFSET_SHARE)
 
 
-def patches_possible(distance: np.ndarray, same: np.ndarray) -> bool:
-    """Whether enough pairs of plots stand in one patch that what they have in common may be the patch's, not the field's.
+def patches_possible(distance: np.ndarray, same: np.ndarray, patch: np.ndarray, columns: np.ndarray) -> bool:
+    """Whether enough pairs of plots stand in one patch that what they have in common may be the patch's, not the field's, and
+    enough patches differ by more than what the regression's columns (n, p; orthonormal) take from them.
 
     Where no neighbours stand in two patches the plots cannot say which it is, and both readings count.
     """
-    return int((np.triu(distance > 1.0) & (same > 0)).sum()) >= TOLD_PAIRS
+    if int((np.triu(distance > 1.0) & (same > 0)).sum()) < TOLD_PAIRS:
+        return False
+    inside = (patch[:, None] == np.unique(patch)).astype(float)
+    inside /= np.linalg.norm(inside, axis=0)
+    left = inside - columns @ (columns.T @ inside)
+    return int((np.linalg.svd(left, compute_uv=False) > 0.5).sum()) >= TOLD_PATCHES
 
 
 RIDGE = 1e-6

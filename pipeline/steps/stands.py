@@ -85,7 +85,7 @@ def stands(
         warn_of_strata_without_stands(factors, polygons)
         seen = _seen(partials, len(polygons), max_outside_domain_percent, _scaled(sizes, models))
         project = Project.of(polygons, replace(lattices(polygons.geometry), patch=(STAND + polygons["stand"]).to_numpy(object)))
-        long, whole, sources = [], [], []
+        long, whole, ledgers = [], [], []
         for target, path in models.items():
             model = TargetModel.from_plain(store.read_json(path))
             apart, fitted = store.read_table(left_out[target]), store.read_table(training[target])
@@ -96,17 +96,17 @@ def stands(
                 records=settings.get("records") or {}, years=years, units=targets[target]["units"],
                 confidence_percent=confidence_percent, min_cover_percent=min_cover_percent,
             )  # fmt: skip
-            for every, own in zip((long, whole, sources), told, strict=True):
+            for every, own in zip((long, whole, ledgers), told, strict=True):
                 every += own
     del seen, project
     estimated = _as_one(long, len(polygons))
     long.clear()
     wide = wide_table(polygons, estimated, years, factors, stock_target, targets, confidence_percent, ESTIMATOR)
-    _tell(estimated, len(wide), sources, min_cover_percent)
+    _tell(estimated, len(wide), ledgers, min_cover_percent)
     written = {
         estimates: pd.concat([estimated, pd.DataFrame(whole)], ignore_index=True),
         table: wide,
-        ledger: pd.DataFrame(sources, columns=LEDGER_COLUMNS),
+        ledger: pd.DataFrame(ledgers, columns=LEDGER_COLUMNS),
     }
     written = {path: with_caveats(frame, warned) for path, frame in written.items()}
     for path, frame in written.items():

@@ -43,6 +43,25 @@ def test_a_patch_is_the_stand_and_where_none_is_told_what_stands_in_for_it():
     assert patches_of(rows.drop(columns="stand"), pd.Series(["c1", "c1", "c2"])).tolist() == ["c1", "c1", "c2"]
 
 
+def test_a_name_that_is_missing_is_refused():
+    """As text it would cut all names to its first letter: one patch would hold all plots."""
+    rows = pd.DataFrame({"stand": pd.array(["a", pd.NA, pd.NA], dtype="string")})
+    with pytest.raises(ValueError, match="1 of 3 rows have no name of a patch"):
+        patches_of(rows, pd.Series(["c1", None, "c2"]))
+
+
+def test_one_patch_that_holds_all_plots_says_nothing_of_patches():
+    """It is the regression's level: any variance of it would do, and a mean over readings would be of that."""
+    rng = np.random.default_rng(3)
+    xy, z = rng.uniform(0, 2000, (60, 2)), rng.normal(size=60)
+    spread = rng.uniform(0.5, 2.0, 60)  # residuals of unequal size: the level's column is not constant
+    for columns in (np.ones((60, 1)), 1 / spread[:, None]):
+        one = spatial_structure(z, xy, columns, np.repeat("all", 60))
+        apart = spatial_structure(z, xy, columns, np.arange(60).astype(str))
+        variance, expected = ([k.smooth + k.patch + k.nugget for k in found.readings] for found in (one, apart))
+        assert one.patch == 0 and variance == pytest.approx(expected) and max(variance) < 10
+
+
 def test_plots_that_know_their_stands_tell_that_these_depart_as_wholes():
     """Squares of 4 ha, all of one type, that depart as wholes (0.8 of the variance); clusters of four plots 90 m apart lie across
     their borders. Over 20 draws the mean share of patches told by stands is near 0.8; by clusters it cannot be."""

@@ -10,7 +10,7 @@ import shapely
 from conftest import UTM, make_grid
 
 from pipeline import store
-from pipeline.zonal import NUMBERS, ONCE, VECTORS, combine, coverage, partial_rows, vectors
+from pipeline.zonal import KEYS, NUMBERS, ONCE, VECTORS, combine, coverage, partial_rows, vectors
 
 WEST, NORTH = 500_000, 3_000_000
 
@@ -150,10 +150,39 @@ def test_sums_of_a_change_keep_apart_the_land_that_a_set_shows_at_one_date_alone
     assert row["places"] == pytest.approx([0.1, 0.28 + 0.14 + 0.32, 0.04 + 0.04 + 0.04, 0.04 * 50 + 0.02 * 53 + 0.04 * 65])
 
 
+def change_on_a_square(rows: slice) -> tuple[dict, list]:
+    """Change of a stand of 8 x 8 whole pixels of which the first row is gained; layers and cover of some rows of it."""
+    row, col = (place.ravel() for place in np.mgrid[0:8, 0:8][:, rows])
+    late = row == 0
+    layers = {
+        "value": np.where(late, 60.0, 10.0), "part_sd": np.where(late, 20.0, 5.0)[:, None],
+        "set_number": np.zeros(len(row), int), "gradient": np.column_stack([np.ones(len(row)), col + 1.0]),
+        "in_domain": np.ones(len(row), bool), "forest": np.ones(len(row), bool), "gained": late, "lost": np.zeros(len(row), bool),
+        "once": late.astype("int8")[:, None], "column_set": np.array([0, 0]), "place": np.column_stack([row, col]),
+    }  # fmt: skip
+    return layers, [("a", np.arange(len(row)), np.ones(len(row)), np.ones(len(row)))]
+
+
+@pytest.mark.parametrize("height", [1, 2, 4])
+def test_sums_of_a_change_are_the_same_however_a_stand_is_cut(height):
+    """Strips without land of one date count for how far the stand reaches, too."""
+    found = []
+    for step in (8, height):
+        rows = []
+        for start in range(0, 8, step):
+            layers, covered = change_on_a_square(slice(start, start + step))
+            rows += partial_rows(f"k{start}", "agb_2019_2024", covered, layers, pixel_ha=0.04, n_sets=1)
+        found.append(added(pd.DataFrame(rows)))
+    whole, cut = (one.drop(columns=["estimand", *KEYS]) for one in found)
+    assert cut[whole.columns].to_numpy(float) == pytest.approx(whole.to_numpy(float), nan_ok=True)
+    assert whole["places_0"].tolist() == pytest.approx([64 * 0.04] * 2)
+
+
 def test_blocks_without_such_land_add_none_of_it():
     """One block of a stand says nothing of it, for it has none."""
     first = {"chunk": "k0", "stand": "a", "estimand": "agb_2019_2024", "part": "all", **dict.fromkeys(NUMBERS, 1.0),
              **{name: [1.0] for name in VECTORS}}  # fmt: skip
+    first["places"] = [0.0]
     second = first | {"chunk": "k1", **{name: [2.0] for name in ONCE}}
     for rows in ([first, second], [second, first]):
         totals = added(pd.concat([pd.DataFrame([row]) for row in rows], ignore_index=True))
@@ -161,7 +190,8 @@ def test_blocks_without_such_land_add_none_of_it():
         pd.testing.assert_frame_equal(totals, apart)
         assert vectors(totals, "sum_s").tolist() == [[2.0]] and vectors(totals, "sum_s_later").tolist() == [[2.0]]
         assert not totals.isna().any(axis=None)
-    assert not any(column.startswith(ONCE) for column in added(pd.DataFrame([first])))
+    stock = {name: value for name, value in first.items() if name != "places"}
+    assert not any(column.startswith(ONCE) for column in added(pd.DataFrame([stock])))
 
 
 def test_pixels_inside_a_stand_stand_for_the_rim_beside_them():
