@@ -254,3 +254,12 @@ def test_a_model_says_where_its_plots_do_not_tell_how_far_residuals_reach():
     model, _ = fit(make_plots(n=30))
     assert not model.sets[0].residuals.level.identified
     assert any("poorly identified" in sentence for sentence in model.warnings)
+
+
+@pytest.mark.parametrize("none", [None, np.nan, pd.NA])
+def test_plots_without_a_stratum_have_the_errors_of_plots_that_all_have_the_same(none):
+    """A missing stratum once made one patch of all plots, whose variance was anything: 116 +- 123 Mg/ha for 116 +- 2."""
+    plots = make_plots(n=40)
+    told = [fit(plots.assign(stratum=stratum))[0].sets[0] for stratum in (none, "f")]
+    assert told[0].residuals.level.readings == told[1].residuals.level.readings
+    assert len(set(told[0].sample.patch)) == plots["cluster"].nunique()
