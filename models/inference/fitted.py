@@ -454,7 +454,7 @@ def _patches(rows: pd.DataFrame) -> np.ndarray:
     """The stand of each row; where none is told, its cluster and stratum, or the cluster alone."""
     patch = rows["cluster"].astype(str)
     if "stratum" in rows:
-        patch = patch + " " + rows["stratum"].fillna("").astype(str)
+        patch = patch + " " + rows["stratum"].astype(object).where(rows["stratum"].notna(), "").astype(str)
     return patches_of(rows, patch)
 
 
