@@ -101,8 +101,8 @@ def test_stand_intervals_of_change_cover_the_planted_truth(forests):
 
 @pytest.mark.parametrize("estimand", ["agb_2019", "agb_2024", "agb_2019_2024"])
 def test_intervals_of_composites_cover_the_planted_truth(forests, estimand):
-    """Of stands with plots of their own. Those partly felled or burnt between the dates are missed half of the time: what the
-    forest mask gets wrong along the new edge is in no interval (docs/methods/hierarchical.md)."""
+    """Of stands with plots of their own. Those partly felled or burnt between the dates are missed in one of five: what stands on
+    land that the mask calls no forest is in no interval (docs/methods/hierarchical.md)."""
     holds(forests["composites"].query("estimand == @estimand"), "composites")
 
 
