@@ -39,7 +39,7 @@ from benchmarks.coverage_tables import BELOW_ORACLE, CONFIDENCE, GATE
 from models.inference import strata as terms
 from models.inference.fitted import fit_target
 from models.inference.stands import RegionEstimator, Regions, Sums, lattice
-from models.inference.strata import NO_STRATUM, PREFIX
+from models.inference.stratum_names import NO_STRATUM, PREFIX
 from models.inference.target_model import TargetModel
 
 LEVEL_SD = 1.2

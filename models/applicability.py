@@ -176,22 +176,16 @@ def other_unit(centre: float, spread: float, places: np.ndarray) -> str | None:
     return None
 
 
-def scaled_apart(centre: float, spread: float, places: np.ndarray) -> str | None:
+def scale_differs(centre: float, spread: float, mean: float, sd: float, low: float, high: float) -> str | None:
     """What a predictor differs by, in a few words, where its level and its spread on the map are both the same factor away
     from the plots': another unit, or a forest that the plots do not show. A map of smaller numbers cannot be told from bare
     land by them, so that this is for a reader to judge.
 
-    Parameters as of `other_unit`.
+    Parameters
+    ----------
+    centre, spread : mean and standard deviation at the plots
+    mean, sd : the same of the map's values, which lie mostly between `low` and `high`
     """
-    known = places[np.isfinite(places)]
-    if len(known) < FEWEST:
-        return None
-    low, high = (float(value) for value in np.quantile(known, [0.05, 0.95]))
-    return scale_differs(centre, spread, float(known.mean()), float(known.std()), low, high)
-
-
-def scale_differs(centre: float, spread: float, mean: float, sd: float, low: float, high: float) -> str | None:
-    """`scaled_apart` of a map whose values have this mean and standard deviation and lie mostly between `low` and `high`."""
     if centre == 0:
         return None
     level, width = mean / centre, sd / spread

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.applicability import FEWEST, beside, scale_differs
-from models.inference.strata import is_stratum
+from models.inference.stratum_names import is_stratum
 
 if TYPE_CHECKING:
     from models.inference.target_model import TargetModel

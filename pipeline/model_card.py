@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.inference.residuals import Structure
-from models.inference.strata import is_stratum, levels_told
+from models.inference.strata import levels_told
+from models.inference.stratum_names import is_stratum
 from models.inference.target_model import TargetModel
 from models.validation import SCHEMES
 from pipeline.config import TARGETS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.inference.strata import NO_STRATUM, PREFIX, is_stratum
+from models.inference.stratum_names import NO_STRATUM, PREFIX, is_stratum
 from pipeline.zonal import Covered, coverage
 
 if TYPE_CHECKING:

@@ -95,17 +95,19 @@ def stood_for(owner: np.ndarray, row: np.ndarray, col: np.ndarray, fraction: np.
     first = np.full(tall * wide, -1)
     first[place[kept]] = kept
     over = np.flatnonzero(first[place[kept]] != kept)  # stands that lie on others, as plots that are stands do
-    hidden = {(int(place[k]), int(owner[k])): int(k) for k in kept[over]}
+    key = place * (int(owner.max()) + 1) + owner
+    hidden = kept[over][np.argsort(key[kept[over]])]
     for offsets in (((-1, 0), (0, -1), (0, 1), (1, 0)), ((-1, -1), (-1, 1), (1, -1), (1, 1))):
         beside = []
         for down, right in offsets:
-            wanted = place[rim] + down * wide + right
-            one = first[wanted]
+            step = down * wide + right
+            one = first[place[rim] + step]
             other = (one >= 0) & (owner[one] != owner[rim])
             one[other] = -1
-            if hidden:
-                for number in np.flatnonzero(other):
-                    one[number] = hidden.get((int(wanted[number]), int(owner[rim[number]])), -1)
+            if len(hidden):
+                wanted = key[rim[other]] + step * (int(owner.max()) + 1)
+                there = hidden[np.minimum(np.searchsorted(key[hidden], wanted), len(hidden) - 1)]
+                one[other] = np.where(key[there] == wanted, there, -1)
             beside.append(one)
         number = sum((one >= 0).astype(np.int8) for one in beside)
         each = fraction[rim] / np.maximum(number, 1)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.applicability import Applicability, applicability
+from models.inference.stratum_names import NO_STRATUM, PREFIX, is_stratum
 from models.inference.target_model import SetModel, TargetModel
 from models.regressors import Regressor
 from models.regressors.linear import Linear
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREFIX = "stratum:"
-NO_STRATUM = "(none)"
-"""The stratum of places outside every stand, or in a stand that has none; it has a level where there are plots enough."""
 CHOICES = ("none", "levels", "slopes", "auto")
 LEAST_CLUSTERS = 2
 """Clusters of plots that a stratum needs for a level of its own: what one says is gone when it is left out."""
@@ -41,10 +39,6 @@ DOUBT = 0.5
 CLEARER = 1.0
 """Standard errors by which the mean squared error at clusters left out must fall before `auto` takes levels with a regressor that
 has no likelihood to ask."""
-
-
-def is_stratum(name: str) -> bool:
-    return name.startswith(PREFIX)
 
 
 def columns_of(names: Sequence[str]) -> list[int]:

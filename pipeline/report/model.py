@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.inference.strata import NO_STRATUM, is_stratum
+from models.inference.stratum_names import NO_STRATUM, is_stratum
 from pipeline.report import words
 from pipeline.report.look import render
 from pipeline.report.material import Material

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models import pools
-from models.inference.strata import PREFIX
+from models.inference.stratum_names import PREFIX
 from pipeline import store
 from pipeline.strata import shares_of
 

@@ -13,7 +13,7 @@ import pandas as pd
 from catalogs.stands import read_stands
 from models.applicability import other_unit
 from models.inference.quantiles import conditional_quantiles
-from models.inference.strata import PREFIX, is_stratum
+from models.inference.stratum_names import PREFIX, is_stratum
 from models.inference.target_model import TargetModel
 from models.pools import CarbonFactors, carbon_dioxide
 from pipeline import mapping, store

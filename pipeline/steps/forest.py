@@ -37,10 +37,12 @@ def read_forest(grid: Grid, window: Window, year: int, forest: Mapping, sources:
 
 def _inside_stands(grid: Grid, window: Window, stands) -> np.ndarray:
     from rasterio.features import rasterize
+    from shapely import box
 
-    shapes = [(geometry, 1) for geometry in stands.geometry]
-    if not shapes:
+    near = stands.sindex.query(box(*grid.bounds_of(window)))
+    if not len(near):
         return np.zeros(window.shape)
+    shapes = [(geometry, 1) for geometry in stands.geometry.iloc[near]]
     return rasterize(shapes, out_shape=window.shape, transform=grid.geobox_of(window).transform, fill=0).astype(float)
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from models.inference.target_model import TargetModel
 from models.saturation import Saturation, saturation
 from pipeline import store
 from pipeline.applicability import farthest_sentence, scale_sentences
-from pipeline.grid import Grid
+from pipeline.grid import Grid, Window
 from pipeline.products import estimands_of
 from pipeline.report.styles import stand_style
 from pipeline.steps.carbon import carbon_factors, warn_of_strata_without_stands
@@ -38,6 +39,9 @@ from pipeline.steps.stand_rows import (
 )
 from pipeline.steps.stand_tables import wide_table
 from pipeline.zonal import combine, coverage
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +87,15 @@ def stands(
         polygons = polygons.reset_index(drop=True)
         factors = carbon_factors(carbon, rooted)
         warn_of_strata_without_stands(factors, polygons)
+        measured = {target: store.read_table(training[target]) for target in models}
+        if forest:
+            _tell_forest(measured, grid_, forest, sources or {}, polygons)
         seen = _seen(partials, len(polygons), max_outside_domain_percent, _scaled(sizes, models))
         project = Project.of(polygons, replace(lattices(polygons.geometry), patch=(STAND + polygons["stand"]).to_numpy(object)))
         long, whole, ledgers = [], [], []
         for target, path in models.items():
             model = TargetModel.from_plain(store.read_json(path))
-            apart, fitted = store.read_table(left_out[target]), store.read_table(training[target])
-            if forest:
-                fitted["forest_share"] = forest_shares(fitted, grid_, forest, sources or {}, polygons)
+            apart, fitted = store.read_table(left_out[target]), measured.pop(target)
             told = _of_target(
                 target, model, apart, Field.of(apart, fitted, polygons), seen, polygons, project,
                 records=settings.get("records") or {}, years=years, units=targets[target]["units"],
@@ -114,25 +119,65 @@ def stands(
     store.write_layers(layers, {"stands": written[table]}, styles={"stands": stand_style(wide, years, stock_target)})
 
 
+def _tell_forest(measured: Mapping[str, pd.DataFrame], grid: Grid, forest: Mapping, sources: Mapping, polygons) -> None:
+    """Give the plot measurements of every target the column `forest_share`; targets of the same plots share what is looked up."""
+    every = pd.concat([table[["year", "kept", "geometry"]] for table in measured.values()], ignore_index=True)
+    found = forest_shares(every, grid, forest, sources, polygons)
+    ends = np.cumsum([len(table) for table in measured.values()])
+    for table, part in zip(measured.values(), np.split(found, ends[:-1]), strict=True):
+        table["forest_share"] = part
+
+
+MASK_PX = 512
+"""Side of the squares of the grid of whose plots the forest is read at once: what lies between plots costs less than files
+opened once more."""
+
+
 def forest_shares(plots: pd.DataFrame, grid: Grid, forest: Mapping, sources: Mapping, polygons) -> np.ndarray:
     """Share (n,) of each plot measurement's footprint that is forest on the map of its year; NaN where no map tells, and of
-    measurements that are left out."""
+    measurements that are left out.
+
+    A footprint is looked up once a year, however many rows have it.
+    """
+    found, asked = np.full(len(plots), np.nan), np.flatnonzero((plots["kept"] & plots["year"].notna()).to_numpy(bool))
+    keys = list(zip(plots["year"].iloc[asked].astype(int), plots.geometry.iloc[asked].to_wkb(), strict=True))
+    rows = dict(zip(keys, asked.tolist(), strict=True))
+    with store.kept_open():
+        for (year, window), numbers in _squares(rows, plots.geometry, grid).items():
+            _look_up(found, numbers, plots.geometry, grid, window, read_forest(grid, window, year, forest, sources, polygons))
+    found[asked] = found[[rows[key] for key in keys]]
+    told = found[list(rows.values())]
+    bare = int((told < LEAST_FOREST).sum())
+    if bare:
+        log.info("%d of %d plot measurements stand where the map has no forest", bare, int(np.isfinite(told).sum()))
+    return found
+
+
+def _squares(rows: Mapping[tuple, int], geometry: gpd.GeoSeries, grid: Grid) -> dict[tuple[int, Window], list[int]]:
+    """Rows by year and the window that holds their footprints: those that begin in one square of the grid."""
+    squares: dict[tuple[int, int, int], list[tuple[int, Window]]] = {}
+    for (year, _), row in rows.items():
+        window = grid.window_of(geometry.iloc[row].bounds)
+        if 0 not in window.shape:  # else beyond the grid, where no map tells
+            squares.setdefault((year, window.row0 // MASK_PX, window.col0 // MASK_PX), []).append((row, window))
+    found = {}
+    for (year, *_), members in squares.items():
+        edges = np.array([window for _, window in members])
+        low, high = edges.min(axis=0).tolist(), edges.max(axis=0).tolist()
+        found[year, Window(low[0], high[1], low[2], high[3])] = [row for row, _ in members]
+    return found
+
+
+def _look_up(found: np.ndarray, rows: Sequence[int], geometry: gpd.GeoSeries, grid: Grid, window: Window, mask: np.ndarray) -> None:
+    """Put into `found` the shares of some rows, whose footprints lie in a window with this forest (rows, cols)."""
     import geopandas as gpd
 
-    found, asked = np.full(len(plots), np.nan), (plots["kept"] & plots["year"].notna()).to_numpy()
-    footprints = gpd.GeoDataFrame({"stand": np.arange(len(plots))}, geometry=plots.geometry.to_numpy(), crs=grid.crs)
-    with store.kept_open():
-        for number in np.flatnonzero(asked):
-            window = grid.window_of(plots.geometry.iloc[number].bounds).clip(grid.window)
-            for _, pixel, share, _ in coverage(footprints.iloc[[number]], grid, window):
-                mask = read_forest(grid, window, int(plots["year"].iloc[number]), forest, sources, polygons).ravel()[pixel]
-                known = np.where(np.isnan(mask), 0.0, share)
-                if known.sum() >= LEAST_FOREST * share.sum():
-                    found[number] = known @ np.nan_to_num(mask) / known.sum()
-    bare = int((found < LEAST_FOREST).sum())
-    if bare:
-        log.info("%d of %d plot measurements stand where the map has no forest", bare, int(np.isfinite(found).sum()))
-    return found
+    footprints = gpd.GeoDataFrame({"stand": rows}, geometry=geometry.iloc[rows].to_numpy(), crs=grid.crs)
+    for row, pixel, share, _ in coverage(footprints, grid, window):
+        wooded = mask.ravel()[pixel]
+        known = np.where(np.isnan(wooded), 0.0, share)
+        if known.sum() >= LEAST_FOREST * share.sum():
+            found[row] = known @ np.nan_to_num(wooded) / known.sum()
 
 
 def _scaled(sizes: Sequence[Path], models: Mapping[str, Path]) -> list[str]:

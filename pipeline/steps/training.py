@@ -14,7 +14,7 @@ from shapely.affinity import translate
 
 from catalogs.stands import read_stands
 from models.inference.position import PLACES, PREFIX, displacements
-from models.inference.strata import PREFIX as PREFIX_OF_STRATA
+from models.inference.stratum_names import PREFIX as PREFIX_OF_STRATA
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.steps.lidar import plot_metrics

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import coverage_land, coverage_strata
 from benchmarks.coverage_strata import CASES, LEVEL_SD, RARE, UNSEEN
-from models.inference.strata import PREFIX
+from models.inference.stratum_names import PREFIX
 
 
 @pytest.fixture(scope="module")

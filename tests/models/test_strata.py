@@ -14,7 +14,8 @@ from models.inference import diagnostics
 from models.inference.fitted import _refitted, fit_target, predict_left_out, rows_of
 from models.inference.hierarchical import fit_in_stages
 from models.inference.residuals import Structure
-from models.inference.strata import DOUBT, NO_STRATUM, PREFIX, levels_told
+from models.inference.strata import DOUBT, levels_told
+from models.inference.stratum_names import NO_STRATUM, PREFIX
 from models.inference.target_model import TargetModel
 from models.regressors import alive, mix, plain_of
 from models.regressors.linear import Linear

@@ -214,7 +214,9 @@ def unedited(checkout):
     ("file", "changed", "unchanged"),
     [
         ("pipeline/indicators/optical.py", {"training", "estimate"}, {"composite", "lidar", "plots", "fit", "stands", "publish"}),
-        ("models/regressors/trees.py", {"fit", "estimate", "stands"}, {"composite", "lidar", "plots", "publish"}),
+        ("models/regressors/trees.py", {"fit", "estimate", "stands"}, {"composite", "lidar", "plots", "publish", "check"}),
+        ("pipeline/steps/forest.py", {"estimate", "stands"}, {"composite", "lidar", "plots", "training", "publish"}),
+        ("pipeline/steps/roots.py", {"plots"}, {"composite", "lidar", "training", "estimate", "stands", "publish"}),
         ("pipeline/optical/composite.py", {"composite"}, {"training", "lidar", "fit", "estimate", "stands", "plots"}),
         ("pipeline/lidar/metrics.py", {"lidar", "training"}, {"composite", "fit", "stands", "plots", "publish"}),
         ("models/pools.py", {"estimate", "stands", "check"}, {"composite", "lidar", "training", "fit"}),

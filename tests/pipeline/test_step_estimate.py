@@ -9,7 +9,7 @@ import pytest
 import shapely
 from conftest import UTM, make_plots
 
-from models.applicability import other_unit, scaled_apart
+from models.applicability import other_unit
 from models.inference.fitted import fit_target
 from pipeline import mapping, store
 from pipeline.applicability import farthest_sentence, scale_sentences, size_of
@@ -133,7 +133,7 @@ def test_a_predictor_in_another_unit_is_no_map_but_a_sentence(run):
     [
         (np.linspace(500, 2200, 400), True),  # centimetres
         (np.linspace(5, 22, 400), False),
-        (np.linspace(0, 2, 400), False),  # low, but forests may be: `scaled_apart` says it
+        (np.linspace(0, 2, 400), False),  # low, but forests may be: `scale_differs` says it
         (np.linspace(40, 60, 400), False),  # taller than any plot: outside the domain, not another unit
         (np.linspace(500, 2200, 40), False),  # too few to tell
         (np.full(400, np.nan), False),
@@ -165,8 +165,9 @@ FOREST = np.random.default_rng(5).gamma(6.0, 2.4, 4000)  # mean 14.4, standard d
     ids=["shares", "centimetres", "reflectance", "feet", "from feet", "no unit", "alike", "lower", "taller", "bare", "few"],
 )
 def test_a_map_that_differs_in_level_and_spread_by_one_factor_is_said_with_the_units_that_do(values, said):
-    found = scaled_apart(14.0, 6.0, values)
-    assert found is None if said is None else said in found
+    sizes = [{"predictor": "zmean", "year": 2024, **size_of(values)}]
+    found = scale_sentences(sizes, [{"predictors": ["zmean"], "centre": [14.0], "spread": [6.0]}])
+    assert found == [] if said is None else said in found[0]
 
 
 def test_a_map_of_another_scale_is_told_once_for_each_predictor_and_year(run, model, tmp_path):

@@ -11,7 +11,7 @@ from conftest import UTM, make_grid, make_plots, make_settings, make_study
 from test_training import NORTH, WEST, make_footprints, make_image, make_sources
 
 from models.inference.fitted import fit_target
-from models.inference.strata import NO_STRATUM, PREFIX
+from models.inference.stratum_names import NO_STRATUM, PREFIX
 from models.inference.target_model import TargetModel
 from pipeline import store
 from pipeline.bridge import Plan
