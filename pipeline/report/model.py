@@ -34,7 +34,9 @@ def _target(name: str, material: Material) -> dict:
         ],
         "predictors": [row for one in card["sets"] for row in _predictor_rows(one)],
         "units": card["target"]["units"],
-        "strata": [(one["name"], _strata_rows(one["strata"], one["fitted_to"]["kind"])) for one in card["sets"] if one.get("strata")],
+        "strata": [
+            (one["name"], _strata_rows(one["strata"], one["fitted_to"]["kind"])) for one in card["sets"] if one.get("strata")
+        ],
         "choices": [(one["name"], rows) for one in model["sets"] if (rows := _choice_rows(one["machine"]))],
         "lacking": [_lacking_sentence(one) for one in card["sets"] if one["lacking"]["measurements"]],
         "validation": validation_block(name, material),

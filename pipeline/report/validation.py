@@ -349,8 +349,8 @@ the black one, and flatters where it lies left of it.</span></figure>
 {% endfor %}
 </div>
 <h4>By what is left out together</h4>
-<div class="scroll"><table class="dense"><thead><tr><th>Predictor set</th><th>Left out</th><th class="n">Folds</th><th class="n">RMSE</th>
-<th class="n">Bias</th><th class="n">R²</th><th class="n">Calibration slope</th>
+<div class="scroll"><table class="dense"><thead><tr><th>Predictor set</th><th>Left out</th><th class="n">Folds</th>
+<th class="n">RMSE</th><th class="n">Bias</th><th class="n">R²</th><th class="n">Calibration slope</th>
 <th class="n">Inside the {{ confidence }} interval</th><th class="n">Its width ({{ units }})</th>
 <th class="n">CRPS ({{ units }})</th><th class="n">Error / SD</th><th class="n">Bias of the highest ({{ units }})</th>
 </tr></thead><tbody>

@@ -172,8 +172,8 @@ def test_a_bias_beyond_two_standard_errors_is_warned_of_by_date(parts):
     dated = [of_year("2019", -7.0, 4.0), of_year("2024", -17.0, 8.4), of_year("2021", 30.0, 4.0, few=True)]
     said = warnings_of(parts["model"], {"scores": [row | {"by_group": {"year": dated}}]})
     assert said[len(parts["model"]["warnings"]) :] == [
-        "predictor set lidar: plots left out of 2024 are predicted 17 Mg/ha too low on average (standard error over clusters 8.4), "
-        "more than chance explains: its numbers of that date may be off by as much, which intervals do not hold"
+        "predictor set lidar: plots left out of 2024 are predicted 17 Mg/ha too low on average (standard error over clusters "
+        "8.4), more than chance explains: its numbers of that date may be off by as much, which intervals do not hold"
     ]
     (high,) = model_card.bias_sentences(row | {"by_group": {}, "bias": 9.0, "bias_se": 4.0}, "Mg/ha")
     assert "plots left out are predicted 9 Mg/ha too high" in high and "its numbers may be off" in high
