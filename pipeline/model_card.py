@@ -19,7 +19,7 @@ from models.inference.residuals import Structure
 from models.inference.strata import levels_told
 from models.inference.stratum_names import is_stratum
 from models.inference.target_model import TargetModel
-from models.validation import SCHEMES
+from models.validation import FEW_PLOTS, SCHEMES
 from pipeline.config import TARGETS
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ KEYS: dict[str, str] = {
     "domain": "per year: share of the project's covered area in the area of applicability, mean dissimilarity index and local "
     "point density, and stands less than half inside",
     "uncertainty": "confidence_percent, degrees_of_freedom, few_clusters, and per estimand the parts of the variance of the "
-    "project and of the stand with the median standard error, in percent",
+    "project and, as means of the shares of all stands (count), of the stands, in percent",
     "warnings": "sentences: all that fitting, validating and mapping warned of (predictors of another scale on the map than at "
     "the plots among it), few clusters, structures of residuals that plots do not tell",
     "caveats": "sentences on the numbers that plots rest on, such as equations nobody has checked",
@@ -310,23 +310,33 @@ def parts_in(estimates: pd.DataFrame) -> list[str]:
 
 
 def variance_rows(estimates: pd.DataFrame) -> list[dict]:
-    """Per estimand: the project, and the stand with the median standard error, with the share of each part in percent."""
+    """Per estimand: the project, and the stands together, with the share of each part in percent.
+
+    Of the stands: how many there are (`count`), medians of area, mean and standard error, and means of the shares, since any one
+    of them may be unlike the others.
+    """
+    import pandas as pd
+
     if "se" not in estimates:
         return []
     estimates, names = estimates[estimates["se"] > 0], parts_in(estimates)
     found = []
     for (first, last), rows in estimates.groupby(["first_year", "last_year"], sort=True):
-        stands = rows[rows["level"] == "stand"].sort_values(["se", "stand"])
-        chosen = rows[rows["level"] == "project"]
-        chosen = [row for _, row in chosen.iterrows()] + ([stands.iloc[len(stands) // 2]] if len(stands) else [])
+        years = {"first_year": int(first), "last_year": int(last)}
         found += [
-            {
-                "first_year": int(first), "last_year": int(last), "level": row["level"], "name": str(row["stand"]),
-                "area_ha": float(row["area_ha"]), "mean": float(row["mean"]), "se": float(row["se"]),
-                "shares_percent": shares_of(row, names),
+            years | {
+                "level": "project", "name": str(row["stand"]), "count": 1, "shares_percent": shares_of(row, names),
+                **{name: float(row[name]) for name in ("area_ha", "mean", "se")},
             }
-            for row in chosen
+            for _, row in rows[rows["level"] == "project"].iterrows()
         ]  # fmt: skip
+        stands = rows[rows["level"] == "stand"]
+        if len(stands):
+            shares = pd.DataFrame([shares_of(row, names) for row in stands.to_dict("records")])
+            found.append(years | {
+                "level": "stands", "name": "stands", "count": len(stands), "shares_percent": shares.mean().to_dict(),
+                **{name: float(stands[name].median()) for name in ("area_ha", "mean", "se")},
+            })  # fmt: skip
     return found
 
 
@@ -365,6 +375,9 @@ def warnings_of(model: Mapping, validation: Mapping) -> list[str]:
                 f"predictor set {row['set_name']}: {len(failed)} of {row['folds']} folds could not be fitted when plots were "
                 f"left out as {SCHEMES.get(row['scheme'], row['scheme'])}: {failed[0]['why']}"
             )
+    for one in model["sets"]:
+        if score := honest_score(validation, one["name"]):
+            said += bias_sentences(score, TARGETS[model["target"]]["units"])
     return told_once(said)
 
 
@@ -447,6 +460,35 @@ def honest_score(validation: Mapping, set_name: str) -> Mapping | None:
     """Scores of a set in the scheme that speaks of the map; of clusters left out where that one has none."""
     rows = [row for row in validation["scores"] if row["set_name"] == set_name and "rmse" in row]
     return next((row for scheme in (HONEST, "clusters") for row in rows if row["scheme"] == scheme), None)
+
+
+def biases(score: Mapping) -> list[tuple[str, float, float]]:
+    """The dates (`` where there is one alone) whose left-out plots are predicted too high or too low by more than two standard
+    errors over clusters: date, bias and its standard error. Dates with few plots or clusters say nothing.
+    """
+    parts = score.get("by_group", {}).get("year") or [{"name": "", "few": score.get("n", 0) < FEW_PLOTS, **_whole(score)}]
+    return [
+        (str(part["name"]), float(part["bias"]), float(part["bias_se"])) for part in parts
+        if not part["few"] and _finite(part["bias_se"]) and abs(part["bias"]) > 2 * part["bias_se"]
+    ]  # fmt: skip
+
+
+def _whole(score: Mapping) -> dict:
+    return {name: score.get(name) for name in ("bias", "bias_se")}
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def bias_sentences(score: Mapping, units: str) -> list[str]:
+    """What `biases` finds of a predictor set, a sentence each."""
+    return [
+        f"predictor set {score['set_name']}: plots left out{f' of {year}' if year else ''} are predicted {abs(bias):.2g} {units} "
+        f"too {'high' if bias > 0 else 'low'} on average (standard error over clusters {error:.2g}), more than chance explains: "
+        f"its numbers{' of that date' if year else ''} may be off by as much, which intervals do not hold"
+        for year, bias, error in biases(score)
+    ]
 
 
 def saturation(score: Mapping) -> Mapping | None:

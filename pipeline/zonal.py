@@ -300,6 +300,8 @@ def _without_lists(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _added(rows: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
     ordered = rows.sort_values([*KEYS, "chunk"], kind="stable", ignore_index=True)
     first = ~ordered.duplicated(KEYS).to_numpy()
     if first.all():
@@ -309,7 +311,7 @@ def _added(rows: pd.DataFrame) -> pd.DataFrame:
     summed = {
         name: _in_order(ordered[name].to_numpy(), number) for name in ordered if name not in ("estimand", *KEYS, "chunk")
     }
-    return total.assign(**summed)
+    return pd.concat([total, pd.DataFrame(summed, index=total.index)], axis=1)
 
 
 def _in_order(values: np.ndarray, number: np.ndarray) -> np.ndarray:

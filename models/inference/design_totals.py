@@ -220,7 +220,10 @@ def set_aside(sample: pd.DataFrame) -> str:
     """How many measured plots do not count because somebody chose them, where others were drawn by chance."""
     told = sample["selection"] == "probability"
     count = int((~told & sample["y"].notna()).sum()) if told.any() else 0
-    return f"{count} plots that somebody chose (purposive) lie beside those that chance chose and do not count" if count else ""
+    if not count:
+        return ""
+    told = "plot that somebody chose (purposive) lies" if count == 1 else "plots that somebody chose (purposive) lie"
+    return f"{count} {told} beside those that chance chose and {'does' if count == 1 else 'do'} not count"
 
 
 def unlike_areas(ground: pd.DataFrame, area: Area) -> str:

@@ -65,7 +65,7 @@ def fit_target(
         plots, predictor_sets, column=column, regressor=regressor, transform=transform, date_effect=date_effect,
         min_clusters=min_clusters, strata=strata,
     )  # fmt: skip
-    return joined(plots, fits, reasons, notes, target=target, regressor=regressor, transform=transform)
+    return joined(plots, fits, reasons, notes, target=target, column=column, regressor=regressor, transform=transform)
 
 
 def fits_of(
@@ -94,7 +94,7 @@ def fits_of(
 
 def joined(
     plots: pd.DataFrame, fits: Mapping[str, dict], reasons: Mapping[str, str], notes: Sequence[str], *, target: str,
-    regressor: str, transform: str,
+    column: str, regressor: str, transform: str,
 ) -> tuple[TargetModel, pd.DataFrame]:  # fmt: skip
     """The model of a target from what was fitted of its sets, and the plots as predicted without their clusters."""
     import pandas as pd
@@ -107,6 +107,7 @@ def joined(
     for note in notes:
         log.warning(note)
     every = list(fits.values())
+    terms.tell([fit["model"] for fit in every], plots, column)
     clusters = np.unique(plots["cluster"].astype(str).to_numpy())
     influence = np.hstack([_aligned(fit["influence"], fit["clusters"], clusters) for fit in every])
     blocks = [fit["block_influence"] for fit in every]

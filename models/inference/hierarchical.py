@@ -125,7 +125,7 @@ def fit_in_stages(
             reasons.pop(name, None)
             notes = [note for note in notes if not note.startswith(f"predictor set {name}:")] + own_notes
     ordered = {name: chosen[name] for name in names if name in chosen}
-    return joined(plots, ordered, reasons, notes, target=target, regressor=regressor, transform=transform)
+    return joined(plots, ordered, reasons, notes, target=target, column=column, regressor=regressor, transform=transform)
 
 
 def told(one: SetModel) -> str:

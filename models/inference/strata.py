@@ -204,9 +204,16 @@ def fitted(
         found = fit(term.predictors(predictors), term, notes)
     else:
         found = _better(fit, name, predictors, term, why, notes)
-    if term.names:
+    if term.names and not columns_of(found["model"].predictors):
         log.info("%s", sentence(found["model"], _used(plots, predictors, column)))
     return found
+
+
+def tell(sets: Sequence[SetModel], plots: pd.DataFrame, column: str) -> None:
+    """Log the levels of every set that has them, once it is what maps are made with: after it has learned from cells, if so."""
+    for one in sets:
+        if columns_of(one.predictors):
+            log.info("%s", sentence(one, _used(plots, one.predictors, column)))
 
 
 def _better(
@@ -247,7 +254,8 @@ def sentence(one: SetModel, used: pd.DataFrame) -> str:
     if mixed and one.machine.apart:
         slopes = f", their slopes with {one.machine.apart[1]:.2f}" if one.machine.sloped else ""
         begin += f"levels of strata differ with probability {one.machine.apart[0]:.2f}{slopes}; "
-    of_levels = [_counted(row, f", {100 * row['weight']:.0f} % by its own plots" if mixed else "") for row in own]
+    whose = "plots" if one.second_stage is None else "cells"
+    of_levels = [_counted(row, f", {100 * row['weight']:.0f} % by its own {whose}" if mixed else "") for row in own]
     said = f"{begin}levels of their own have {', '.join(of_levels)}"
     said += "; the rest of a level is that of all strata" if mixed else ""
     if not others:

@@ -76,6 +76,9 @@ th .unit { white-space: nowrap; }
 th { font-weight: 600; vertical-align: bottom; border-bottom: 2px solid var(--ink); line-height: 1.25; }
 td.n, th.n { text-align: right; }
 td.n, td.w { white-space: nowrap; }
+table.dense { font-size: 13px; }
+table.dense th, table.dense td { padding: 4px 6px; }
+td.folds { text-align: right; min-width: 5em; }
 caption { text-align: left; color: var(--quiet); padding-bottom: 4px; }
 figure { margin: 0; }
 figcaption { font-size: 14px; font-weight: 600; margin-bottom: 4px; }

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.model_card import listed
 from pipeline.report import words
-from pipeline.report.figures import NO_FOREST_COLOUR, class_image, inline, ramp_image
+from pipeline.report.figures import NO_FOREST_COLOUR, Layer, class_image, inline, ramp_image
 from pipeline.report.look import render, trusted
 from pipeline.report.material import Material
 from pipeline.report.styles import ERROR_RAMP, FOREST_CLASSES, SET_COLOURS, SINK_RAMP, STOCK_RAMP, nice_breaks
@@ -20,7 +20,15 @@ MOST_YEARS = 4
 
 MOST_OUTLINES = 2000
 OUTSIDE = "#b5545c"
-DOMAIN_CLASSES = {1: ("within what the plots covered", "#c5d6de"), 0: ("outside: extrapolated", OUTSIDE)}
+NOT_FOREST = 2
+DOMAIN_CLASSES = {
+    1: ("within what the plots covered", "#c5d6de"), 0: ("outside: extrapolated", OUTSIDE),
+    NOT_FOREST: ("not forest", NO_FOREST_COLOUR),
+}  # fmt: skip
+"""Classes of the domain as the page shows them; the map itself has land without forest within, where nothing is predicted."""
+
+SERVED_BY = "predictor_set"
+"""The band that says which predictor set serves a pixel, 0 where there is no forest."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,9 @@ def _carbon_sentence(material: Material) -> str:
 
 def _group(group: Group, material: Material) -> dict:
     layers = [material.layers[(panel.product, panel.band)] for panel in group.panels]
+    if group.kind == "domain":
+        served = [material.layers.get((panel.product, SERVED_BY)) for panel in group.panels]
+        layers = [layer if sets is None else _forest_alone(layer, sets) for layer, sets in zip(layers, served, strict=True)]
     if group.classes:
         classes = _classes(group, material)
         present = {int(value) for layer in layers for value in np.unique(layer.valid)}
@@ -182,6 +193,12 @@ def _group(group: Group, material: Material) -> dict:
     drawn = render(LEGEND, view="", units=group.units, missing=missing, hatched=hatched, **legend)
     note = NOTES.get(group.kind, "") + (_where(group) if group.kind == "quantile" else "")
     return {"title": group.title, "panels": panels, "legend": drawn, "note": note}
+
+
+def _forest_alone(domain: Layer, served: Layer) -> Layer:
+    """The domain with land without forest as a class of its own."""
+    bare = np.isfinite(domain.values) & (served.values == 0)
+    return Layer(np.where(bare, NOT_FOREST, domain.values), domain.missing_percent)
 
 
 def _where(group: Group) -> str:

@@ -76,6 +76,20 @@ class Material:
         """The target that carbon is computed from."""
         return next((product["target"] for product in self.products if product["kind"] == "tree_carbon"), None)
 
+    def outside_percent(self, target: str, first: int, last: int) -> float | None:
+        """Share of the project's forest outside the area of applicability; none where it is not known.
+
+        Land without forest counts as within it, see `steps.stands.check_extrapolation`.
+        """
+        rows = self.estimates
+        if not {"in_domain_percent", "forest_percent"} <= set(rows.columns):
+            return None
+        rows = rows[(rows["level"] == "project") & (rows["target"] == target)]
+        rows = rows[(rows["first_year"] == first) & (rows["last_year"] == last) & (rows["forest_percent"] > 0)]
+        if rows.empty or not rows["in_domain_percent"].notna().iloc[0]:
+            return None
+        return float(min(100 * (100 - rows["in_domain_percent"].iloc[0]) / rows["forest_percent"].iloc[0], 100.0))
+
     @cached_property
     def by_area(self) -> pd.DataFrame:
         """Stands, largest first."""

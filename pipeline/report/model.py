@@ -34,7 +34,9 @@ def _target(name: str, material: Material) -> dict:
         ],
         "predictors": [row for one in card["sets"] for row in _predictor_rows(one)],
         "units": card["target"]["units"],
-        "strata": [(one["name"], _strata_rows(one["strata"])) for one in card["sets"] if one.get("strata")],
+        "strata": [
+            (one["name"], _strata_rows(one["strata"], one["fitted_to"]["kind"])) for one in card["sets"] if one.get("strata")
+        ],
         "choices": [(one["name"], rows) for one in model["sets"] if (rows := _choice_rows(one["machine"]))],
         "lacking": [_lacking_sentence(one) for one in card["sets"] if one["lacking"]["measurements"]],
         "validation": validation_block(name, material),
@@ -96,23 +98,23 @@ def _predictors_of(one: Mapping) -> str:
     return ", ".join(named) + (f"; {count} strata of stands" if count else "")
 
 
-def _strata_rows(strata: Sequence[Mapping]) -> list[dict]:
+def _strata_rows(strata: Sequence[Mapping], fitted_to: str) -> list[dict]:
     """What the model makes of each stratum, the one with most of the target first."""
     return [
         {
             "stratum": "in no stratum" if row["stratum"] == NO_STRATUM else row["stratum"], "plots": row["plots"],
             "clusters": row["clusters"], "difference": words.number(row["difference"], digits=2, signed=True),
-            "se": words.number(row["se"], digits=2), "told_by": _told_by(row),
+            "se": words.number(row["se"], digits=2), "told_by": _told_by(row, "plots" if fitted_to == "plots" else "cells"),
         }
         for row in sorted(strata, key=lambda row: -row["difference"])
     ]  # fmt: skip
 
 
-def _told_by(row: Mapping) -> str:
-    """Whose plots a stratum's level comes from."""
+def _told_by(row: Mapping, own: str) -> str:
+    """Whose plots, or cells of a set that learned from another's predictions, a stratum's level comes from."""
     if not row["own"]:
         return "all strata"
-    return "its own plots" if row["weight"] is None else f"{100 * row['weight']:.0f} % its own plots"
+    return f"its own {own}" if row["weight"] is None else f"{100 * row['weight']:.0f} % its own {own}"
 
 
 def _fitted_to(about: Mapping, units: str) -> str:
@@ -229,7 +231,8 @@ of the map: the choice is repeated without the plots that are left out.</p>{% en
 <td class="n">{{ row.difference }}</td><td class="n">{{ row.se }}</td><td>{{ row.told_by }}</td></tr>{% endfor %}
 </tbody></table></div>
 <p class="note">By how much a place of the stratum has more than the mean of the strata that have a level, weighed by their
-plots, all with the plots' mean predictors. A level is told by the stratum's own plots, the fewer they are the more by all
+plots, all with the plots' mean predictors. Strata are those of the stands that plots lie in. A level is told by the stratum's own
+plots (cells, of a set that learned from what another predicts there), the fewer they are the more by all
 strata; one without plots enough has the level of all, and what strata depart by in its error.</p>{% endfor %}
 {{ target.validation }}
 {{ target.reach }}

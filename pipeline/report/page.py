@@ -109,6 +109,7 @@ def _headline(row: pd.Series, material: Material) -> dict:
         "meaning": "",
         "estimator": row["estimator"].replace("_", " "),
         "without": _without_total(row),
+        "extrapolated": _extrapolated(row, material),
         "area": words.number(row["area_ha"]),
     }
     if sink:
@@ -119,6 +120,16 @@ def _headline(row: pd.Series, material: Material) -> dict:
         else:
             found["meaning"] = f"Cannot be told from zero at {material.confidence}."
     return found
+
+
+def _extrapolated(row: pd.Series, material: Material) -> str:
+    """How much of the forest a number extrapolates to, where it is the model's; those by design rest on no model."""
+    if row["estimator"] not in MODEL_ESTIMATORS:
+        return ""
+    of_target = [name for name, about in TARGETS.items() if about["column"] == row["quantity"]]
+    target = of_target[0] if of_target else material.stock_target
+    first, last = int(row["first_year"]), int(row["last_year"])
+    return words.extrapolated(material.outside_percent(target, first, last)) if target else ""
 
 
 def _without_total(row: pd.Series) -> str:
@@ -425,7 +436,8 @@ real place.
 {% if one.total %}<div class="total">in total {{ one.total }} ({{ one.total_interval }}) on {{ one.area }}
 ha</div>{% endif %}
 {% if one.without %}<div class="total">{{ one.without }}</div>{% endif %}
-{% if one.meaning %}<div class="total">{{ one.meaning }}</div>{% endif %}</div>
+{% if one.meaning %}<div class="total">{{ one.meaning }}</div>{% endif %}
+{% if one.extrapolated %}<div class="total broken">{{ one.extrapolated }}</div>{% endif %}</div>
 {% endfor %}
 </div>{% else %}<p class="warning">No stand is covered well enough for a total, so there is no number for the
 project.</p>

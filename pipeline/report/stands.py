@@ -76,6 +76,7 @@ def section(material: Material) -> str:
             if one
         ]
         + identified_sentences(material.stands, quantities, _stock_column(material)),
+        extrapolated=extrapolated_sentences(material),
         views=[_view(one, rows, letter) for one, letter in zip(views, "ab", strict=False)],
         frame=material.frame,
         ranks=_ranks(rows, views[-1], quantities) if views else "",
@@ -90,6 +91,17 @@ def section(material: Material) -> str:
         least=material.study["min_cover_percent"],
         scale=material.frame.scale_bar(),
     )
+
+
+def extrapolated_sentences(material: Material) -> list[str]:
+    """Per target: how much of the last year's forest the stands' numbers extrapolate to, where that is much."""
+    last, found = material.years[-1], []
+    for target in material.study["targets"]:
+        if told := words.extrapolated(material.outside_percent(target, last, last)):
+            column = f"in_domain_percent_{last}"
+            where = " The last column of the table says of which stands." if column in material.stands else ""
+            found.append(f"{TARGETS[target]['title']} {last}: {told}{where}")
+    return found
 
 
 def views_of(quantities: Sequence[Quantity], material: Material) -> list[Quantity]:
@@ -338,6 +350,7 @@ def _limits(one: Quantity, rows: pd.DataFrame) -> tuple[float, float]:
 
 TEMPLATE = """
 {% for sentence in directions %}<p>{{ sentence }}</p>{% endfor %}
+{% for sentence in extrapolated %}<p class="warning">{{ sentence }}</p>{% endfor %}
 {% if without %}<p class="warning">{{ without }} of {{ found }} stands are covered by estimates to less than
 {{ "%g"|format(least) }} % and have no total.</p>{% endif %}
 {% if shown < found %}<p>Map and table show the {{ shown }} largest of {{ found }} stands; all are in stands.gpkg and

@@ -79,8 +79,7 @@ def _rows(card: Mapping, names: list[str], units: str, whole: str) -> list[dict]
     found = []
     for row in card["uncertainty"]["parts"]:
         span = words.span(row["first_year"], row["last_year"])
-        who = f"median stand ({row['name']}, {words.number(row['area_ha'], digits=2)} ha)"
-        who = whole if row["level"] == "project" else who
+        who = whole if row["level"] == "project" else f"{row['count']} stands by the model (means of shares, medians)"
         shares = row["shares_percent"]
         found.append(
             {
@@ -93,20 +92,26 @@ def _rows(card: Mapping, names: list[str], units: str, whole: str) -> list[dict]
 
 
 def _mainly(card: Mapping, names: list[str], whole: str) -> list[str]:
-    """What rules the error of the project and of the median stand in the last year, and what would make it smaller."""
+    """What rules the error of the project and of the stands in the last year, and what would make it smaller.
+
+    What predictors leave unexplained and what an area has of its own are both of the place, and count together.
+    """
     stocks = [row for row in card["uncertainty"]["parts"] if row["first_year"] == row["last_year"]]
     last = max((row["last_year"] for row in stocks), default=None)
     said = []
     for row in stocks:
         if row["last_year"] != last or not names:
             continue
-        largest = max(names, key=lambda name: row["shares_percent"].get(name, 0.0))
-        who = whole if row["level"] == "project" else "median stand"
-        said.append(
-            f"{last}, {who}: {row['shares_percent'][largest]:.0f} % of the variance is {VARIANCE_PARTS[largest][0]}; "
-            f"{ADVICE[largest]}."
-        )
+        together = [[name for name in names if name in OF_THE_PLACE], *([name] for name in names if name not in OF_THE_PLACE)]
+        summed = [(sum(row["shares_percent"].get(name, 0.0) for name in group), group) for group in together if group]
+        share, largest = max(summed, key=lambda one: one[0])
+        who = whole if row["level"] == "project" else f"mean of {row['count']} stands by the model"
+        what = " and ".join(VARIANCE_PARTS[name][0] for name in largest)
+        said.append(f"{last}, {who}: {share:.0f} % of the variance is {what}; {'; '.join(ADVICE[name] for name in largest)}.")
     return said
+
+
+OF_THE_PLACE = ("residual_variance", "area_effect_variance")
 
 
 def _chart(estimates: pd.DataFrame, names: list[str], units: str) -> dict | None:
@@ -197,12 +202,13 @@ UNCERTAINTY = """
 <div class="legend">{% for meaning, colour, advice, short in parts %}<span class="swatch"><i
 style="background:{{ colour }}"></i>{{ short }}: {{ meaning }}</span>
 {% endfor %}</div>
-{% if chart %}<figure class="wide"><figcaption>Standard error of every stand, {{ chart.year }}
+{% if chart %}<figure class="wide"><figcaption>Standard error of every stand by the model, {{ chart.year }}
 {% if chart.drawn < chart.found %}<span class="unit">every {{ chart.every }}th of {{ chart.found }}
 stands</span>{% endif %}</figcaption>
 <div class="scroll">{{ chart.svg }}</div>
 <span class="unit">A bar is a stand; its height is its standard error, its colours share the height as they share the variance.
-Where one colour rules, only what makes that part smaller helps.</span></figure>{% endif %}
+Where one colour rules, only what makes that part smaller helps. A stand that has a composite of model, plots or records is
+reported with an error of its own, in the table of stands.</span></figure>{% endif %}
 <div class="scroll"><table><thead><tr><th>{{ title }}</th><th>Of</th><th class="n">Mean</th><th
 class="n">SE</th>
 <th>Parts of the variance</th>{% for _, _, _, short in parts %}<th class="n">{{ short }}</th>{% endfor %}</tr></thead><tbody>

@@ -50,6 +50,7 @@ def validation_block(name: str, material: Material) -> object:
             distances=[chart for one in sets if (chart := _distances(one, found))],
             rows=[_row(one, found["schemes"]) for one in found["scores"]],
             groups=[row for one, score in honest.items() for row in _group_rows(one, score)],
+            strata=any("stratum" in score["by_group"] for score in honest.values()),
             no_strata=bool(honest) and not any("stratum" in score["by_group"] for score in honest.values()),
             view=material.frame.view,
             limit=material.frame.limit,
@@ -348,14 +349,14 @@ the black one, and flatters where it lies left of it.</span></figure>
 {% endfor %}
 </div>
 <h4>By what is left out together</h4>
-<div class="scroll"><table><thead><tr><th>Predictor set</th><th>Left out</th><th class="n">Folds</th><th class="n">RMSE</th>
-<th class="n">Bias</th><th class="n">R²</th><th class="n">Calibration slope</th>
+<div class="scroll"><table class="dense"><thead><tr><th>Predictor set</th><th>Left out</th><th class="n">Folds</th>
+<th class="n">RMSE</th><th class="n">Bias</th><th class="n">R²</th><th class="n">Calibration slope</th>
 <th class="n">Inside the {{ confidence }} interval</th><th class="n">Its width ({{ units }})</th>
 <th class="n">CRPS ({{ units }})</th><th class="n">Error / SD</th><th class="n">Bias of the highest ({{ units }})</th>
 </tr></thead><tbody>
 {% for row in rows %}
 <tr{% if row.bold %} style="font-weight:600"{% endif %}><td>{{ row.set }}</td>
-<td class="text">{{ row.title }}</td><td class="n">{{ row.folds }}</td>
+<td>{{ row.title }}</td><td class="folds">{{ row.folds }}</td>
 {% if row.why %}<td colspan="9">{{ row.why }}</td>{% else %}
 <td class="n">{{ row.rmse }}</td><td class="n">{{ row.bias }}</td><td class="n">{{ row.r2 }}</td>
 <td class="n">{{ row.slope }}</td>
@@ -384,7 +385,8 @@ them, from which errors of stands are made: 1 is right, above 1 they are too sma
 {% endfor %}
 </tbody></table></div>
 <p class="note">RMSE in percent of the part's own mean. A bias of more than two standard errors is hardly chance: the model
-takes that part for another.</p>
+takes that part for another.{% if strata %} Strata here are those that the plots themselves carry in their table; the table of
+strata told apart, and the totals, use those of the stands, so a plot may stand in another part there.{% endif %}</p>
 {% endif %}
 {% if no_strata %}<p class="note">The plots carry no stratum, so scores are not told by stratum.</p>{% endif %}
 """

@@ -33,7 +33,8 @@ def number(value: float | None, *, digits: int = 3, error: float | None = None, 
     digits : int
         Significant digits, where no error is given.
     error : float, optional
-        A standard error: the number is rounded to where the error has its second digit.
+        A standard error: the number is rounded to where the error has its second digit, but never away: of a number much smaller
+        than its error two digits stay before the decimal point, or its first behind it.
     signed : bool
         Whether a plus sign is shown.
     """
@@ -42,8 +43,20 @@ def number(value: float | None, *, digits: int = 3, error: float | None = None, 
     value = float(value)
     decimals = digits - 1 - _magnitude(value)
     if error is not None and known(float(error)) and error > 0:
-        decimals = 1 - _magnitude(float(error))
+        decimals = max(1 - _magnitude(float(error)), _fewest(value, 1 - _magnitude(float(error))))
     return _grouped(round(value, decimals), max(decimals, 0), signed)
+
+
+NOTHING_DECIMALS = 3
+"""A number whose first digit lies so many places behind the last that its error warrants is zero for people."""
+
+
+def _fewest(value: float, warranted: int) -> int:
+    """Decimals with which something of a value is left, where its error would leave less."""
+    first = -_magnitude(value) if value else warranted
+    if first > warranted + NOTHING_DECIMALS:
+        return warranted
+    return max(first, min(first + 1, 0))
 
 
 def count(value: float | None) -> str:
@@ -65,6 +78,20 @@ def _grouped(value: float, decimals: int, signed: bool) -> str:
     if float(value) == 0:
         text = text.lstrip("+-")
     return text.replace(",", THOUSANDS).replace("-", MINUS)
+
+
+TELL_OUTSIDE_PERCENT = 20.0
+"""Share of the forest outside what plots show from which on a number is said to be extrapolated where it stands."""
+
+
+def extrapolated(percent: float | None) -> str:
+    """That a number is of forest that the plots do not show; empty below `TELL_OUTSIDE_PERCENT`."""
+    if percent is None or percent < TELL_OUTSIDE_PERCENT:
+        return ""
+    return (
+        f"{percent:.0f} % of the forest lies outside what the plots show: the model extrapolates there, and its intervals do not "
+        "hold the error of that."
+    )
 
 
 def span(first: int, last: int) -> str:

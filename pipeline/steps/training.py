@@ -203,9 +203,10 @@ def _points_instead(seen, places, frame, grid, sources, names, metrics, campaign
 
 def _report(frame: pd.DataFrame, grid: Grid) -> None:
     for reason, gone in frame[~frame["kept"]].groupby("reason", sort=False):
-        more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
-        names = ", ".join(gone["plot"].astype(str)[:MOST_NAMED]) + more
-        log.info("left out %d plot measurements: %s (%s)", len(gone), reason, names)
+        plots = gone["plot"].astype(str).unique()  # a plot is measured at several dates
+        more = f" and {len(plots) - MOST_NAMED} more" if len(plots) > MOST_NAMED else ""
+        names = ", ".join(plots[:MOST_NAMED]) + more
+        log.info("left out %d plot measurement%s: %s (%s)", len(gone), "" if len(gone) == 1 else "s", reason, names)
     ratio = grid.pixel_ha / frame["area_ha"]
     frame["support_ratio"] = ratio
     wide = (ratio > 2) | (ratio < 0.5)

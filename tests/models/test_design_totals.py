@@ -65,6 +65,10 @@ def test_plots_that_nobody_drew_are_left_aside_where_others_were_drawn():
     assert found["expansion"].estimate.mean == pytest.approx(145.0)
     said = "2 plots that somebody chose (purposive) lie beside those that chance chose and do not count"
     assert all(said in " ".join(one.estimate.notes) if one.estimate else said in one.refusal for one in found.values())
+    mixed.loc[:10, "selection"] = "probability"
+    one = "1 plot that somebody chose (purposive) lies beside those that chance chose and does not count"
+    assert one in " ".join(by_name(design_estimates(mixed, AREA))["expansion"].estimate.notes)
+    mixed.loc[10, "selection"] = "purposive"
     of_fir = by_name(area_estimates(mixed, [Area("fir", 60.0, 90.0)])["fir"])
     assert said in " ".join(of_fir["difference"].estimate.notes)
 

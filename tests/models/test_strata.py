@@ -402,7 +402,7 @@ def test_other_regressors_take_strata_as_predictors(regressor):
 
 
 @pytest.mark.parametrize("how", ["levels", "auto"])
-def test_a_second_stage_has_levels_of_its_own_and_carries_those_of_the_first(how):
+def test_a_second_stage_has_levels_of_its_own_and_carries_those_of_the_first(how, caplog):
     rng, plots = np.random.default_rng(4), make_strata(n=90, noise=0.5)
     root = np.sqrt(plots["agb_mg_ha"])
     level = np.array([LEVELS[name] for name in np.repeat(list(LEVELS), (40, 30, 20))])
@@ -415,10 +415,15 @@ def test_a_second_stage_has_levels_of_its_own_and_carries_those_of_the_first(how
         "s2_ndmi": 3 + 0.5 * zmean + rng.normal(0, 0.8, 300),
         **{PREFIX + name: (stratum == name).astype(float) for name in (*LEVELS, NO_STRATUM)},
     })  # fmt: skip
-    model, _ = fit_in_stages(
-        plots, {**LIDAR, "satellite": ("s2_ndmi",)}, cells, path="hierarchical", target="agb", column="agb_mg_ha",
-        strata=how,
-    )  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        model, _ = fit_in_stages(
+            plots, {**LIDAR, "satellite": ("s2_ndmi",)}, cells, path="hierarchical", target="agb", column="agb_mg_ha",
+            strata=how,
+        )  # fmt: skip
+    said = [one.getMessage() for one in caplog.records if "levels of their own have" in one.getMessage()]
+    assert len(said) == 2 and "% by its own cells" not in said[0] and "% by its own plots" not in said[1]
+    told = {row["stratum"]: row["weight"] for row in levels_told(model, model.named("satellite"), plots)}
+    assert f"spruce (40 plots in 40 clusters, {100 * told['spruce']:.0f} % by its own cells)" in said[1], "as the card has it"
     second, first = model.named("satellite"), model.named("lidar")
     if how == "auto":  # asked of its own cells, and in doubt as the first was
         assert second.machine.doubt == first.machine.doubt == DOUBT and 0.9 < second.machine.apart[0] != first.machine.apart[0]

@@ -144,13 +144,41 @@ def test_the_domain_counts_stands_that_lie_mostly_outside(parts):
     assert year["stands_less_than_half_inside"] == 1 and year["local_point_density"] == 3.0
 
 
-def test_variance_parts_are_shares_of_the_project_and_of_the_median_stand():
+def test_variance_parts_are_shares_of_the_project_and_means_of_those_of_stands():
     rows = variance_rows(make_estimates())
     assert [(row["level"], row["name"], row["se"]) for row in rows if row["last_year"] == 2019] == [
-        ("project", "project", 5.0), ("stand", "c", 20.0)
+        ("project", "project", 5.0), ("stands", "stands", 20.0)
     ]  # fmt: skip
+    assert [row["count"] for row in rows] == [1, 3, 2]
     for row in rows:
         assert row["shares_percent"] == pytest.approx({"shared_variance": 30, "sampling_variance": 20, "residual_variance": 50})
+
+
+def test_one_stand_unlike_the_others_does_not_speak_for_them():
+    """The stand with the median standard error has 90 % by parameters; with two of 0 %, the mean of shares is 30 %."""
+    table = make_estimates().query("level == 'stand' and last_year == 2019").reset_index(drop=True)
+    shares = np.where(table["stand"] == "c", 0.9, 0.0)
+    variance = table["se"] ** 2
+    table = table.assign(sampling_variance=shares * variance, shared_variance=0.0, residual_variance=(1 - shares) * variance)
+    (row,) = variance_rows(table)
+    assert row["shares_percent"] == pytest.approx({"sampling_variance": 30, "residual_variance": 70})
+
+
+def test_a_bias_beyond_two_standard_errors_is_warned_of_by_date(parts):
+    def of_year(name, bias, error, few=False):
+        return {"name": name, "bias": bias, "bias_se": error, "few": few, "n": 40, "clusters": 20}
+
+    row = parts["validation"]["scores"][0]
+    dated = [of_year("2019", -7.0, 4.0), of_year("2024", -17.0, 8.4), of_year("2021", 30.0, 4.0, few=True)]
+    said = warnings_of(parts["model"], {"scores": [row | {"by_group": {"year": dated}}]})
+    assert said[len(parts["model"]["warnings"]) :] == [
+        "predictor set lidar: plots left out of 2024 are predicted 17 Mg/ha too low on average (standard error over clusters "
+        "8.4), more than chance explains: its numbers of that date may be off by as much, which intervals do not hold"
+    ]
+    (high,) = model_card.bias_sentences(row | {"by_group": {}, "bias": 9.0, "bias_se": 4.0}, "Mg/ha")
+    assert "plots left out are predicted 9 Mg/ha too high" in high and "its numbers may be off" in high
+    assert model_card.biases(row | {"by_group": {}, "bias": 7.0, "bias_se": 4.0}) == []
+    assert model_card.biases(row | {"by_group": {}, "bias": 7.0, "bias_se": None}) == []
 
 
 def test_a_part_that_a_table_brings_beside_the_known_ones_is_shown_and_one_of_zeros_is_not():

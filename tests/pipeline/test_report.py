@@ -525,6 +525,65 @@ def test_variance_parts_are_shares_of_the_whole(usual):
     assert "2024, project: 50 % of the variance is what the predictors leave unexplained of the place itself;" in usual.text
 
 
+def test_shares_of_stands_are_said_of_the_model_and_what_is_of_the_place_counts_together(usual):
+    from pipeline.report.uncertainty import _mainly
+
+    assert "2024, mean of 4 stands by the model: 50 % of the variance is what the predictors leave unexplained" in usual.text
+    assert "Standard error of every stand by the model, 2024" in usual.text and "median stand" not in usual.text
+    shares = {"shared_variance": 5.0, "sampling_variance": 40.0, "residual_variance": 30.0, "area_effect_variance": 25.0}
+    row = {"level": "stands", "count": 46, "first_year": 2024, "last_year": 2024, "shares_percent": shares}
+    (said,) = _mainly({"uncertainty": {"parts": [row]}}, list(shares), "project")
+    assert said.startswith("2024, mean of 46 stands by the model: 55 % of the variance is what the predictors leave unexplained")
+    assert "what an area without plots has of its own; better predictors" in said and said.endswith("plots inside the area help.")
+
+
+def extrapolating(folder, inside, *, forest=80.0, **changes):
+    """A page of whose stands' land so much, in percent, lies within what the plots show."""
+    inputs = make_inputs(folder, **changes)
+    table = store.read_table(inputs["estimates"]).assign(in_domain_percent=inside, forest_percent=forest)
+    store.write_table(inputs["estimates"], table)
+    report(page=folder / "report.html", **inputs)
+    return Reader((folder / "report.html").read_text(encoding="utf-8")).text
+
+
+def test_a_headline_that_is_mostly_extrapolated_says_so_where_it_stands_and_by_the_stands(tmp_path):
+    """60 of 100 ha lie within, of the 80 ha of forest so 40 outside: half of it."""
+    page = extrapolating(tmp_path, 60.0)
+    said = "50 % of the forest lies outside what the plots show: the model extrapolates there, and its intervals do not hold"
+    assert page.count(said) == 3, "at both headlines and by the stands"
+    assert f"Aboveground biomass 2024: {said}" in page
+    assert page.index(said) < page.index("All numbers of the project")
+
+
+def test_a_little_extrapolation_is_not_said_at_the_headline_nor_much_at_one_by_design(tmp_path):
+    assert "outside what the plots show" not in extrapolating(tmp_path, 85.0)  # 15 of 80 ha: 19 %
+    by_design = make_project(study_from(make_settings())).assign(estimator="difference", plots=40, clusters=40)
+    page = extrapolating(tmp_path, 60.0, project=by_design)
+    assert page.count("of the forest lies outside what the plots show") == 1, "by the stands alone"
+
+
+def test_land_without_forest_is_no_part_of_what_the_plots_cover_on_the_map():
+    from pipeline.report.maps import DOMAIN_CLASSES, NOT_FOREST, _forest_alone
+
+    domain = Layer(np.array([[1.0, 1.0, 0.0, np.nan]]), 25.0)
+    served = Layer(np.array([[0.0, 2.0, 1.0, np.nan]]), 25.0)
+    assert np.array_equal(_forest_alone(domain, served).values, [[NOT_FOREST, 1.0, 0.0, np.nan]], equal_nan=True)
+    assert DOMAIN_CLASSES[NOT_FOREST][0] == "not forest"
+
+
+def test_scores_by_stratum_say_whose_strata_they_are(usual):
+    assert "Strata here are those that the plots themselves carry in their table" in usual.text
+
+
+def test_a_level_is_told_by_plots_or_by_the_cells_that_a_set_learned_from():
+    from pipeline.report.model import _strata_rows
+
+    row = {"stratum": "fir", "plots": 9, "clusters": 5, "difference": 4.0, "se": 2.0, "own": True, "weight": 0.97}
+    assert _strata_rows([row], "plots")[0]["told_by"] == "97 % its own plots"
+    assert _strata_rows([row], "predictions")[0]["told_by"] == "97 % its own cells"
+    assert _strata_rows([row | {"own": False, "weight": None}], "plots")[0]["told_by"] == "all strata"
+
+
 def test_every_stand_has_a_bar_as_high_as_its_standard_error_parted_as_its_variance(usual, tmp_path):
     from pipeline.report.figures import Bar, stacked
 
@@ -839,7 +898,13 @@ def test_a_map_without_interval_gets_no_share_inside_it(tmp_path):
         (38234.0, 2760.0, f"38{words.THOUSANDS}200"),
         (3.0, 25.0, "3"),
         (-3.21, 1.2, f"{words.MINUS}3.2"),
-        (-0.01, 1.2, "0.0"),
+        (-0.01, 1.2, f"{words.MINUS}0.01"),
+        (29098.0, 4.2e6, f"29{words.THOUSANDS}000"),
+        (2342.0, 3.1e5, f"2{words.THOUSANDS}300"),
+        (67.3, 1200.0, "67"),
+        (0.4, 1200.0, "0.4"),
+        (1e-12, 1.2, "0.0"),
+        (0.0, 1.2, "0.0"),
         (float("nan"), 1.0, words.MISSING),
     ],
 )

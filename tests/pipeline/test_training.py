@@ -128,6 +128,15 @@ def test_plots_disturbed_between_measurement_and_image_drop_out_counted(tmp_path
     assert "3 of 5 plot measurements meet predictors" in caplog.text
 
 
+def test_a_plot_left_out_at_both_dates_is_named_once(caplog):
+    from pipeline.steps.training import _report
+
+    frame = pd.DataFrame({"plot": ["p1", "p2"] * 2, "kept": [False, False, False, True], "reason": "no image", "area_ha": 0.04})
+    with caplog.at_level(logging.INFO):
+        _report(frame, make_grid())
+    assert "left out 3 plot measurements: no image (p1, p2)" in caplog.text
+
+
 def test_a_plot_felled_before_it_was_measured_but_after_it_was_seen_drops_out_too(tmp_path):
     grid = make_grid()
     felled = pd.to_datetime(["2019-10-10", "2019-05-01"])

@@ -10,7 +10,7 @@ import shapely
 from conftest import UTM, make_grid
 
 from pipeline import store
-from pipeline.zonal import KEYS, NUMBERS, ONCE, VECTORS, combine, coverage, partial_rows, vectors
+from pipeline.zonal import KEYS, NUMBERS, ONCE, VECTORS, _added, combine, coverage, partial_rows, vectors
 
 WEST, NORTH = 500_000, 3_000_000
 
@@ -309,3 +309,13 @@ def test_stands_are_named_as_text_and_estimands_kept_apart(stands):
         assert set(totals["estimand"]) == {estimand}
         assert totals.loc[totals["part"] == "all", "stand"].tolist() == ["angle", "parts", "ring", "sliver"]
     pd.testing.assert_frame_equal(both["agb_2019"], added(rows))
+
+
+@pytest.mark.filterwarnings("error")
+def test_sums_of_many_parameters_are_joined_without_a_warning():
+    """Two chunks of one stand with 150 numbers each: their sums, in their order."""
+    rows = pd.DataFrame({"estimand": "agb_2024", "stand": "a", "part": "all", "chunk": [0, 1]})
+    rows = pd.concat([rows, pd.DataFrame({f"sum_{k}": [float(k), 1.0] for k in range(150)})], axis=1)
+    total = _added(rows)
+    assert list(total) == ["estimand", "stand", "part", *(f"sum_{k}" for k in range(150))]
+    assert total.iloc[0, 3:].tolist() == [k + 1.0 for k in range(150)]
