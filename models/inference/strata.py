@@ -188,8 +188,8 @@ def fitted(
 ) -> dict:  # fmt: skip
     """A set's fit with the term that `how` asks for.
 
-    With `auto` a regressor that has a likelihood (linear) shrinks by how likely it is that strata differ; any other takes levels
-    where they lessen its error at plots left out.
+    With `auto` a regressor that has a likelihood (linear) averages over whether strata differ; any other takes levels where they
+    lessen its error at plots left out.
 
     Parameters
     ----------

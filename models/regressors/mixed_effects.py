@@ -38,9 +38,8 @@ class MixedEffects(Linear):
 
     strata : numbers of the columns that hold a place's share in each stratum
     sloped : numbers of the columns whose slope may differ between strata
-    doubt : probability, before any plot speaks, that strata do not differ at all; a standard deviation of zero is one of
-        those that are tried then, so that a level which the plots hardly show is shrunk the more. 0 where they are known to
-        differ
+    doubt : probability, before any plot speaks, that strata do not differ at all; a standard deviation of zero is averaged over
+        with the others then, so that a level which the plots hardly show is shrunk the more. 0 where they are known to differ
     apart : what the plots make of it: the probability that levels (and slopes, where they may) differ
     level_sd, slope_sd : standard deviations of levels and of slopes given that they differ, of which errors are made. The mean
         squared error of a shrunk level is linear in the variance of levels: its mean over both structures is that with the mean
