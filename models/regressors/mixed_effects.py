@@ -41,10 +41,6 @@ class MixedEffects(Linear):
     doubt : probability, before any plot speaks, that strata do not differ at all; a standard deviation of zero is averaged over
         with the others then, so that a level which the plots hardly show is shrunk the more. 0 where they are known to differ
     apart : what the plots make of it: the probability that levels (and slopes, where they may) differ
-    level_sd, slope_sd : standard deviations of levels and of slopes given that they differ, of which errors are made. The mean
-        squared error of a shrunk level is linear in the variance of levels: its mean over both structures is that with the mean
-        variance, which promises too little error wherever levels are hidden by chance from the plots that `apart` asks, and
-        shrunk for it. That of the same shrunk level where strata differ holds in both
 
     References
     ----------
@@ -102,8 +98,10 @@ class MixedEffects(Linear):
             for kind, variance in zip(kinds, variances.random, strict=True)
             for column in kind.T
         ]
-        level_sd, slope_sd = (*np.sqrt(variances.given_apart), 0.0)[:2]  # not the mean that shrinks: see level_sd
-        return replace(self, penalty=tuple(penalty), level_sd=float(level_sd), slope_sd=float(slope_sd), apart=variances.apart)
+        level_sd, slope_sd = (*np.sqrt(variances.random), 0.0)[:2]
+        return replace(
+            self, penalty=tuple(penalty), level_sd=float(level_sd), slope_sd=float(slope_sd), apart=variances.apart
+        )
 
     def decided(self, X: np.ndarray, y: np.ndarray, cluster: np.ndarray, sloped: Sequence[int]) -> MixedEffects:
         """With slopes of these columns in each stratum, or without: as plots (n, p) say, where strata are in doubt."""
@@ -175,14 +173,12 @@ class Variances:
     """Of a response's residuals: between clusters, within them, and of each kind of random effect.
 
     apart : of each kind, the probability that it is not zero, where that was in doubt
-    given_apart : of each kind of random effect, given that it is not zero
     """
 
     between: float
     within: float
     random: tuple[float, ...]
     apart: tuple[float, ...] = ()
-    given_apart: tuple[float, ...] = ()
 
 
 def penalty_of(column: np.ndarray, cluster: np.ndarray, variances: Variances, random: float) -> float:
@@ -241,12 +237,8 @@ def variances_of(
     residual = weight * squares / free
     between = float((residual * alike[:, None]).sum())
     effects = tuple(float((residual * apart[:, k] ** 2).sum()) for k in range(len(kinds)))
-    if not doubt:
-        return Variances(between, float(residual.sum()) - between, effects, (), effects)
-    there = apart != NOTHING
-    differ = [float(weight[:, one].sum()) for one in there.T]
-    given = [float((residual * apart[:, k] ** 2)[:, there[:, k]].sum() / max(one, 1e-300)) for k, one in enumerate(differ)]
-    return Variances(between, float(residual.sum()) - between, effects, tuple(differ), tuple(given))
+    differ = tuple(float(weight[:, apart[:, k] != NOTHING].sum()) for k in range(len(kinds))) if doubt else ()
+    return Variances(between, float(residual.sum()) - between, effects, differ)
 
 
 def products_of(table: np.ndarray, number: np.ndarray, rows: np.ndarray, alike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
