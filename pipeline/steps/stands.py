@@ -168,7 +168,9 @@ def _squares(rows: Mapping[tuple, int], geometry: gpd.GeoSeries, grid: Grid) -> 
     return found
 
 
-def _look_up(found: np.ndarray, rows: Sequence[int], geometry: gpd.GeoSeries, grid: Grid, window: Window, mask: np.ndarray) -> None:
+def _look_up(
+    found: np.ndarray, rows: Sequence[int], geometry: gpd.GeoSeries, grid: Grid, window: Window, mask: np.ndarray
+) -> None:
     """Put into `found` the shares of some rows, whose footprints lie in a window with this forest (rows, cols)."""
     import geopandas as gpd
 

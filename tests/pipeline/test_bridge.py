@@ -215,7 +215,7 @@ def unedited(checkout):
     [
         ("pipeline/indicators/optical.py", {"training", "estimate"}, {"composite", "lidar", "plots", "fit", "stands", "publish"}),
         ("models/regressors/trees.py", {"fit", "estimate", "stands"}, {"composite", "lidar", "plots", "publish", "check"}),
-        ("pipeline/steps/forest.py", {"estimate", "stands"}, {"composite", "lidar", "plots", "training", "publish"}),
+        ("pipeline/steps/forest.py", {"estimate", "stands", "training"}, {"composite", "lidar", "plots", "fit", "publish"}),
         ("pipeline/steps/roots.py", {"plots"}, {"composite", "lidar", "training", "estimate", "stands", "publish"}),
         ("pipeline/optical/composite.py", {"composite"}, {"training", "lidar", "fit", "estimate", "stands", "plots"}),
         ("pipeline/lidar/metrics.py", {"lidar", "training"}, {"composite", "fit", "stands", "plots", "publish"}),

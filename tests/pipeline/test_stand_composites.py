@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chain
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from conftest import make_grid, make_plots
 from models.inference.fitted import fit_target
 from models.inference.own_plots import LeftOut, own_plots, shift_without, without_pull
 from models.inference.stands import RegionEstimator, Sums, lattice, lattices
+from pipeline import store
+from pipeline.bridge import Plan
 from pipeline.steps import stands as step
 from pipeline.steps.stand_composites import BY_MODEL, Field, Maps, composites
 
@@ -330,3 +333,76 @@ def test_a_plot_has_the_share_of_forest_that_the_map_of_its_year_shows_under_it(
     plots = gpd.GeoDataFrame({"year": [year for *_, year in at], "kept": [True] * 6 + [False]}, geometry=shapes, crs="EPSG:32650")
     found = step.forest_shares(plots, grid, {"source": "raster"}, {}, None)
     assert found == pytest.approx([1, 1, 1, 0.75, 0, np.nan, np.nan], nan_ok=True)
+
+
+def forest_by(source, grid, folder):
+    """Forest of the western half of the grid at both years, by the files or polygons of a source; settings, sources, stands."""
+    wooded = np.where(np.arange(20) < 10, 1.0, 0.0)[None, :].repeat(20, axis=0)
+    forest = {"source": source, "min_area_ha": 0.05, "min_height_m": 5.0, "min_cover_percent": 10.0, "values": [1]}
+    forest["files"] = {str(year): str(folder / f"cover_{year}.tif") for year in (2019, 2024)}
+    for year in (2019, 2024):
+        store.write_raster(folder / f"cover_{year}.tif", {"class": wooded}, geobox=grid.geobox)
+        for block in grid.blocks():
+            window = grid.block_window(block)
+            metrics = {"zq95": 20 * wooded[window.slices], "cover_2m": 80 * wooded[window.slices]}
+            path = folder / f"lidar/als{year}/{block}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            store.write_raster(path, metrics, geobox=grid.geobox_of(window))
+    west, south, _, north = grid.bounds
+    boxes = [shapely.box(west + a, south, west + b, north) for a, b in ((0, 60), (60, 100), (900, 990))]
+    sources = {"lidar_folder": str(folder / "lidar"), "campaign_of_year": {"2019": "als2019", "2024": "als2024"}}
+    return forest, sources, gpd.GeoDataFrame({"stand": ["a", "b", "far"]}, geometry=boxes, crs=grid.crs)
+
+
+def plots_across(grid):
+    """Two visits of plots inside, on and beyond the forest's border, one beyond the grid, and one left out."""
+    west, _, _, north = grid.bounds
+    at = [(50, 50), (95, 50), (102, 165), (150, 190), (95, 158), (-500, 50), (50, 50)]
+    shapes = [shapely.box(west + x - 10, north - y - 10, west + x + 10, north - y + 10) for x, y in at]
+    return gpd.GeoDataFrame(
+        {"year": pd.array([2019] * 7 + [2024] * 7, dtype="Int64"), "kept": ([True] * 6 + [False]) * 2},
+        geometry=shapes * 2, crs=grid.crs,
+    )  # fmt: skip
+
+
+SHARES = [1, 0.75, 0.4, 0, 0.75, np.nan, np.nan] * 2
+
+
+@pytest.mark.parametrize("source", ["raster", "canopy", "stands"])
+@pytest.mark.parametrize("side_px", [4, 512], ids=["many_squares", "one_square"])
+def test_every_source_of_forest_gives_a_plot_the_share_that_lies_west_of_the_border(source, side_px, tmp_path, monkeypatch):
+    grid = make_grid(20, 20)
+    monkeypatch.setattr(step, "MASK_PX", side_px)
+    forest, sources, stands = forest_by(source, grid, tmp_path)
+    found = step.forest_shares(plots_across(grid), grid, forest, sources, stands)
+    assert found == pytest.approx(SHARES, nan_ok=True)
+
+
+def test_plots_of_two_targets_are_looked_up_once_a_year(tmp_path, monkeypatch):
+    grid, asked = make_grid(20, 20), []
+    forest, sources, stands = forest_by("canopy", grid, tmp_path)
+    read = step.read_forest
+    monkeypatch.setattr(step, "read_forest", lambda *given: asked.append(given[2]) or read(*given))
+    measured = {"agb": plots_across(grid), "volume": plots_across(grid).iloc[3:].reset_index(drop=True)}
+    step._tell_forest(measured, grid, forest, sources, stands)
+    assert sorted(asked) == [2019, 2024]
+    assert measured["agb"]["forest_share"].tolist() == pytest.approx(SHARES, nan_ok=True)
+    assert measured["volume"]["forest_share"].tolist() == pytest.approx(SHARES[3:], nan_ok=True)
+
+
+def test_stands_of_a_forest_by_canopy_and_two_targets_are_told(tmp_path):
+    """The step itself, on the small planted study seen by lidar alone: sources of the canopy reach every target."""
+    chain.one_thread()
+    plan = Plan(
+        chain.small_study(
+            tmp_path, sensors={}, forest={"source": "canopy"}, targets=["agb", "basal_area"],
+            model={"regressor": "linear", "predictors": {"lidar": ["zmean", "zq95", "cover_2m"]}},
+        )
+    )  # fmt: skip
+    chain.plant(plan, truth=False)
+    chain.see(plan)
+    chain.learn(plan)
+    chain.map_blocks(plan, maps=False)
+    chain.stand_tables(plan)
+    told = store.read_table(plan.resources / "estimates.parquet")
+    assert set(told["target"]) == set(store.read_table(plan.results / "ledger.csv")["target"]) == {"agb", "basal_area"}

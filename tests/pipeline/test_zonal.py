@@ -212,6 +212,21 @@ def test_a_stand_that_lies_on_another_has_its_own_rim():
         assert pieces["large"].stands_for.sum() == pytest.approx(pieces["large"].fraction.sum())
 
 
+def test_stands_that_lie_on_many_others_have_the_rims_that_they_have_alone():
+    """Layers of squares that overlap at random: what each pixel stands for does not depend on who else lies there."""
+    rng, grid = np.random.default_rng(3), make_grid(40, 40)
+    corners, sides = rng.uniform(0, 250, (30, 2)), rng.uniform(40, 150, 30)
+    shapes = {
+        f"s{k:02d}": shapely.box(x, y, x + side, y + side)
+        for k, ((x, y), side) in enumerate(zip(corners, sides, strict=True))
+    }
+    together = coverage(make_stands(**shapes), grid, grid.window)
+    assert len(together) == 30
+    for piece in together:
+        (alone,) = coverage(make_stands(**{piece.stand: shapes[piece.stand]}), grid, grid.window)
+        assert np.array_equal(piece.pixel, alone.pixel) and np.array_equal(piece.stands_for, alone.stands_for)
+
+
 def test_a_rim_pixel_is_shared_out_alike_whatever_the_windows(stands):
     grid = make_grid(chunk_px=8)
     whole = {piece.stand: piece for piece in coverage(stands, grid, grid.window)}
