@@ -12,7 +12,7 @@ from catalogs.sensors import is_sensor, sensor_named
 from pipeline import store
 from pipeline.applicability import scale_sentences
 from pipeline.features import described
-from pipeline.model_card import card_of
+from pipeline.model_card import bias_sentences, card_of, honest_score
 from pipeline.steps.notes import caveats_in
 from pipeline.steps.stand_tables import read_project
 
@@ -62,4 +62,8 @@ def model_card(
         files={name: Path(os.path.relpath(path, card.parent)).as_posix() for name, path in files.items()},
     )  # fmt: skip
     store.write_json(card, content)
+    for one in content["sets"]:
+        if score := honest_score(content["validation"], one["name"]):
+            for sentence in bias_sentences(score, content["target"]["units"]):
+                log.warning("%s: %s", target, sentence)
     log.info("card of %s: %d warnings, %d things it is not for", target, len(content["warnings"]), len(content["not_for"]))

@@ -18,9 +18,7 @@ from models.inference.target_model import SetModel, TargetModel
 from models.regressors import Regressor
 from models.validation import LEVELS, SCHEMES, all_scores, fewer, half_width, splits
 from pipeline import store
-from pipeline.config import TARGETS
 from pipeline.grid import Grid
-from pipeline.model_card import bias_sentences, honest_score
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +78,6 @@ def validate(
             found.append(_scored(predicted, one, scheme, folds, failed, confidence_percent, levels))
             tables.append(predicted.assign(set_name=one.name, scheme=scheme))
             _tell(fitted.target, found[-1])
-        if score := honest_score({"scores": found}, one.name):
-            for sentence in bias_sentences(score, TARGETS[fitted.target]["units"]):
-                log.warning("%s", sentence)
     about = {"schemes": SCHEMES, "confidence_percent": confidence_percent, "quantiles_percent": STEPS_PERCENT.tolist()}
     store.write_json(scores, about | {"scores": found, "distances": distances})
     store.write_table(left_out, pd.concat(tables, ignore_index=True))
