@@ -299,7 +299,7 @@ def predict_left_out(
     """Plots as predicted by models that have not seen them, with the SD of the error that those models expect.
 
     Standardisation, fit, back-transformation and the spread of residuals are made anew from what stays of each fold, and
-    with `date_effect` auto whether dates have levels of their own; the predictors are those of the model.
+    with `date_effect` auto whether dates have levels of their own; the predictors are those of the model that vary there.
 
     Parameters
     ----------
@@ -359,12 +359,14 @@ def predict_left_out(
 class _Refitted:
     """A set fitted anew to some of its plots: what it learned, its parameters, those without each cluster, its residuals.
 
+    used : (p,) predictors that vary among these plots; the others are no part of the fit
     spread : scale, power and floor of their standard deviation; scaled : (n,) residuals of left-out plots over it
     """
 
     machine: Regressor
     params: np.ndarray
     refits: np.ndarray
+    used: np.ndarray
     centre: np.ndarray
     width: np.ndarray
     dates: tuple[int, ...]
@@ -373,7 +375,7 @@ class _Refitted:
 
     def predicted(self, X: np.ndarray, year: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n,) at places, and variance (n,) from the parameters; zero where they were not refitted without clusters."""
-        design = design_of(X, year, self.centre, self.width, self.dates)
+        design = design_of(X[:, self.used], year, self.centre, self.width, self.dates)
         mean, count = self.machine.mean(self.params, design), max(len(self.refits), 1)
         moved = np.zeros(len(mean))
         for refit in self.refits:
@@ -392,21 +394,23 @@ def _sd(spread: tuple[float, float, float], mean: np.ndarray) -> np.ndarray:
 def _refitted(
     one: SetModel, X, y, cluster, year, rest, machine: Regressor | None = None, date_effect: str = "always"
 ) -> _Refitted | None:
-    """A set fitted to the rows `rest` alone by `machine` (else its own); None where they cannot carry it."""
-    machine = machine or one.machine.stands_for
-    if len(np.unique(cluster[rest])) < machine.least_clusters(len(one.predictors)):
+    """A set fitted to the rows `rest` alone by `machine` (else its own), without predictors that do not vary among them; None
+    where they cannot carry it."""
+    used = ~terms.flat(X[rest], one.predictors) if len(rest) else np.ones(len(one.predictors), bool)
+    predictors = [name for name, varies in zip(one.predictors, used, strict=True) if varies]
+    machine = terms.renumbered(machine or one.machine.stands_for, used)
+    if not predictors or len(np.unique(cluster[rest])) < machine.least_clusters(len(predictors)):
         return None
-    centre, width = terms.standardisation(X[rest], one.predictors)
-    if (width < 1e-12).any():
-        return None
+    X = X[:, used]
+    centre, width = terms.standardisation(X[rest], predictors)
     dates = tuple(sorted(set(year.tolist()))) if date_effect == "auto" else one.dates
     design = design_of(X[rest], year[rest], centre, width, dates)
-    penalised = np.arange(design.shape[1]) < len(one.predictors)
+    penalised = np.arange(design.shape[1]) < len(predictors)
     if len(dates) > 1 and date_effect == "auto" and not dates_differ(
         design, y[rest], cluster[rest], penalised, getattr(machine, "transform", "sqrt")
     ):  # fmt: skip
-        dates, design, penalised = dates[:1], design[:, : len(one.predictors)], penalised[: len(one.predictors)]
-    machine = terms.decided(machine, design, y[rest], cluster[rest], penalised, one.predictors)
+        dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
+    machine = terms.decided(machine, design, y[rest], cluster[rest], penalised, predictors)
     machine = machine.learned(design, y[rest], cluster[rest], penalised)
     params = machine.fit(design, y[rest], penalised)
     if machine.learns:
@@ -415,7 +419,7 @@ def _refitted(
     else:
         refits, inner = machine.without_each(design, y[rest], cluster[rest], penalised, params)
     spread = spread_of(y[rest] - inner, inner)
-    return _Refitted(machine, params, refits, centre, width, dates, spread, (y[rest] - inner) / _sd(spread, inner))
+    return _Refitted(machine, params, refits, used, centre, width, dates, spread, (y[rest] - inner) / _sd(spread, inner))
 
 
 def _moved(model: TargetModel, one: SetModel, X: np.ndarray, year: np.ndarray) -> np.ndarray:
@@ -492,11 +496,11 @@ def _check_enough(
         raise ValueError(
             f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
         )
-    flat = [name for name, spread in zip(predictors, terms.standardisation(X, predictors)[1], strict=True) if spread < 1e-12]
-    if flat:
+    constant = [name for name, flat in zip(predictors, terms.flat(X, predictors), strict=True) if flat]
+    if constant:
         raise ValueError(
-            f"the predictor {flat[0]} is constant over the plots, so nothing can be told by it; take it out of model.predictors, "
-            "or look whether its file holds what was meant"
+            f"the predictor {constant[0]} is constant over the plots, so nothing can be told by it; take it out of "
+            "model.predictors (or name others there, where none are named), or look whether its file holds what was meant"
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -128,6 +128,31 @@ def resting_on_one(X: np.ndarray, cluster: np.ndarray, predictors: Sequence[str]
             "left out nothing tells it; take the predictor out of model.predictors, or measure plots where it differs"
         )
     return said
+
+
+def without_constant(
+    plots: pd.DataFrame, predictor_sets: Mapping[str, Sequence[str]], column: str
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Predictor sets that nobody named, without predictors that are the same at all plots with the target, and a sentence for each.
+
+    A closed canopy has a cover of 100 % at every plot, and the other predictors serve all the same. A set of which none would be
+    left stays as it is: the fit says what is wrong with it.
+    """
+    from models.inference.strata import flat
+
+    found, notes = {}, []
+    for name, predictors in predictor_sets.items():
+        X = plots[list(predictors)].to_numpy(float)
+        X = X[np.isfinite(X).all(axis=1) & np.isfinite(plots[column].to_numpy(float))]
+        constant = flat(X, predictors) if len(X) > 1 else np.zeros(len(predictors), bool)
+        constant &= not constant.all()
+        found[name] = [one for one, gone in zip(predictors, constant, strict=True) if not gone]
+        notes += [
+            f"predictor set {name}: {predictors[k]}, one of the predictors that are taken where model.predictors names none, is "
+            f"{X[0, k]:.4g} at all {len(X)} plot measurements and left out: nothing can be told by it"
+            for k in np.flatnonzero(constant)
+        ]
+    return found, notes
 
 
 def _check_labels(plots: pd.DataFrame) -> None:

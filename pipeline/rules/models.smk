@@ -63,6 +63,7 @@ rule fit:
     params:
         column=lambda wildcards: plan.targets[wildcards.target]["column"],
         predictor_sets=plan.predictor_sets,
+        predictors_named=plan.predictors_named,
         settings=plan.model_settings,
         stands=plan.patch_settings,
         grid=plan.area_settings,

@@ -153,10 +153,11 @@ def _scored(
 
 
 def _tell(target: str, one: dict) -> None:
-    for fold in one["failed"]:
+    for why in dict.fromkeys(fold["why"] for fold in one["failed"]):
+        rows = [fold["rows"] for fold in one["failed"] if fold["why"] == why]
         log.warning(
-            "%s from %s, left out by %s: fold %d (%d plot measurements) has no prediction: %s",
-            target, one["set_name"], one["scheme"], fold["fold"] + 1, fold["rows"], fold["why"],
+            "%s from %s, left out by %s: %d of %d folds (%d plot measurements) have no prediction: %s",
+            target, one["set_name"], one["scheme"], len(rows), one["folds"], sum(rows), why,
         )  # fmt: skip
     if "rmse_percent" in one:
         log.info(
