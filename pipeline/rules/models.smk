@@ -82,6 +82,7 @@ rule validate:
         model=f"{resources}/model/{{target}}/model.json",
         stand_files=ancient(plan.stand_files),
         made=plan.made("field"),
+        partials=expand(f"{resources}/partials/{{block}}.parquet", block=plan.blocks),
         **plan.plots_if_stands,
     output:
         scores=f"{resources}/model/{{target}}/validation.json",
