@@ -16,7 +16,7 @@ from models.inference import strata as terms
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
 from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, spread_of
-from models.inference.soundness import check_targets, named, resting_on_one
+from models.inference.soundness import FEWEST_CLUSTERS, check_targets, named, resting_on_one, too_few_clusters
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
 from models.validation import LEVELS, half_width, joint_freedom, reach_of, scores, spread_freedom
@@ -189,7 +189,7 @@ def _fit_set(
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
     rows, X = plots[used], X_all[used]
     _log_missing(plots, X_all, predictors, name)
-    _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, 3), machine)
+    _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, FEWEST_CLUSTERS), machine)
     y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
     own = [number for number, one in enumerate(predictors) if not terms.is_stratum(one)]
     notes += resting_on_one(X[:, own], cluster, [predictors[number] for number in own], name)
@@ -480,22 +480,8 @@ def _check_enough(
     absent = [name for name, column in zip(predictors, X_all.T, strict=True) if not np.isfinite(column).any()]
     if absent:
         raise ValueError(f"the predictor {absent[0]} is missing at every plot: no plot lies where it was measured")
-    if clusters == 1 and len(X) > 1:
-        raise ValueError(
-            f"all {len(X)} plot measurements that have {', '.join(predictors)} are in one cluster, at least {least} clusters "
-            "are needed: errors are told from what one cluster says of another"
-        )
-    if clusters < least:
-        raise ValueError(
-            f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed "
-            "(model.min_clusters): measure plots in more places, or name predictors that are there at more of them"
-        )
-    needed = machine.least_clusters(len(predictors))
-    if clusters < needed:
-        which = f" for regressor {machine.name}" if machine.learns else ""
-        raise ValueError(
-            f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
-        )
+    if few := too_few_clusters(len(X), clusters, predictors, least, machine):
+        raise ValueError(few)
     constant = [name for name, flat in zip(predictors, terms.flat(X, predictors), strict=True) if flat]
     if constant:
         raise ValueError(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from models.regressors import Regressor
+
 log = logging.getLogger(__name__)
 
 MOST_NAMED = 10
@@ -26,6 +28,8 @@ MOST_USUAL_MG_HA = 1000.0
 """Mean that plots of a study exceed in old forests of giant trees alone: Eucalyptus regnans has the densest biomass of 136
 primary forests all over the world, 1,000 to 1,800 Mg/ha above ground (Keith et al. 2009, PNAS 106:11635-11640,
 doi:10.1073/pnas.0901970106)."""
+FEWEST_CLUSTERS = 3
+"""Clusters of plots that a fit needs whatever model.min_clusters says."""
 LEFT_WITHOUT_ONE = 0.1
 """Share of a predictor's spread below which it rests on the one cluster of plots without which so little is left."""
 
@@ -130,10 +134,29 @@ def resting_on_one(X: np.ndarray, cluster: np.ndarray, predictors: Sequence[str]
     return said
 
 
+def too_few_clusters(measurements: int, clusters: int, predictors: Sequence[str], least: int, machine: Regressor) -> str:
+    """A sentence where plots with all of some predictors lie in fewer clusters than their fit needs; '' where they do not."""
+    if clusters == 1 and measurements > 1:
+        return (
+            f"all {measurements} plot measurements that have {', '.join(predictors)} are in one cluster, at least {least} "
+            "clusters are needed: errors are told from what one cluster says of another"
+        )
+    if clusters < least:
+        return (
+            f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed "
+            "(model.min_clusters): measure plots in more places, or name predictors that are there at more of them"
+        )
+    needed = machine.least_clusters(len(predictors))
+    if clusters < needed:
+        which = f" for regressor {machine.name}" if machine.learns else ""
+        return f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
+    return ""
+
+
 def without_constant(
     plots: pd.DataFrame, predictor_sets: Mapping[str, Sequence[str]], column: str
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """Predictor sets that nobody named, without predictors that are the same at all plots with the target, and a sentence for each.
+    """Predictor sets that nobody named, without predictors that are the same at all plots; a sentence on each.
 
     A closed canopy has a cover of 100 % at every plot, and the other predictors serve all the same. A set of which none would be
     left stays as it is: the fit says what is wrong with it.

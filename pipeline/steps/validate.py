@@ -74,7 +74,7 @@ def validate(
     for number, one in enumerate(fitted.sets):
         rows = rows_of(frame, one, column)
         if served is not None and not served[:, number].any():
-            log.info("%s from %s serves no pixel of a stand: its plots left out are held against all stands", fitted.target, one.name)
+            log.info("%s from %s serves no stand: its plots left out are held against all of them", fitted.target, one.name)
         places = _places(stands, None if served is None else served[:, number])
         xy = rows[["x", "y"]].to_numpy(float)
         distances.append({"set_name": one.name, "scheme": None, **_quantiles(cdist(places, xy).min(axis=1))})
