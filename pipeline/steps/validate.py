@@ -68,7 +68,7 @@ def validate(
     frame = frame[frame["kept"]].reset_index(drop=True)
     grid_ = Grid(**grid)
     stands = read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
-    served = served_ha(partials, fitted.target, len(stands), len(fitted.sets))
+    served = served_ha(partials, fitted.target, stands["stand"].tolist(), len(fitted.sets))
     found, tables, distances = [], [], []
     levels = sorted({*LEVELS, confidence_percent})
     for number, one in enumerate(fitted.sets):
@@ -178,17 +178,17 @@ def _quantiles(distance_m: np.ndarray) -> dict:
     return {"distance_m": np.percentile(known, STEPS_PERCENT).tolist() if len(known) else None}
 
 
-def served_ha(partials: Sequence[Path], target: str, stands: int, sets: int) -> np.ndarray | None:
-    """Hectares (stands, sets) of each stand that each predictor set serves, added over dates; None where nobody has mapped."""
+def served_ha(partials: Sequence[Path], target: str, stands: Sequence[str], sets: int) -> np.ndarray | None:
+    """Hectares (stands, sets) that each predictor set serves of each stand, added over dates; None where nobody has mapped."""
     if not partials:
         return None
-    found = np.zeros((stands, sets))
+    found, place = np.zeros((len(stands), sets)), {name: k for k, name in enumerate(stands)}
     for path in partials:
         rows = store.read_table(path)
         stock = rows["estimand"].astype(str).str.fullmatch(rf"{re.escape(target)}_\d+").to_numpy(bool)
         rows = rows[stock & (rows["part"] == "all").to_numpy(bool)]
         if len(rows):
-            np.add.at(found, rows["stand"].to_numpy(int), np.vstack(rows["set_ha"].to_list()))
+            np.add.at(found, rows["stand"].map(place).to_numpy(int), np.vstack(rows["set_ha"].to_list()))
     return found
 
 

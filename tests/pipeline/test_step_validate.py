@@ -96,12 +96,12 @@ def test_a_set_is_held_against_the_land_that_it_serves(run, fitted, tmp_path, mo
     east = shapely.affinity.translate(west, 50_000)
     stands = gpd.GeoDataFrame({"stand": ["w", "e"]}, geometry=[west, east], crs=UTM)
     # stand, estimand, part and hectares of the sets; changes, other targets and interiors say nothing of it
-    rows = [(0, "agb_2019", "all", 30.0), (0, "agb_2024", "all", 30.0), (1, "agb_2019_2024", "all", 9.0),
-            (1, "volume_2019", "all", 9.0), (1, "agb_2019", "interior", 9.0), (1, "agb_2019", "all", 0.0)]  # fmt: skip
+    rows = [("w", "agb_2019", "all", 30.0), ("w", "agb_2024", "all", 30.0), ("e", "agb_2019_2024", "all", 9.0),
+            ("e", "volume_2019", "all", 9.0), ("e", "agb_2019", "interior", 9.0), ("e", "agb_2019", "all", 0.0)]  # fmt: skip
     told = pd.DataFrame([(*row[:3], [row[3]]) for row in rows], columns=["stand", "estimand", "part", "set_ha"])
     store.write_table(tmp_path / "block.parquet", told)
-    assert step.served_ha([tmp_path / "block.parquet"], "agb", 2, 1).tolist() == [[60.0], [0.0]]
-    assert step.served_ha((), "agb", 2, 1) is None
+    assert step.served_ha([tmp_path / "block.parquet"], "agb", ["w", "e"], 1).tolist() == [[60.0], [0.0]]
+    assert step.served_ha((), "agb", ["w", "e"], 1) is None
     served = step._places(stands, np.array([60.0, 0.0]))
     assert len(served) == pytest.approx(step.PLACES, rel=0.05) and (served[:, 0] < plots["x"].max() + 51).all()
     everywhere = step._places(stands)
