@@ -168,7 +168,7 @@ stands:                             # management polygons
   #   error_percent: 20             # standard error in percent of the value, or
   #   se_column: AGB_SE             # a column of standard errors
   #   unbiased: false               # or true: drawn by chance; else probability plots tell its bias, or
-  #   bias_percent: 10              # this bounds it (standard deviation, percent of the mean)
+  #   bias_percent: 10              # this bounds it (standard deviation, percent of the value)
   rules: {}                         # kind of finding: keep, leave_out, first, merge, fail (docs/how-to/bring-your-plots.md)
 
 forest:                             # where the map holds biomass

@@ -128,10 +128,23 @@ def _apply(transform: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray,
     return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
 
 
-def inspect_canopy(path: str, *, crs: str | None = None) -> dict[str, Any]:
+MOST_ABOVE_CEILING = 0.05
+"""Share of a raster's cells above the ceiling from which on it is not birds and clouds that are left out, but forest."""
+
+
+def above_ceiling(vertical_unit: str) -> str:
+    """What to do about heights above `max_height_m`: a sentence's end."""
+    feet = "" if vertical_unit != "m" else "if it counts heights in feet, set vertical_unit: ft (or us-ft) of the campaign; "
+    return f"{feet}if it holds elevations, subtract the ground; if trees are that tall, raise max_height_m"
+
+
+def inspect_canopy(
+    path: str, *, crs: str | None = None, vertical_unit: str = "m", max_height_m: float | None = None
+) -> dict[str, Any]:
     """What a canopy height raster holds, and what is wrong with it: sentences on what a run would refuse, and remarks.
 
-    Heights come from a view of at most some 4 million cells, which overviews serve.
+    Heights come from a view of at most some 4 million cells, which overviews serve. With the `max_height_m` of a campaign, a
+    raster of which more than `MOST_ABOVE_CEILING` lies above it is wrong: those cells would be left out, and they are forest.
     """
     import rasterio
     from rasterio.errors import RasterioError
@@ -159,8 +172,15 @@ def inspect_canopy(path: str, *, crs: str | None = None) -> dict[str, Any]:
         "missing_percent": 100.0 * (1 - len(values) / heights.size),
         "height": [float(values.min()), float(values.max())] if len(values) else None,
     }  # fmt: skip
+    heights_m = values * METRES[vertical_unit]
+    above = float((heights_m > max_height_m).mean()) if max_height_m is not None and len(values) else 0.0
     if not len(values):
         report["problems"].append(f"{path} holds no height at all")
+    elif above > MOST_ABOVE_CEILING:
+        report["problems"].append(
+            f"{path}: {100 * above:.0f} % of its cells are higher than max_height_m ({max_height_m:g} m), up to "
+            f"{heights_m.max():.0f} m; {above_ceiling(vertical_unit)}"
+        )
     elif float(np.median(values)) > 130:
         report["problems"].append(
             f"{path} has a median of {np.median(values):.0f}: these look like elevations or feet, not heights above ground in m"

@@ -16,7 +16,7 @@ from models.inference import strata as terms
 from models.inference.diagnostics import dates_differ, gradients_of_change, residual_structure, slopes
 from models.inference.patches import patches_of
 from models.inference.residuals import Residuals, above_floor, spread_of
-from models.inference.soundness import check_targets, named, resting_on_one
+from models.inference.soundness import FEWEST_CLUSTERS, check_targets, named, resting_on_one, too_few_clusters
 from models.inference.target_model import Sample, SetModel, TargetModel, design_of
 from models.regressors import Regressor, regressor_named
 from models.validation import LEVELS, half_width, joint_freedom, reach_of, scores, spread_freedom
@@ -190,7 +190,7 @@ def _fit_set(
     used = np.isfinite(X_all).all(axis=1) & np.isfinite(plots[column].to_numpy(float))
     rows, X = plots[used], X_all[used]
     _log_missing(plots, X_all, predictors, name)
-    _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, 3), machine)
+    _check_enough(X_all, X, rows["cluster"].nunique(), predictors, max(min_clusters, FEWEST_CLUSTERS), machine)
     y, cluster, year = rows[column].to_numpy(float), rows["cluster"].astype(str).to_numpy(), rows["year"].to_numpy(int)
     own = [number for number, one in enumerate(predictors) if not terms.is_stratum(one)]
     notes += resting_on_one(X[:, own], cluster, [predictors[number] for number in own], name)
@@ -300,7 +300,7 @@ def predict_left_out(
     """Plots as predicted by models that have not seen them, with the SD of the error that those models expect.
 
     Standardisation, fit, back-transformation and the spread of residuals are made anew from what stays of each fold, and
-    with `date_effect` auto whether dates have levels of their own; the predictors are those of the model.
+    with `date_effect` auto whether dates have levels of their own; the predictors are those of the model that vary there.
 
     Parameters
     ----------
@@ -360,12 +360,14 @@ def predict_left_out(
 class _Refitted:
     """A set fitted anew to some of its plots: what it learned, its parameters, those without each cluster, its residuals.
 
+    used : (p,) predictors that vary among these plots; the others are no part of the fit
     spread : scale, power and floor of their standard deviation; scaled : (n,) residuals of left-out plots over it
     """
 
     machine: Regressor
     params: np.ndarray
     refits: np.ndarray
+    used: np.ndarray
     centre: np.ndarray
     width: np.ndarray
     dates: tuple[int, ...]
@@ -374,7 +376,7 @@ class _Refitted:
 
     def predicted(self, X: np.ndarray, year: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n,) at places, and variance (n,) from the parameters; zero where they were not refitted without clusters."""
-        design = design_of(X, year, self.centre, self.width, self.dates)
+        design = design_of(X[:, self.used], year, self.centre, self.width, self.dates)
         mean, count = self.machine.mean(self.params, design), max(len(self.refits), 1)
         moved = np.zeros(len(mean))
         for refit in self.refits:
@@ -393,21 +395,23 @@ def _sd(spread: tuple[float, float, float], mean: np.ndarray) -> np.ndarray:
 def _refitted(
     one: SetModel, X, y, cluster, year, rest, machine: Regressor | None = None, date_effect: str = "always"
 ) -> _Refitted | None:
-    """A set fitted to the rows `rest` alone by `machine` (else its own); None where they cannot carry it."""
-    machine = machine or one.machine.stands_for
-    if len(np.unique(cluster[rest])) < machine.least_clusters(len(one.predictors)):
+    """A set fitted to the rows `rest` alone by `machine` (else its own), without predictors that do not vary among them; None
+    where they cannot carry it."""
+    used = ~terms.flat(X[rest], one.predictors) if len(rest) else np.ones(len(one.predictors), bool)
+    predictors = [name for name, varies in zip(one.predictors, used, strict=True) if varies]
+    machine = terms.renumbered(machine or one.machine.stands_for, used)
+    if not predictors or len(np.unique(cluster[rest])) < machine.least_clusters(len(predictors)):
         return None
-    centre, width = terms.standardisation(X[rest], one.predictors)
-    if (width < 1e-12).any():
-        return None
+    X = X[:, used]
+    centre, width = terms.standardisation(X[rest], predictors)
     dates = tuple(sorted(set(year.tolist()))) if date_effect == "auto" else one.dates
     design = design_of(X[rest], year[rest], centre, width, dates)
-    penalised = np.arange(design.shape[1]) < len(one.predictors)
+    penalised = np.arange(design.shape[1]) < len(predictors)
     if len(dates) > 1 and date_effect == "auto" and not dates_differ(
         design, y[rest], cluster[rest], penalised, getattr(machine, "transform", "sqrt")
     ):  # fmt: skip
-        dates, design, penalised = dates[:1], design[:, : len(one.predictors)], penalised[: len(one.predictors)]
-    machine = terms.decided(machine, design, y[rest], cluster[rest], penalised, one.predictors)
+        dates, design, penalised = dates[:1], design[:, : len(predictors)], penalised[: len(predictors)]
+    machine = terms.decided(machine, design, y[rest], cluster[rest], penalised, predictors)
     machine = machine.learned(design, y[rest], cluster[rest], penalised)
     params = machine.fit(design, y[rest], penalised)
     if machine.learns:
@@ -416,7 +420,7 @@ def _refitted(
     else:
         refits, inner = machine.without_each(design, y[rest], cluster[rest], penalised, params)
     spread = spread_of(y[rest] - inner, inner)
-    return _Refitted(machine, params, refits, centre, width, dates, spread, (y[rest] - inner) / _sd(spread, inner))
+    return _Refitted(machine, params, refits, used, centre, width, dates, spread, (y[rest] - inner) / _sd(spread, inner))
 
 
 def _moved(model: TargetModel, one: SetModel, X: np.ndarray, year: np.ndarray) -> np.ndarray:
@@ -477,27 +481,13 @@ def _check_enough(
     absent = [name for name, column in zip(predictors, X_all.T, strict=True) if not np.isfinite(column).any()]
     if absent:
         raise ValueError(f"the predictor {absent[0]} is missing at every plot: no plot lies where it was measured")
-    if clusters == 1 and len(X) > 1:
+    if few := too_few_clusters(len(X), clusters, predictors, least, machine):
+        raise ValueError(few)
+    constant = [name for name, flat in zip(predictors, terms.flat(X, predictors), strict=True) if flat]
+    if constant:
         raise ValueError(
-            f"all {len(X)} plot measurements that have {', '.join(predictors)} are in one cluster, at least {least} clusters "
-            "are needed: errors are told from what one cluster says of another"
-        )
-    if clusters < least:
-        raise ValueError(
-            f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed "
-            "(model.min_clusters): measure plots in more places, or name predictors that are there at more of them"
-        )
-    needed = machine.least_clusters(len(predictors))
-    if clusters < needed:
-        which = f" for regressor {machine.name}" if machine.learns else ""
-        raise ValueError(
-            f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
-        )
-    flat = [name for name, spread in zip(predictors, terms.standardisation(X, predictors)[1], strict=True) if spread < 1e-12]
-    if flat:
-        raise ValueError(
-            f"the predictor {flat[0]} is constant over the plots, so nothing can be told by it; take it out of model.predictors, "
-            "or look whether its file holds what was meant"
+            f"the predictor {constant[0]} is constant over the plots, so nothing can be told by it; take it out of "
+            "model.predictors (or name others there, where none are named), or look whether its file holds what was meant"
         )
 
 

@@ -36,7 +36,8 @@ class Source:
     name : such as plots, record, map
     mean, se : (stands,) unit of the target per hectare; NaN where the source says nothing
     unbiased : free of bias by design (the stand's own probability plots): the others are held against it
-    bias_sd : standard deviation of its bias where stands cannot tell it; None where a bias may not be left unknown
+    bias_sd : standard deviation of its bias where stands cannot tell it, one number or (stands,): of a bias in percent, that
+        share of each stand's value; None where a bias may not be left unknown
     fitted : fitted to the reference's own plots, so that it has no mean departure from them to be told, and what its
         parameters are off by is in its error already; it is not held against the reference
     freedom : (stands,) degrees of freedom of its error, or one number for all
@@ -46,19 +47,20 @@ class Source:
     mean: np.ndarray
     se: np.ndarray
     unbiased: bool = False
-    bias_sd: float | None = None
+    bias_sd: np.ndarray | float | None = None
     fitted: bool = False
     freedom: np.ndarray | float = np.inf
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the stands tell of a source: bias (source minus reference) with its error, scatter beyond the stated errors."""
+    """What the stands tell of a source: bias (source minus reference) with its error (one, or (stands,) where it is a share of
+    each stand's value), scatter beyond the stated errors."""
 
     source: str
     stands: int
     bias: float
-    bias_se: float
+    bias_se: np.ndarray | float
     scatter_sd: float
 
 
@@ -164,7 +166,7 @@ def _in_stand(value: np.ndarray | float, number: int) -> float:
 def _calibration(source: Source, sources: Sequence[Source], correlation: Correlation | None) -> Calibration:
     """Bias and scatter of a source from the stands where the first unbiased source speaks too."""
     if source.unbiased or source.fitted:
-        return Calibration(source.name, 0, 0.0, float(source.bias_sd or 0.0), 0.0)
+        return Calibration(source.name, 0, 0.0, 0.0 if source.bias_sd is None else source.bias_sd, 0.0)
     reference = next((other for other in sources if other.unbiased), None)
     both = np.zeros(0, dtype=int)
     if reference is not None:
@@ -185,7 +187,7 @@ def _calibration(source: Source, sources: Sequence[Source], correlation: Correla
             f"nothing tells the bias of source {source.name!r}: {told}, and at least {ENOUGH_STANDS} are needed; give its "
             "bias_sd, the standard deviation of a bias it may have"
         )
-    return Calibration(source.name, len(both), 0.0, float(source.bias_sd), 0.0)
+    return Calibration(source.name, len(both), 0.0, source.bias_sd, 0.0)
 
 
 def _composite(
@@ -198,7 +200,9 @@ def _composite(
 ) -> tuple[AreaEstimate, list[LedgerRow]]:
     se = np.array([source.se[number] if k in here else 1.0 for k, source in enumerate(sources)])
     stated = rho * np.outer(se, se)
-    own = np.diag([one.scatter_sd**2 + one.bias_se**2 for one in calibrations])
+    scatter = np.array([one.scatter_sd for one in calibrations])
+    bias = np.array([np.nan_to_num(_in_stand(one.bias_se, number)) for one in calibrations])
+    own = np.diag(scatter**2 + bias**2)
     full = stated + own
     value = np.array([source.mean[number] - one.bias for source, one in zip(sources, calibrations, strict=True)])
     kept = list(here)
@@ -213,8 +217,6 @@ def _composite(
     weight[kept] = share
     mean = float(weight[kept] @ value[kept])
     parts = {"sources": float(weight @ stated @ weight)}
-    scatter = np.array([one.scatter_sd for one in calibrations])
-    bias = np.array([one.bias_se for one in calibrations])
     parts["area_effect"] = float(((weight * scatter) ** 2).sum())
     parts["bias"] = float(((weight * bias) ** 2).sum())
     rows = []
@@ -230,14 +232,14 @@ def _composite(
         )
     apart = [row.source for row in rows if row.departure is not None and abs(row.departure) > 3]
     notes = tuple(f"source {name} departs from the composite by more than three of its standard errors" for name in apart)
-    freedom = _freedom(weight, se, [_in_stand(source.freedom, number) for source in sources], calibrations)
+    learnt = [one.stands - 1.0 if one.stands >= ENOUGH_STANDS else np.inf for one in calibrations]
+    own_freedom = [_in_stand(source.freedom, number) for source in sources]
+    freedom = _freedom([(weight * se) ** 2, weight**2 * (scatter**2 + bias**2)], [own_freedom, learnt])
     return AreaEstimate(stand, "composite", mean, parts, freedom, {"sources": len(kept)}, {}, notes), rows
 
 
-def _freedom(weight: np.ndarray, se: np.ndarray, own: Sequence[float], calibrations: Sequence[Calibration]) -> float:
+def _freedom(parts: Sequence[np.ndarray], freedoms: Sequence[Sequence[float]]) -> float:
     """Satterthwaite's degrees of freedom of the composite: errors of sources have their own, bias and scatter stands - 1."""
-    learnt = np.array([one.scatter_sd**2 + one.bias_se**2 for one in calibrations])
-    parts = [*(weight * se) ** 2, *weight**2 * learnt]
-    freedoms = [*own, *(c.stands - 1 if c.stands >= ENOUGH_STANDS else np.inf for c in calibrations)]
-    spread = sum(part**2 / free for part, free in zip(parts, freedoms, strict=True) if part > 0)
-    return float(sum(parts) ** 2 / spread) if spread > 0 else float("inf")
+    each, free = np.concatenate(parts), np.concatenate(freedoms)
+    spread = float((each[each > 0] ** 2 / free[each > 0]).sum())
+    return float(each.sum()) ** 2 / spread if spread > 0 else float("inf")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
+
+    from models.regressors import Regressor
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ MOST_USUAL_MG_HA = 1000.0
 """Mean that plots of a study exceed in old forests of giant trees alone: Eucalyptus regnans has the densest biomass of 136
 primary forests all over the world, 1,000 to 1,800 Mg/ha above ground (Keith et al. 2009, PNAS 106:11635-11640,
 doi:10.1073/pnas.0901970106)."""
+FEWEST_CLUSTERS = 3
+"""Clusters of plots that a fit needs whatever model.min_clusters says."""
 LEFT_WITHOUT_ONE = 0.1
 """Share of a predictor's spread below which it rests on the one cluster of plots without which so little is left."""
 
@@ -128,6 +132,50 @@ def resting_on_one(X: np.ndarray, cluster: np.ndarray, predictors: Sequence[str]
             "left out nothing tells it; take the predictor out of model.predictors, or measure plots where it differs"
         )
     return said
+
+
+def too_few_clusters(measurements: int, clusters: int, predictors: Sequence[str], least: int, machine: Regressor) -> str:
+    """A sentence where plots with all of some predictors lie in fewer clusters than their fit needs; '' where they do not."""
+    if clusters == 1 and measurements > 1:
+        return (
+            f"all {measurements} plot measurements that have {', '.join(predictors)} are in one cluster, at least {least} "
+            "clusters are needed: errors are told from what one cluster says of another"
+        )
+    if clusters < least:
+        return (
+            f"{clusters} clusters of plots have all of {', '.join(predictors)}, at least {least} are needed "
+            "(model.min_clusters): measure plots in more places, or name predictors that are there at more of them"
+        )
+    needed = machine.least_clusters(len(predictors))
+    if clusters < needed:
+        which = f" for regressor {machine.name}" if machine.learns else ""
+        return f"{len(predictors)} predictors need more than {needed - 1} clusters of plots{which}, there are {clusters}"
+    return ""
+
+
+def without_constant(
+    plots: pd.DataFrame, predictor_sets: Mapping[str, Sequence[str]], column: str
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Predictor sets that nobody named, without predictors that are the same at all plots; a sentence on each.
+
+    A closed canopy has a cover of 100 % at every plot, and the other predictors serve all the same. A set of which none would be
+    left stays as it is: the fit says what is wrong with it.
+    """
+    from models.inference.strata import flat
+
+    found, notes = {}, []
+    for name, predictors in predictor_sets.items():
+        X = plots[list(predictors)].to_numpy(float)
+        X = X[np.isfinite(X).all(axis=1) & np.isfinite(plots[column].to_numpy(float))]
+        constant = flat(X, predictors) if len(X) > 1 else np.zeros(len(predictors), bool)
+        constant &= not constant.all()
+        found[name] = [one for one, gone in zip(predictors, constant, strict=True) if not gone]
+        notes += [
+            f"predictor set {name}: {predictors[k]}, one of the predictors that are taken where model.predictors names none, is "
+            f"{X[0, k]:.4g} at all {len(X)} plot measurements and left out: nothing can be told by it"
+            for k in np.flatnonzero(constant)
+        ]
+    return found, notes
 
 
 def _check_labels(plots: pd.DataFrame) -> None:

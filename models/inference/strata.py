@@ -54,6 +54,21 @@ def standardisation(X: np.ndarray, predictors: Sequence[str]) -> tuple[np.ndarra
     return centre, spread
 
 
+def flat(X: np.ndarray, predictors: Sequence[str]) -> np.ndarray:
+    """Which predictors (p,) are the same in all rows (n, p), but for rounding; shares in strata never count."""
+    centre, spread = standardisation(X, predictors)
+    return spread <= 1e-12 * np.maximum(np.abs(centre), 1.0)
+
+
+def renumbered(machine: Regressor, used: np.ndarray) -> Regressor:
+    """The regressor, with its numbers of columns, for the predictors `used` (p,) alone."""
+    if not isinstance(machine, MixedEffects | Auto) or used.all():
+        return machine
+    place = np.cumsum(used) - 1
+    kept = {name: tuple(int(place[k]) for k in getattr(machine, name, ()) if used[k]) for name in ("strata", "sloped")}
+    return replace(machine, **{name: value for name, value in kept.items() if hasattr(machine, name)})
+
+
 def domain_of(X: np.ndarray, cluster: np.ndarray, weights: np.ndarray, predictors: Sequence[str]) -> Applicability:
     """The area of applicability of all predictors but shares in strata, which it takes and makes nothing of."""
     shares = columns_of(predictors)

@@ -3,33 +3,74 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Campaign
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLE_POINTS = 300_000  # of a campaign, decoded to see whether it is what the study says
 MOST_SENTENCES = 20  # of one setting
 
 
-def problems_of_plots(settings: Mapping[str, Any], grid: Mapping[str, Any], targets: list[str]) -> list[str]:
+def problems_of_plots(
+    settings: Mapping[str, Any], grid: Mapping[str, Any], targets: list[str], fits: Mapping[str, Any] | None = None
+) -> list[str]:
     """Sentences on the tables of plots and trees: what the step `plots` would stop at, and what it would meet after that.
 
     The step itself is called, its table thrown away. Where it stops, the tables behind are opened one by one, so that what
-    is wrong in one does not hide what is wrong in another.
+    is wrong in one does not hide what is wrong in another. With `fits` (see `without_clusters`) plots that no model can be
+    fitted to are said too.
     """
+    from pipeline import store
     from pipeline.steps.plots import plots
+
+    few: list[str] = []
 
     def whole() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            plots(table=Path(folder) / "plots.parquet", settings=dict(settings), grid=dict(grid), targets=targets)
+            table = Path(folder) / "plots.parquet"
+            plots(table=table, settings=dict(settings), grid=dict(grid), targets=targets)
+            if fits is not None:
+                few.extend(without_clusters(store.read_table(table), targets, **fits))
 
     first = _said(whole)
     if not first:
-        return []
+        return few
     sheet = _sheet(settings, grid)
     return list(dict.fromkeys([*(sheet or first), *(sentence for look in _tables(settings) for sentence in _said(look))]))
+
+
+def without_clusters(
+    plots: pd.DataFrame, targets: Iterable[str], *, predictor_sets: Mapping[str, Sequence[str]], named: bool, regressor: str,
+    transform: str, min_clusters: int, years: Sequence[int], max_years_apart: float,
+) -> list[str]:  # fmt: skip
+    """A sentence for every target whose plots lie in too few clusters for any predictor set, were its predictors at all of them.
+
+    Of predictors that nobody `named` one would be enough: those that are the same at all plots are left out.
+    """
+    from models.inference.soundness import FEWEST_CLUSTERS, too_few_clusters
+    from models.regressors import regressor_named
+    from pipeline.config import TARGETS
+    from pipeline.steps.training import nearest_year
+
+    machine, found = regressor_named(regressor, transform=transform), []
+    near = nearest_year(plots["date"], years, max_years_apart).notna()
+    for target in targets:
+        rows = plots[plots["kept"] & near & plots[TARGETS[target]["column"]].notna()]
+        if rows.empty:
+            continue
+        least = max(min_clusters, FEWEST_CLUSTERS)
+        said = {
+            name: too_few_clusters(len(rows), rows["cluster"].nunique(), list(chosen)[: None if named else 1], least, machine)
+            for name, chosen in predictor_sets.items()
+        }
+        if said and all(said.values()):
+            found.append(f"no model of {target} can be fitted ({'; '.join(f'{name}: {why}' for name, why in said.items())})")
+    return found
 
 
 def _sheet(settings: Mapping[str, Any], grid: Mapping[str, Any]) -> list[str]:
@@ -80,7 +121,10 @@ def problems_of_points(name: str, campaign: Campaign, paths: list[str]) -> list[
 
     key = f"lidar.{name}"
     if campaign.canopy_height:
-        return [f"{key}: {said}" for said in canopy.inspect_canopy(campaign.canopy_height, crs=campaign.crs)["problems"]]
+        report = canopy.inspect_canopy(
+            campaign.canopy_height, crs=campaign.crs, vertical_unit=campaign.vertical_unit, max_height_m=campaign.max_height_m
+        )
+        return [f"{key}: {said}" for said in report["problems"]]
     declared = Declared(
         heights=campaign.heights if "heights" in campaign.model_fields_set else None,
         vertical_unit=campaign.vertical_unit if "vertical_unit" in campaign.model_fields_set else None,

@@ -86,6 +86,11 @@ class Plan:
             chosen = default_predictors(self.imagery.offered_roles, lidar=bool(self.study.lidar))
         return {name: [one for given in names for one in self._listed_by(given)] for name, names in chosen.items()}
 
+    @property
+    def predictors_named(self) -> bool:
+        """Somebody chose the predictors of this study, rather than our defaults or an indicator profile."""
+        return self.study.model.predictors is not None
+
     def _listed_by(self, name: str) -> list[str]:
         """A predictor, or all those of the indicator profile where a set says `profile`."""
         return list(self.predictor_titles) if name == "profile" else [name]

@@ -115,11 +115,24 @@ def _plot_problems(plan: Plan) -> list[str]:
     files = files_of(tuple(plan.plot_files), ())
     if _is_planted(plan, plan.plot_files) or not all(Path(path).exists() for path in plan.plot_files):
         return []
-    about = [plan.settings("plots"), plan.area_settings, list(plan.study.targets), plan.code("plots")]
+    fits = _fits(plan)
+    about = [plan.settings("plots"), plan.area_settings, list(plan.study.targets), plan.code("plots"), fits]
     return kept_if_right(
         plan.resources / "index" / "opened_plots.json", about, files,
-        lambda: problems_of_plots(plan.settings("plots"), plan.area_settings, list(plan.study.targets)),
+        lambda: problems_of_plots(plan.settings("plots"), plan.area_settings, list(plan.study.targets), fits),
     )  # fmt: skip
+
+
+def _fits(plan: Plan) -> dict[str, Any] | None:
+    """What is to be fitted to plots, as `opening.without_clusters` takes it; None where its names are wrong already."""
+    if _predictors_not_offered(plan) or _names_in_no_registry(plan):
+        return None
+    model = plan.study.model
+    return {
+        "predictor_sets": plan.predictor_sets, "named": plan.predictors_named, "regressor": model.regressor,
+        "transform": model.transform, "min_clusters": model.min_clusters, "years": list(plan.study.years),
+        "max_years_apart": plan.study.plots.max_years_apart,
+    }  # fmt: skip
 
 
 def _is_planted(plan: Plan, paths: Iterable[str]) -> bool:

@@ -63,6 +63,7 @@ rule fit:
     params:
         column=lambda wildcards: plan.targets[wildcards.target]["column"],
         predictor_sets=plan.predictor_sets,
+        predictors_named=plan.predictors_named,
         settings=plan.model_settings,
         stands=plan.patch_settings,
         grid=plan.area_settings,
@@ -81,6 +82,7 @@ rule validate:
         model=f"{resources}/model/{{target}}/model.json",
         stand_files=ancient(plan.stand_files),
         made=plan.made("field"),
+        partials=expand(f"{resources}/partials/{{block}}.parquet", block=plan.blocks),
         **plan.plots_if_stands,
     output:
         scores=f"{resources}/model/{{target}}/validation.json",

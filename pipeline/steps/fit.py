@@ -10,6 +10,7 @@ from pathlib import Path
 from catalogs.stands import read_stands
 from models.inference.hierarchical import fit_in_stages
 from models.inference.patches import with_stands
+from models.inference.soundness import without_constant
 from models.inference.target_model import TargetModel
 from pipeline import store
 from pipeline.grid import Grid
@@ -29,6 +30,7 @@ def fit(
     column: str,
     predictor_sets: Mapping[str, Sequence[str]],
     settings: dict,
+    predictors_named: bool = True,
     years: Sequence[int] = (),
     cells: Path | None = None,
     stands: dict | None = None,
@@ -40,6 +42,8 @@ def fit(
 
     Parameters
     ----------
+    predictors_named : bool
+        Somebody chose the predictors; of those that nobody named, one that is the same at all plots is left out.
     stands : dict, optional
         The section `stands` of a study that has them: plots and cells of one stand depart together.
     grid : dict, optional
@@ -53,6 +57,11 @@ def fit(
     if stands:
         polygons = read_stands(stands, crs=Grid(**grid).crs, bounds=Grid(**grid).bounds)
         plots, sample = (None if rows is None else with_stands(rows, polygons) for rows in (plots, sample))
+    notes: list[str] = []
+    if not predictors_named:
+        predictor_sets, notes = without_constant(plots, predictor_sets, column)
+    for note in notes:
+        log.warning(note)
     fitted, predictions = fit_in_stages(
         plots,
         predictor_sets,
@@ -71,7 +80,7 @@ def fit(
             "%s from %s: RMSE %.1f %% of the mean, R2 %.2f, %d plot measurements left out by cluster",
             target, one.name, one.scores["rmse_percent"], one.scores["r2"], one.scores["n"],
         )  # fmt: skip
-    fitted = replace(fitted, warnings=(*fitted.warnings, *_years_without_plots(fitted, years)))
+    fitted = replace(fitted, warnings=(*notes, *fitted.warnings, *_years_without_plots(fitted, years)))
     store.write_json(model, fitted.to_plain())
     store.write_table(left_out, predictions)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catalogs.lidar import MAX_DAYS_APART, Bounds, CanopyReader, PointReader, Points, Tile, access_of, index_canopy, index_tiles
+from catalogs.lidar.canopy import above_ceiling
 from pipeline import store
 from pipeline.grid import Grid, Window
 from pipeline.lidar.fine import COVER_STEP_M, COVER_STEPS, Fine, Squares, squares_of_cells, squares_of_polygon, steps_along
@@ -250,7 +251,8 @@ def window_heights(
             heights = _normalised(near, core, bounds, campaign, counts)
     except (NoGroundError, NotNormalisedError) as error:
         files = ", ".join(tile.path for tile in near.touching(_widened(core, _buffer(campaign))))
-        raise type(error)(f"{error}; tiles there: {files}") from None
+        where = "the raster" if campaign.get("canopy_height") else "tiles there"
+        raise type(error)(f"{error}; {where}: {files}") from None
     counts.update(too_high=heights.too_high)
     return heights
 
@@ -268,6 +270,11 @@ def _given(points: Points, campaign: Mapping) -> Heights:
     """Heights of points that carry them."""
     classes = tuple(campaign["ground_classes"])
     heights = heights_as_given(points, max_height_m=campaign["max_height_m"], ground_classes=classes)
+    if heights.too_high > len(points) / 2 and campaign.get("canopy_height"):
+        raise NotNormalisedError(
+            f"{heights.too_high} of {len(points)} cells of the canopy height raster are higher than max_height_m "
+            f"({campaign['max_height_m']:g} m); {above_ceiling(campaign.get('vertical_unit', 'm'))}"
+        )
     if heights.too_high > len(points) / 2:
         raise NotNormalisedError(
             f"{heights.too_high} of {len(points)} points are higher than max_height_m ({campaign['max_height_m']:g} m), but "

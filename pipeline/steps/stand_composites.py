@@ -12,7 +12,7 @@ import pandas as pd
 
 from catalogs.stands import record_columns
 from models.inference.area_estimate import AreaEstimate
-from models.inference.fusion import Fusion, Source, fuse
+from models.inference.fusion import ENOUGH_STANDS, Fusion, Source, fuse
 from models.inference.own_plots import LeftOut, OwnPlots, own_plots, shift_without, without_pull
 from models.inference.stands import Estimate, RegionEstimator, Regions, Sums
 from models.inference.target_model import TargetModel
@@ -134,6 +134,7 @@ def composites(
         return {}, []
     inside = {pair: value for pair, value in correlation.items() if {one.name for one in kept} >= set(pair)}
     found = fuse(names, kept, correlation=inside)
+    unused = _bounds_unused(found, used, f"{target} {'-'.join(map(str, span))}")
     weights: dict[str, dict[str, float]] = {}
     for row in found.ledger:
         weights.setdefault(row.stand, {})[row.source] = row.weight
@@ -144,7 +145,7 @@ def composites(
     }
     about = {"target": target, "units": units, "first_year": span[0], "last_year": span[-1]}
     hanging = dict(zip(names, correlation.get((MAP, PLOTS), ()), strict=False))
-    return columns, [row for row in _ledger(found, own, field, about, hanging) if row["stand"] in columns]
+    return columns, [row for row in _ledger(found, own, field, about, hanging, unused) if row["stand"] in columns]
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _sources(
         percent = record["bias_percent"]
         sources.append(
             Source(name, value, error, unbiased=record["unbiased"],
-                   bias_sd=None if percent is None else percent / 100 * float(np.nanmean(value)))
+                   bias_sd=None if percent is None else percent / 100 * np.abs(value))
         )  # fmt: skip
     sources.append(Source(MAP, map_mean, map_se, fitted=True, freedom=map_free))
     return sources, {(MAP, PLOTS): common} if np.isfinite(common).any() else {}
@@ -277,12 +278,31 @@ def _columns(
     }
 
 
-def _ledger(found: Fusion, own: Mapping[str, OwnPlots], field: Field, about: Mapping, hanging: Mapping[str, float]) -> list[dict]:
-    """Rows of the sources; `hanging`, by stand, is the correlation of the plots' error with the map's."""
+def _bounds_unused(found: Fusion, records: Mapping[str, Mapping], what: str) -> dict[str, str]:
+    """A note for each record whose `bias_percent` says nothing, because plots tell its bias; said in the log too."""
+    notes = {}
+    for one in found.calibrations:
+        percent = records.get(one.source, {}).get("bias_percent")
+        if percent is None or one.stands < ENOUGH_STANDS:
+            continue
+        notes[one.source] = f"bias_percent {percent:g} is not used: probability plots in {one.stands} stands tell its bias"
+        log.warning(
+            "%s: record %s: %s, %+.3g with a standard error of %.2g per hectare in every stand",
+            what, one.source, notes[one.source], one.bias, one.bias_se,
+        )  # fmt: skip
+    return notes
+
+
+def _ledger(
+    found: Fusion, own: Mapping[str, OwnPlots], field: Field, about: Mapping, hanging: Mapping[str, float],
+    unused: Mapping[str, str],
+) -> list[dict]:  # fmt: skip
+    """Rows of the sources; `hanging`, by stand, is the correlation of the plots' error with the map's; `unused`, by source, notes
+    of bounds that were not used."""
     rows = []
     for row in found.ledger:
         mine = own.get(row.stand) if row.source == PLOTS else None
-        notes = [row.note] if row.note else []
+        notes = [one for one in (row.note, unused.get(row.source)) if one]
         if mine is not None:
             notes += [] if field.by_chance else [BY_MODEL]
         if row.source == MAP and row.stand in own:

@@ -53,7 +53,7 @@ def training(
             f"the plots carry no {column}, so {target} cannot be mapped; they carry {', '.join(_targets_in(frame))}"
         )
     frame = frame.reset_index(drop=True)
-    frame["year"] = _nearest_year(frame["date"], years, max_years_apart)
+    frame["year"] = nearest_year(frame["date"], years, max_years_apart)
     frame.loc[frame["kept"] & frame["year"].isna(), ["kept", "reason"]] = [
         False,
         f"no study year within {max_years_apart:g} years of its measurement",
@@ -83,7 +83,7 @@ def _targets_in(frame: pd.DataFrame) -> list[str]:
     return [about["column"] for about in TARGETS.values() if about["column"] in frame] or ["no target at all"]
 
 
-def _nearest_year(date: pd.Series, years: Sequence[int], max_years_apart: float) -> pd.Series:
+def nearest_year(date: pd.Series, years: Sequence[int], max_years_apart: float) -> pd.Series:
     """The study year whose 1 July is nearest to each date, missing when it is too far."""
     middles = pd.to_datetime([f"{year}-07-01" for year in years])
     apart = np.abs((date.to_numpy()[:, None] - middles.to_numpy()[None, :]) / np.timedelta64(1, "D")) / 365.25

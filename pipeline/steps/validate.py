@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def validate(
     confidence_percent: float,
     date_effect: str = "always",
     plots: Path | None = None,
+    partials: Sequence[Path] = (),
     **_inputs: object,
 ) -> None:
     """Scores of every predictor set for every way to leave plots out, and the plots as they were predicted.
@@ -55,6 +57,9 @@ def validate(
     left_out : Path
         Table: set_name, scheme, fold, plot, cluster, stratum, year, x, y, observed, predicted, sd, degrees_of_freedom, and
         half_width_90 (of the interval of 90 %) and of other levels; rows of a fold that could not be fitted are missing.
+    partials : sequence of Path
+        Sums of rule `estimate`, which tell how much of each stand each set serves: distances from plots left out are held against
+        those of the land that the set serves, and of no other. Without them every set is held against all stands.
     date_effect : str
         With auto, whether dates have levels of their own is decided anew in every fold.
     """
@@ -62,13 +67,15 @@ def validate(
     frame = store.read_table(table)
     frame = frame[frame["kept"]].reset_index(drop=True)
     grid_ = Grid(**grid)
-    places = _places(
-        read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
-    )
+    stands = read_stands(settings, crs=grid_.crs, bounds=grid_.bounds, plots=store.read_table(plots) if plots else None)
+    served = served_ha(partials, fitted.target, stands["stand"].tolist(), len(fitted.sets))
     found, tables, distances = [], [], []
     levels = sorted({*LEVELS, confidence_percent})
-    for one in fitted.sets:
+    for number, one in enumerate(fitted.sets):
         rows = rows_of(frame, one, column)
+        if served is not None and not served[:, number].any():
+            log.info("%s from %s serves no stand: its plots left out are held against all of them", fitted.target, one.name)
+        places = _places(stands, None if served is None else served[:, number])
         xy = rows[["x", "y"]].to_numpy(float)
         distances.append({"set_name": one.name, "scheme": None, **_quantiles(cdist(places, xy).min(axis=1))})
         for scheme in SCHEMES:
@@ -153,10 +160,11 @@ def _scored(
 
 
 def _tell(target: str, one: dict) -> None:
-    for fold in one["failed"]:
+    for why in dict.fromkeys(fold["why"] for fold in one["failed"]):
+        rows = [fold["rows"] for fold in one["failed"] if fold["why"] == why]
         log.warning(
-            "%s from %s, left out by %s: fold %d (%d plot measurements) has no prediction: %s",
-            target, one["set_name"], one["scheme"], fold["fold"] + 1, fold["rows"], fold["why"],
+            "%s from %s, left out by %s: %d of %d folds (%d plot measurements) have no prediction: %s",
+            target, one["set_name"], one["scheme"], len(rows), one["folds"], sum(rows), why,
         )  # fmt: skip
     if "rmse_percent" in one:
         log.info(
@@ -170,8 +178,27 @@ def _quantiles(distance_m: np.ndarray) -> dict:
     return {"distance_m": np.percentile(known, STEPS_PERCENT).tolist() if len(known) else None}
 
 
-def _places(stands) -> np.ndarray:
-    """A sample (m, 2) of what is mapped: lattice points of the stands, each standing for about as much forest."""
-    share = PLACES / stands.geometry.area.sum()
-    points = [lattice(shape, points=max(round(shape.area * share), 1)).points for shape in stands.geometry]
-    return np.vstack(points)
+def served_ha(partials: Sequence[Path], target: str, stands: Sequence[str], sets: int) -> np.ndarray | None:
+    """Hectares (stands, sets) that each predictor set serves of each stand, added over dates; None where nobody has mapped."""
+    if not partials:
+        return None
+    found, place = np.zeros((len(stands), sets)), {name: k for k, name in enumerate(stands)}
+    for path in partials:
+        rows = store.read_table(path)
+        stock = rows["estimand"].astype(str).str.fullmatch(rf"{re.escape(target)}_\d+").to_numpy(bool)
+        rows = rows[stock & (rows["part"] == "all").to_numpy(bool)]
+        if len(rows):
+            np.add.at(found, rows["stand"].map(place).to_numpy(int), np.vstack(rows["set_ha"].to_list()))
+    return found
+
+
+def _places(stands, hectares: np.ndarray | None = None) -> np.ndarray:
+    """A sample (m, 2) of what is mapped: lattice points of the stands, each standing for about as much forest.
+
+    hectares : (stands,) forest that a predictor set serves; by default, or where it serves none, the area of the stands. Small
+        stands share a point: one of them has it for all, the first that brings their sum to half a point.
+    """
+    if hectares is None or not hectares.any():
+        hectares = stands.geometry.area.to_numpy()
+    counts = np.diff(np.rint(np.cumsum(hectares) * PLACES / hectares.sum()), prepend=0.0).astype(int)
+    return np.vstack([lattice(stands.geometry.iloc[k], points=int(counts[k])).points for k in np.flatnonzero(counts)])

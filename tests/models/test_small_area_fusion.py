@@ -54,6 +54,19 @@ def test_a_possible_bias_lowers_a_sources_weight_and_widens_the_composite():
     assert one.variance_parts["bias"] == pytest.approx((2 / 3) ** 2 * 100) and one.variance == pytest.approx(400 / 3)
 
 
+def test_a_possible_bias_in_percent_is_that_share_of_each_stands_own_value():
+    """A record of error 10 that may be off by 10 %: of 100 by 10, variance 200; of 300 by 30, variance 1000; silent elsewhere."""
+    nan = np.nan
+    plots = source("plots", [100, 300, 50], [20, 20, 20], unbiased=True)
+    record = source("record", [100, 300, nan], [10, 10, nan], bias_sd=np.array([10.0, 30.0, nan]))
+    found = fuse(["a", "b", "c"], [plots, record])
+    assert [row.used_se**2 for row in found.ledger if row.source == "record"] == pytest.approx([200, 1000])
+    weights = [row.weight for row in found.ledger if row.source == "record"]
+    assert weights == pytest.approx([400 / 600, 400 / 1400])
+    variances = [found.estimates[stand].variance for stand in "abc"]
+    assert variances == pytest.approx([1 / (1 / 400 + 1 / 200), 1 / (1 / 400 + 1 / 1000), 400])
+
+
 def test_stands_have_what_their_sources_say_and_no_more(caplog):
     nan = np.nan
     plots = source("plots", [100, nan, nan], [10, nan, nan], unbiased=True)

@@ -10,7 +10,7 @@ import pytest
 from conftest import make_plots
 
 from models.inference.fitted import fit_target
-from models.inference.soundness import check_targets, resting_on_one
+from models.inference.soundness import check_targets, resting_on_one, without_constant
 
 
 def changed(**columns):
@@ -105,3 +105,15 @@ def test_a_predictor_that_a_whole_cluster_shares_is_told_by_that_cluster():
     cluster = np.array(["a", "a", "b", "b", "c", "c"])
     (said,) = resting_on_one(X, cluster, ["open", "zmean"], "lidar")
     assert "'open' is 0 or nearly so at 4 of 6 plot measurements and 5.1 in cluster c" in said
+
+
+def test_a_default_predictor_that_is_constant_at_the_plots_is_left_out_and_said():
+    """A closed canopy: cover is 100 % wherever the target and all predictors of the set are known."""
+    plots = make_plots(n=12).assign(cover_2m=100.0, zq95=np.arange(12.0))
+    plots.loc[3, ["cover_2m", "agb_mg_ha"]] = [40.0, np.nan]
+    sets, notes = without_constant(plots, {"lidar": ["zmean", "cover_2m", "zq95"], "flat": ["cover_2m"]}, "agb_mg_ha")
+    assert sets == {"lidar": ["zmean", "zq95"], "flat": ["cover_2m"]}, "a set of which nothing would be left stays"
+    (note,) = notes
+    assert re.search("set lidar: cover_2m, .* is 100 at all 11 plot measurements and left out", note)
+    varied = plots.assign(cover_2m=np.linspace(90, 100, 12))
+    assert without_constant(varied, {"lidar": ["zmean", "cover_2m"]}, "agb_mg_ha") == ({"lidar": ["zmean", "cover_2m"]}, [])

@@ -8,6 +8,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from models.inference.fitted import fit_target, predict_left_out, rows_of
+from models.inference.strata import PREFIX as STRATA
 from models.validation import (
     LEVELS,
     SCHEMES,
@@ -186,3 +187,43 @@ def test_a_rest_that_cannot_be_fitted_leaves_its_plots_missing(clustered):
     few = np.flatnonzero(rows["cluster"].isin(rows["cluster"].unique()[:3]))
     found = predict_left_out(rows, model, model.sets[0], "agb_mg_ha", [(np.array([0]), few)])
     assert found["predicted"].isna().all() and found["fold"].tolist()[0] == 0
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("regressor", ["linear", "ridge"])
+def test_a_predictor_that_does_not_vary_among_the_plots_that_stay_is_no_part_of_the_fold(place, regressor):
+    """Cover differs at the plots of one cluster alone: without it a fold is that of a model that has no cover."""
+    plots = make_plots(n=40)
+    plots["cover_2m"] = np.where(plots["cluster"] == plots["cluster"].iloc[0], 60.0, 100.0)
+    plots["zq95"] = plots["zmean"] * 1.4 + np.random.default_rng(3).normal(0, 1, len(plots))
+    names = ["zmean", "zq95"]
+    with_cover = [*names[:place], "cover_2m", *names[place:]]
+    model, bare = (
+        fit_target(plots, {"lidar": chosen}, target="agb", column="agb_mg_ha", regressor=regressor)[0]
+        for chosen in (with_cover, names)
+    )
+    rows = rows_of(plots, model.sets[0], "agb_mg_ha")
+    own = (rows["cluster"] == rows["cluster"].iloc[0]).to_numpy()
+    folds = [(np.flatnonzero(own), np.flatnonzero(~own))]
+    found, expected = (predict_left_out(rows, one, one.sets[0], "agb_mg_ha", folds) for one in (model, bare))
+    assert found.loc[own, "predicted"].to_numpy() == pytest.approx(expected.loc[own, "predicted"].to_numpy(), rel=1e-9)
+
+
+def test_strata_keep_their_columns_in_a_fold_without_a_predictor():
+    """The columns of two strata follow a predictor that is constant in the fold: their levels are those without it."""
+    plots = make_plots(n=48)
+    plots["cover_2m"] = np.where(plots["cluster"] == plots["cluster"].iloc[0], 60.0, 100.0)
+    pine = np.arange(len(plots)) % 2 == 0
+    plots["stratum_share_pine"], plots["stratum_share_oak"] = pine * 1.0, ~pine * 1.0
+    plots = plots.rename(columns=lambda name: name.replace("stratum_share_", STRATA))
+    plots.loc[pine, "agb_mg_ha"] *= 1.4
+    model, bare = (
+        fit_target(plots, {"lidar": chosen}, target="agb", column="agb_mg_ha", regressor="linear", strata="levels")[0]
+        for chosen in (["cover_2m", "zmean"], ["zmean"])
+    )
+    rows = rows_of(plots, model.sets[0], "agb_mg_ha")
+    own = (rows["cluster"] == rows["cluster"].iloc[0]).to_numpy()
+    folds = [(np.flatnonzero(own), np.flatnonzero(~own))]
+    found, expected = (predict_left_out(rows, one, one.sets[0], "agb_mg_ha", folds) for one in (model, bare))
+    assert len(model.sets[0].predictors) == 4, "two predictors, two strata"
+    assert found.loc[own, "predicted"].to_numpy() == pytest.approx(expected.loc[own, "predicted"].to_numpy(), rel=1e-9)

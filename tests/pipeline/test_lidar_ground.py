@@ -148,6 +148,25 @@ def test_elevations_declared_as_heights_above_ground_are_refused_by_name(tmp_pat
         window_heights(campaign, (WEST - 1, SOUTH, WEST + 60, SOUTH + 10), crs=UTM)
 
 
+def test_a_canopy_height_raster_in_feet_is_refused_in_words_of_rasters(tmp_path):
+    import rasterio
+    from rasterio.transform import from_origin
+
+    with rasterio.open(
+        tmp_path / "chm.tif", "w", driver="GTiff", width=5, height=5, count=1, dtype="float32", crs=UTM,
+        transform=from_origin(WEST, SOUTH + 5, 1, 1),
+    ) as raster:  # fmt: skip
+        raster.write(np.full((5, 5), 98.4, "float32"), 1)
+    campaign = Campaign(canopy_height=str(tmp_path / "chm.tif"), date=2020).model_dump(mode="json")
+    box = (WEST, SOUTH, WEST + 5, SOUTH + 5)
+    said = r"25 of 25 cells of the canopy height raster are higher .*vertical_unit: ft.*; the raster: .*chm\.tif"
+    with pytest.raises(NotNormalisedError, match=said) as refused:
+        window_heights(campaign, box, crs=UTM)
+    assert "points" not in str(refused.value) and "tiles" not in str(refused.value)
+    heights = window_heights(campaign | {"vertical_unit": "ft"}, box, crs=UTM)
+    np.testing.assert_allclose(heights.z, 98.4 * 0.3048, atol=0.01)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -129,3 +129,51 @@ def test_a_plot_listed_twice_is_named_with_its_rows(study, tmp_path):
         "plots.csv: plot P2 is listed more than once for 2019-07-01 (rows 4 and 12); what repeats an earlier row stands in "
         "rows 12 and 13"
     ]
+
+
+@pytest.mark.parametrize(
+    ("plots", "changes", "said"),
+    [
+        (3, {}, "no model of agb can be fitted (lidar: 3 clusters of plots have all of "),
+        (10, {"plots.columns": {"cluster": "tract"}}, "(lidar: all 10 plot measurements that have "),
+        (5, {"model.predictors": {"lidar": ["zmean", "zq95", "cover_2m", "zsd"]}, "model.regressor": "linear"},
+         "(lidar: 4 predictors need more than 5 clusters of plots, there are 5)"),
+    ],
+    ids=["three_plots", "one_cluster", "more_predictors_than_clusters_tell"],
+)  # fmt: skip
+def test_plots_in_too_few_clusters_are_said_before_the_first_job(tmp_path, capsys, plots, changes, said):
+    table, trees = make_tables(tmp_path)
+    make_tiles(tmp_path)
+    table.assign(tract="T1").head(plots).to_csv("plots.csv", index=False)
+    trees[trees["plot"].isin(table["plot"].head(plots))].to_csv("trees.csv", index=False)
+    assert main(["check", write_study(tmp_path, changes)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("plots: ") and said in line for line in lines), lines
+
+
+def test_default_predictors_ask_for_no_more_clusters_than_one_of_them_needs(tmp_path, capsys):
+    """Five clusters are too few for four predictors; what is left of them where cover is 100 % everywhere can be fitted."""
+    table, trees = make_tables(tmp_path)
+    make_tiles(tmp_path)
+    table.head(5).to_csv("plots.csv", index=False)
+    trees[trees["plot"].isin(table["plot"].head(5))].to_csv("trees.csv", index=False)
+    assert main(["check", write_study(tmp_path)]) == 0, capsys.readouterr().err
+
+
+def test_a_canopy_height_raster_in_feet_is_said_with_the_setting(tmp_path, capsys):
+    """Trees of 30 m are 98 ft, above the 80 m that a height may have; declared as feet, all is well."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    make_tables(tmp_path)
+    with rasterio.open(
+        tmp_path / "chm.tif", "w", driver="GTiff", width=100, height=100, count=1, dtype="float32", crs=UTM,
+        transform=from_origin(WEST, NORTH, 10, 10),
+    ) as raster:  # fmt: skip
+        raster.write(np.where(np.arange(100) < 20, 98.4, 32.8).astype("float32") * np.ones((100, 1), "float32"), 1)
+    chm = {"lidar.als2019.points": None, "lidar.als2019.canopy_height": "chm.tif"}
+    assert main(["check", write_study(tmp_path, chm)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lidar.als2019: chm.tif: 20 % of its cells are higher than max_height_m (80 m), up to 98 m; if ")
+    assert "if it counts heights in feet, set vertical_unit: ft" in line
+    assert main(["check", write_study(tmp_path, chm | {"lidar.als2019.vertical_unit": "ft"})]) == 0, capsys.readouterr().err

@@ -275,6 +275,29 @@ def test_probability_plots_tell_the_bias_of_a_record():
     assert len(removed) == 1 and removed[0] == pytest.approx(15, abs=12)
 
 
+def test_a_bound_on_a_records_bias_that_plots_make_needless_is_said(caplog):
+    """Twenty stands tell the bias: a bound of 10 % changes nothing but the note in the ledger, and the log has it."""
+    bounded = {"plan": PLAN["plan"] | {"bias_percent": 10}}
+    _, without, *_ = fused(1, PLAN)
+    assert "is not used" not in caplog.text
+    _, ledger, *_ = fused(1, bounded)
+    assert "record plan: bias_percent 10 is not used: probability plots in" in caplog.text
+    of_record = ledger["source"] == "plan"
+    assert ledger.loc[of_record, "note"].str.contains("bias_percent 10 is not used").all()
+    assert not ledger.loc[~of_record, "note"].str.contains("bias_percent").any()
+    pd.testing.assert_frame_equal(ledger.drop(columns="note"), without.drop(columns="note"))
+
+
+def test_a_bound_in_percent_is_of_each_stands_own_value():
+    """Purposive plots tell no bias: the record's variance is its stated one and a tenth of each value squared."""
+    _, ledger, *_ = fused(1, {"plan": PLAN["plan"] | {"bias_percent": 10}}, chance=False)
+    record = ledger[ledger["source"] == "plan"]
+    assert record["value"].std() > 0
+    expected = np.hypot(record["se"], 0.1 * record["value"]).to_numpy()
+    assert record["used_se"].to_numpy() == pytest.approx(expected, rel=1e-9)
+    assert (record["note"] == "").all()
+
+
 def test_composites_hold_the_planted_truth_as_often_as_they_say_and_are_surer_than_the_map():
     """80 planted forests, about 19 stands with plots in each. Monte Carlo error over forests: about 1.3 points."""
     held, errors, alone, promised, of_map = [], [], [], [], []

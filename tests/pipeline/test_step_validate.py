@@ -31,10 +31,10 @@ def run(tmp_path, monkeypatch, fitted):
     store.write_table(tmp_path / "training.parquet", places.assign(**plots))
     store.write_json(tmp_path / "model.json", model.to_plain())
     shape = gpd.GeoDataFrame({"stand": ["a"]}, geometry=[shapely.box(*places.total_bounds).buffer(200)], crs=UTM)
-    monkeypatch.setattr(step, "read_stands", lambda *_, **__: shape)
     west, _, _, north = shape.total_bounds
 
-    def go():
+    def go(stands=shape):
+        monkeypatch.setattr(step, "read_stands", lambda *_, **__: stands)
         step.validate(
             scores=tmp_path / "scores.json", left_out=tmp_path / "left_out.parquet", table=tmp_path / "training.parquet",
             model=tmp_path / "model.json", column="agb_mg_ha", settings={}, confidence_percent=90.0,
@@ -83,7 +83,45 @@ def test_a_fold_that_cannot_be_fitted_is_kept_with_its_reason(run, monkeypatch, 
     assert row["n"] == 80 - row["missing"]
     missing = table[(table["scheme"] == "clusters") & table["predicted"].isna()]
     assert len(missing) == row["missing"] and (missing["fold"] == failed["fold"]).all()
-    assert "has no prediction: singular matrix" in caplog.text
+    folds = row["folds"]
+    assert f"1 of {folds} folds ({failed['rows']} plot measurements) have no prediction: singular matrix" in caplog.text
+
+
+def test_a_set_is_held_against_the_land_that_it_serves(run, fitted, tmp_path, monkeypatch):
+    """Half of the stands lie 50 km east and are served by another set, or by none: distances are those of the west alone."""
+    import pandas as pd
+
+    plots, _ = fitted
+    west = shapely.box(plots["x"].min(), plots["y"].min(), plots["x"].max(), plots["y"].max()).buffer(50)
+    east = shapely.affinity.translate(west, 50_000)
+    stands = gpd.GeoDataFrame({"stand": ["w", "e"]}, geometry=[west, east], crs=UTM)
+    # stand, estimand, part and hectares of the sets; changes, other targets and interiors say nothing of it
+    rows = [("w", "agb_2019", "all", 30.0), ("w", "agb_2024", "all", 30.0), ("e", "agb_2019_2024", "all", 9.0),
+            ("e", "volume_2019", "all", 9.0), ("e", "agb_2019", "interior", 9.0), ("e", "agb_2019", "all", 0.0)]  # fmt: skip
+    told = pd.DataFrame([(*row[:3], [row[3]]) for row in rows], columns=["stand", "estimand", "part", "set_ha"])
+    store.write_table(tmp_path / "block.parquet", told)
+    assert step.served_ha([tmp_path / "block.parquet"], "agb", ["w", "e"], 1).tolist() == [[60.0], [0.0]]
+    assert step.served_ha((), "agb", ["w", "e"], 1) is None
+    served = step._places(stands, np.array([60.0, 0.0]))
+    assert len(served) == pytest.approx(step.PLACES, rel=0.05) and (served[:, 0] < plots["x"].max() + 51).all()
+    everywhere = step._places(stands)
+    assert (everywhere[:, 0] > 40_000 + plots["x"].min()).mean() == pytest.approx(0.5, abs=0.01)
+    assert np.array_equal(step._places(stands, np.zeros(2)), everywhere), "a set that serves nothing is held against all"
+    original = step.validate
+    near = []
+    sample = step._places
+    monkeypatch.setattr(step, "validate", lambda **ask: original(**ask, partials=[tmp_path / "block.parquet"]))
+    monkeypatch.setattr(step, "_places", lambda *asked: near.append(sample(*asked)) or near[-1])
+    found, _ = run(stands)
+    assert np.array_equal(near[0], served), "60 ha of the first stand are asked for, 0 of the other"
+    assert found["distances"][0]["distance_m"][-1] < 10_000
+
+
+def test_many_small_stands_share_the_sample():
+    """10,000 stands of a hectare, the last half of them served: 2,000 places, all there."""
+    stands = gpd.GeoDataFrame(geometry=[shapely.box(100 * k, 0, 100 * k + 100, 100) for k in range(10_000)], crs=UTM)
+    found = step._places(stands, np.repeat([0.0, 1.0], 5_000))
+    assert len(found) == step.PLACES and found[:, 0].min() > 500_000
 
 
 def test_folds_of_a_second_stage_choose_for_the_set_that_sees_plots():

@@ -267,3 +267,21 @@ def test_errors_of_biomass_are_not_taken_for_errors_of_another_target(tmp_path):
     assert len(fit_table(tmp_path, plots)["shared"]) == 1
     other = fit_table(tmp_path, plots, target="basal_area", column="basal_area_m2_ha")
     assert other["shared"] == []
+
+
+def test_a_constant_default_predictor_is_left_out_of_a_study_and_one_that_somebody_named_stops_it(tmp_path, caplog):
+    """A closed canopy: cover is 100 % at every plot."""
+    table = tmp_path / "training.parquet"
+    store.write_table(table, make_plots(n=24).assign(kept=True, cover_2m=100.0))
+    ask = {
+        "model": tmp_path / "model.json", "left_out": tmp_path / "left_out.parquet", "table": table, "target": "agb",
+        "column": "agb_mg_ha", "predictor_sets": {"lidar": ["zmean", "cover_2m"]},
+        "settings": {"regressor": "linear", "transform": "sqrt", "date_effect": "always", "min_clusters": 4, "path": "direct"},
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"cover_2m is constant over the plots.*take it out of model.predictors"):
+        fit(**ask)
+    fit(**ask, predictors_named=False)
+    model = store.read_json(tmp_path / "model.json")
+    assert model["sets"][0]["predictors"] == ["zmean"]
+    assert "cover_2m, one of the predictors that are taken where model.predictors names none, is 100 at all 24" in caplog.text
+    assert any("cover_2m" in note for note in model["warnings"])

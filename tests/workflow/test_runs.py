@@ -35,9 +35,11 @@ from workflow.runs import (  # fmt: skip
     write_study,
 )
 
-FROM_ESTIMATE_ON = {"publish": 8, "stands": 1, "totals": 1, "check": 1, "model_card": 1, "report": 1, "record": 1}
+FROM_ESTIMATE_ON = {
+    "validate": 1, "publish": 8, "stands": 1, "totals": 1, "check": 1, "model_card": 1, "report": 1, "record": 1,
+}  # fmt: skip
 ALL_BLOCKS = {"estimate": 4, **FROM_ESTIMATE_ON}
-FROM_TRAINING_ON = {"training": 1, "cells": 1, "fit": 1, "validate": 1, **ALL_BLOCKS}
+FROM_TRAINING_ON = {"training": 1, "cells": 1, "fit": 1, **ALL_BLOCKS}
 EVERYTHING = {
     "plant_field": 1, "plant_scenes": 1, "plant_lidar": 2, "plant_truth": 1, "search": 1, "composite": 8, "lidar": 8,
     "plots": 1, **FROM_TRAINING_ON,
@@ -196,7 +198,7 @@ def test_a_new_lidar_tile_reruns_the_blocks_within_reach_of_it(finished):
     [
         ("model", "transform", "none", {**FROM_TRAINING_ON, "training": 0, "cells": 0}),
         ("model", "path", "direct", {**FROM_TRAINING_ON, "training": 0, "cells": 0}),
-        ("model", "confidence_percent", 95, {"validate": 1, **FROM_ESTIMATE_ON, "publish": 0}),
+        ("model", "confidence_percent", 95, {**FROM_ESTIMATE_ON, "publish": 0}),
         ("pools", "carbon_fraction", 0.5, ALL_BLOCKS),
         ("sensors", "sentinel-2-l2a", {"min_clear_count": 2}, {"composite": 8, **FROM_TRAINING_ON}),
         ("sensors", "sentinel-2-l2a", {"max_cloud_percent": 70}, {"search": 1, "composite": 8, **FROM_TRAINING_ON}),
