@@ -460,6 +460,7 @@ class Model(Section):
     path: Literal["auto", "direct", "hierarchical"] = "auto"
     date_effect: Literal["auto", "always", "never"] = "always"
     strata: Literal["none", "levels", "slopes", "auto"] = "none"
+    residuals: Literal["averaged", "upper_bound"] = "averaged"
     confidence_percent: float = Field(90.0, gt=50, lt=100)
     min_clusters: int = Field(4, ge=3)
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()

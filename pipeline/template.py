@@ -194,6 +194,8 @@ model:                              # from plots to the map
   date_effect: always               # or auto, never: whether dates may differ beyond their predictors
   strata: none                      # or levels: strata of stands (stands.stratum) may differ at the same predictors, each by what
                                     # its plots tell; slopes: in slopes too; auto: as likely as plots say that they differ
+  residuals: averaged               # how far residuals reach: all that plots allow, averaged; or upper_bound: the reach that
+                                    # is not exceeded with a probability of 90 %, for intervals that must not be too narrow
   confidence_percent: 90            # of all intervals, percent
   min_clusters: 4                   # fewer plots (or clusters of plots) than this cannot be fitted
   # quantiles: [0.05, 0.5, 0.95]    # bands of the stock maps, of regressors quantile_forest, random_forest, extra_trees

@@ -37,6 +37,10 @@ readings and their weights, within 0.5756 / sqrt(1 - level) roots of the mean va
 2.57 at 95 %, where t with 5 degrees of freedom has 2.02 and 2.57 (docs/methods/inference.md): fewer would be too wide for any."""
 
 
+BOUND = 0.9
+"""Probability with which an upper bound of how far residuals reach is one."""
+
+
 @dataclass(frozen=True)
 class Structure:
     """How residuals hang together: every reading that the plots allow, for plots seldom tell one.
@@ -76,6 +80,16 @@ class Structure:
         mean = variances @ weight
         between = (variances - np.asarray(mean)[..., None]) ** 2 @ weight
         return mean, np.minimum(between, 2 * mean**2 / FEWEST_BY_READINGS) + 2 * mean**2 / self.degrees_of_freedom
+
+    def upper_bound(self, probability: float = BOUND) -> Structure:
+        """The one reading whose variance of a stand of `STAND_HA` is, with this probability, not exceeded by the true one's."""
+        side = float(np.sqrt(1e4 * STAND_HA))
+        left = [one.smooth * mean_in_square(side, one.range_m) + one.patch for one in self.readings]
+        order = np.argsort(left, kind="stable")
+        reached = np.cumsum(np.array([one.weight for one in self.readings])[order])
+        chosen = order[min(int(np.searchsorted(reached, probability - 1e-9)), len(order) - 1)]
+        one = replace(self.readings[chosen], weight=1.0)
+        return Structure.of([one], identified=self.identified, degrees_of_freedom=self.degrees_of_freedom)
 
     def doubt(self) -> str:
         """What an analyst has to know where the plots do not identify the structure."""
@@ -125,6 +139,10 @@ class Residuals:
     def change_sd(self, first_sd: np.ndarray, second_sd: np.ndarray) -> np.ndarray:
         """Standard deviation of the change of the residual, from the standard deviations at two dates."""
         return self.change_scale * difference_sd(first_sd, second_sd, self.between_dates)
+
+    def upper_bound(self) -> Residuals:
+        """The same with the cautious reading of each structure in the place of their mean."""
+        return replace(self, level=self.level.upper_bound(), change=self.change.upper_bound())
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> Residuals:

@@ -75,6 +75,8 @@ def fit(
         min_clusters=settings["min_clusters"],
         strata=settings.get("strata", "none"),
     )
+    if settings.get("residuals") == "upper_bound":
+        fitted = replace(fitted, sets=tuple(replace(one, residuals=one.residuals.upper_bound()) for one in fitted.sets))
     for one in fitted.sets:
         log.info(
             "%s from %s: RMSE %.1f %% of the mean, R2 %.2f, %d plot measurements left out by cluster",

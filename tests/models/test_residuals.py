@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -309,3 +311,14 @@ def test_compact_groups_hold_every_plot_once_and_plots_of_one_place_together():
     assert sorted(np.concatenate(groups)) == list(range(900)) and max(map(len, groups)) <= 100
     assert all(len(set(rows // 3)) * 3 == len(rows) for rows in groups)
     assert [len(rows) for rows in compact_groups(np.zeros((500, 2)), 100)] == [500]
+
+
+def test_the_upper_bound_is_the_reading_that_is_exceeded_with_a_tenth_of_the_weight():
+    """Of a 5 ha stand a field of 10 m leaves next to nothing, one of 10 km nearly all, a patch all of its share."""
+    near, far, rare = Reading(0.55, 10.0, 1.0, 0.0, 0.0), Reading(0.4, 1e4, 1.0, 0.0, 0.2), Reading(0.05, 10.0, 0.0, 3.0, 0.0)
+    found = Structure.of([rare, near, far], identified=False, degrees_of_freedom=20.0)
+    bound = found.upper_bound()
+    assert bound.readings == (replace(far, weight=1.0),) and not bound.identified and bound.degrees_of_freedom == 20.0
+    assert found.upper_bound(0.5).readings[0].range_m == 10.0 and found.upper_bound(0.99).readings[0].patch == 3.0
+    variances = np.array([3.0, 0.1, 0.9])
+    assert bound.averaged(variances[[2]])[0] > found.averaged(variances)[0]

@@ -20,7 +20,9 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-PLOTS = "plot,date,x,y,radius_m,agb_mg_ha\nP1,2019-07-01,500100,2999900,11.28,120\nP2,2019-07-01,500300,2999500,11.28,80\n"
+PLOTS = "plot,date,x,y,radius_m,agb_mg_ha\n" + "".join(
+    f"P{k},2019-07-01,{500100 + 200 * (k % 4)},{2999900 - 300 * (k // 4)},11.28,{80 + 10 * k}\n" for k in range(12)
+)
 
 
 def write_study(folder, changes=None, *, files=("plots.csv", "stands.gpkg")):
