@@ -244,12 +244,13 @@ def test_a_plot_that_mostly_may_lie_where_nothing_was_seen_has_no_predictor(tmp_
 # ---------------------------------------------------------------- what the fit makes of the table
 
 
-def fit_table(folder, plots, *, target="agb", column="agb_mg_ha"):
+def fit_table(folder, plots, *, target="agb", column="agb_mg_ha", **settings):
     store.write_table(folder / "training.parquet", plots.assign(kept=plots["plot"] != "p000"))
     fit(
         model=folder / "model.json", left_out=folder / "left_out.parquet", table=folder / "training.parquet", target=target,
         column=column, predictor_sets={"lidar": ["zmean"]},
-        settings={"regressor": "linear", "transform": "sqrt", "path": "auto", "date_effect": "always", "min_clusters": 4},
+        settings={"regressor": "linear", "transform": "sqrt", "path": "auto", "date_effect": "always", "min_clusters": 4}
+        | settings,
     )  # fmt: skip
     return store.read_json(folder / "model.json")
 
@@ -259,6 +260,16 @@ def test_only_kept_rows_are_fitted_and_each_is_predicted_without_its_cluster(tmp
     assert model["counts"]["plots"] == 19
     left_out = store.read_table(tmp_path / "left_out.parquet")
     assert len(left_out) == 19 and "p000" not in set(left_out["plot"])
+
+
+def test_an_upper_bound_is_one_reading_of_those_that_are_averaged_else(tmp_path):
+    """Single plots tell next to nothing of ranges, so the bound is a long one."""
+    plots = make_plots(n=40)
+    mean, bound = (fit_table(tmp_path, plots, residuals=how)["sets"][0] for how in ("averaged", "upper_bound"))
+    assert mean["params"] == bound["params"] and len(mean["residuals"]["level"]["readings"]) > 1
+    (one,) = bound["residuals"]["level"]["readings"]
+    assert one["weight"] == 1 and one | {"weight": 0} in [k | {"weight": 0} for k in mean["residuals"]["level"]["readings"]]
+    assert one["range_m"] >= np.median([k["range_m"] for k in mean["residuals"]["level"]["readings"]])
 
 
 def test_errors_of_biomass_are_not_taken_for_errors_of_another_target(tmp_path):
