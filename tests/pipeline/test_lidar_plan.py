@@ -14,7 +14,8 @@ from pipeline.steps.lidar import open_campaign
 
 def make_plan(tmp_path, points, **settings) -> Plan:
     """A study in UTM 33N around 500,000 / 5,000,000 with one campaign."""
-    (tmp_path / "plots.csv").write_text("plot,date,x,y,radius_m,agb_mg_ha\nP1,2019-07-01,500100,5000100,11.28,120\n")
+    rows = [f"P{k},2019-07-01,{500040 + 30 * k},{5000040 + 20 * k},11.28,{80 + 10 * k}\n" for k in range(12)]
+    (tmp_path / "plots.csv").write_text("plot,date,x,y,radius_m,agb_mg_ha\n" + "".join(rows))
     area = {"area.crs": "EPSG:32633", "area.bounds": [500_000, 5_000_000, 500_500, 5_000_500], "years": [2019]}
     area |= {"plots": {"file": str(tmp_path / "plots.csv"), "crs": "EPSG:32633"}}
     changes = {**area, "lidar": {"als": {"points": points, "date": 2019, **settings}}, "resources": str(tmp_path / "res")}

@@ -280,7 +280,7 @@ def test_a_card_the_page_and_the_record_tell_levels_with_their_standard_errors(m
     root = 6 + 8 * model["sets"][0]["centre"][0]
     apart = told["spruce"]["difference"] - told["oak"]["difference"]
     assert apart == pytest.approx((root + 2) ** 2 - (root - 2) ** 2, rel=0.05) and told["oak"]["se"] > 0
-    rows = _strata_rows(card["strata"])
+    rows = _strata_rows(card["strata"], "plots")
     assert [row["stratum"] for row in rows] == ["spruce", "in no stratum", "oak"] and rows[0]["difference"].startswith("+")
     assert _predictors_of(model["sets"][0]) == "e_red; 3 strata of stands"
     store.write_json(tmp_path / "card.json", {"sets": [card | {"residuals": None}]})
