@@ -98,5 +98,7 @@ def test_the_published_canopy_keeps_below_the_highest_returns_and_its_trees_stan
 def test_the_report_says_how_many_trees_and_shows_the_canopy(transect):
     page = (transect / "results/transect/report.html").read_text(encoding="utf-8")
     assert "Canopy and trees" in page and "Trees per ha" in page and 'aria-label="Canopy height, als2018"' in page
-    assert re.search(r'class="map" style="max-width: 1\d\dpx"', page), "five times as high as wide: narrow, not five screens high"
+    shown = re.findall(r'class="map" style="max-width: (\d+)px"><svg viewBox="0 0 (\d+) ([\d.]+)"', page)
+    assert shown, "land five times as high as wide has maps that fit a screen and are not threads"
+    assert all(int(wide) >= 300 and int(wide) * float(high) / int(across) <= 650 for wide, across, high in shown)
     assert yaml.safe_load((transect / "study.yaml").read_text())["lidar"]["als2018"]["canopy_products"] is True

@@ -84,7 +84,7 @@ def test_satellites_that_learn_from_lidar(brought, tmp_path):
     assert len(model["block_influence"]) == model["blocks"] >= 10
     page = (tmp_path / "results/report.html").read_text(encoding="utf-8")
     told = r"at plots beyond lidar its RMSE is [\d.]+ Mg/ha, and [\d.]+ Mg/ha fitted to plots"
-    assert re.search(rf"<td>what lidar predicts at \d+ cells; {told}</td>", page)
+    assert re.search(rf'<td class="text">what lidar predicts at \d+ cells; {told}</td>', page)
     stands = store.read_table(tmp_path / "resources/estimates.parquet").query("level == 'stand' and mean > 0")
     alone = stands["satellite_percent"] > 99
     assert alone.any() and (stands["se"][alone] > 0).all()
